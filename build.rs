@@ -1,0 +1,46 @@
+//! Tells the version with the commit that it was built from: from `WEHELP_COMMIT`, which packagers set, else from git.
+//! Outside a checkout of this very repository there is none, and the version stands alone.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=WEHELP_COMMIT");
+    let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
+    let given = std::env::var("WEHELP_COMMIT").ok().map(|commit| commit.trim().to_owned());
+    let commit = match given {
+        Some(commit) => Some(commit).filter(|commit| !commit.is_empty()),
+        None => of_git(),
+    };
+    match commit {
+        Some(commit) => println!("cargo::rustc-env=WEHELP_VERSION={version} ({commit})"),
+        None => println!("cargo::rustc-env=WEHELP_VERSION={version}"),
+    }
+}
+
+/// The commit that is checked out here, in short.
+fn of_git() -> Option<String> {
+    let here = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR")?);
+    // A source archive unpacked inside another repository is not of that repository.
+    if Path::new(&git(&here, &["rev-parse", "--show-toplevel"])?).canonicalize().ok()? != here.canonicalize().ok()? {
+        return None;
+    }
+    // HEAD names a branch, and the branch a commit; a worktree keeps the one for itself and shares the other.
+    let head = git(&here, &["rev-parse", "--git-path", "HEAD"])?;
+    let branch =
+        git(&here, &["symbolic-ref", "-q", "HEAD"]).and_then(|name| git(&here, &["rev-parse", "--git-path", &name]));
+    for path in [Some(head), branch].into_iter().flatten() {
+        let path = here.join(path);
+        if path.exists() {
+            println!("cargo::rerun-if-changed={}", path.display());
+        }
+    }
+    git(&here, &["rev-parse", "--short=7", "HEAD"])
+}
+
+fn git(here: &Path, args: &[&str]) -> Option<String> {
+    let out = Command::new("git").arg("-C").arg(here).args(args).output().ok().filter(|out| out.status.success())?;
+    let text = String::from_utf8(out.stdout).ok()?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty() && !text.contains('\n'))
+}

@@ -1,0 +1,292 @@
+//! Time: the only place that reads the wall clock, and the forms in which people and programs write it.
+
+use jiff::{SpanRelativeTo, Timestamp, fmt::friendly::SpanParser, tz::TimeZone};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::time::Duration;
+
+/// A moment, in milliseconds since the Unix epoch; in JSON it is RFC 3339, UTC, with three decimals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(i64);
+
+/// What was written is no time or duration that we know.
+#[derive(Debug, thiserror::Error)]
+#[error("`{given}` is not {wanted}")]
+pub struct Unreadable {
+    given: String,
+    wanted: &'static str,
+}
+
+impl Time {
+    /// Reads the wall clock.
+    #[must_use]
+    pub fn now() -> Self {
+        Self(Timestamp::now().as_millisecond())
+    }
+
+    /// A moment from milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// This moment, `by` later, but not later than can be written down.
+    #[must_use]
+    pub fn after(self, by: Duration) -> Self {
+        let latest = Timestamp::MAX.as_second() * 1000;
+        Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)).min(latest))
+    }
+
+    /// This moment, `by` earlier, but not earlier than can be written down.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        let earliest = Timestamp::MIN.as_second() * 1000;
+        Self(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)).max(earliest))
+    }
+
+    /// How long it is from `earlier` until this moment; zero when it lies before `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// For people: local time, `2026-11-23 09:00:00`.
+    #[must_use]
+    pub fn local(self) -> String {
+        Timestamp::from_millisecond(self.0)
+            .map(|t| t.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string())
+            .unwrap_or_else(|_| self.0.to_string())
+    }
+
+    /// Reads a point in time: RFC 3339, a civil date or date-time in local time, `now`, or a duration, which lies
+    /// in the past for `2h ago` and, as `sign` says, before or after `now` for a bare `2h`.
+    ///
+    /// # Errors
+    /// When the text is none of these.
+    pub fn parse(text: &str, now: Self, bare: Bare) -> Result<Self, Unreadable> {
+        let text = text.trim();
+        let bad = || Unreadable {
+            given: text.to_owned(),
+            wanted: "a time (try 2026-11-23T09:00:00Z, 2026-11-23 09:00, 09:00 or 2h ago)",
+        };
+        if text == "now" {
+            return Ok(now);
+        }
+        if let Ok(moment) = text.parse::<Timestamp>() {
+            return Ok(Self(moment.as_millisecond()));
+        }
+        let here = Timestamp::from_millisecond(now.0).map_err(|_| bad())?.to_zoned_datetime(TimeZone::system());
+        if let Ok(date_time) = text.parse::<jiff::civil::DateTime>()
+            && text.contains('-')
+        {
+            let zoned = date_time.to_zoned_datetime(TimeZone::system()).map_err(|_| bad())?;
+            return Ok(Self(zoned.timestamp().as_millisecond()));
+        }
+        if text.contains(':')
+            && let Ok(time) = text.parse::<jiff::civil::Time>()
+        {
+            let today = here.date().to_datetime(time).to_zoned_datetime(TimeZone::system()).map_err(|_| bad())?;
+            let today = today.timestamp().as_millisecond();
+            // A bare clock time means the next one when we look ahead, the last one when we look back.
+            const DAY: i64 = 86_400_000;
+            return Ok(Self(match bare {
+                Bare::Ahead if today < now.0 => today + DAY,
+                Bare::Ago if today > now.0 => today - DAY,
+                _ => today,
+            }));
+        }
+        if let Some(ago) = text.strip_suffix("ago") {
+            return Ok(now.before(duration(ago).map_err(|_| bad())?));
+        }
+        let span = duration(text).map_err(|_| bad())?;
+        Ok(match bare {
+            Bare::Ago => now.before(span),
+            Bare::Ahead => now.after(span),
+        })
+    }
+}
+
+/// How long the machine has been up, sleep included: a clock that nobody sets.
+#[must_use]
+pub fn uptime() -> Duration {
+    let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(up.tv_sec).unwrap_or(0), u32::try_from(up.tv_nsec).unwrap_or(0))
+}
+
+/// On which side of now a bare duration lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bare {
+    /// In the past (`--since 2h`).
+    Ago,
+    /// In the future (`--at 2h`).
+    Ahead,
+}
+
+/// Reads a duration as people write it: `30s`, `10m`, `1h30m`, `3d`, `2 weeks`; a bare number counts seconds.
+///
+/// # Errors
+/// When the text is no duration, is negative, or lies beyond a hundred years.
+pub fn duration(text: &str) -> Result<Duration, Unreadable> {
+    let text = text.trim();
+    let bad = || Unreadable { given: text.to_owned(), wanted: "a duration (try 30s, 10m, 2h or 3d)" };
+    const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
+    if let Ok(seconds) = text.parse::<f64>() {
+        let whole = Duration::try_from_secs_f64(seconds).map_err(|_| bad())?;
+        return if whole <= CENTURY { Ok(whole) } else { Err(bad()) };
+    }
+    let span = SpanParser::new().parse_span(text).map_err(|_| bad())?;
+    let span = span.to_duration(SpanRelativeTo::days_are_24_hours()).or_else(|_| {
+        // Weeks, months and years need a calendar; any will do for a length.
+        span.to_duration(jiff::civil::date(2026, 1, 1))
+    });
+    let span = Duration::try_from(span.map_err(|_| bad())?).map_err(|_| bad())?;
+    if span <= CENTURY { Ok(span) } else { Err(bad()) }
+}
+
+impl Time {
+    /// The moment as JSON has it, for the years that have four digits. Every line of every event holds one.
+    fn rfc3339(self) -> Option<[u8; 24]> {
+        /// Milliseconds of a day.
+        const DAY: i64 = 86_400_000;
+        let (days, millis) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
+        // Howard Hinnant's civil_from_days: years begin in March, so that a leap day comes last; 146097 days are 400
+        // years.
+        let days = days + 719_468;
+        let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let month = if month < 10 { month + 3 } else { month - 9 };
+        let year = year + era * 400 + i64::from(month <= 2);
+        if !(0..=9999).contains(&year) {
+            return None;
+        }
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |end: usize, mut value: i64| {
+            let mut at = end;
+            while value > 0 {
+                text[at] = b'0' + u8::try_from(value % 10).unwrap_or(0);
+                value /= 10;
+                at = at.saturating_sub(1);
+            }
+        };
+        put(3, year);
+        put(6, month);
+        put(9, day);
+        put(12, millis / 3_600_000);
+        put(15, millis / 60_000 % 60);
+        put(18, millis / 1000 % 60);
+        put(22, millis % 1000);
+        Some(text)
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(text) = self.rfc3339()
+            && let Ok(text) = std::str::from_utf8(&text)
+        {
+            return f.write_str(text);
+        }
+        match Timestamp::from_millisecond(self.0) {
+            Ok(moment) => write!(f, "{moment:.3}"),
+            Err(_) => self.0.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.rfc3339() {
+            Some(text) => serializer.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?),
+            None => serializer.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse::<Timestamp>().map(|t| Self(t.as_millisecond())).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Time {
+        Time::from_millis(1_795_510_800_123)
+    }
+
+    #[test]
+    fn json_has_three_decimals_and_utc() {
+        assert_eq!(serde_json::to_string(&now()).unwrap(), r#""2026-11-24T09:00:00.123Z""#);
+        assert_eq!(serde_json::from_str::<Time>(r#""2026-11-24T09:00:00.123Z""#).unwrap(), now());
+        assert_eq!(serde_json::to_string(&Time::from_millis(0)).unwrap(), r#""1970-01-01T00:00:00.000Z""#);
+    }
+
+    #[test]
+    fn every_moment_that_can_be_reckoned_can_be_written_down_and_read_again() {
+        let century = Duration::from_secs(100 * 366 * 86_400);
+        let latest = Time::parse("9999-12-30T00:00:00Z", now(), Bare::Ahead).unwrap();
+        for time in [latest.after(century), now().after(Duration::MAX), now().before(Duration::MAX)] {
+            let text = serde_json::to_string(&time).unwrap();
+            assert_eq!(serde_json::from_str::<Time>(&text).unwrap(), time, "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_are_written_as_jiff_writes_them() {
+        let mut state = 1_u64;
+        for n in 0..20_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Random moments of the years 0 to 9999, and each day around the turn of a century.
+            let span = 62_167_219_200_000 + 253_402_207_200_000;
+            let millis = match n % 2 {
+                0 => i64::try_from(state % span).unwrap() - 62_167_219_200_000,
+                _ => (n - 10_000) * 86_400_000 + 951_782_399_999,
+            };
+            let jiff = format!("{:.3}", Timestamp::from_millisecond(millis).unwrap());
+            assert_eq!(Time::from_millis(millis).to_string(), jiff, "{millis}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, seconds) in [
+            ("30s", 30),
+            ("10m", 600),
+            ("2h", 7200),
+            ("3d", 259_200),
+            ("1h30m", 5400),
+            ("2 weeks", 1_209_600),
+            ("5", 5),
+        ] {
+            assert_eq!(duration(text).unwrap(), Duration::from_secs(seconds), "{text}");
+        }
+        for text in ["", "x", "-3s", "3 parsecs", "1e30", "NaN"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_in_every_form() {
+        let before = |s: u64| now().before(Duration::from_secs(s));
+        assert_eq!(Time::parse("2h ago", now(), Bare::Ago).unwrap(), before(7200));
+        assert_eq!(Time::parse("3d", now(), Bare::Ago).unwrap(), before(259_200));
+        assert_eq!(Time::parse("2h", now(), Bare::Ahead).unwrap(), now().after(Duration::from_secs(7200)));
+        assert_eq!(Time::parse("1970-01-01T00:00:01Z", now(), Bare::Ago).unwrap(), Time::from_millis(1000));
+        assert!(Time::parse("2026-11-23", now(), Bare::Ago).is_ok());
+        assert!(Time::parse("2026-11-23 09:00", now(), Bare::Ago).is_ok());
+        assert!(Time::parse("09:00", now(), Bare::Ahead).unwrap() >= now());
+        assert!(Time::parse("yesterdayish", now(), Bare::Ago).is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! wehelp: the other end of the two URLs of a WeHelp client.
+//!
+//! A WeHelp client drives PC WeChat. It POSTs every WeChat event to one URL and polls another for commands. `wehelpd`
+//! answers both and keeps every event in a durable log and every command in a durable queue; `wehelp` talks to it over
+//! a Unix socket. What users can rely on is written in the manuals; this is the map of the code.
+//!
+//! # Layers
+//!
+//! Imports go downwards only; `tests/tidy.rs` holds the source to it.
+//!
+//! ```text
+//!  bin/wehelp   bin/wehelpd
+//!      │             │
+//!     cli          daemon           never each other
+//!    ╱   ╲       ╱   │   ╲
+//!  control config    │  directory   store ⟂ protocol: neither knows the other, daemon joins them
+//!     │       │      │      │
+//!  protocol  home  store  protocol
+//!         └─ seq, clock ─┘
+//! ```
+//!
+//! * [`protocol`] is the WeHelp wire, pure: commands and events, their repairs, the XML and the packets inside. No
+//!   I/O, no clock, no runtime, no sled.
+//! * [`store`] knows positions, times and bytes, and not what a chat is: a journal of our own that is synced before
+//!   anything is answered, and sled as the queue's and the index's map. Only it names sled.
+//! * [`directory`] is what the events teach: accounts, contacts, rooms, open friend requests.
+//! * [`control`] is what CLI and daemon say to each other: HTTP/1.1 and NDJSON over the Unix socket.
+//! * [`daemon`] has the two doors and the service behind them. Only it names warp and hyper.
+//! * [`cli`] has the verbs: `cli/verb/NAME.rs` does what `wehelp NAME` says. Only `cli/output` prints, and
+//!   `cli/progress` draws on a terminal.
+//! * [`home`], [`config`], [`seq`], [`clock`] are the ground: places, settings, positions, time.
+//!
+//! # The way of the data
+//!
+//! ```text
+//! callback ─POST─▶ daemon/http ─ bytes ─▶ protocol outlines ─▶ service::receive ─▶ store thread: batch → sync → apply
+//!                                                                                    │        └▶ tail := seq
+//!    200 [] ◀────────────────── only after the sync ◀────────────────────────────────┘              │
+//! wehelp events -f ◀─ NDJSON ◀─ daemon/socket ◀─ follow: { read a page after the position; wait for tail } ◀─┤
+//! directory, answers ◀─ react: the same loop, inside the daemon ◀───────────────────────────────────┘
+//!
+//! wehelp send ─▶ cli/args ─▶ Command ─▶ daemon/socket ─▶ service::enqueue ─▶ store thread ─▶ sync ─▶ receipt
+//! client ─poll─▶ daemon/http ─▶ service::claim ─▶ store thread: ready → in flight, sync ─▶ response
+//!                                                        delivered? → fetched : ready again ◀─ daemon/wire ◀┘
+//! ```
+//!
+//! A notification carries a position, never a body; a follower that is slow, late or reconnecting runs the same loop
+//! over the log. The original bytes are stored and decoded again on reading, so an event kind learned next year is
+//! already in last year's log.
+//!
+//! # Invariants
+//!
+//! 1. A callback, a receipt and a poll are answered only after their effect is synced.
+//! 2. The store has one writer, and it is a thread, not a task.
+//! 3. A [`seq::Seq`] never goes back: retention keeps the newest record. A cursor moves backwards only by `cursor set`.
+//! 4. `protocol` does no I/O and reads no clock. `store` does not know what a chat is.
+//! 5. The daemon prints nothing to stdout; the CLI opens no database.
+//! 6. Text from chats is never logged; ids and lengths are. Tokens never.
+//! 7. One daemon per home; the socket's folder is 0700 before the socket exists.
+//! 8. Every queue, line, body, page and wait has a named limit with a reason.
+//! 9. Nothing exits but `main`.
+//! 10. A failed sync refuses further writes, and says so, until a write is known to work again.
+//!
+//! # Deliberately absent
+//!
+//! No acknowledgement of a command by the client: the protocol has none, so the daemon says `fetched`, and `answered`
+//! only when an event tells so. No plug-ins: `events --exec` and `forward` are the ways out. No Windows or macOS port
+//! of the daemon: delivery is judged by Linux's view of a socket.
+
+/// The package's version, and the commit it was built from where that is known: `0.1.0 (abc1234)`.
+pub const VERSION: &str = env!("WEHELP_VERSION");
+
+pub mod clock;
+pub mod config;
+pub mod home;
+pub mod seq;
