@@ -73,4 +73,5 @@ pub const VERSION: &str = env!("WEHELP_VERSION");
 pub mod clock;
 pub mod config;
 pub mod home;
+pub mod protocol;
 pub mod seq;

@@ -1,0 +1,339 @@
+//! People and rooms as the client describes them, brought into one form. wehelp-api.zh.md `#friendsListDetails`,
+//! `#getGroupList`, `#getListGroupMembers`, and the later client's forms (client-facts.md).
+//!
+//! Promises: every key is there, `null` where nothing is known; numbers and strings are taken for each other; damage
+//! gives nulls, never an error. Linear in the input.
+//! Leaves to others: which event these came in, and remembering them (`directory`).
+
+use super::json;
+use super::message::xml::{self, Element, Tree};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+/// Most members that are taken from one room; the maker of `WeChat` allows 500.
+const MEMBERS_MAX: usize = 10_000;
+
+/// Most members that are taken from all rooms of one list: 2,000 full ones.
+const LIST_MEMBERS_MAX: usize = 1_000_000;
+
+/// Most contacts or rooms that are taken from one list; `WeChat` allows 10,000 friends. A normalised contact takes
+/// fifty times the room of the shortest one on the wire, so without a bound a body could take all memory.
+const LIST_MAX: usize = 50_000;
+
+/// The longest member of a contact, bytes of JSON: no name, sign or URL comes near it.
+const CONTACT_BYTES_MAX: usize = 64 * 1024;
+
+/// The longest member of a room, bytes of JSON: the packed XML of 500 members has some 100,000.
+const ROOM_BYTES_MAX: usize = 4 << 20;
+
+/// Whether the client says nothing with this: `"(null)"`, `"None"`, `"null"`, `""`, blanks.
+#[must_use]
+pub fn nothing(text: &str) -> bool {
+    matches!(text.trim(), "" | "(null)" | "null" | "None")
+}
+
+/// The word for `WeChat`'s number: `"1"` male, `"2"` female, `"0"` unknown.
+pub(super) fn sex_word(number: &str) -> Option<&'static str> {
+    match number.trim() {
+        "1" => Some("male"),
+        "2" => Some("female"),
+        "0" => Some("unknown"),
+        _ => None,
+    }
+}
+
+/// A normalised contact: `wxid`, `nick`, `remark` (`asName`), `username`, `sex` (a word), `province`, `city`, `region`,
+/// `sign`, `avatar`, `avatar_small`, `type`, `group_id`.
+#[must_use]
+pub fn contact(value: &Value) -> Value {
+    let get = |key: &str| value.get(key).and_then(word);
+    let avatar = get("headPic").or_else(|| get("sheadPic"));
+    json!({
+        "wxid": get("wxid"),
+        "nick": get("nick"),
+        "remark": get("asName"),
+        "username": get("username"),
+        "sex": get("sex").and_then(|number| sex_word(&number)),
+        "province": get("province"),
+        "city": get("city"),
+        "region": get("regionCode"),
+        "sign": get("sign"),
+        "avatar": avatar,
+        "avatar_small": get("sheadPic"),
+        "type": value.get("type").and_then(integer),
+        "group_id": get("groupId"),
+    })
+}
+
+/// The contact in the text of an object; `but` names members that are not the contact's.
+#[must_use]
+pub fn person(object: &str, but: &[&str]) -> Value {
+    let mut members = json::members(object, CONTACT_BYTES_MAX, &[]);
+    members.retain(|key, _| !but.contains(&key.as_str()));
+    contact(&Value::Object(members))
+}
+
+/// Every contact of a list; what is no contact is left out. An id alone counts as one, and so does a contact alone.
+#[must_use]
+pub fn contacts(list: &RawValue) -> Vec<Value> {
+    let mut contacts = Vec::new();
+    if list.get().starts_with('{') {
+        contacts.push(person(list.get(), &[]));
+    }
+    json::each_item(list, LIST_MAX, |item| {
+        contacts.extend(match item.get().as_bytes().first() {
+            Some(b'{') => Some(person(item.get(), &[])),
+            Some(b'"') => json::text(item)
+                .filter(|id| !nothing(id) && id.len() <= CONTACT_BYTES_MAX)
+                .map(|id| contact(&json!({ "wxid": id }))),
+            _ => None,
+        });
+    });
+    contacts
+}
+
+/// Every room of a 211 event; see [`room`].
+#[must_use]
+pub fn rooms(list: &RawValue) -> Vec<Value> {
+    let (mut rooms, mut members) = (Vec::new(), 0);
+    json::each_item(list, LIST_MAX, |item| {
+        if members < LIST_MEMBERS_MAX {
+            let room = room(&Value::Object(json::members(item.get(), ROOM_BYTES_MAX, &["userLists"])));
+            members += room["members"].as_array().map_or(0, Vec::len);
+            rooms.push(room);
+        }
+    });
+    rooms
+}
+
+/// One room of a 211 event: `wxid`, `nick`, `avatar`, `count`, `owner`, `members`, from the base64 XML in `xml` or from
+/// the later client's `nick`, `headPic` and `userLists`.
+#[must_use]
+pub fn room(value: &Value) -> Value {
+    let get = |key: &str| value.get(key).and_then(word);
+    let xml = value.get("xml").and_then(Value::as_str).and_then(unpack).unwrap_or_default();
+    let described = RoomXml::read(&xml);
+    let mut members = value.get("userLists").map(member_ids).unwrap_or_default();
+    if members.is_empty() {
+        members = described.members;
+    }
+    let count =
+        value.get("count").and_then(integer).or_else(|| members.len().try_into().ok().filter(|&count: &i64| count > 0));
+    json!({
+        "wxid": get("wxid").or(described.wxid.map(Cow::Owned)),
+        "nick": get("nick").or(described.nick.map(Cow::Owned)),
+        "avatar": get("headPic").or_else(|| get("sheadPic")).or(described.avatar.map(Cow::Owned)),
+        "count": count,
+        "owner": value.get("roomLord").and_then(flag),
+        "members": members,
+    })
+}
+
+/// The `info` of a 77 event, decoded: `xml` (its text), and what was found in it: `wxid`, `nick`, `avatar`,
+/// `avatar_small`, `owner` (an id), `notice`, `members`.
+#[must_use]
+pub fn room_info(base64: &str) -> Value {
+    let xml = unpack(base64);
+    let described = RoomXml::read(xml.as_deref().unwrap_or_default());
+    json!({
+        "xml": xml,
+        "wxid": described.wxid,
+        "nick": described.nick,
+        "avatar": described.avatar,
+        "avatar_small": described.avatar_small,
+        "owner": described.owner,
+        "notice": described.notice,
+        "members": described.members,
+    })
+}
+
+/// What the XML of a room tells. The spec prints it cut off, so the names are looked for liberally.
+#[derive(Default)]
+struct RoomXml {
+    wxid: Option<String>,
+    nick: Option<String>,
+    avatar: Option<String>,
+    avatar_small: Option<String>,
+    owner: Option<String>,
+    notice: Option<String>,
+    members: Vec<String>,
+}
+
+impl RoomXml {
+    fn read(text: &str) -> Self {
+        let Some(tree) = xml::locate(text).map(xml::parse) else { return Self::default() };
+        let members = xml_members(&tree);
+        let get = |names: &[&str]| names.iter().find_map(|name| field(&tree, name)).map(str::to_owned);
+        let like = |part: &str| field_like(&tree, part).map(str::to_owned);
+        let avatar_small = get(&["smallheadimgurl", "smallheadurl", "sheadpic", "smallavatar"]);
+        let avatar = get(&["bigheadimgurl", "headimgurl", "bigheadurl", "headimg", "headpic", "avatar"]);
+        Self {
+            wxid: get(&["username", "chatroomname", "chatroomid", "chatroom", "roomid", "wxid"])
+                .filter(|id| id.ends_with("chatroom")),
+            nick: get(&["nickname", "nick", "displayname", "roomname", "topic"])
+                .or_else(|| like("nick"))
+                .or_else(|| get(&["title", "name"])),
+            avatar: avatar
+                .or_else(|| avatar_small.clone())
+                .or_else(|| ["head", "avatar"].into_iter().filter_map(like).find(|url| url.starts_with("http"))),
+            avatar_small,
+            owner: get(&["roomowner", "chatroomowner", "owner"]),
+            notice: get(&["announcement", "notice", "roomannouncement"]),
+            members,
+        }
+    }
+}
+
+/// Whether an element is one of a room's members, or stands for all of them.
+fn is_member(element: Element<'_>) -> bool {
+    ["member", "user", "memberlist", "members", "userlists", "userlist", "roomdata"].iter().any(|name| element.is(name))
+}
+
+/// The attribute or element of that name that says something, but not that of a member.
+fn field<'t>(tree: &'t Tree, name: &str) -> Option<&'t str> {
+    let said = |text: &&str| !nothing(text);
+    tree.elements_outside(is_member).find_map(|element| {
+        let text = Some(element.text()).filter(|_| element.is(name));
+        element.attribute(name).filter(said).or(text.filter(said))
+    })
+}
+
+/// The attribute or element that says something and whose name contains `part`, which is in lower case.
+fn field_like<'t>(tree: &'t Tree, part: &str) -> Option<&'t str> {
+    tree.elements_outside(is_member)
+        .flat_map(|element| element.attributes().chain([(element.name(), element.text())]))
+        .find(|(name, text)| !nothing(text) && name.to_ascii_lowercase().contains(part))
+        .map(|(_, text)| text)
+}
+
+/// The ids of the members: joined in one text or attribute, or one element each.
+fn xml_members(tree: &Tree) -> Vec<String> {
+    let mut ids = Ids::default();
+    for element in tree.elements() {
+        if ["member", "user"].iter().any(|name| element.is(name)) {
+            let names = ["username", "wxid"];
+            let id = names.iter().find_map(|name| element.attribute(name).or_else(|| element.child_text(name)));
+            ids.add(id.unwrap_or_else(|| element.text()));
+        } else if is_member(element) {
+            ids.add_joined(element.text());
+        }
+        for name in ["memberlist", "members", "userlists", "userlist"] {
+            if let Some(joined) = element.attribute(name) {
+                ids.add_joined(joined);
+            }
+        }
+    }
+    ids.list
+}
+
+/// The ids in a `userLists`: joined with `^G`, or an array of ids or contacts.
+fn member_ids(list: &Value) -> Vec<String> {
+    let mut ids = Ids::default();
+    match list {
+        Value::String(joined) => ids.add_joined(joined),
+        Value::Array(items) => {
+            for item in items {
+                if let Some(id) = item.as_str().or_else(|| item.get("wxid").and_then(Value::as_str)) {
+                    ids.add(id);
+                }
+            }
+        }
+        _ => {}
+    }
+    ids.list
+}
+
+/// Ids in order, without repeats.
+#[derive(Default)]
+struct Ids {
+    list: Vec<String>,
+    seen: HashSet<String>,
+}
+
+impl Ids {
+    fn add(&mut self, id: &str) {
+        let id = id.trim();
+        let is_id = !nothing(id) && !id.contains(|c: char| c.is_whitespace() || c.is_control());
+        if is_id && self.list.len() < MEMBERS_MAX && self.seen.insert(id.to_owned()) {
+            self.list.push(id.to_owned());
+        }
+    }
+
+    /// `^G` is the bell character as terminals show it; both forms occur, at both ends as well.
+    fn add_joined(&mut self, joined: &str) {
+        for part in joined.split(['\u{7}', ';', ',']) {
+            part.split("^G").for_each(|id| self.add(id));
+        }
+    }
+}
+
+/// Text, or a number as text; `None` for what says nothing.
+fn word(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) if !nothing(text) => Some(Cow::Borrowed(text)),
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        _ => None,
+    }
+}
+
+/// A whole number, or a string that holds one.
+fn integer(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// A truth value in any of its forms.
+fn flag(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(*flag),
+        Value::Number(number) => number.as_i64().map(|number| number != 0),
+        Value::String(text) => match text.trim() {
+            "1" | "true" | "True" => Some(true),
+            "0" | "false" | "False" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The text in a base64 value; XML that was not packed at all passes as it is.
+fn unpack(base64: &str) -> Option<String> {
+    if nothing(base64) {
+        return None;
+    }
+    if base64.trim_start().starts_with('<') {
+        return Some(base64.to_owned());
+    }
+    let bytes = decode_base64(base64);
+    if bytes.is_empty() {
+        return None;
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(error) => Some(encoding_rs::GB18030.decode_without_bom_handling(error.as_bytes()).0.into_owned()),
+    }
+}
+
+/// Decodes base64 of either alphabet, padded or not, with line breaks in it, up to where it is damaged or cut off.
+fn decode_base64(text: &str) -> Vec<u8> {
+    let mut digits: Vec<u8> = text
+        .bytes()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .map(|byte| match byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            _ => byte,
+        })
+        .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+        .collect();
+    // Filled up with zero bits, and what came of those taken away again.
+    let whole = digits.len() * 6 / 8;
+    digits.resize(digits.len().next_multiple_of(4), b'A');
+    let mut bytes = data_encoding::BASE64.decode(&digits).unwrap_or_default();
+    bytes.truncate(whole);
+    bytes
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,473 @@
+//! Every event that the client reports, and what it means (spec part 一, contract 7).
+//!
+//! Promises: reading goes in three steps that never fail as a whole: [`read_body`] finds the inner object in a
+//! callback's bytes, [`outline`] tells what a filter needs to know, [`decode`] unpacks the rest. Kind first, then the
+//! fields of that kind; a field that is not what it should be is `null`, never an error, and a kind that is not known is
+//! kept whole. No panic on any input.
+//! Leaves to others: what is packed in XML (`message`), hex (`packet`) and lists of people (`contact`), and which command
+//! an event answers (`answer`).
+
+mod body;
+mod fields;
+
+use super::{contact, id, json, message, packet};
+use crate::clock::Time;
+use crate::seq::Seq;
+pub use body::{Body, read_body};
+use fields::{Fields, number, word};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident = $number:literal $name:literal,)*) => {
+        /// What an event is about: the table of contract 7.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Kind { $($(#[$doc])* $variant = $number),* }
+
+        impl Kind {
+    /// Whether it is a kind of message (type 78): only those have text.
+    #[must_use]
+    pub fn is_message(self) -> bool {
+        self.as_str().starts_with("message.")
+    }
+
+            /// Every kind, in the table's order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name: `message.text`.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// The kind of that name.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)* _ => None }
+            }
+
+            /// Its number in stored outlines; never given to another kind.
+            #[must_use]
+            pub const fn number(self) -> u8 {
+                self as u8
+            }
+
+            /// The kind of that number.
+            #[must_use]
+            pub fn from_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// 67 所有关于登录事件
+    Login = 1 "login",
+    /// 66, answer to the question about the login state
+    LoginState = 2 "login.state",
+    /// 401, 82 登录二维码
+    LoginQrcode = 3 "login.qrcode",
+    /// 71 登录后获取个人信息或者其他的信息
+    Profile = 4 "profile",
+    /// 97 初始化联系人列表
+    ContactsPacket = 5 "contacts.packet",
+    /// 210 好友列表详细信息
+    Contacts = 6 "contacts",
+    /// 211 获取群列表
+    Rooms = 7 "rooms",
+    /// 77 获取群成员列表
+    RoomMembers = 8 "room.members",
+    /// 78, msgType 1
+    MessageText = 9 "message.text",
+    /// 78, msgType 3
+    MessageImage = 10 "message.image",
+    /// 78, msgType 34
+    MessageVoice = 11 "message.voice",
+    /// 78, msgType 37
+    MessageFriendRequest = 12 "message.friend_request",
+    /// 78, msgType 42
+    MessageCard = 13 "message.card",
+    /// 78, msgType 43
+    MessageVideo = 14 "message.video",
+    /// 78, msgType 47
+    MessageSticker = 15 "message.sticker",
+    /// 78, msgType 48
+    MessageLocation = 16 "message.location",
+    /// 78, msgType 49
+    MessageApp = 17 "message.app",
+    /// 78, msgType 50
+    MessageCall = 18 "message.call",
+    /// 78, msgType 10000
+    MessageSystem = 19 "message.system",
+    /// 78, msgType 10002
+    MessageRecall = 20 "message.recall",
+    /// 78, any other msgType
+    MessageOther = 21 "message.other",
+    /// 88 网络获取联系人数据
+    ContactPacket = 22 "contact.packet",
+    /// 69 新建群后返回群id
+    RoomCreated = 23 "room.created",
+    /// 96 同意好友
+    FriendVerified = 24 "friend.verified",
+    /// 81 获取v2
+    FriendV2 = 25 "friend.v2",
+    /// 95 批量获取数据库微信头像
+    Avatars = 26 "avatars",
+    /// 90 退出微信事件
+    Logout = 27 "logout",
+    /// 98 手机退出微信触发事件
+    LogoutPhone = 28 "logout.phone",
+    /// Any other type.
+    Other = 29 "other",
+    /// Not readable.
+    Unparsed = 30 "unparsed",
+}
+
+impl Kind {
+    /// The kind of events of that type; of messages, without a `msgType`.
+    #[must_use]
+    pub fn of_type(r#type: i64) -> Self {
+        Self::of(Some(r#type), None)
+    }
+
+    fn of(r#type: Option<i64>, msg_type: Option<i64>) -> Self {
+        match r#type {
+            Some(67) => Self::Login,
+            Some(66) => Self::LoginState,
+            Some(401 | 82) => Self::LoginQrcode,
+            Some(71) => Self::Profile,
+            Some(97) => Self::ContactsPacket,
+            Some(210) => Self::Contacts,
+            Some(211) => Self::Rooms,
+            Some(77) => Self::RoomMembers,
+            Some(88) => Self::ContactPacket,
+            Some(69) => Self::RoomCreated,
+            Some(96) => Self::FriendVerified,
+            Some(81) => Self::FriendV2,
+            Some(95) => Self::Avatars,
+            Some(90) => Self::Logout,
+            Some(98) => Self::LogoutPhone,
+            Some(78) => match msg_type {
+                Some(1) => Self::MessageText,
+                Some(3) => Self::MessageImage,
+                Some(34) => Self::MessageVoice,
+                Some(37) => Self::MessageFriendRequest,
+                Some(42) => Self::MessageCard,
+                Some(43) => Self::MessageVideo,
+                Some(47) => Self::MessageSticker,
+                Some(48) => Self::MessageLocation,
+                Some(49) => Self::MessageApp,
+                Some(50) => Self::MessageCall,
+                Some(10000) => Self::MessageSystem,
+                Some(10002) => Self::MessageRecall,
+                _ => Self::MessageOther,
+            },
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What is known of an event without unpacking what is packed in it. Cheap: it is made for every event that arrives.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outline {
+    /// The number in `type`, or in `code` for 401.
+    pub r#type: Option<i64>,
+    /// Always there in what [`outline`] returns.
+    pub kind: Option<Kind>,
+    /// `cwxid`
+    pub account: Option<String>,
+    /// `processid`
+    pub pid: Option<u64>,
+    /// The conversation: the room, else the other person.
+    pub chat: Option<String>,
+    /// Who spoke.
+    pub from: Option<String>,
+    /// Whether the account itself spoke; `None` for what is no message.
+    pub is_self: Option<bool>,
+}
+
+/// An event, decoded whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// See [`Kind`].
+    pub kind: Kind,
+    /// The number in `type`, or in `code` for 401.
+    pub r#type: Option<i64>,
+    /// `cwxid`
+    pub account: Option<String>,
+    /// `processid`
+    pub pid: Option<u64>,
+    /// The conversation: the room, else the other person.
+    pub chat: Option<String>,
+    /// Who spoke.
+    pub from: Option<String>,
+    /// Whether the account itself spoke; `None` for what is no message.
+    pub is_self: Option<bool>,
+    /// The chat's name in a message, the person's in a profile.
+    pub nick: Option<String>,
+    /// Readable text.
+    pub text: Option<String>,
+    /// A JSON object: what was packed (the table of contract 7).
+    pub decoded: Value,
+}
+
+/// What an event says of itself; see [`Outline`]. `data` is the inner object's text.
+#[must_use]
+pub fn outline(data: &str) -> Outline {
+    outlined(&Fields::read(data).unwrap_or_default())
+}
+
+/// The type of a message event (spec `#message`).
+const MESSAGE: i64 = 78;
+
+/// The type that stands in `code`, in events that have no `type` (spec `#qrCode`); elsewhere `code` is a result.
+const TYPE_IN_CODE: i64 = 401;
+
+fn outlined(fields: &Fields<'_>) -> Outline {
+    let in_code = || fields.code.and_then(number).filter(|code| *code == TYPE_IN_CODE);
+    let r#type = fields.kind.and_then(number).or_else(in_code);
+    let kind = Kind::of(r#type, fields.msg_type.and_then(number));
+    let account = fields.account.and_then(fields::id);
+    let (mut chat, mut from, mut is_self) = (None, None, None);
+    if r#type == Some(MESSAGE) {
+        chat = fields.wxid.and_then(fields::id);
+        // Only messages of rooms have it (spec `#message`); a notice in a room has no speaker.
+        let speaker = fields.speaker.and_then(fields::id);
+        from.clone_from(&speaker);
+        if from.is_none() && !chat.as_deref().is_some_and(id::is_room) {
+            from.clone_from(&chat);
+        }
+        // Versions that do not report `myMsg` still say who spoke.
+        let own = match fields.my_msg.and_then(word) {
+            Some(said) => matches!(said.as_str(), "1" | "true" | "True"),
+            None => from.is_some() && from == account,
+        };
+        if own {
+            from = account.clone().or(speaker);
+        }
+        is_self = Some(own);
+    } else if kind == Kind::RoomMembers {
+        chat = fields.wxid.and_then(fields::id);
+    } else if kind == Kind::RoomCreated {
+        chat = fields.chatroom.and_then(fields::id);
+    }
+    Outline { r#type, kind: Some(kind), account, pid: fields.pid.and_then(number), chat, from, is_self }
+}
+
+/// Decodes an event from the inner object's text.
+#[must_use]
+pub fn decode(data: &str) -> Event {
+    let fields = Fields::read(data).unwrap_or_default();
+    let outline = outlined(&fields);
+    let kind = outline.kind.unwrap_or(Kind::Other);
+    let (text, decoded) = if outline.r#type == Some(MESSAGE) {
+        said(&fields, outline.from.as_deref())
+    } else {
+        (None, unpacked(kind, &fields, &outline, data))
+    };
+    Event {
+        kind,
+        r#type: outline.r#type,
+        account: outline.account,
+        pid: outline.pid,
+        chat: outline.chat,
+        from: outline.from,
+        is_self: outline.is_self,
+        nick: fields.nick.and_then(word),
+        text,
+        decoded,
+    }
+}
+
+/// `text` and `decoded` of a message.
+fn said(fields: &Fields<'_>, from: Option<&str>) -> (Option<String>, Value) {
+    let Some(message) = fields.message.and_then(json::text) else { return (None, empty()) };
+    let message = message::read(fields.msg_type.and_then(number).unwrap_or(0), &message, from);
+    (message.text, message.decoded)
+}
+
+/// `decoded` of what is no message: the table of contract 7.
+fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> Value {
+    let hex = || fields.hex.and_then(json::text).unwrap_or_default();
+    let code = || fields.code.and_then(number::<i64>);
+    match kind {
+        Kind::Login => json!({ "code": code() }),
+        Kind::LoginState => json!({ "logged_in": code().map(|code| code == LOGGED_IN) }),
+        Kind::LoginQrcode => qrcode(fields),
+        Kind::Profile => {
+            let wxid = fields.wxid.and_then(fields::id);
+            let own = wxid.is_some() && wxid == outline.account;
+            // `type` is the event's, not the person's.
+            json!({ "contact": contact::person(data, &["type"]), "self": own })
+        }
+        Kind::ContactsPacket => json!({ "wxids": packet::read(&hex()).wxids }),
+        Kind::Contacts => json!({ "contacts": people(fields.users) }),
+        Kind::Rooms => {
+            json!({ "rooms": fields.chatrooms.or(fields.users).map(contact::rooms).unwrap_or_default() })
+        }
+        Kind::RoomMembers => json!({
+            "room": outline.chat,
+            "members": people(fields.users),
+            "info": fields.info.and_then(word).map(|info| contact::room_info(&info)),
+        }),
+        Kind::ContactPacket => {
+            let packet = packet::read(&hex());
+            // The later client names them beside the packet.
+            let wxid = fields.wxid.and_then(fields::id);
+            let others = packet.wxids.into_iter().filter(|other| Some(other) != wxid.as_ref());
+            json!({
+                "wxids": wxid.iter().cloned().chain(others).collect::<Vec<_>>(),
+                "v1": fields.v1.and_then(word).or(packet.v1),
+                "v2": fields.v2.and_then(word).or(packet.v2),
+                "avatars": packet.avatars,
+                "strings": packet.strings,
+            })
+        }
+        Kind::RoomCreated => json!({ "room": outline.chat }),
+        Kind::FriendVerified => json!({ "ok": packet::contains_v1(&hex()) }),
+        Kind::FriendV2 => {
+            json!({ "contact": contact::person(data, &["type"]), "v2": fields.v2.and_then(word) })
+        }
+        Kind::Avatars => {
+            let mut avatars = Map::new();
+            for contact in people(fields.users) {
+                if let (Some(wxid), Some(url @ Value::String(_))) = (contact["wxid"].as_str(), contact.get("avatar")) {
+                    avatars.insert(wxid.to_owned(), url.clone());
+                }
+            }
+            json!({ "avatars": avatars })
+        }
+        _ => empty(),
+    }
+}
+
+/// The `code` of 66 and 67 that means logged in.
+const LOGGED_IN: i64 = 200;
+
+fn empty() -> Value {
+    Value::Object(Map::new())
+}
+
+fn people(list: Option<&RawValue>) -> Vec<Value> {
+    list.map(contact::contacts).unwrap_or_default()
+}
+
+/// The longest login picture that is looked for in hex, bytes of hex: a QR code has a few thousand.
+const QRCODE_HEX_BYTES_MAX: usize = 4 << 20;
+
+/// A login code: a picture as data URI (plain, or as hex), as raw bytes in hex, or as bare base64, else a link or text.
+/// Spec `#qrCode`, and 82 of client-facts.md.
+fn qrcode(fields: &Fields<'_>) -> Value {
+    let plain = fields.message.and_then(word);
+    let hex = fields.hex.and_then(word);
+    // Only what is called hex is taken for it: a text may look like it.
+    let bytes = hex
+        .as_deref()
+        .filter(|hex| hex.len() <= QRCODE_HEX_BYTES_MAX)
+        .and_then(|hex| data_encoding::HEXLOWER_PERMISSIVE.decode(hex.trim().as_bytes()).ok());
+    if let Some(media_type) = bytes.as_deref().and_then(picture) {
+        let base64 = data_encoding::BASE64.encode(bytes.as_deref().unwrap_or_default());
+        return json!({ "image": { "media_type": media_type, "base64": base64 } });
+    }
+    let unpacked =
+        bytes.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|text| !text.contains(char::is_control));
+    let Some(content) = plain.or(unpacked).or(hex) else { return empty() };
+    let content = content.trim();
+    let bare = || {
+        let head = content.get(..16)?;
+        Some((picture(&data_encoding::BASE64.decode(head.as_bytes()).ok()?)?, content))
+    };
+    match content.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")).or_else(bare) {
+        Some((media_type, base64)) => {
+            let base64: String = base64.split_ascii_whitespace().collect();
+            json!({ "image": { "media_type": media_type, "base64": base64 } })
+        }
+        None => json!({ "content": content }),
+    }
+}
+
+/// The media type of a picture, by its first bytes.
+fn picture(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
+        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
+        [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
+        [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => Some("image/bmp"),
+        _ => None,
+    }
+}
+
+/// One event as a line for followers, without its end: every key of contract 7, in its order. `data` stays byte for
+/// byte, but for line breaks between its tokens.
+#[must_use]
+pub fn entry_json(seq: Seq, time: Time, data: &str) -> String {
+    let mut out = Vec::with_capacity(data.len() * 2);
+    write_entry(&mut out, seq, time, data);
+    String::from_utf8(out).expect("only texts were put together")
+}
+
+/// As [`entry_json`], put at the end of `out`: whoever makes many lines makes one buffer.
+pub fn write_entry(out: &mut Vec<u8>, seq: Seq, time: Time, data: &str) {
+    let event = decode(data);
+    head(out, seq, time, &event);
+    let bytes = data.as_bytes();
+    // In valid JSON a raw line break stands between tokens only.
+    if bytes.contains(&b'\n') || bytes.contains(&b'\r') {
+        out.extend(bytes.iter().filter(|b| !matches!(b, b'\n' | b'\r')));
+    } else {
+        out.extend_from_slice(bytes);
+    }
+    out.push(b'}');
+}
+
+/// An event whose body could not be read, as a line for followers.
+#[must_use]
+pub fn unparsed_json(seq: Seq, time: Time, reason: &str, bytes: &[u8]) -> String {
+    let event = Event {
+        kind: Kind::Unparsed,
+        r#type: None,
+        account: None,
+        pid: None,
+        chat: None,
+        from: None,
+        is_self: None,
+        nick: None,
+        text: None,
+        decoded: json!({ "reason": reason }),
+    };
+    let mut out = Vec::new();
+    head(&mut out, seq, time, &event);
+    json_at_end(&mut out, &json!({ "base64": data_encoding::BASE64.encode(bytes) }));
+    out.push(b'}');
+    String::from_utf8(out).expect("only texts were put together")
+}
+
+/// A line up to the value of `data`.
+fn head(out: &mut Vec<u8>, seq: Seq, time: Time, event: &Event) {
+    fn put(out: &mut Vec<u8>, key: &str, value: &impl serde::Serialize) {
+        out.extend_from_slice(key.as_bytes());
+        json_at_end(out, value);
+    }
+    put(out, r#"{"seq":"#, &seq);
+    put(out, r#","time":"#, &time);
+    put(out, r#","kind":"#, &event.kind.as_str());
+    put(out, r#","type":"#, &event.r#type);
+    put(out, r#","account":"#, &event.account);
+    put(out, r#","pid":"#, &event.pid);
+    put(out, r#","chat":"#, &event.chat);
+    put(out, r#","from":"#, &event.from);
+    put(out, r#","self":"#, &event.is_self);
+    put(out, r#","nick":"#, &event.nick);
+    put(out, r#","text":"#, &event.text);
+    put(out, r#","decoded":"#, &event.decoded);
+    out.extend_from_slice(br#","data":"#);
+}
+
+fn json_at_end(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+    serde_json::to_writer(out, value).expect("plain data becomes JSON, and a vector takes it");
+}
+
+#[cfg(test)]
+mod tests;
