@@ -75,3 +75,4 @@ pub mod config;
 pub mod home;
 pub mod protocol;
 pub mod seq;
+pub mod store;

@@ -1,0 +1,546 @@
+//! A durable log of events and a durable map of keys, with one writer.
+//!
+//! # Design
+//!
+//! ```text
+//! write(closure) ─▶ writer thread: closures run against an overlay ─▶ one run of frames ─▶ journal, one data sync
+//!                                                        replies ◀─ tail ◀─ sled (changes, finished blocks) ◀┘
+//! keeper thread: syncs sled, writes the map's snapshots and the segments' indexes, removes old segments
+//! ```
+//!
+//! * The **journal** (`journal/<first lsn>.log`) is the truth: every transaction is a checksummed frame of events and
+//!   map changes. What was waiting when the writer looked shares one sync.
+//! * **sled** (`sled/`) is the live map, and the index of the log: one small entry per block of events with its place,
+//!   times and a set of its tags. It is never needed after a power cut: when its running checksum does not verify, it
+//!   does not open or it panics, it is made again from the newest **snapshot** of the map (`journal/<lsn>.map`), the
+//!   segments' indexes beside them (`.idx`) and the journal since. Large values are chunked below sled's blobs.
+//! * Dropping events moves the log's first position at once; a segment goes when all its events are dropped (or it has
+//!   none) and a snapshot covers its map changes.
+//!
+//! # What survives what
+//!
+//! | what | `kill -9` | power cut |
+//! |---|---|---|
+//! | `write`, `append`, `trim` that were answered | yes | yes |
+//! | `write_lazily` that was answered | yes | after a second, or the next sync |
+//! | a flipped bit in the journal | the frame is reported, the rest is read | the same |
+//! | damage in sled, or sled gone | made again | made again |
+//!
+//! A tail that was never durable is cut off at open. It is told from damage by each frame's note of what was durable
+//! when it was written; only damage to the very last group, after an unclean stop, cannot be told from a torn write,
+//! and counts as one. When the snapshot *and* sled are damaged the store does not open; [`salvage()`] reads it.
+//!
+//! A failed write or sync is never retried on the same file: the store refuses writes, and goes on in a new segment,
+//! which supersedes what the old one holds beyond its last durable frame, once that could really be written.
+//!
+//! # Limits
+//!
+//! A transaction takes at most 64 MiB, a key 4 KiB, an outline 64 KiB; [`Space`] 0 and 255 are the store's own. Frames
+//! with map changes and kept events share segments, so changes stay on disk as long as their neighbours.
+
+mod archive;
+mod files;
+mod frame;
+mod health;
+mod index;
+mod journal;
+mod keeper;
+mod map;
+mod open;
+mod read;
+mod retention;
+mod salvage;
+mod shared;
+mod snapshot;
+mod txn;
+mod writer;
+
+pub use txn::Txn;
+
+use crate::{clock::Time, seq::Seq};
+use bytes::Bytes;
+use shared::Shared;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+use writer::{Job, Keeping, OpenedWriter, Request, Writer};
+
+/// The format that this version writes, in every file's head; a newer one is refused.
+const VERSION: u32 = 1;
+/// Requests on their way to the writer: more than all connections together can have.
+const WAITING_MAX: usize = 1 << 16;
+
+/// Settings of a store.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// sled's page cache, bytes.
+    pub cache_bytes: u64,
+    /// A journal segment is closed when it has grown to this, bytes.
+    pub segment_bytes: u64,
+    /// Writes are refused while the file system has less room than this, bytes.
+    pub free_bytes_min: u64,
+    /// At most this many transactions share one sync.
+    pub group_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cache_bytes: 8 << 20, segment_bytes: 64 << 20, free_bytes_min: 16 << 20, group_max: 512 }
+    }
+}
+/// An event to be appended. The store does not look into `outline` and `body`.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// When it was received.
+    pub time: Time,
+    /// Opaque to the store; read back with the entry before its body (at most 64 KiB).
+    pub outline: Bytes,
+    /// Opaque hashes: what this event can be looked up by (kind, chat, account …). See `Query::any_of`.
+    pub tags: Vec<u64>,
+    /// The original bytes.
+    pub body: Bytes,
+}
+
+/// An event as stored.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its position.
+    pub seq: Seq,
+    /// When it was received.
+    pub time: Time,
+    /// As appended.
+    pub outline: Bytes,
+    /// As appended.
+    pub body: Bytes,
+}
+
+/// Which part of the log to read.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// Read after this position…
+    pub after: Seq,
+    /// …up to and including this one (`None`: the durable tail).
+    pub upto: Option<Seq>,
+    /// Skip events received before (exact)…
+    pub since: Option<Time>,
+    /// …and after (exact).
+    pub until: Option<Time>,
+    /// Every group must share a tag with the event's *block* (a filter that may let false ones through: whole blocks
+    /// that cannot match are skipped unread). The caller checks each event itself.
+    pub any_of: Vec<Vec<u64>>,
+    /// Newest first.
+    pub backwards: bool,
+}
+
+/// Some entries, and where to go on.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// In the order asked for.
+    pub entries: Vec<Stored>,
+    /// Everything up to (backwards: down to) here has been looked at: pass it as `after` (backwards: `upto = seq - 1`).
+    pub looked_to: Seq,
+    /// Nothing is left to read in the query's range.
+    pub end: bool,
+    /// Events in the range that could not be read (damage): position and reason.
+    pub damaged: Vec<(Seq, String)>,
+}
+
+/// Sizes and positions for `status`.
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    /// The oldest position kept; in an empty log the next one.
+    pub first: Seq,
+    /// The newest durable position.
+    pub last: Seq,
+    /// Positions kept.
+    pub count: u64,
+    /// Bytes on disk, sled's included.
+    pub bytes: u64,
+    /// Bytes of the events kept, as stored.
+    pub event_bytes: u64,
+    /// Bytes left on the file system.
+    pub free_bytes: u64,
+}
+
+/// Whether the store accepts writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Writable,
+    /// It does not, and why; it goes back to `Writable` by itself.
+    Refusing(String),
+}
+
+/// A key space of the durable map: the first byte of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Space(pub u8);
+
+/// A key within its space, and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// A handle to an open store; clones share it.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    inbox: mpsc::Sender<Request>,
+    /// The writer and the keeper.
+    threads: Mutex<Option<[JoinHandle<()>; 2]>>,
+}
+
+/// Why a store did not do what was asked.
+#[derive(Debug, thiserror::Error, Clone)]
+pub enum Error {
+    /// Writes are refused for now, and why.
+    #[error("the store does not accept writes: {0}")]
+    Refusing(String),
+    /// Anything else: what was tried, where, and why it failed.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// A closure for the writer, and whom to answer.
+struct Work<T, E, F> {
+    work: Option<F>,
+    done: Option<Result<Result<T, E>, Error>>,
+    reply: oneshot::Sender<Result<Result<T, E>, Error>>,
+}
+
+impl<T: Send, E: Send, F> Job for Work<T, E, F>
+where
+    F: FnOnce(&mut Txn<'_>) -> Result<T, E> + Send,
+{
+    fn run(&mut self, txn: &mut Txn<'_>) -> bool {
+        let Some(work) = self.work.take() else { return false };
+        let done = catch_unwind(AssertUnwindSafe(|| work(txn)));
+        let done = done.map_err(|panic| Error::Other(format!("a transaction {}", health::panic_text(&*panic))));
+        let keep = matches!(done, Ok(Ok(_)));
+        self.done = Some(done);
+        keep
+    }
+
+    fn finish(self: Box<Self>, done: Result<(), Error>) {
+        let never = || Err(Error::Other("a transaction was not run".to_owned()));
+        let Self { done: result, reply, .. } = *self;
+        let answer = done.and_then(|()| result.unwrap_or_else(never));
+        // Whoever asked may have gone.
+        drop(reply.send(answer));
+    }
+}
+
+/// An event for the writer, and whom to answer.
+struct AppendOne {
+    event: Option<Append>,
+    seq: Seq,
+    reply: oneshot::Sender<Result<Seq, Error>>,
+}
+
+impl Job for AppendOne {
+    fn run(&mut self, txn: &mut Txn<'_>) -> bool {
+        let Some(event) = self.event.take() else { return false };
+        self.seq = txn.append(event);
+        true
+    }
+
+    fn finish(self: Box<Self>, done: Result<(), Error>) {
+        // Whoever asked may have gone.
+        drop(self.reply.send(done.map(|()| self.seq)));
+    }
+}
+
+fn gone<T>(_: T) -> Error {
+    Error::Other("the store is closed".to_owned())
+}
+
+impl Inner {
+    fn send(&self, job: Box<dyn Job>, lazy: bool) -> Result<(), Error> {
+        if let Some(refused) = self.shared.refuses() {
+            return Err(refused);
+        }
+        if self.shared.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MAX {
+            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Error::Refusing(format!("{WAITING_MAX} writes are waiting already")));
+        }
+        self.inbox.send(Request::Work { job, lazy }).map_err(gone)
+    }
+
+    async fn work<T, E, F>(&self, work: F, lazy: bool) -> Result<Result<T, E>, Error>
+    where
+        F: FnOnce(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.send(Box::new(Work { work: Some(work), done: None, reply }), lazy)?;
+        answer.await.map_err(gone)?
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        let Some(threads) = shared::lock(&self.threads).take() else { return Ok(()) };
+        let (reply, answer) = mpsc::sync_channel(1);
+        let closed = match self.inbox.send(Request::Close(reply)) {
+            Ok(()) => answer.recv().map_err(gone).and_then(|closed| closed),
+            Err(error) => Err(gone(error)),
+        };
+        for thread in threads {
+            if thread.join().is_err() {
+                return Err(Error::Other("a thread of the store panicked".to_owned()));
+            }
+        }
+        closed
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!("the store did not close well: {error}");
+        }
+    }
+}
+
+fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    started.map_err(|e| Error::Other(format!("start the thread `{name}`: {e}")))
+}
+
+impl Store {
+    /// Opens (or makes) the store in `dir`. Blocking.
+    ///
+    /// # Errors
+    /// When it cannot be read, or was written by a newer version. One that can be read and not written opens, and
+    /// refuses writes.
+    pub fn open(dir: &Path, options: Options) -> Result<Self, Error> {
+        let opened = open::open(dir, &options)?;
+        let (active, health) = match opened.active {
+            Ok(active) => (Some(active), Health::Writable),
+            Err(why) => {
+                tracing::error!("the store refuses writes: {why}");
+                (None, Health::Refusing(why))
+            }
+        };
+        let (lsn, seq, tail) = (opened.lsn, opened.seq, Seq(opened.view.tail));
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            options,
+            map: RwLock::new(Arc::new(opened.map)),
+            view: Mutex::new(opened.view),
+            handles: Mutex::new(VecDeque::new()),
+            tail: watch::Sender::new(tail),
+            newest: shared::Newest::new(tail.0),
+            health: watch::Sender::new(health),
+            latency: health::Latency::default(),
+            durable: AtomicU64::new(lsn - 1),
+            applied: AtomicU64::new(lsn - 1),
+            applying: AtomicU64::new(lsn - 1),
+            waiting: AtomicUsize::new(0),
+            pins: AtomicUsize::new(0),
+        });
+        let keeping = Keeping::new(opened.snapshot, opened.since_snapshot, opened.needs_snapshot, opened.unindexed);
+        let (inbox, requests) = mpsc::channel();
+        let (tasks, for_keeper) = mpsc::channel();
+        let of_writer = OpenedWriter { builder: opened.builder, active, lsn, seq, keeping };
+        let writer = Writer::new(Arc::clone(&shared), of_writer, tasks);
+        let panicked = Arc::clone(&shared);
+        let writer = thread("store", move || {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| writer.run(&requests))) {
+                let why = format!("the store's thread {}; restart wehelpd", health::panic_text(&*panic));
+                panicked.health.send_replace(Health::Refusing(why));
+            }
+        })?;
+        let (of_keeper, to_writer) = (Arc::clone(&shared), inbox.clone());
+        let keeper = thread("store-keeper", move || keeper::run(&of_keeper, &for_keeper, &to_writer))?;
+        Ok(Self(Arc::new(Inner { shared, inbox, threads: Mutex::new(Some([writer, keeper])) })))
+    }
+
+    /// Runs `work` on the writer thread as one atomic transaction; resolves when its effect is synced.
+    /// `Err(E)` from `work` rolls its own changes back, and so does a panic, which is answered as an error.
+    ///
+    /// # Errors
+    /// When the store refuses writes or cannot be read; nothing was changed then.
+    pub async fn write<T, E, F>(&self, work: F) -> Result<Result<T, E>, Error>
+    where
+        F: FnOnce(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        self.0.work(work, false).await
+    }
+
+    /// As `write`, but resolves once the change is applied; it is synced together with whatever is synced next, within
+    /// a second at most. One that appends events is synced at once.
+    ///
+    /// # Errors
+    /// As `write`.
+    pub async fn write_lazily<T, E, F>(&self, work: F) -> Result<Result<T, E>, Error>
+    where
+        F: FnOnce(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        self.0.work(work, true).await
+    }
+
+    /// Appends one event; resolves with its position when it is synced.
+    ///
+    /// # Errors
+    /// When the store refuses writes.
+    pub async fn append(&self, event: Append) -> Result<Seq, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Box::new(AppendOne { event: Some(event), seq: Seq::ZERO, reply }), false)?;
+        answer.await.map_err(gone)?
+    }
+
+    /// No durable event after this position has the tag; the position itself may be of an event without it. For a
+    /// reader that has seen a tail: what that tail covers is counted in.
+    #[must_use]
+    pub fn newest_with(&self, tag: u64) -> Seq {
+        Seq(self.0.shared.newest.of(tag))
+    }
+
+    /// The newest durable position, as a value to wait on.
+    #[must_use]
+    pub fn tail(&self) -> watch::Receiver<Seq> {
+        self.0.shared.tail.subscribe()
+    }
+
+    /// Reads at most about `bytes_max` of entries (at least one if there is one), looking at no more than a bounded
+    /// stretch of log: a page may be empty and not the end. Blocking.
+    ///
+    /// # Errors
+    /// When the index cannot be read; an event that cannot is in [`Page::damaged`].
+    pub fn read(&self, query: &Query, bytes_max: usize) -> Result<Page, Error> {
+        read::read(&self.0.shared, query, bytes_max)
+    }
+
+    /// A value of the map, as committed. Blocking, fast.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.0.shared.map().get(&frame::full_key(space, key))
+    }
+
+    /// Pairs with `from <= key < to`, at most `limit`, in order (or reversed). Blocking.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> Result<Vec<Pair>, Error> {
+        let (from, to) = (frame::full_key(space, from), frame::full_key(space, to));
+        let map = self.0.shared.map();
+        map.pairs(&from, &to, reverse).take(limit).map(|pair| pair.map(|(k, v)| (k[1..].to_vec(), v))).collect()
+    }
+
+    /// Whether writes are accepted, as a value to wait on.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.0.shared.health.subscribe()
+    }
+
+    /// Sizes and positions.
+    ///
+    /// # Errors
+    /// When the file system cannot be asked.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        let shared = &self.0.shared;
+        let free_bytes = files::free_bytes(&shared.dir)
+            .map_err(|e| files::fault("see how much room there is in", &shared.dir, &e))?;
+        let sled = map::Map::folder(&shared.dir);
+        let folders = [&shared.dir, &journal::folder(&shared.dir), &sled, &sled.join("blobs")];
+        let bytes = folders.iter().map(|dir| files::disk_bytes(dir)).sum();
+        let view = shared.view();
+        Ok(Stats {
+            first: Seq(view.first),
+            last: Seq(view.tail),
+            count: (view.tail + 1).saturating_sub(view.first),
+            bytes,
+            event_bytes: view.cum.saturating_sub(view.first_cum),
+            free_bytes,
+        })
+    }
+
+    /// Drops events: those received before `before`, and the oldest until the events take at most `bytes_max`; never
+    /// the newest. Durable.
+    ///
+    /// # Errors
+    /// When the store refuses writes or the index cannot be read.
+    pub async fn trim(&self, before: Option<Time>, bytes_max: Option<u64>) -> Result<Seq, Error> {
+        loop {
+            let (reply, answer) = oneshot::channel();
+            self.0.inbox.send(Request::Trim { before, bytes_max, reply }).map_err(gone)?;
+            let (first, more) = answer.await.map_err(gone)??;
+            if !more {
+                return Ok(first);
+            }
+        }
+    }
+
+    /// Writes a consistent copy of everything as one archive into `out`. Blocking; writers go on meanwhile.
+    /// Nothing is dropped while it runs.
+    ///
+    /// # Errors
+    /// When something cannot be read, or `out` cannot be written.
+    pub fn backup(&self, out: &mut dyn std::io::Write) -> Result<(), Error> {
+        archive::backup(&self.0.shared, out)
+    }
+
+    /// Makes a store in the empty or absent folder `dir` of an archive. Blocking. The folder is there whole and synced,
+    /// or not at all.
+    ///
+    /// # Errors
+    /// When the archive is cut off or damaged, the folder is not empty, or something cannot be written.
+    pub fn restore(archive: &mut dyn std::io::Read, dir: &Path) -> Result<(), Error> {
+        archive::restore(&mut std::io::BufReader::with_capacity(1 << 18, archive), dir)
+    }
+
+    /// Drains, syncs, ends the writer thread. Blocking; what is asked afterwards is answered with an error.
+    ///
+    /// # Errors
+    /// When the last sync failed.
+    pub fn close(&self) -> Result<(), Error> {
+        self.0.close()
+    }
+
+    /// Reports on the latency of syncs since the start: (upper bound, count) pairs and the sum, for metrics.
+    #[must_use]
+    pub fn sync_latency(&self) -> (Vec<(Duration, u64)>, Duration) {
+        self.0.shared.latency.report()
+    }
+}
+
+/// Writes what can be read of a damaged store to `out`, for `wehelpd --salvage`. Blocking.
+/// Calls back for each readable event and each live pair of the map.
+///
+/// # Errors
+/// When the folder holds no store, or cannot be read at all.
+pub fn salvage(dir: &Path, each: &mut dyn FnMut(Salvaged)) -> Result<SalvageReport, Error> {
+    salvage::run(dir, each)
+}
+/// Something that could be read.
+#[derive(Debug)]
+pub enum Salvaged {
+    /// An event.
+    Event(Stored),
+    /// A pair of the map: space, key, value.
+    Pair(Space, Vec<u8>, Vec<u8>),
+}
+/// What was and was not read.
+#[derive(Debug, Default)]
+pub struct SalvageReport {
+    /// Events read.
+    pub events: u64,
+    /// Pairs read.
+    pub pairs: u64,
+    /// What was not readable: file, offset, why.
+    pub damaged: Vec<(PathBuf, u64, String)>,
+}
+
+#[cfg(test)]
+mod tests;

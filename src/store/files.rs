@@ -1,0 +1,82 @@
+//! Durable handling of files: what is made here is on disk, name and all, when the call returns.
+
+use super::Error;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// An error that names the act and the path.
+pub(super) fn fault(act: &str, path: &Path, error: &io::Error) -> Error {
+    Error::Other(format!("{act} `{}`: {error}", path.display()))
+}
+
+/// Makes a folder's entries durable.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Makes a folder (its parents too), durable in its parent.
+pub(super) fn make_dir(dir: &Path) -> Result<(), Error> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let made = || -> io::Result<()> {
+        fs::create_dir_all(dir)?;
+        match dir.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+            _ => Ok(()),
+        }
+    };
+    made().map_err(|e| fault("make the folder", dir, &e))
+}
+
+/// Writes a file so that after a power cut either the old or the new one is there, whole: a new name, a sync, a
+/// rename, a sync of the folder.
+pub(super) fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut out = io::BufWriter::with_capacity(1 << 18, File::create(&new)?);
+    let written = write(&mut out).and_then(|()| out.flush()).and_then(|()| out.get_ref().sync_all());
+    drop(out);
+    if let Err(error) = written {
+        // A half file of a name that nobody reads; best effort.
+        drop(fs::remove_file(&new));
+        return Err(error);
+    }
+    fs::rename(&new, path)?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Removes a file that may be gone already.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a whole file, `None` when there is none; more than `bytes_max` is an error.
+pub(super) fn read_small(path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let mut bytes = Vec::new();
+    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::Error::other("the file is larger than it can be"));
+    }
+    Ok(Some(bytes))
+}
+
+/// Bytes that the files of a folder take on disk (not those of folders in it).
+pub(super) fn disk_bytes(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    entries.filter_map(|e| e.ok()?.metadata().ok()).filter(fs::Metadata::is_file).map(|m| m.blocks() * 512).sum()
+}
+
+/// What a file system has left for us, bytes.
+pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}

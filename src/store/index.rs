@@ -1,0 +1,236 @@
+//! The index of the log: one small entry per block of events, so that a reader skips what cannot match unread.
+//!
+//! A block is a stretch of one segment: at most [`BLOCK_EVENTS_MAX`] events or [`BLOCK_BYTES`] bytes (or one larger
+//! frame). Its entry lives in sled under its first position; a closed segment's entries also lie beside it in
+//! `<lsn>.idx`, so that a lost sled does not mean that every body is read again. The newest, unfinished block is in
+//! memory only, and is put together again from the journal at open.
+
+use super::frame::Info;
+use super::{Error, VERSION, files, journal};
+use crate::clock::Time;
+use crate::seq::Seq;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Events in a block at most.
+pub(super) const BLOCK_EVENTS_MAX: u64 = 256;
+/// A block ends once it has so many bytes: what a reader of one event may have to look at.
+pub(super) const BLOCK_BYTES: u64 = 64 << 10;
+/// Bits per distinct tag: with six probes, one block in three hundred is read in vain.
+const BITS_PER_TAG: usize = 12;
+const PROBES: u64 = 6;
+/// The largest `.idx` file we read: a segment of some GiB.
+const SIDECAR_BYTES_MAX: u64 = 256 << 20;
+const MAGIC: [u8; 8] = *b"WEHELPX\n";
+const FIXED: usize = 56;
+
+/// A stretch of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Block {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    /// Its segment, by first LSN.
+    pub(super) segment: u64,
+    /// Its bytes in the segment.
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) times: (Time, Time),
+    /// Bytes of all events ever stored before it.
+    pub(super) cum: u64,
+    /// Which tags may be in it.
+    pub(super) tags: Vec<u8>,
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+impl Block {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(FIXED + self.tags.len());
+        for n in [self.last, self.segment, self.start, self.end] {
+            bytes.extend_from_slice(&n.to_le_bytes());
+        }
+        for time in [self.times.0, self.times.1] {
+            bytes.extend_from_slice(&time.millis().to_le_bytes());
+        }
+        bytes.extend_from_slice(&self.cum.to_le_bytes());
+        bytes.extend_from_slice(&self.tags);
+        bytes
+    }
+
+    pub(super) fn decode(first: u64, bytes: &[u8]) -> Option<Self> {
+        let n = |i: usize| number(bytes, i * 8);
+        let time = |i: usize| Some(Time::from_millis(n(i)?.cast_signed()));
+        Some(Self {
+            first,
+            last: n(0)?,
+            segment: n(1)?,
+            start: n(2)?,
+            end: n(3)?,
+            times: (time(4)?, time(5)?),
+            cum: n(6)?,
+            tags: bytes.get(FIXED..)?.to_vec(),
+        })
+    }
+}
+
+/// What a reader needs of an entry before it decides, without a copy of the tags.
+pub(super) fn may_match(entry: &[u8], since: Option<Time>, until: Option<Time>, any_of: &[Vec<u64>]) -> bool {
+    let time = |i: usize| number(entry, i * 8).map(|n| Time::from_millis(n.cast_signed()));
+    if since.is_some_and(|since| time(5).is_some_and(|max| max < since))
+        || until.is_some_and(|until| time(4).is_some_and(|min| min > until))
+    {
+        return false;
+    }
+    let tags = entry.get(FIXED..).unwrap_or_default();
+    any_of.iter().all(|group| group.iter().any(|tag| has(tags, *tag)))
+}
+
+fn mix(tag: u64) -> (u64, u64) {
+    let wide = u128::from(tag ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xd6e8_feb8_6659_fd93_a5a3_5625);
+    let bytes = wide.to_le_bytes();
+    let half = |at: usize| number(&bytes, at).unwrap_or_default();
+    (half(0) ^ half(8), half(8) | 1)
+}
+
+fn probes(tag: u64, bits: u64) -> impl Iterator<Item = usize> {
+    let (at, step) = mix(tag);
+    (0..PROBES).map(move |i| usize::try_from(at.wrapping_add(i.wrapping_mul(step)) % bits).unwrap_or_default())
+}
+
+/// Whether a set may have a tag.
+fn has(set: &[u8], tag: u64) -> bool {
+    !set.is_empty() && probes(tag, set.len() as u64 * 8).all(|bit| set[bit / 8] & (1 << (bit % 8)) != 0)
+}
+
+fn set_of(tags: &mut Vec<u64>) -> Vec<u8> {
+    tags.sort_unstable();
+    tags.dedup();
+    let mut set = vec![0; (tags.len() * BITS_PER_TAG).div_ceil(8)];
+    let bits = set.len() as u64 * 8;
+    for tag in tags {
+        for bit in probes(*tag, bits) {
+            set[bit / 8] |= 1 << (bit % 8);
+        }
+    }
+    set
+}
+
+/// The unfinished block.
+#[derive(Debug, Clone)]
+pub(super) struct Open {
+    /// Its tags are not collected yet.
+    pub(super) block: Block,
+    /// Where each frame with events begins: its first position and its offset.
+    pub(super) frames: Vec<(u64, u64)>,
+}
+
+/// Puts blocks together, frame by frame.
+#[derive(Debug)]
+pub(super) struct Builder {
+    pub(super) open: Option<Open>,
+    tags: Vec<u64>,
+    /// Bytes of all events ever stored.
+    pub(super) cum: u64,
+}
+
+impl Builder {
+    pub(super) fn new(cum: u64) -> Self {
+        Self { open: None, tags: Vec::new(), cum }
+    }
+
+    /// Takes in a frame (`info.at` in its segment, `tags` its own); returns the block that it finishes.
+    pub(super) fn push(&mut self, segment: u64, info: &Info, tags: impl IntoIterator<Item = u64>) -> Option<Block> {
+        if info.events == 0 {
+            return None;
+        }
+        let before = match &self.open {
+            Some(open) if open.block.segment != segment => self.finish(),
+            _ => None,
+        };
+        let last = info.seq + u64::from(info.events) - 1;
+        let open = self.open.get_or_insert_with(|| Open {
+            block: Block {
+                first: info.seq,
+                last,
+                segment,
+                start: info.at,
+                end: info.at,
+                times: info.times,
+                cum: self.cum,
+                tags: Vec::new(),
+            },
+            frames: Vec::new(),
+        });
+        let block = &mut open.block;
+        block.last = last;
+        block.end = info.at + info.bytes;
+        block.times = (block.times.0.min(info.times.0), block.times.1.max(info.times.1));
+        let full = block.last - block.first + 1 >= BLOCK_EVENTS_MAX || block.end - block.start >= BLOCK_BYTES;
+        open.frames.push((info.seq, info.at));
+        self.cum += info.bytes;
+        self.tags.extend(tags);
+        // A segment's last block is finished by the roll, so that a frame finishes one block at most.
+        before.or_else(|| if full { self.finish() } else { None })
+    }
+
+    /// Ends the unfinished block.
+    pub(super) fn finish(&mut self) -> Option<Block> {
+        let mut block = self.open.take()?.block;
+        block.tags = set_of(&mut self.tags);
+        self.tags.clear();
+        Some(block)
+    }
+}
+
+fn sidecar(dir: &Path, segment: u64) -> PathBuf {
+    journal::path(dir, segment).with_extension("idx")
+}
+
+/// Writes a closed segment's entries beside it.
+pub(super) fn write_sidecar(dir: &Path, segment: u64, blocks: &[Block]) -> Result<(), Error> {
+    let mut bytes = Vec::new();
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    for block in blocks {
+        let value = block.encode();
+        bytes.extend_from_slice(&block.first.to_le_bytes());
+        bytes.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend_from_slice(&value);
+    }
+    let crc = crc32fast::hash(&bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    let path = sidecar(dir, segment);
+    files::replace(&path, |out| out.write_all(&bytes)).map_err(|e| files::fault("write the index", &path, &e))
+}
+
+/// Reads them back; `None` when they are not there or not whole: then the segment itself is read.
+pub(super) fn read_sidecar(dir: &Path, segment: u64) -> Option<Vec<Block>> {
+    let bytes = files::read_small(&sidecar(dir, segment), SIDECAR_BYTES_MAX).ok()??;
+    let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+    if crc32fast::hash(body).to_le_bytes() != crc
+        || body.get(..8)? != MAGIC
+        || body.get(8..12)? != VERSION.to_le_bytes()
+    {
+        return None;
+    }
+    let (mut at, mut blocks) = (12, Vec::new());
+    while at < body.len() {
+        let first = number(body, at)?;
+        let len = u32::from_le_bytes(body.get(at + 8..at + 12)?.try_into().ok()?) as usize;
+        blocks.push(Block::decode(first, body.get(at + 12..at + 12 + len)?)?);
+        at += 12 + len;
+    }
+    Some(blocks)
+}
+
+/// Removes a segment's entries.
+pub(super) fn remove_sidecar(dir: &Path, segment: u64) -> io::Result<()> {
+    files::remove(&sidecar(dir, segment))
+}
+
+/// The key of a block in sled, after the prefix.
+pub(super) fn key(first: Seq) -> [u8; 8] {
+    first.0.to_be_bytes()
+}

@@ -1,0 +1,131 @@
+//! The keeper: a thread that does what takes long, so that writers do not wait for it: checkpoints of sled, snapshots
+//! of the map, the indexes of closed segments, removal of files.
+
+use super::Error;
+use super::files;
+use super::index::{self, Block};
+use super::journal;
+use super::shared::Shared;
+use super::snapshot::{self, Checkpoint};
+use super::writer::Request;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+/// A snapshot waits so long until what it may have seen is durable: lazy changes are within a second.
+const DURABLE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Something to be done beside the writer.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// A segment is closed and its blocks are in the map.
+    Closed(u64),
+    /// Everything up to this LSN (and event) is durable and applied.
+    Checkpoint(u64, u64),
+    /// The same, and the map is to be written out.
+    Snapshot(u64, u64),
+    /// Segments and snapshots that nobody needs any more.
+    Remove {
+        segments: Vec<u64>,
+        snapshots_before: u64,
+    },
+    Stop,
+}
+
+/// Works until it is told to stop.
+pub(super) fn run(shared: &Arc<Shared>, tasks: &Receiver<Task>, writer: &Sender<Request>) {
+    while let Ok(task) = tasks.recv() {
+        // A writer that has gone needs no answer.
+        match task {
+            Task::Stop => return,
+            Task::Closed(segment) => tell(write_index(shared, segment)),
+            Task::Checkpoint(lsn, seq) => {
+                if let Err(error) = checkpoint(shared, lsn, seq) {
+                    drop(writer.send(Request::MapFailed(error)));
+                }
+            }
+            Task::Snapshot(lsn, seq) => {
+                let done = write_snapshot(shared, lsn, seq);
+                if let Err(error) = &done {
+                    tracing::warn!("{error}");
+                }
+                drop(writer.send(Request::Snapshotted(done.ok().map(|bytes| (lsn, bytes)))));
+            }
+            Task::Remove { segments, snapshots_before } => tell(remove(shared, &segments, snapshots_before)),
+        }
+    }
+}
+
+fn tell(done: Result<(), Error>) {
+    if let Err(error) = done {
+        tracing::warn!("{error}");
+    }
+}
+
+fn checkpoint(shared: &Shared, lsn: u64, seq: u64) -> Result<(), Error> {
+    shared.map().flush()?;
+    if let Err(error) = (Checkpoint { lsn, seq, clean: false }).write(&shared.dir) {
+        // The old one is as good: the next start has more to verify.
+        tracing::warn!("{error}");
+    }
+    Ok(())
+}
+
+/// Writes a closed segment's index beside it.
+fn write_index(shared: &Shared, segment: u64) -> Result<(), Error> {
+    let (begin, next) = {
+        let view = shared.view();
+        let Some(begin) = view.segments.get(&segment).copied() else { return Ok(()) };
+        let Some((_, next)) = view.segments.range(segment + 1..).next() else { return Ok(()) };
+        (begin, *next)
+    };
+    if next.seq == begin.seq {
+        return index::write_sidecar(&shared.dir, segment, &[]);
+    }
+    let mut blocks = Vec::new();
+    for entry in shared.map().blocks(begin.seq, next.seq - 1, false) {
+        let (first, entry) = entry?;
+        blocks.extend(Block::decode(first, &entry).filter(|b| b.segment == segment));
+    }
+    index::write_sidecar(&shared.dir, segment, &blocks)
+}
+
+fn write_snapshot(shared: &Shared, lsn: u64, seq: u64) -> Result<u64, Error> {
+    let map = shared.map();
+    let bytes = snapshot::write(&shared.dir, &map, lsn, seq, || {
+        let upto = shared.applying.load(Ordering::SeqCst);
+        let begun = Instant::now();
+        while shared.durable.load(Ordering::Acquire) < upto {
+            if begun.elapsed() > DURABLE_PATIENCE || shared.refuses().is_some() {
+                return Err(io::Error::other("what it holds is not durable"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if !Arc::ptr_eq(&map, &shared.map()) {
+            return Err(io::Error::other("the map was made again meanwhile"));
+        }
+        Ok(upto)
+    })?;
+    checkpoint(shared, lsn, seq)?;
+    Ok(bytes)
+}
+
+fn remove(shared: &Shared, segments: &[u64], snapshots_before: u64) -> Result<(), Error> {
+    let folder = journal::folder(&shared.dir);
+    let removed = || -> io::Result<()> {
+        for segment in segments {
+            shared.forget(*segment);
+            files::remove(&journal::path(&shared.dir, *segment))?;
+            index::remove_sidecar(&shared.dir, *segment)?;
+        }
+        for lsn in journal::list(&shared.dir, "map").map_err(io::Error::other)? {
+            if lsn < snapshots_before {
+                files::remove(&snapshot::path(&shared.dir, lsn))?;
+            }
+        }
+        files::sync_dir(&folder)
+    };
+    removed().map_err(|e| files::fault("remove old segments in", &folder, &e))
+}

@@ -1,0 +1,523 @@
+//! Opening: what is in the journal decides; sled is used when it can be trusted, and made again when not.
+
+use super::files::{self, fault};
+use super::frame::{Info, Record, Records};
+use super::index::{self, Builder};
+use super::journal::{self, Active, Begin, HEADER, Item, Scanner};
+use super::map::{Fill, Map, Meta};
+use super::shared::View;
+use super::snapshot::{self, Checkpoint};
+use super::{Error, Options, VERSION, txn};
+use crate::clock::Time;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// The pair that says where the log begins.
+pub(super) const FIRST: &[u8] = b"first";
+
+/// An open store's state.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) map: Map,
+    pub(super) view: View,
+    pub(super) builder: Builder,
+    /// The segment to go on with; without one nothing can be written for now, and why.
+    pub(super) active: Result<Active, String>,
+    /// The next frame's number.
+    pub(super) lsn: u64,
+    /// The next event's position.
+    pub(super) seq: u64,
+    /// The newest snapshot, 0 when there is none.
+    pub(super) snapshot: u64,
+    /// Journal bytes since then.
+    pub(super) since_snapshot: u64,
+    /// The journal does not lead to the map's state: a snapshot is due at once.
+    pub(super) needs_snapshot: bool,
+    /// Closed segments without an index beside them.
+    pub(super) unindexed: Vec<u64>,
+}
+
+/// What the journal's end looks like.
+#[derive(Debug, Default)]
+struct Tail {
+    lsn: u64,
+    seq: u64,
+    /// Where the last segment's last good frame ends.
+    end: u64,
+    /// What follows there was durable once and is not readable: nothing may be written over it.
+    damaged: bool,
+}
+
+/// Refuses a store of a newer version, and marks a new one with ours.
+fn version(dir: &Path) -> Result<(), Error> {
+    let path = dir.join("version");
+    let text = files::read_small(&path, 64).map_err(|e| fault("read", &path, &e))?;
+    let Some(text) = text else { return Ok(()) };
+    match String::from_utf8_lossy(&text).trim().parse::<u32>() {
+        Ok(version) if version > VERSION => Err(newer(&path, version)),
+        Ok(_) => Ok(()),
+        // The segments say it too.
+        Err(_) => {
+            tracing::warn!("`{}` is damaged", path.display());
+            Ok(())
+        }
+    }
+}
+
+fn newer(path: &Path, version: u32) -> Error {
+    Error::Other(format!(
+        "`{}` says that the store was written by a newer wehelpd (format {version}; this one knows up to {VERSION}): \
+         start that version again, or restore a backup into another folder",
+        path.display()
+    ))
+}
+
+pub(super) fn write_version(dir: &Path) -> Result<(), Error> {
+    let path = dir.join("version");
+    if path.exists() {
+        return Ok(());
+    }
+    files::replace(&path, |out| writeln!(out, "{VERSION}")).map_err(|e| fault("write", &path, &e))
+}
+
+/// The segments that are there, with their headers; a last one that was never finished is left out (and removed).
+pub(super) fn segments(dir: &Path) -> Result<BTreeMap<u64, Begin>, Error> {
+    let list = journal::list(dir, "log")?;
+    let mut found: BTreeMap<u64, Begin> = BTreeMap::new();
+    for lsn in &list {
+        check_version(dir, *lsn)?;
+        let path = journal::path(dir, *lsn);
+        let failed = |e| fault("read", &path, &e);
+        let file = File::open(&path).map_err(failed)?;
+        let begin = match journal::begin(&file).map_err(failed)? {
+            Some(begin) if begin.lsn == *lsn => begin,
+            _ => {
+                // Its header is damaged: what it said is found in its first frame.
+                let mut scanner = Scanner::open(&path, HEADER).map_err(failed)?;
+                let seq = loop {
+                    match scanner.next().map_err(failed)? {
+                        Some(Item::Frame(head, ..)) => break Some(head.seq),
+                        Some(Item::Damage { .. }) => {}
+                        None => break None,
+                    }
+                };
+                let before = found.last_key_value().map(|(_, b)| *b);
+                match seq {
+                    Some(seq) => {
+                        tracing::error!("the head of `{}` is damaged", path.display());
+                        let cum = before.map_or(0, |b| b.cum + files_len(&journal::path(dir, b.lsn)));
+                        Begin { lsn: *lsn, seq, cum }
+                    }
+                    // A power cut hit while it was made: it never held anything.
+                    None if Some(lsn) == list.last() => {
+                        drop(files::remove(&path));
+                        continue;
+                    }
+                    None => {
+                        tracing::error!("nothing in `{}` is readable", path.display());
+                        continue;
+                    }
+                }
+            }
+        };
+        found.insert(*lsn, begin);
+    }
+    Ok(found)
+}
+
+fn files_len(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |m| m.len())
+}
+
+/// Reads frames on from a place; gives blocks and changes to `fill`.
+struct Replay<'a, 'b> {
+    dir: &'a Path,
+    segments: &'a BTreeMap<u64, Begin>,
+    fill: &'a mut Fill<'b>,
+    builder: Builder,
+    /// Changes up to this are in the map already.
+    applied: u64,
+    /// Known to have been durable.
+    durable: u64,
+    tail: Tail,
+    /// Frames that were applied.
+    replayed: u64,
+}
+
+impl Replay<'_, '_> {
+    /// One segment, from an offset on.
+    fn segment(&mut self, begin: &Begin, at: u64) -> Result<(), Error> {
+        let path = journal::path(self.dir, begin.lsn);
+        let failed = |e| fault("read", &path, &e);
+        let next = self.segments.range(begin.lsn + 1..).next().map(|(lsn, _)| *lsn);
+        let mut scanner = Scanner::open(&path, at).map_err(failed)?;
+        if at <= HEADER {
+            if let Some(block) = self.builder.finish() {
+                self.fill.block(block)?;
+            }
+            self.tail.seq = self.tail.seq.max(begin.seq);
+        }
+        (self.tail.end, self.tail.damaged) = (at.max(HEADER), false);
+        let mut gap: Option<(u64, u64, &'static str)> = None;
+        while let Some(item) = scanner.next().map_err(failed)? {
+            let (head, at, payload) = match item {
+                Item::Damage { at, bytes, reason } => {
+                    gap.get_or_insert((at, bytes, reason));
+                    continue;
+                }
+                Item::Frame(head, at, payload) => (head, at, payload),
+            };
+            if next.is_some_and(|next| head.lsn >= next) {
+                // Written, never durable, and written again in the next segment.
+                break;
+            }
+            if let Some((from, bytes, reason)) = gap.take() {
+                // The last good frame before the gap, and what was durable when this frame was written.
+                if next.is_none() && head.durable_before() <= self.tail.lsn && self.durable <= self.tail.lsn {
+                    tracing::warn!("`{}` was torn at byte {from}, where nothing was durable yet", path.display());
+                    self.tail.damaged = false;
+                    return Ok(());
+                }
+                tracing::error!("`{}` is damaged at byte {from}, {bytes} bytes: {reason}", path.display());
+            }
+            self.frame(begin.lsn, head, at, payload)?;
+            self.tail.end = at + head.frame_bytes() as u64;
+        }
+        if let Some((at, bytes, reason)) = gap {
+            if next.is_none() && self.durable <= self.tail.lsn {
+                tracing::warn!("`{}` ends with {bytes} bytes of an unfinished write", path.display());
+            } else {
+                tracing::error!("`{}` is damaged at byte {at}, {bytes} bytes: {reason}", path.display());
+                self.tail.damaged = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, segment: u64, head: super::frame::Head, at: u64, payload: &[u8]) -> Result<(), Error> {
+        let mut info = Info {
+            lsn: head.lsn,
+            seq: head.seq,
+            events: head.events,
+            at,
+            bytes: head.frame_bytes() as u64,
+            times: (Time::from_millis(i64::MAX), Time::from_millis(i64::MIN)),
+            tags: (0, 0),
+        };
+        let mut all_tags = Vec::new();
+        let apply = head.lsn > self.applied;
+        for record in Records(payload) {
+            match record {
+                Record::Event { time, tags, .. } => {
+                    info.times = (info.times.0.min(time), info.times.1.max(time));
+                    all_tags.extend(tags.iter());
+                }
+                Record::Put { key, value } if apply => self.fill.change(key, Some(value))?,
+                Record::Delete { key } if apply => self.fill.change(key, None)?,
+                Record::Put { .. } | Record::Delete { .. } => {}
+            }
+        }
+        if let Some(block) = self.builder.push(segment, &info, all_tags) {
+            self.fill.block(block)?;
+        }
+        self.replayed += u64::from(apply);
+        self.tail.lsn = self.tail.lsn.max(head.lsn);
+        self.tail.seq = self.tail.seq.max(head.seq + u64::from(head.events));
+        Ok(())
+    }
+
+    /// Where a later open has to go on.
+    fn meta(&self, lsn: u64, seq: u64, segment: u64) -> Meta {
+        meta(&self.builder, lsn, seq, (segment, self.tail.end))
+    }
+}
+
+/// The map's state after `lsn`; `end` is where the next frame goes.
+pub(super) fn meta(builder: &Builder, lsn: u64, seq: u64, end: (u64, u64)) -> Meta {
+    let (segment, offset, cum) = match &builder.open {
+        Some(open) => (open.block.segment, open.block.start, open.block.cum),
+        None => (end.0, end.1, builder.cum),
+    };
+    Meta { lsn, seq, cum, segment, offset, ..Meta::default() }
+}
+
+/// sled as it is, when it can be trusted.
+fn trusted(dir: &Path, options: &Options, last: Option<Checkpoint>, has: &BTreeMap<u64, Begin>) -> Option<(Map, Meta)> {
+    let folder = Map::folder(dir);
+    if !folder.exists() {
+        return None;
+    }
+    let why_not = |why: &str| {
+        tracing::warn!("the map in `{}` is made again from the journal: {why}", folder.display());
+        None
+    };
+    let map = match Map::open(&folder, options.cache_bytes) {
+        Ok(map) => map,
+        Err(error) => return why_not(&error.to_string()),
+    };
+    let meta = match map.meta() {
+        Ok(Some(meta)) if meta.lsn > 0 => meta,
+        Ok(_) => return why_not("it is not whole"),
+        Err(error) => return why_not(&error.to_string()),
+    };
+    if !has.contains_key(&meta.segment) {
+        return why_not("the journal does not reach back to it");
+    }
+    if !last.is_some_and(|last| last.clean && last.lsn == meta.lsn) {
+        match map.verify(&meta) {
+            Ok(true) => {}
+            Ok(false) => return why_not("its checksum does not match"),
+            Err(error) => return why_not(&error.to_string()),
+        }
+    }
+    Some((map, meta))
+}
+
+/// A new, empty map; an old one is removed.
+fn fresh(dir: &Path, options: &Options) -> Result<Map, Error> {
+    let folder = Map::folder(dir);
+    let old: PathBuf = dir.join("sled.old");
+    let cleared = || -> std::io::Result<()> {
+        if old.exists() {
+            std::fs::remove_dir_all(&old)?;
+        }
+        if folder.exists() {
+            std::fs::rename(&folder, &old)?;
+            // What another handle still has open stays readable to it.
+            std::fs::remove_dir_all(&old)?;
+        }
+        Ok(())
+    };
+    cleared().map_err(|e| fault("remove the old map", &folder, &e))?;
+    Map::open(&folder, options.cache_bytes)
+}
+
+/// The newest whole snapshot's LSN.
+fn newest_snapshot(dir: &Path) -> Result<Option<snapshot::Snapshot>, Error> {
+    let list = journal::list(dir, "map")?;
+    let mut failed = None;
+    for lsn in list.iter().rev() {
+        match snapshot::read(dir, *lsn, &mut |_, _| Ok(())) {
+            Ok(snapshot) => return Ok(Some(snapshot)),
+            Err(error) => {
+                tracing::error!("{error}");
+                failed.get_or_insert(error);
+            }
+        }
+    }
+    failed.map_or(Ok(None), Err)
+}
+
+/// Makes the map again: the newest snapshot, then the journal. The segments' indexes come from beside them.
+fn rebuild<'a, 'b>(
+    dir: &'a Path,
+    segments: &'a BTreeMap<u64, Begin>,
+    durable: u64,
+    fill: &'a mut Fill<'b>,
+) -> Result<(Replay<'a, 'b>, u64), Error> {
+    let oldest = segments.first_key_value().map(|(_, b)| *b);
+    let snapshot = match newest_snapshot(dir) {
+        Ok(snapshot) => snapshot,
+        // Damaged, but the journal still has everything.
+        Err(_) if oldest.is_some_and(|b| b.lsn == 1) => None,
+        Err(error) => {
+            return Err(Error::Other(format!(
+                "{error}; the map cannot be made again. `wehelpd --salvage {}` writes out what can be read",
+                dir.display()
+            )));
+        }
+    };
+    if let Some(snapshot) = snapshot {
+        snapshot::read(dir, snapshot.from, &mut |key, value| fill.change(key, Some(value)))?;
+    }
+    let (applied, upto, seq) = snapshot.map_or((0, 0, 1), |s| (s.from, s.upto, s.seq));
+    if oldest.is_some_and(|b| b.lsn > applied + 1) {
+        tracing::error!(
+            "the journal in `{}` begins at {}, after what the map's snapshot holds: changes are lost",
+            dir.display(),
+            oldest.map_or(0, |b| b.lsn)
+        );
+    }
+    let tail = Tail { lsn: applied, seq, end: HEADER, damaged: false };
+    let builder = Builder::new(oldest.map_or(0, |b| b.cum));
+    let mut replay = Replay { dir, segments, fill, builder, applied, durable, tail, replayed: 0 };
+    for (lsn, begin) in segments {
+        let last = segments.range(lsn + 1..).next().map(|(next, _)| next - 1);
+        if let Some(last) = last
+            && last <= applied
+            && let Some(blocks) = index::read_sidecar(dir, *lsn)
+        {
+            for block in blocks {
+                replay.fill.block(block)?;
+            }
+            replay.builder = Builder::new(segments.range(lsn + 1..).next().map_or(0, |(_, b)| b.cum));
+            continue;
+        }
+        replay.segment(begin, HEADER)?;
+    }
+    replay.tail.lsn = replay.tail.lsn.max(upto);
+    Ok((replay, applied))
+}
+
+/// Opens or makes a store.
+pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened, Error> {
+    files::make_dir(dir)?;
+    version(dir)?;
+    files::make_dir(&journal::folder(dir))?;
+    let last = Checkpoint::read(dir);
+    let segments = segments(dir)?;
+    let marked = Checkpoint::begin(dir, last.unwrap_or_default()).and_then(|()| write_version(dir));
+    load(dir, options, last, segments, marked.err().as_ref(), true)
+}
+
+/// Opens again at runtime, when the map has failed; everything up to `durable` is known to be in the journal.
+pub(super) fn again(dir: &Path, options: &Options, durable: u64) -> Result<Opened, Error> {
+    let known = Checkpoint { lsn: durable, seq: 0, clean: false };
+    load(dir, options, Some(known), segments(dir)?, None, false)
+}
+
+fn check_version(dir: &Path, lsn: u64) -> Result<(), Error> {
+    let path = journal::path(dir, lsn);
+    let file = File::open(&path).map_err(|e| fault("open", &path, &e))?;
+    match journal::version(&file) {
+        Some(version) if version > VERSION => Err(newer(&path, version)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the map agree with the journal, and finds the end of both.
+fn load(
+    dir: &Path,
+    options: &Options,
+    last: Option<Checkpoint>,
+    mut segments: BTreeMap<u64, Begin>,
+    unmarked: Option<&Error>,
+    trust: bool,
+) -> Result<Opened, Error> {
+    let known = last.unwrap_or_default();
+    let trusted = if trust { trusted(dir, options, last, &segments) } else { None };
+    let had = trusted.as_ref().map(|(_, meta)| *meta);
+    let map = match trusted {
+        Some((map, _)) => map,
+        None => fresh(dir, options)?,
+    };
+    let mut fill = Fill::new(&map);
+    let mut replay = match had {
+        None => rebuild(dir, &segments, known.lsn, &mut fill)?.0,
+        Some(meta) => {
+            let tail = Tail { lsn: 0, seq: meta.seq, end: meta.offset, damaged: false };
+            let builder = Builder::new(meta.cum);
+            let mut replay = Replay {
+                dir,
+                segments: &segments,
+                fill: &mut fill,
+                builder,
+                applied: meta.lsn,
+                durable: known.lsn,
+                tail,
+                replayed: 0,
+            };
+            // Before the place to go on from nothing can be torn.
+            let before = segments.get(&meta.segment).map_or(0, |b| b.lsn - 1);
+            replay.tail.lsn = if meta.offset > HEADER { before.max(first_lsn(dir, &meta)) } else { before };
+            for (lsn, begin) in segments.range(meta.segment..) {
+                replay.segment(begin, if *lsn == meta.segment { meta.offset } else { HEADER })?;
+            }
+            replay
+        }
+    };
+    let had_lsn = had.map_or(0, |m| m.lsn);
+    let reached = replay.tail.lsn;
+    let lsn = reached.max(had_lsn).max(known.lsn) + 1;
+    let seq = replay.tail.seq.max(known.seq).max(1);
+    let newest = segments.last_key_value().map(|(_, b)| *b);
+    // After damage, or a loss, a new segment says where we are.
+    let go_on = newest.filter(|_| !replay.tail.damaged && reached + 1 == lsn);
+    let changed = had.is_none() || replay.replayed > 0;
+    let end = (go_on.map_or(lsn, |b| b.lsn), if go_on.is_some() { replay.tail.end } else { HEADER });
+    if go_on.is_none()
+        && let Some(block) = replay.builder.finish()
+    {
+        replay.fill.block(block)?;
+    }
+    replay.tail.end = end.1;
+    let meta = replay.meta(lsn - 1, seq, end.0);
+    let builder = replay.builder;
+    if changed || go_on.is_none() {
+        // LSN 0 would say that it is not whole.
+        if meta.lsn > 0 {
+            fill.finish(meta)?;
+        }
+    }
+    drop(fill);
+    let begin = Begin { lsn, seq, cum: builder.cum };
+    let active = match (unmarked, go_on) {
+        (Some(error), _) => Err(error.to_string()),
+        (None, Some(newest)) => Active::resume(dir, newest.lsn, end.1)
+            .map_err(|e| fault("open", &journal::path(dir, newest.lsn), &e).to_string()),
+        (None, None) => {
+            Active::create(dir, &begin).map_err(|e| fault("make", &journal::path(dir, lsn), &e).to_string())
+        }
+    };
+    if go_on.is_none() && active.is_ok() {
+        segments.insert(lsn, begin);
+    }
+    let view = view(&map, &segments, &builder, seq)?;
+    let snapshot = journal::list(dir, "map")?.last().copied().unwrap_or(0);
+    let needs_snapshot = newest.is_some() && reached + 1 != lsn;
+    let since_snapshot = segments.range(snapshot..).map(|(lsn, _)| files_len(&journal::path(dir, *lsn))).sum();
+    let indexed = journal::list(dir, "idx")?;
+    let closed = segments.len().saturating_sub(1);
+    let unindexed = segments.keys().take(closed).filter(|lsn| indexed.binary_search(lsn).is_err()).copied().collect();
+    Ok(Opened { map, view, builder, active, lsn, seq, snapshot, since_snapshot, needs_snapshot, unindexed })
+}
+
+/// The LSN before the frame at a place in the middle of a segment.
+fn first_lsn(dir: &Path, meta: &Meta) -> u64 {
+    let Ok(mut scanner) = Scanner::open(&journal::path(dir, meta.segment), meta.offset) else { return 0 };
+    match scanner.next() {
+        Ok(Some(Item::Frame(head, ..))) => head.lsn - 1,
+        // Nothing follows: the map is the newest.
+        _ => meta.lsn,
+    }
+}
+
+fn view(map: &Map, segments: &BTreeMap<u64, Begin>, builder: &Builder, seq: u64) -> Result<View, Error> {
+    let oldest = segments.first_key_value().map_or((seq, builder.cum), |(_, b)| (b.seq, b.cum));
+    let stored = map.get(&super::frame::full_key(txn::OWN, FIRST))?;
+    let first = stored.as_deref().and_then(first_of).unwrap_or_default().max(oldest);
+    // What a segment that is gone had.
+    let mut gone = Vec::new();
+    for block in map.blocks(0, u64::MAX, false) {
+        let (first, entry) = block?;
+        match index::Block::decode(first, &entry) {
+            Some(block) if segments.contains_key(&block.segment) => break,
+            _ => gone.push(first),
+        }
+    }
+    if !gone.is_empty()
+        && let Some(meta) = map.meta()?
+    {
+        map.apply(&super::map::Changes::new(), &[], &gone, meta)?;
+    }
+    Ok(View {
+        first: first.0.min(seq),
+        first_cum: first.1,
+        tail: seq - 1,
+        cum: builder.cum,
+        open: builder.open.clone(),
+        segments: segments.clone(),
+    })
+}
+
+/// Where the log begins, as stored: position, and bytes before it.
+pub(super) fn first_of(bytes: &[u8]) -> Option<(u64, u64)> {
+    let n = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    Some((n(0)?, n(8)?))
+}
+
+/// The other way round.
+pub(super) fn first_bytes(seq: u64, cum: u64) -> Vec<u8> {
+    [seq.to_le_bytes(), cum.to_le_bytes()].concat()
+}

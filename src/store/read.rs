@@ -1,0 +1,321 @@
+//! Reading the log, on any thread and beside the writer.
+//!
+//! A call looks at no more than [`LOOK_BYTES`] of journal (or one larger frame) and [`LOOK_BLOCKS`] entries of the
+//! index, and says how far it came. The view's lock is held for a copy; files are read with positioned reads. A
+//! block's bytes are read once, and its events are slices of them.
+
+use super::frame::{self, HEAD, Record, Records};
+use super::index::{self, Block};
+use super::journal;
+use super::map::Map;
+use super::shared::{Shared, View};
+use super::{Error, Page, Query, Stored};
+use crate::seq::Seq;
+use bytes::Bytes;
+use std::os::unix::fs::FileExt;
+
+/// Journal bytes looked at in one call: some milliseconds' work.
+const LOOK_BYTES: u64 = 4 << 20;
+/// Entries of the index looked at in one call: some ten milliseconds' work.
+const LOOK_BLOCKS: usize = 20_000;
+/// Unreadable positions told in one page.
+const DAMAGED_MAX: usize = 1000;
+/// What an entry costs besides its bytes.
+const ENTRY_BYTES: usize = 64;
+
+/// A read in progress.
+struct Reader<'a> {
+    shared: &'a Shared,
+    query: &'a Query,
+    bytes_max: usize,
+    bytes: usize,
+    looked: u64,
+    blocks: usize,
+    page: Page,
+}
+
+pub(super) fn read(shared: &Shared, query: &Query, bytes_max: usize) -> Result<Page, Error> {
+    let map = shared.map();
+    let (first, tail, open) = {
+        let view: &View = &shared.view();
+        (view.first, view.tail, view.open.clone())
+    };
+    let low = query.after.0.saturating_add(1).max(first);
+    let high = query.upto.map_or(tail, |upto| upto.0.min(tail));
+    let page = Page::default();
+    let mut reader = Reader { shared, query, bytes_max, bytes: 0, looked: 0, blocks: 0, page };
+    if low > high {
+        reader.page.looked_to = if query.backwards { Seq(low) } else { query.after };
+        reader.page.end = true;
+        return Ok(reader.page);
+    }
+    let open = open.filter(|open| open.block.first <= high);
+    if query.backwards {
+        let mut at = high;
+        let newest = open.iter().map(|open| Ok((open.block.clone(), None)));
+        let older = map.blocks(0, high, true).map(|entry| entry.map(|(first, entry)| (first, Some(entry))));
+        let older = older.map(|entry| entry.map(|(first, e)| (decode(first, e.as_deref()), e)));
+        for entry in newest.chain(older) {
+            let (block, entry) = entry?;
+            if block.last < low {
+                break;
+            }
+            // An entry left from before may overlap the open block.
+            if block.first > at {
+                continue;
+            }
+            if block.last < at && !reader.gap(block.last + 1, at, NOT_INDEXED) {
+                return Ok(reader.page);
+            }
+            at = block.first - 1;
+            if !reader.wants(entry.as_deref()) {
+                reader.page.looked_to = Seq(block.first.max(low));
+            } else if !reader.block_backwards(&block, low, high)? {
+                return Ok(reader.page);
+            }
+            if at < low || reader.spent() {
+                break;
+            }
+        }
+        if !reader.spent() && at >= low && !reader.gap(low, at, NOT_INDEXED) {
+            return Ok(reader.page);
+        }
+        reader.page.end = !reader.spent() || at < low;
+        if reader.page.end {
+            reader.page.looked_to = Seq(low);
+        }
+        return Ok(reader.page);
+    }
+    let mut at = low;
+    let from = map.block_at(low)?.map_or(low, |(first, _)| first);
+    let closed = map.blocks(from, high, false).map(|entry| entry.map(|(first, e)| (decode(first, Some(&e)), Some(e))));
+    let newest = open.iter().map(|open| {
+        let mut block = open.block.clone();
+        // A reader at the tail starts at its event, not at the block's.
+        let after = open.frames.partition_point(|(seq, _)| *seq <= low);
+        if let Some((seq, offset)) = after.checked_sub(1).and_then(|i| open.frames.get(i)) {
+            (block.first, block.start) = (*seq, *offset);
+        }
+        Ok((block, None))
+    });
+    for entry in closed.chain(newest) {
+        let (block, entry) = entry?;
+        if block.last < at {
+            continue;
+        }
+        if block.first > at && !reader.gap(at, block.first - 1, NOT_INDEXED) {
+            return Ok(reader.page);
+        }
+        if !reader.wants(entry.as_deref()) {
+            reader.page.looked_to = Seq(block.last.min(high));
+        } else if !reader.block_forwards(&map, &block, at.max(block.first), high)? {
+            return Ok(reader.page);
+        }
+        at = block.last + 1;
+        if at > high || reader.spent() {
+            break;
+        }
+    }
+    if !reader.spent() && at <= high && !reader.gap(at, high, NOT_INDEXED) {
+        return Ok(reader.page);
+    }
+    reader.page.end = !reader.spent() || at > high;
+    if reader.page.end {
+        reader.page.looked_to = Seq(high);
+    }
+    Ok(reader.page)
+}
+
+const NOT_INDEXED: &str = "no readable part of the journal holds it";
+
+fn decode(first: u64, entry: Option<&[u8]>) -> Block {
+    // What cannot be decoded is an empty block, and shows as a gap.
+    entry.and_then(|e| Block::decode(first, e)).unwrap_or(Block {
+        first,
+        last: first - 1,
+        segment: 0,
+        start: 0,
+        end: 0,
+        times: Default::default(),
+        cum: 0,
+        tags: Vec::new(),
+    })
+}
+
+/// An event of a block, or positions that could not be read.
+enum Found {
+    Event(Stored),
+    Lost(u64, u64, String),
+}
+
+impl Reader<'_> {
+    fn spent(&self) -> bool {
+        self.looked >= LOOK_BYTES || self.blocks >= LOOK_BLOCKS
+    }
+
+    fn wants(&mut self, entry: Option<&[u8]>) -> bool {
+        self.blocks += 1;
+        let query = self.query;
+        entry.is_none_or(|e| index::may_match(e, query.since, query.until, &query.any_of))
+    }
+
+    /// Tells that `from..=to` cannot be read; false when the page is full of that.
+    fn gap(&mut self, from: u64, to: u64, reason: &str) -> bool {
+        let room = (DAMAGED_MAX - self.page.damaged.len().min(DAMAGED_MAX)) as u64;
+        let count = room.min(to - from + 1);
+        let tell = |seq: u64| (Seq(seq), reason.to_owned());
+        if self.query.backwards {
+            self.page.damaged.extend((0..count).map(|n| tell(to - n)));
+            self.page.looked_to = Seq(to - count.saturating_sub(1));
+        } else {
+            self.page.damaged.extend((0..count).map(|n| tell(from + n)));
+            self.page.looked_to = Seq(from + count.saturating_sub(1));
+        }
+        count == to - from + 1
+    }
+
+    /// Takes an event that passes; false when the page is full.
+    fn take(&mut self, stored: Stored) -> bool {
+        self.page.looked_to = stored.seq;
+        let (since, until) = (self.query.since, self.query.until);
+        if since.is_some_and(|t| stored.time < t) || until.is_some_and(|t| stored.time > t) {
+            return true;
+        }
+        self.bytes += stored.outline.len() + stored.body.len() + ENTRY_BYTES;
+        self.page.entries.push(stored);
+        self.bytes < self.bytes_max
+    }
+
+    /// Whether a page that was filled at `seq` is also the last.
+    fn full(&mut self, seq: u64, last: u64) -> bool {
+        self.page.end = seq == last;
+        false
+    }
+
+    fn block_forwards(&mut self, _map: &Map, block: &Block, from: u64, to: u64) -> Result<bool, Error> {
+        let mut go_on = true;
+        for found in self.events(block, from, to)? {
+            match found {
+                Found::Event(stored) => {
+                    let seq = stored.seq.0;
+                    if !self.take(stored) {
+                        go_on = self.full(seq, to);
+                        break;
+                    }
+                }
+                Found::Lost(from, to, reason) => {
+                    if !self.gap(from, to, &reason) {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(go_on)
+    }
+
+    fn block_backwards(&mut self, block: &Block, low: u64, high: u64) -> Result<bool, Error> {
+        let found = self.events(block, low.max(block.first), high)?;
+        for found in found.into_iter().rev() {
+            match found {
+                Found::Event(stored) => {
+                    let seq = stored.seq.0;
+                    if !self.take(stored) {
+                        return Ok(self.full(seq, low));
+                    }
+                }
+                Found::Lost(from, to, reason) => {
+                    if !self.gap(from, to, &reason) {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The events `from..=to` of a block.
+    fn events(&mut self, block: &Block, from: u64, to: u64) -> Result<Vec<Found>, Error> {
+        let to = to.min(block.last);
+        let len = usize::try_from(block.end.saturating_sub(block.start)).unwrap_or(usize::MAX);
+        self.looked += len as u64;
+        let path = journal::path(&self.shared.dir, block.segment);
+        let bytes = match self.bytes_of(block, len) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                // Dropped by retention meanwhile?
+                if self.shared.view().first > to {
+                    return Ok(Vec::new());
+                }
+                return Ok(vec![Found::Lost(from, to, error.to_string())]);
+            }
+        };
+        let lost = |from, to, at: usize, why: &str| {
+            Found::Lost(from, to, format!("{why} (`{}`, byte {})", path.display(), block.start + at as u64))
+        };
+        let (mut found, mut at, mut next) = (Vec::new(), 0, from);
+        let mut bad: Option<(usize, &'static str)> = None;
+        while at < bytes.len() && next <= to {
+            // What lies before is passed over unverified, as long as that leads from frame to frame.
+            if bad.is_none()
+                && next == from
+                && let Ok(head) = frame::head(&bytes[at..])
+                && head.seq.saturating_add(u64::from(head.events)) <= from
+                && bytes.get(at + head.frame_bytes()..).is_some_and(|b| b.starts_with(&frame::MAGIC))
+            {
+                at += head.frame_bytes();
+                continue;
+            }
+            let (head, _) = match frame::parse(&bytes[at..]) {
+                Ok(parsed) => parsed,
+                Err(error) => {
+                    bad.get_or_insert((at, error.reason()));
+                    match frame::find_magic(&bytes, at + 1) {
+                        Some(after) => at = after,
+                        None => break,
+                    }
+                    continue;
+                }
+            };
+            let (bad_at, why) = bad.take().unwrap_or((at, "frames are missing"));
+            if head.seq > next {
+                found.push(lost(next, (head.seq - 1).min(to), bad_at, why));
+                next = head.seq;
+            }
+            let payload = bytes.slice(at + HEAD..at + head.frame_bytes());
+            let mut seq = head.seq;
+            for record in Records(&payload) {
+                let Record::Event { time, outline, body, .. } = record else { continue };
+                if seq >= next && seq <= to {
+                    let (outline, body) = (payload.slice_ref(outline), payload.slice_ref(body));
+                    found.push(Found::Event(Stored { seq: Seq(seq), time, outline, body }));
+                    next = seq + 1;
+                }
+                seq += 1;
+            }
+            at += head.frame_bytes();
+        }
+        if next <= to {
+            let (at, why) = bad.unwrap_or((bytes.len(), "the segment ends before it"));
+            found.push(lost(next, to, at, why));
+        }
+        Ok(found)
+    }
+
+    fn bytes_of(&self, block: &Block, len: usize) -> Result<Bytes, Error> {
+        let file = self.shared.segment(block.segment)?;
+        let mut bytes = vec![0; len];
+        let mut have = 0;
+        while have < len {
+            match file.read_at(&mut bytes[have..], block.start + have as u64) {
+                Ok(0) => break,
+                Ok(n) => have += n,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    return Err(super::files::fault("read", &journal::path(&self.shared.dir, block.segment), &e));
+                }
+            }
+        }
+        bytes.truncate(have);
+        Ok(bytes.into())
+    }
+}

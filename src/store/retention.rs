@@ -1,0 +1,121 @@
+//! Retention: the oldest events go, the newest stays, numbers are never reused.
+//!
+//! The log's first position moves at once, event by event; its blocks leave the index with it. The space follows when
+//! every event of a segment is dropped and a snapshot of the map covers the segment's changes.
+
+use super::Error;
+use super::frame;
+use super::index::Block;
+use super::map::Map;
+use super::shared::{Shared, View};
+use crate::clock::Time;
+use std::os::unix::fs::FileExt;
+
+/// Blocks dropped in one step: their removal from the index takes a few milliseconds, and writers wait for it.
+const STEP_BLOCKS: usize = 512;
+
+/// What is to be dropped.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// The new first position, and the bytes of all events before it.
+    pub(super) first: u64,
+    pub(super) cum: u64,
+    /// Blocks that leave the index.
+    pub(super) gone: Vec<u64>,
+    /// There is more to drop after this step.
+    pub(super) more: bool,
+}
+
+/// Finds what one step drops.
+pub(super) fn plan(shared: &Shared, map: &Map, before: Option<Time>, bytes_max: Option<u64>) -> Result<Plan, Error> {
+    let View { first, first_cum, tail, cum: total, open, .. } = {
+        let view = shared.view();
+        View { segments: std::collections::BTreeMap::new(), ..view.clone() }
+    };
+    let mut plan = Plan { first, cum: first_cum, ..Plan::default() };
+    if first >= tail {
+        return Ok(plan);
+    }
+    let old = |time: Time| before.is_some_and(|before| time < before);
+    let from = map.block_at(first)?.map_or(first, |(first, _)| first);
+    let closed = map.blocks(from, tail, false).map(|entry| entry.map(|(first, entry)| Block::decode(first, &entry)));
+    let mut blocks = closed.chain(open.iter().map(|open| Ok(Some(open.block.clone())))).peekable();
+    while let Some(block) = blocks.next() {
+        let Some(block) = block? else { continue };
+        if block.last < first {
+            // Left from a step before a crash.
+            plan.gone.push(block.first);
+            continue;
+        }
+        let is_open = open.as_ref().is_some_and(|open| open.block.first == block.first);
+        let after = match blocks.peek() {
+            Some(Ok(Some(next))) => next.cum,
+            _ => total,
+        };
+        let whole = old(block.times.1) || bytes_max.is_some_and(|max| total.saturating_sub(after) >= max);
+        if whole && block.last < tail && !is_open {
+            plan.gone.push(block.first);
+            (plan.first, plan.cum) = (block.last + 1, after);
+            if plan.gone.len() >= STEP_BLOCKS {
+                plan.more = true;
+                return Ok(plan);
+            }
+            continue;
+        }
+        within(shared, &block, tail, &mut plan, |time, cum| {
+            old(time) || bytes_max.is_some_and(|max| total.saturating_sub(cum) > max)
+        });
+        break;
+    }
+    Ok(plan)
+}
+
+/// Moves `first` within a block, frame by frame. What cannot be read goes with the whole block.
+fn within(shared: &Shared, block: &Block, tail: u64, plan: &mut Plan, drops: impl Fn(Time, u64) -> bool) {
+    let Ok(len) = usize::try_from(block.end.saturating_sub(block.start)) else { return };
+    let Ok(file) = shared.segment(block.segment) else { return };
+    let mut bytes = vec![0; len];
+    if file.read_exact_at(&mut bytes, block.start).is_err() {
+        return;
+    }
+    let (mut at, mut cum) = (0, block.cum);
+    while let Ok((head, payload)) = frame::parse(&bytes[at..]) {
+        let newest = frame::Records(payload)
+            .filter_map(|record| match record {
+                frame::Record::Event { time, .. } => Some(time),
+                _ => None,
+            })
+            .max();
+        if let Some(newest) = newest {
+            let last = head.seq + u64::from(head.events) - 1;
+            if last >= tail {
+                return;
+            }
+            if last >= plan.first {
+                if !drops(newest, cum) {
+                    return;
+                }
+                plan.first = last + 1;
+                plan.cum = cum + head.frame_bytes() as u64;
+            }
+            cum += head.frame_bytes() as u64;
+        }
+        at += head.frame_bytes();
+    }
+}
+
+/// Segments that hold nothing kept: all their events are dropped, and a snapshot up to `snapshot` has their changes.
+/// Also how many only lack a newer snapshot.
+pub(super) fn droppable(view: &View, snapshot: u64) -> (Vec<u64>, u64) {
+    let (mut covered, mut uncovered) = (Vec::new(), 0);
+    let nexts = view.segments.values().skip(1);
+    for (begin, next) in view.segments.values().zip(nexts) {
+        let no_event = next.seq <= view.first || next.seq == begin.seq;
+        if no_event && next.lsn - 1 <= snapshot {
+            covered.push(begin.lsn);
+        } else if no_event {
+            uncovered += 1;
+        }
+    }
+    (covered, uncovered)
+}

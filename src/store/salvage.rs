@@ -1,0 +1,119 @@
+//! Salvage: what can be read of a store that may not open. sled is not needed, and nothing is written.
+//!
+//! The map is put together in memory: this runs once in a store's life, if ever.
+
+use super::files::fault;
+use super::frame::{Record, Records};
+use super::journal::{self, HEADER, Item, Scanner};
+use super::{Error, SalvageReport, Salvaged, Space, Stored, open, snapshot, txn};
+use crate::seq::Seq;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub(super) fn run(dir: &Path, each: &mut dyn FnMut(Salvaged)) -> Result<SalvageReport, Error> {
+    let list = journal::list(dir, "log")?;
+    if list.is_empty() {
+        return Err(Error::Other(format!("`{}` holds no store: there is no journal in it", dir.display())));
+    }
+    let mut report = SalvageReport::default();
+    let mut map: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    let mut applied = 0;
+    for lsn in journal::list(dir, "map")?.into_iter().rev() {
+        let mut pairs = BTreeMap::new();
+        let read = snapshot::read(dir, lsn, &mut |key, value| {
+            pairs.insert(key.to_vec(), value.to_vec());
+            Ok(())
+        });
+        match read {
+            Ok(snapshot) => {
+                (map, applied) = (pairs, snapshot.from);
+                break;
+            }
+            Err(error) => {
+                report.damaged.push((snapshot::path(dir, lsn), 0, error.to_string()));
+                // What was read of the newest one is better than nothing.
+                if map.is_empty() {
+                    map = pairs;
+                }
+            }
+        }
+    }
+    // Where the log begins is in the map; it is known only after all changes were read.
+    let mut first = first_of(&map);
+    let changed = |map: &mut BTreeMap<Vec<u8>, Vec<u8>>, lsn: u64, payload: &[u8]| {
+        if lsn <= applied {
+            return;
+        }
+        for record in Records(payload) {
+            match record {
+                Record::Put { key, value } => drop(map.insert(key.to_vec(), value.to_vec())),
+                Record::Delete { key } => drop(map.remove(key)),
+                Record::Event { .. } => {}
+            }
+        }
+    };
+    segments(dir, &list, &mut SalvageReport::default(), &mut |lsn, _, payload| changed(&mut map, lsn, payload))?;
+    first = first.max(first_of(&map));
+    let mut events = 0;
+    segments(dir, &list, &mut report, &mut |_, seq, payload| {
+        let payload = Bytes::copy_from_slice(payload);
+        let mut seq = seq;
+        for record in Records(&payload) {
+            let Record::Event { time, outline, body, .. } = record else { continue };
+            if seq >= first {
+                let (outline, body) = (payload.slice_ref(outline), payload.slice_ref(body));
+                each(Salvaged::Event(Stored { seq: Seq(seq), time, outline, body }));
+                events += 1;
+            }
+            seq += 1;
+        }
+    })?;
+    report.events = events;
+    for (key, value) in map {
+        let Some((space, key)) = key.split_first() else { continue };
+        if Space(*space) != txn::OWN {
+            report.pairs += 1;
+            each(Salvaged::Pair(Space(*space), key.to_vec(), value));
+        }
+    }
+    Ok(report)
+}
+
+fn first_of(map: &BTreeMap<Vec<u8>, Vec<u8>>) -> u64 {
+    let stored = map.get(&super::frame::full_key(txn::OWN, open::FIRST));
+    stored.and_then(|b| open::first_of(b)).map_or(0, |(first, _)| first)
+}
+
+/// Every readable frame (its LSN, first position and payload), in order; damage goes into the report.
+fn segments(
+    dir: &Path,
+    list: &[u64],
+    report: &mut SalvageReport,
+    each: &mut dyn FnMut(u64, u64, &[u8]),
+) -> Result<(), Error> {
+    for (i, lsn) in list.iter().enumerate() {
+        let next = list.get(i + 1).copied().unwrap_or(u64::MAX);
+        let path = journal::path(dir, *lsn);
+        let mut scanner = match Scanner::open(&path, HEADER) {
+            Ok(scanner) => scanner,
+            Err(error) => {
+                report.damaged.push((path.clone(), 0, fault("open", &path, &error).to_string()));
+                continue;
+            }
+        };
+        loop {
+            match scanner.next() {
+                Ok(None) => break,
+                Ok(Some(Item::Frame(head, ..))) if head.lsn >= next => break,
+                Ok(Some(Item::Frame(head, _, payload))) => each(head.lsn, head.seq, payload),
+                Ok(Some(Item::Damage { at, reason, .. })) => report.damaged.push((path.clone(), at, reason.to_owned())),
+                Err(error) => {
+                    report.damaged.push((path.clone(), scanner.at(), error.to_string()));
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! What the writer and the readers share. The writer holds each lock for a copy only, the readers too.
+
+use super::files::fault;
+use super::health::Latency;
+use super::index::Open;
+use super::journal::{self, Begin};
+use super::map::Map;
+use super::{Error, Health, Options};
+use crate::seq::Seq;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio::sync::watch;
+
+/// Open segments that readers keep: enough for some readers in different places.
+const HANDLES_MAX: usize = 16;
+
+/// The log as readers see it.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    /// The oldest position that is kept (in an empty log: the next one).
+    pub(super) first: u64,
+    /// Bytes of all events before it.
+    pub(super) first_cum: u64,
+    /// The newest durable position.
+    pub(super) tail: u64,
+    /// Bytes of all events.
+    pub(super) cum: u64,
+    pub(super) open: Option<Open>,
+    /// By first LSN.
+    pub(super) segments: BTreeMap<u64, Begin>,
+}
+
+/// For each tag, by its hash, the newest position that has it: tells a follower that an event is none of its business
+/// without a look at the log. Tags that share a place make it look in vain.
+#[derive(Debug)]
+pub(super) struct Newest(Box<[AtomicU64]>);
+
+impl Newest {
+    /// Places: a thousand live chats share few.
+    const PLACES: usize = 1 << 14;
+
+    /// What came up to `tail` may have any tag.
+    pub(super) fn new(tail: u64) -> Self {
+        Self((0..Self::PLACES).map(|_| AtomicU64::new(tail)).collect())
+    }
+
+    fn place(&self, tag: u64) -> &AtomicU64 {
+        // Tags are hashes, and their halves are of different ones.
+        &self.0[usize::try_from((tag ^ tag >> 32) & (Self::PLACES as u64 - 1)).unwrap_or_default()]
+    }
+
+    /// IMPORTANT: before the tail that covers `seq` is published.
+    pub(super) fn note(&self, tag: u64, seq: u64) {
+        self.place(tag).store(seq, Ordering::Release);
+    }
+
+    pub(super) fn of(&self, tag: u64) -> u64 {
+        self.place(tag).load(Ordering::Acquire)
+    }
+}
+
+/// Everything but the writer's own.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) dir: PathBuf,
+    pub(super) options: Options,
+    pub(super) map: RwLock<Arc<Map>>,
+    pub(super) view: Mutex<View>,
+    pub(super) handles: Mutex<VecDeque<(u64, Arc<File>)>>,
+    pub(super) tail: watch::Sender<Seq>,
+    pub(super) newest: Newest,
+    pub(super) health: watch::Sender<Health>,
+    pub(super) latency: Latency,
+    /// The last LSN that is durable.
+    pub(super) durable: AtomicU64,
+    /// The last LSN whose changes are in the map, and the last whose changes may be.
+    pub(super) applied: AtomicU64,
+    pub(super) applying: AtomicU64,
+    /// Requests on their way to the writer.
+    pub(super) waiting: AtomicUsize,
+    /// While a backup or a snapshot runs, no segment is removed.
+    pub(super) pins: AtomicUsize,
+}
+
+/// A lock's contents; a panic elsewhere leaves them as they were, since they are only replaced whole.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn map(&self) -> Arc<Map> {
+        Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn view(&self) -> MutexGuard<'_, View> {
+        lock(&self.view)
+    }
+
+    /// A segment, open for reading.
+    pub(super) fn segment(&self, lsn: u64) -> Result<Arc<File>, Error> {
+        if let Some((_, file)) = lock(&self.handles).iter().find(|(of, _)| *of == lsn) {
+            return Ok(Arc::clone(file));
+        }
+        let path = journal::path(&self.dir, lsn);
+        let file = Arc::new(File::open(&path).map_err(|e| fault("open", &path, &e))?);
+        let mut handles = lock(&self.handles);
+        if handles.len() >= HANDLES_MAX {
+            handles.pop_front();
+        }
+        handles.push_back((lsn, Arc::clone(&file)));
+        Ok(file)
+    }
+
+    /// Lets go of a segment that is removed, so that its space comes back.
+    pub(super) fn forget(&self, lsn: u64) {
+        lock(&self.handles).retain(|(of, _)| *of != lsn);
+    }
+
+    pub(super) fn refuses(&self) -> Option<Error> {
+        match &*self.health.borrow() {
+            Health::Writable => None,
+            Health::Refusing(why) => Some(Error::Refusing(why.clone())),
+        }
+    }
+}

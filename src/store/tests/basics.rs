@@ -1,0 +1,99 @@
+//! What a store promises on a sound disk.
+
+use super::*;
+
+#[test]
+fn what_was_written_is_there_after_every_reopen() {
+    let dir = fast();
+    let mut written = 0;
+    for round in 0..6 {
+        let store = open(&dir);
+        assert_eq!(*store.tail().borrow(), Seq(written));
+        for n in 0..100 {
+            assert_eq!(wait(store.append(event(written, 600))).unwrap(), Seq(written + 1));
+            written += 1;
+            let value = format!("{round} {n}");
+            wait(store.write(move |tx| {
+                tx.put(SPACE, format!("key {n}").as_bytes(), value);
+                Ok::<_, ()>(())
+            }))
+            .unwrap()
+            .unwrap();
+        }
+        let (entries, damaged) = all(&store, Query::default(), 10_000);
+        assert!(damaged.is_empty(), "{damaged:?}");
+        assert_eq!(entries.len() as u64, written);
+        for (n, entry) in entries.iter().enumerate() {
+            let expected = event(n as u64, 600);
+            assert_eq!((entry.seq, entry.time), (Seq(n as u64 + 1), expected.time));
+            assert_eq!((&entry.outline, &entry.body), (&expected.outline, &expected.body));
+        }
+        let (mut backwards, _) = all(&store, Query { backwards: true, ..Query::default() }, 10_000);
+        backwards.reverse();
+        assert!(backwards.iter().map(|e| e.seq).eq(entries.iter().map(|e| e.seq)));
+        assert_eq!(store.get(SPACE, b"key 42").unwrap().unwrap(), format!("{round} 42").into_bytes());
+        assert_eq!(store.scan(SPACE, b"key ", b"key z", 1000, false).unwrap().len(), 100);
+        store.close().unwrap();
+        if round == 2 {
+            std::fs::remove_dir_all(dir.path().join("sled")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_kill_at_any_time_leaves_everything_that_was_answered() {
+    let dir = fast();
+    let store = open(&dir);
+    for n in 0..300_u64 {
+        let seq = wait(store.write(move |tx| {
+            tx.put(SPACE, &(n % 10).to_be_bytes(), n.to_be_bytes());
+            Ok::<_, ()>(tx.append(event(n, 2000)))
+        }));
+        assert_eq!(seq.unwrap().unwrap(), Seq(n + 1));
+        if n % 37 == 5 {
+            let killed = copy(dir.path());
+            let again = open(&killed);
+            let (entries, damaged) = all(&again, Query::default(), 100_000);
+            assert!(damaged.is_empty(), "{damaged:?}");
+            assert_eq!(entries.len() as u64, n + 1);
+            let value = again.get(SPACE, &(n % 10).to_be_bytes()).unwrap().unwrap();
+            assert_eq!(value, n.to_be_bytes());
+            assert_eq!(wait(again.append(event(9, 9))).unwrap(), Seq(n + 2));
+        }
+    }
+}
+
+#[test]
+fn a_failed_or_panicking_transaction_leaves_nothing_and_a_later_one_sees_an_earlier_one() {
+    let dir = fast();
+    let store = open(&dir);
+    let kept = wait(store.write(|tx| {
+        tx.put(SPACE, b"a", *b"1");
+        Ok::<_, ()>(())
+    }));
+    assert_eq!(kept.unwrap(), Ok(()));
+    let failed = wait(store.write(|tx| {
+        tx.put(SPACE, b"a", *b"2");
+        tx.put(SPACE, b"b", *b"2");
+        tx.append(event(1, 1));
+        assert_eq!(tx.last(), Seq(1));
+        assert_eq!(tx.scan(SPACE, b"", b"z", 9, true).len(), 2);
+        tx.delete(SPACE, b"a");
+        assert_eq!(tx.get(SPACE, b"a"), None);
+        Err::<(), _>("no")
+    }));
+    assert_eq!(failed.unwrap(), Err("no"));
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let panicked = wait(store.write(|tx| {
+        tx.delete(SPACE, b"a");
+        tx.append(event(1, 1));
+        assert!(tx.get(SPACE, b"a").is_some(), "on purpose");
+        Ok::<_, ()>(())
+    }));
+    std::panic::set_hook(hook);
+    assert!(panicked.unwrap_err().to_string().contains("on purpose"));
+    assert_eq!(store.scan(SPACE, b"", b"z", 9, false).unwrap(), [(b"a".to_vec(), b"1".to_vec())]);
+    assert_eq!(*store.tail().borrow(), Seq::ZERO);
+    assert_eq!(wait(store.append(event(1, 1))).unwrap(), Seq(1));
+}

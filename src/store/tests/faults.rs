@@ -1,0 +1,131 @@
+//! Full, failing and read-only disks.
+
+use super::*;
+use std::process::Command;
+
+/// A small file system of our own; unmounted in the end.
+struct Small(TempDir);
+
+impl Small {
+    /// `None` where this user cannot mount.
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "none"]).arg(dir.path()).output();
+        if mounted.is_ok_and(|m| m.status.success()) {
+            return Some(Self(dir));
+        }
+        eprintln!("SKIPPED: cannot mount a small file system here");
+        None
+    }
+
+    fn remount(&self, how: &str) -> bool {
+        let option = format!("remount,{how}");
+        Command::new("mount").args(["-o", &option]).arg(self.0.path()).status().is_ok_and(|s| s.success())
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(self.0.path()).status());
+    }
+}
+
+fn recovers(store: &Store, dir: &Path, kept: u64) {
+    let mut health = store.health();
+    wait(health.wait_for(|h| *h == Health::Writable)).unwrap();
+    assert_eq!(wait(store.append(event(kept, 600))).unwrap(), Seq(kept + 1));
+    let killed = copy(dir);
+    for store in [store, &open(&killed)] {
+        let (entries, damaged) = all(store, Query::default(), 100_000);
+        assert!(damaged.is_empty(), "{damaged:?}");
+        assert!(entries.iter().map(|e| e.seq.0).eq(1..=kept + 1));
+    }
+}
+
+fn fill_until_refused(store: &Store) -> u64 {
+    for n in 0.. {
+        match wait(store.append(event(n, 100_000))) {
+            Ok(seq) => assert_eq!(seq, Seq(n + 1)),
+            Err(error) => {
+                assert!(matches!(error, Error::Refusing(_)), "{error}");
+                assert!(matches!(&*store.health().borrow(), Health::Refusing(_)));
+                let (entries, _) = all(store, Query::default(), 1_000_000);
+                assert_eq!(entries.len() as u64, n);
+                return n;
+            }
+        }
+    }
+    0
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_is_recovered_from() {
+    for free_bytes_min in [0, 8 << 20] {
+        let Some(small) = Small::mount() else { return };
+        let dir = small.0.path().join("data");
+        let options = Options { free_bytes_min, segment_bytes: 64 << 20, ..Options::default() };
+        let store = Store::open(&dir, options).unwrap();
+        let ballast = small.0.path().join("ballast");
+        std::fs::write(&ballast, vec![0; 9 << 20]).unwrap();
+        let kept = fill_until_refused(&store);
+        std::fs::remove_file(ballast).unwrap();
+        recovers(&store, &dir, kept);
+        store.close().unwrap();
+        drop(store);
+    }
+}
+
+#[test]
+fn a_file_system_that_became_read_only_is_recovered_from() {
+    let Some(small) = Small::mount() else { return };
+    let dir = small.0.path().join("data");
+    let store = Store::open(&dir, Options { segment_bytes: 1 << 20, ..small_options() }).unwrap();
+    for n in 0..3 {
+        wait(store.append(event(n, 600))).unwrap();
+    }
+    if !small.remount("ro") {
+        eprintln!("SKIPPED: files that are written to keep this file system writable");
+        return;
+    }
+    assert!(wait(store.append(event(3, 600))).is_err());
+    assert!(small.remount("rw"));
+    recovers(&store, &dir, 3);
+}
+
+fn small_options() -> Options {
+    small()
+}
+
+#[test]
+fn a_lazy_change_is_seen_at_once_and_durable_within_a_second() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    wait(store.write_lazily(|tx| {
+        tx.put(SPACE, b"a", *b"1");
+        Ok::<_, ()>(())
+    }))
+    .unwrap()
+    .unwrap();
+    assert_eq!(pairs(&store).len(), 1);
+    let before = store.sync_latency().0.iter().map(|(_, n)| n).sum::<u64>();
+    eventually("it is synced", || store.sync_latency().0.iter().map(|(_, n)| n).sum::<u64>() > before);
+    let killed = copy(dir.path());
+    assert_eq!(pairs(&open(&killed)).len(), 1);
+}
+
+#[test]
+fn a_newer_store_is_refused_with_a_sentence_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    open(&dir).close().unwrap();
+    std::fs::write(dir.path().join("version"), "2\n").unwrap();
+    let error = Store::open(dir.path(), small()).unwrap_err().to_string();
+    assert!(error.contains("newer") && error.contains("version"), "{error}");
+    std::fs::write(dir.path().join("version"), "1\n").unwrap();
+    let segment = journal::path(dir.path(), 1);
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[8] = 2;
+    std::fs::write(&segment, &bytes).unwrap();
+    let error = Store::open(dir.path(), small()).unwrap_err().to_string();
+    assert!(error.contains("newer") && error.contains(".log"), "{error}");
+    assert_eq!(std::fs::read(&segment).unwrap(), bytes);
+}

@@ -1,0 +1,582 @@
+//! The one writer: a thread. Inbox → group → journal, sync → map → tail → replies.
+//!
+//! What takes long beside that (checkpoints, snapshots, removals) is the keeper's; the writer decides when.
+
+use super::files::fault;
+use super::frame::Run;
+use super::health::Room;
+use super::index::{Block, Builder};
+use super::journal::{self, Active, Begin, HEADER};
+use super::keeper::Task;
+use super::map::{Changes, Map};
+use super::open::{self, Opened};
+use super::retention;
+use super::shared::Shared;
+use super::snapshot::Checkpoint;
+use super::txn::{self, Group, Txn};
+use super::{Error, Health};
+use crate::clock::Time;
+use crate::seq::Seq;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// A group takes no further transaction once it has so many bytes: its sync should not take long.
+const GROUP_BYTES: usize = 8 << 20;
+/// A lazy change is synced after this at the latest.
+const LAZY: Duration = Duration::from_millis(900);
+/// Lazy changes that wait for their sync are held in memory; with this many bytes they wait no longer.
+const LAZY_BYTES: usize = 1 << 20;
+/// How often it is tried whether writing is possible again.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// A checkpoint is made after so much journal: what a start after a kill reads again…
+const CHECKPOINT_BYTES: u64 = 64 << 20;
+/// …and so long after a change.
+const CHECKPOINT_AGE: Duration = Duration::from_secs(300);
+/// A snapshot is made after so much journal, or four times its own size: what a start reads when sled is lost.
+const SNAPSHOT_BYTES: u64 = 256 << 20;
+const SNAPSHOT_TIMES: u64 = 4;
+/// A snapshot that only serves to remove segments frees at least so many bytes, and at least its own size.
+const REMOVE_BYTES: u64 = 1 << 20;
+
+/// Something to be done on the writer's thread.
+pub(super) trait Job: Send {
+    /// Does it; true when its changes are to be kept.
+    fn run(&mut self, txn: &mut Txn<'_>) -> bool;
+    /// Answers: its changes are durable (or rolled back, as `run` said), or why nothing was done.
+    fn finish(self: Box<Self>, done: Result<(), Error>);
+}
+
+pub(super) enum Request {
+    Work {
+        job: Box<dyn Job>,
+        lazy: bool,
+    },
+    /// Drops one step of old events; answers where the log begins then, and whether there is more to drop.
+    Trim {
+        before: Option<Time>,
+        bytes_max: Option<u64>,
+        reply: oneshot::Sender<Result<(Seq, bool), Error>>,
+    },
+    /// A snapshot is done (its LSN and size), or could not be made.
+    Snapshotted(Option<(u64, u64)>),
+    /// sled could not be synced.
+    MapFailed(Error),
+    Close(SyncSender<Result<(), Error>>),
+}
+
+/// Whose answer waits for the group's end.
+struct Waiting {
+    job: Box<dyn Job>,
+    /// Its changes need no sync of their own.
+    lazy: bool,
+    changed: bool,
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    map: Arc<Map>,
+    group: Group,
+    builder: Builder,
+    active: Option<Active>,
+    durable: u64,
+    /// Lazy frames that are written, applied and answered, and not yet synced.
+    unsynced: Run,
+    lazy_since: Option<Instant>,
+    /// Blocks that are not in the map yet.
+    blocks: Vec<Block>,
+    room: Room,
+    waiting: Vec<Waiting>,
+    /// Blocks that are to leave the map.
+    gone: Vec<u64>,
+    /// The map must be made again before anything is written.
+    map_failed: bool,
+    keeper: Sender<Task>,
+    keeping: Keeping,
+}
+
+/// When the keeper is due.
+#[derive(Debug, Default)]
+pub(super) struct Keeping {
+    /// Journal bytes since the last checkpoint, and since the last snapshot.
+    since_checkpoint: u64,
+    since_snapshot: u64,
+    /// The first change since the last checkpoint.
+    dirty: Option<Instant>,
+    /// The newest snapshot and its size.
+    snapshot: u64,
+    snapshot_bytes: u64,
+    snapshotting: bool,
+    /// One is due whatever the sizes say.
+    snapshot_due: bool,
+    /// Closed segments whose index is not beside them yet.
+    closed: Vec<u64>,
+    /// Segments may be ready to go.
+    collect: bool,
+}
+
+impl Keeping {
+    pub(super) fn new(snapshot: u64, since_snapshot: u64, snapshot_due: bool, closed: Vec<u64>) -> Self {
+        Self { snapshot, since_snapshot, snapshot_due, closed, collect: true, ..Self::default() }
+    }
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, opened: OpenedWriter, keeper: Sender<Task>) -> Self {
+        let OpenedWriter { builder, active, lsn, seq, keeping } = opened;
+        let room = Room::new(shared.options.free_bytes_min);
+        let map = shared.map();
+        let group = Group { lsn, seq, ..Group::default() };
+        Self {
+            shared,
+            map,
+            group,
+            builder,
+            active,
+            durable: lsn - 1,
+            unsynced: Run::default(),
+            lazy_since: None,
+            blocks: Vec::new(),
+            room,
+            waiting: Vec::new(),
+            gone: Vec::new(),
+            map_failed: false,
+            keeper,
+            keeping,
+        }
+    }
+
+    /// Works until it is told to close, or nobody is left to tell.
+    pub(super) fn run(mut self, inbox: &Receiver<Request>) {
+        self.due();
+        loop {
+            let request = match self.deadline() {
+                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => inbox.recv_timeout(at.saturating_duration_since(Instant::now())),
+            };
+            match request {
+                Ok(request) => {
+                    if let Some(reply) = self.take(request, inbox) {
+                        // Nobody may be waiting.
+                        drop(reply.send(self.close()));
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    if let Err(error) = self.close() {
+                        tracing::error!("the store did not close well: {error}");
+                    }
+                    return;
+                }
+            }
+            self.due();
+        }
+    }
+
+    fn refusing(&self) -> bool {
+        self.active.is_none() || self.map_failed || self.shared.refuses().is_some()
+    }
+
+    /// When something is due without a request; nothing when idle.
+    fn deadline(&self) -> Option<Instant> {
+        if self.refusing() {
+            return Some(Instant::now() + PROBE);
+        }
+        let lazy = self.lazy_since.map(|since| since + LAZY);
+        let checkpoint = self.keeping.dirty.map(|since| since + CHECKPOINT_AGE);
+        lazy.into_iter().chain(checkpoint).min()
+    }
+
+    fn due(&mut self) {
+        if self.refusing() {
+            self.probe();
+        } else if self.lazy_since.is_some_and(|since| since.elapsed() >= LAZY)
+            && let Err(why) = self.sync(self.group.lsn - 1)
+        {
+            self.fail(why);
+        }
+        if !self.refusing() {
+            self.keep();
+        }
+    }
+
+    /// Works off what is waiting; returns whom to answer when it is the end.
+    fn take(&mut self, first: Request, inbox: &Receiver<Request>) -> Option<SyncSender<Result<(), Error>>> {
+        let mut next = Some(first);
+        let mut count = 0;
+        let mut closing = None;
+        while let Some(request) = next.take() {
+            match request {
+                Request::Work { job, lazy } => {
+                    self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+                    self.work(job, lazy);
+                    count += 1;
+                }
+                Request::Trim { before, bytes_max, reply } => {
+                    self.commit();
+                    // Nobody may be waiting.
+                    drop(reply.send(self.trim(before, bytes_max)));
+                }
+                Request::Snapshotted(done) => self.snapshotted(done),
+                Request::MapFailed(error) => {
+                    self.commit();
+                    self.fail_map(&error);
+                }
+                Request::Close(reply) => closing = Some(reply),
+            }
+            if count < self.shared.options.group_max && self.group.run.bytes() < GROUP_BYTES && closing.is_none() {
+                next = inbox.try_recv().ok();
+            }
+        }
+        self.commit();
+        closing
+    }
+
+    /// Runs one transaction.
+    fn work(&mut self, mut job: Box<dyn Job>, lazy: bool) {
+        if self.waiting.is_empty()
+            && !self.refusing()
+            && let Err(why) = self.room.check(&self.shared.dir, self.group.run.bytes() as u64)
+        {
+            self.refuse(why);
+        }
+        if self.refusing() {
+            let why = self.shared.refuses().unwrap_or_else(|| Error::Refusing("it is being opened again".to_owned()));
+            return job.finish(Err(why));
+        }
+        let mut txn = Txn::begin(&mut self.group, &self.map);
+        let keep = job.run(&mut txn);
+        match txn.end(keep, self.durable) {
+            Ok(changed) => {
+                // An event's position is told to followers, and must not be given to another one after a cut.
+                let lazy = lazy && (!changed || self.group.run.frames.last().is_none_or(|f| f.events == 0));
+                self.waiting.push(Waiting { job, lazy, changed });
+            }
+            Err(error) => job.finish(Err(error)),
+        }
+    }
+
+    /// Makes the group durable, visible, and answers.
+    fn commit(&mut self) {
+        if !self.group.run.is_empty() {
+            if let Err(why) = self.write() {
+                return self.fail(why);
+            }
+            if let Err(error) = self.apply() {
+                return self.fail_map(&error);
+            }
+        }
+        self.answer(&Ok(()));
+    }
+
+    fn answer(&mut self, done: &Result<(), Error>) {
+        self.group.overlay.clear();
+        self.group.run.clear();
+        for Waiting { job, .. } in self.waiting.drain(..) {
+            job.finish(done.clone());
+        }
+    }
+
+    /// Writes the group to the journal, and syncs unless everything in it is lazy.
+    fn write(&mut self) -> Result<(), String> {
+        let bytes = self.group.run.bytes();
+        let Some((first, events_from)) = self.group.run.frames.first().map(|f| (f.lsn, f.seq)) else { return Ok(()) };
+        let segment_bytes = self.shared.options.segment_bytes;
+        if self.active.as_ref().is_some_and(|a| a.end > HEADER && a.end + bytes as u64 > segment_bytes) {
+            if self.lazy_since.is_some() {
+                self.sync(first - 1)?;
+            }
+            if let Some(active) = &self.active {
+                active.shrink();
+                self.keeping.closed.push(active.lsn);
+            }
+            self.new_segment(first, events_from)?;
+        }
+        let Some(active) = &mut self.active else { return Err("no segment is open".to_owned()) };
+        let failed = |act: &str, active: &Active, e: &std::io::Error| fault(act, &active.path, e).to_string();
+        let base = active.write(&self.group.run).map_err(|e| failed("write", active, &e))?;
+        let lazily = self.waiting.iter().all(|w| w.lazy || !w.changed) && self.unsynced.bytes() + bytes < LAZY_BYTES;
+        if lazily {
+            self.unsynced.extend(&self.group.run);
+            self.lazy_since.get_or_insert_with(Instant::now);
+        } else {
+            self.sync(self.group.lsn - 1)?;
+        }
+        self.keeping.since_checkpoint += bytes as u64;
+        self.keeping.since_snapshot += bytes as u64;
+        self.keeping.dirty.get_or_insert_with(Instant::now);
+        let segment = self.active.as_ref().map_or(0, |a| a.lsn);
+        for at in 0..self.group.run.frames.len() {
+            let mut info = self.group.run.frames[at];
+            info.at += base;
+            let tags = &self.group.run.tags[info.tags.0..info.tags.1];
+            let last = info.seq + u64::from(info.events.saturating_sub(1));
+            tags.iter().for_each(|tag| self.shared.newest.note(*tag, last));
+            self.blocks.extend(self.builder.push(segment, &info, tags.iter().copied()));
+        }
+        Ok(())
+    }
+
+    /// Makes everything written so far durable: the frames up to `lsn`.
+    fn sync(&mut self, lsn: u64) -> Result<(), String> {
+        let Some(active) = &mut self.active else { return Err("no segment is open".to_owned()) };
+        let begun = Instant::now();
+        active.sync().map_err(|e| fault("sync", &active.path, &e).to_string())?;
+        self.shared.latency.record(begun.elapsed());
+        self.durable = lsn;
+        self.shared.durable.store(self.durable, Ordering::Release);
+        self.unsynced.clear();
+        self.lazy_since = None;
+        Ok(())
+    }
+
+    /// Goes on in a new segment, which begins with the frame `lsn`.
+    fn new_segment(&mut self, lsn: u64, seq: u64) -> Result<(), String> {
+        self.blocks.extend(self.builder.finish());
+        let begin = Begin { lsn, seq, cum: self.builder.cum };
+        self.active = None;
+        let path = journal::path(&self.shared.dir, lsn);
+        let active = Active::create(&self.shared.dir, &begin).map_err(|e| fault("make", &path, &e).to_string())?;
+        self.shared.forget(lsn);
+        self.shared.view().segments.insert(lsn, begin);
+        self.active = Some(active);
+        Ok(())
+    }
+
+    /// Applies the group to the map, then shows it to readers.
+    fn apply(&mut self) -> Result<(), Error> {
+        let last = self.group.lsn - 1;
+        if !self.group.overlay.is_empty() || !self.blocks.is_empty() || !self.gone.is_empty() {
+            self.shared.applying.store(last, Ordering::SeqCst);
+            let end = self.active.as_ref().map_or((0, 0), |a| (a.lsn, a.end));
+            let meta = open::meta(&self.builder, last, self.group.seq, end);
+            self.map.apply(&self.group.overlay, &self.blocks, &self.gone, meta)?;
+            self.blocks.clear();
+            self.gone.clear();
+        }
+        self.shared.applying.store(last, Ordering::SeqCst);
+        self.shared.applied.store(last, Ordering::SeqCst);
+        self.show();
+        Ok(())
+    }
+
+    /// Publishes the log's new state. IMPORTANT: after the sync, and after the map has its blocks.
+    fn show(&mut self) {
+        let tail = self.group.seq - 1;
+        let mut view = self.shared.view();
+        if view.tail == tail && view.cum == self.builder.cum {
+            return;
+        }
+        match (&mut view.open, &self.builder.open) {
+            (Some(seen), Some(now)) if seen.block.first == now.block.first && seen.frames.len() <= now.frames.len() => {
+                seen.block.clone_from(&now.block);
+                let known = seen.frames.len();
+                seen.frames.extend_from_slice(&now.frames[known..]);
+            }
+            (seen, now) => seen.clone_from(now),
+        }
+        view.cum = self.builder.cum;
+        view.tail = tail;
+        drop(view);
+        self.shared.tail.send_replace(Seq(tail));
+    }
+
+    fn refuse(&mut self, why: String) {
+        tracing::error!("the store refuses writes: {why}");
+        self.shared.health.send_replace(Health::Refusing(why));
+    }
+
+    /// The journal could not be written: nobody of this group is told that it was, and nothing of it happened.
+    fn fail(&mut self, why: String) {
+        // After a failed sync nobody knows which of its pages the file has; the next segment supersedes it.
+        self.keeping.closed.extend(self.active.take().map(|active| active.lsn));
+        self.gone.clear();
+        let lazy = u64::try_from(self.unsynced.frames.len()).unwrap_or(0);
+        self.group.lsn = self.durable + lazy + 1;
+        if let Some(first) = self.group.run.frames.first() {
+            self.group.seq = first.seq;
+        }
+        self.refuse(why.clone());
+        self.answer(&Err(Error::Refusing(why)));
+    }
+
+    /// The map could not be written. The journal has everything, and the map is made again from it.
+    fn fail_map(&mut self, error: &Error) {
+        self.map_failed = true;
+        let why = error.to_string();
+        self.refuse(why.clone());
+        self.answer(&Err(Error::Refusing(why)));
+    }
+
+    /// Tries whether writing is possible again: a new segment, really written and synced.
+    fn probe(&mut self) {
+        let mut room = Room::new(self.shared.options.free_bytes_min);
+        let tried = room.check(&self.shared.dir, 0).and_then(|()| {
+            if self.map_failed {
+                self.reload()?;
+            }
+            if self.active.is_none() {
+                self.begin_again()?;
+            }
+            self.sync(self.group.lsn - 1).inspect_err(|_| self.active = None)
+        });
+        match tried {
+            Ok(()) => {
+                tracing::info!("the store accepts writes again");
+                self.shared.health.send_replace(Health::Writable);
+            }
+            Err(why) => {
+                let told = matches!(&*self.shared.health.borrow(), Health::Refusing(before) if *before == why);
+                if !told {
+                    self.refuse(why);
+                }
+            }
+        }
+    }
+
+    /// Goes on in a new segment; what lazy transactions left goes there.
+    fn begin_again(&mut self) -> Result<(), String> {
+        self.new_segment(self.durable + 1, self.group.seq)?;
+        let Some(active) = &mut self.active else { return Ok(()) };
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        let written = active.write(&self.unsynced).map_err(|e| fault("write", &active.path, &e).to_string());
+        written.map(drop).inspect_err(|_| self.active = None)
+    }
+
+    /// Makes the map again from the journal.
+    fn reload(&mut self) -> Result<(), String> {
+        self.active = None;
+        let opened = open::again(&self.shared.dir, &self.shared.options, self.durable).map_err(|e| e.to_string())?;
+        let Opened { map, view, builder, active, lsn, seq, .. } = opened;
+        let map = Arc::new(map);
+        let old = {
+            let mut current = self.shared.map.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            std::mem::replace(&mut *current, Arc::clone(&map))
+        };
+        // sled, after an error, is not trusted to end well either; its files are unlinked already.
+        std::mem::forget(old);
+        std::mem::forget(std::mem::replace(&mut self.map, map));
+        self.builder = builder;
+        (self.group.lsn, self.group.seq, self.durable) = (lsn, seq, lsn - 1);
+        self.blocks.clear();
+        self.unsynced.clear();
+        self.lazy_since = None;
+        self.active = active.ok();
+        *self.shared.view() = view;
+        self.shared.tail.send_replace(Seq(seq - 1));
+        self.map_failed = false;
+        Ok(())
+    }
+
+    /// Drops one step of old events.
+    fn trim(&mut self, before: Option<Time>, bytes_max: Option<u64>) -> Result<(Seq, bool), Error> {
+        if let Some(refused) = self.shared.refuses() {
+            return Err(refused);
+        }
+        if self.shared.pins.load(Ordering::SeqCst) > 0 {
+            // A backup reads what would be dropped.
+            return Ok((Seq(self.shared.view().first), false));
+        }
+        let plan = retention::plan(&self.shared, &self.map, before, bytes_max)?;
+        if plan.first > self.shared.view().first {
+            let mut txn = Txn::begin(&mut self.group, &self.map);
+            txn.put(txn::OWN, open::FIRST, open::first_bytes(plan.first, plan.cum));
+            txn.end(true, self.durable)?;
+            self.gone = plan.gone;
+            self.commit();
+            if let Some(refused) = self.shared.refuses() {
+                return Err(refused);
+            }
+            let mut view = self.shared.view();
+            (view.first, view.first_cum) = (plan.first, plan.cum);
+        }
+        self.keeping.collect = true;
+        Ok((Seq(plan.first), plan.more))
+    }
+
+    /// Gives the keeper what is due.
+    fn keep(&mut self) {
+        let keeping = &mut self.keeping;
+        // A keeper that has gone has panicked; then starts take longer, and nothing else.
+        let send = |task| drop(self.keeper.send(task));
+        for segment in keeping.closed.drain(..) {
+            send(Task::Closed(segment));
+            keeping.collect = true;
+        }
+        if self.lazy_since.is_some() {
+            // What is applied is not durable yet; soon.
+            return;
+        }
+        let (lsn, seq) = (self.group.lsn - 1, self.group.seq);
+        if std::mem::take(&mut keeping.collect) && self.shared.pins.load(Ordering::SeqCst) == 0 {
+            let mut view = self.shared.view();
+            let (segments, uncovered) = retention::droppable(&view, keeping.snapshot);
+            let worth = (uncovered * self.shared.options.segment_bytes) >= keeping.snapshot_bytes.max(REMOVE_BYTES);
+            keeping.snapshot_due |= uncovered > 0 && worth;
+            for segment in &segments {
+                view.segments.remove(segment);
+            }
+            if !segments.is_empty() {
+                send(Task::Remove { segments, snapshots_before: keeping.snapshot });
+            }
+        }
+        let much = SNAPSHOT_BYTES.max(keeping.snapshot_bytes * SNAPSHOT_TIMES);
+        if (keeping.snapshot_due || keeping.since_snapshot >= much) && !keeping.snapshotting && lsn > keeping.snapshot {
+            (keeping.snapshot_due, keeping.snapshotting) = (false, true);
+            (keeping.since_checkpoint, keeping.since_snapshot, keeping.dirty) = (0, 0, None);
+            send(Task::Snapshot(lsn, seq));
+        } else if keeping.since_checkpoint >= CHECKPOINT_BYTES
+            || keeping.dirty.is_some_and(|since| since.elapsed() >= CHECKPOINT_AGE)
+        {
+            (keeping.since_checkpoint, keeping.dirty) = (0, None);
+            send(Task::Checkpoint(lsn, seq));
+        }
+    }
+
+    fn snapshotted(&mut self, done: Option<(u64, u64)>) {
+        self.keeping.snapshotting = false;
+        if let Some((lsn, bytes)) = done {
+            (self.keeping.snapshot, self.keeping.snapshot_bytes) = (lsn, bytes);
+            self.keeping.collect = true;
+            drop(self.keeper.send(Task::Remove { segments: Vec::new(), snapshots_before: lsn }));
+        }
+    }
+
+    /// Everything is synced, applied and marked as a clean stop.
+    fn close(&mut self) -> Result<(), Error> {
+        drop(self.keeper.send(Task::Stop));
+        if self.refusing() {
+            return Ok(());
+        }
+        if self.lazy_since.is_some() {
+            self.sync(self.group.lsn - 1).map_err(Error::Other)?;
+        }
+        let (lsn, seq) = (self.group.lsn - 1, self.group.seq);
+        if lsn == 0 {
+            return Ok(());
+        }
+        let end = self.active.as_ref().map_or((0, 0), |a| (a.lsn, a.end));
+        let meta = open::meta(&self.builder, lsn, seq, end);
+        self.map.apply(&Changes::new(), &self.blocks, &[], meta)?;
+        self.map.flush()?;
+        if let Some(active) = &self.active {
+            active.shrink();
+        }
+        Checkpoint { lsn, seq, clean: true }.write(&self.shared.dir)
+    }
+}
+
+/// What the writer takes over from the open.
+pub(super) struct OpenedWriter {
+    pub(super) builder: Builder,
+    pub(super) active: Option<Active>,
+    pub(super) lsn: u64,
+    pub(super) seq: u64,
+    pub(super) keeping: Keeping,
+}
