@@ -72,6 +72,7 @@ pub const VERSION: &str = env!("WEHELP_VERSION");
 
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod home;
 pub mod protocol;
 pub mod seq;

@@ -1,0 +1,565 @@
+//! What CLI and daemon say to each other over the control door: HTTP/1.1 with JSON and NDJSON under `/v1/`.
+//!
+//! | method, path | body or query | answer |
+//! |---|---|---|
+//! | `GET /v1/status` | | [`Status`] |
+//! | `POST /v1/commands` | [`Enqueue`] | NDJSON of [`Receipt`], one a command, in order |
+//! | `GET /v1/commands` | [`QueueQuery`] | NDJSON of [`Receipt`], oldest first |
+//! | `GET /v1/commands/ID` | | [`Receipt`] |
+//! | `GET /v1/commands/ID/wait` | [`WaitQuery`] | NDJSON of [`Progress`]: at once and at each change |
+//! | `POST /v1/commands/ID/cancel`, `…/retry` | | [`Receipt`] |
+//! | `POST /v1/queue/pause`, `…/resume` | [`Named`], or `{}` for all accounts | [`Paused`] |
+//! | `GET /v1/events` | [`EventsQuery`] | NDJSON of entries (contract 7) |
+//! | `GET /v1/events/SEQ` | | one entry |
+//! | `GET /v1/cursors` | | NDJSON of [`Cursor`] |
+//! | `PUT /v1/cursors/NAME` | [`CursorSet`] | [`Cursor`] |
+//! | `POST /v1/cursors/NAME/commit` | [`CursorCommit`] | [`Cursor`] |
+//! | `DELETE /v1/cursors/NAME` | | 204 |
+//! | `GET /v1/accounts` | | NDJSON of [`Account`] |
+//! | `GET /v1/contacts` | [`DirectoryQuery`] | NDJSON of contacts and rooms |
+//! | `GET /v1/contacts/WXID` | `account` | one |
+//! | `GET /v1/rooms`, `GET /v1/rooms/ROOM/members` | [`DirectoryQuery`] | NDJSON |
+//! | `GET /v1/requests` | [`DirectoryQuery`] | NDJSON of open friend requests |
+//! | `GET /v1/resolve` | [`ResolveQuery`] | NDJSON of matches |
+//! | `GET /v1/forwards`; `PUT`, `DELETE /v1/forwards/NAME`; `POST /v1/forwards/NAME/pause`, `resume`, `test`, `resend` | [`Forward`] | NDJSON of [`Forward`] |
+//! | `GET /v1/token`, `POST /v1/token/rotate` | | [`Token`] |
+//! | `GET /v1/backup` | | the archive, as bytes |
+//!
+//! Errors are `{"error":"<kebab-code>","message":"…"}` with a status that says what the CLI's exit code is:
+//! 400 → 2, 404 → 4, everything else of 4xx and 5xx → 5. A stream that fails midway ends with such an object as its
+//! last line: it has `error` and no `seq`.
+//!
+//! Requests carry `Wehelp-Version: N` ([`VERSION`]); the daemon refuses another one with a sentence (426), and
+//! takes requests without the header (curl).
+
+use crate::{clock::Time, seq::Seq};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, value::RawValue};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub mod client;
+
+/// The version of this protocol; raised when an older CLI could misunderstand.
+pub const VERSION: u32 = 1;
+
+/// The header that carries [`VERSION`].
+pub const VERSION_HEADER: &str = "wehelp-version";
+
+/// The longest request body on the control door, bytes: a bulk of a thousand long texts.
+pub const REQUEST_BYTES_MAX: usize = 16 << 20;
+
+/// The most commands in one [`Enqueue`]: bounds one transaction.
+pub const ENQUEUE_MAX: usize = 1000;
+
+/// The longest idempotency key, bytes: it is part of a store key.
+pub const KEY_BYTES_MAX: usize = 200;
+
+/// A refusal, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// A stable kebab-case code: `not-found`, `ambiguous-account`, `queue-full` …
+    pub error: String,
+    /// A sentence that says what to do.
+    pub message: String,
+}
+
+/// The state of a command (contract 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Held until its time comes.
+    Scheduled,
+    /// Due; the next poll of its account takes it.
+    Ready,
+    /// Claimed by a poll whose response is not known to have arrived.
+    InFlight,
+    /// Handed over.
+    Fetched,
+    /// An event answered it.
+    Answered,
+    /// An event told that it was refused.
+    Rejected,
+    /// Nobody fetched it in time.
+    Expired,
+    /// Taken back before it was fetched.
+    Cancelled,
+}
+
+impl State {
+    /// Every state, in the order of a command's life.
+    pub const ALL: [Self; 8] = [
+        Self::Scheduled,
+        Self::Ready,
+        Self::InFlight,
+        Self::Fetched,
+        Self::Answered,
+        Self::Rejected,
+        Self::Expired,
+        Self::Cancelled,
+    ];
+
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Ready => "ready",
+            Self::InFlight => "in_flight",
+            Self::Fetched => "fetched",
+            Self::Answered => "answered",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether the daemon still has something to do for it: nobody has fetched it, and it may still be.
+    #[must_use]
+    pub const fn is_unfinished(self) -> bool {
+        matches!(self, Self::Scheduled | Self::Ready | Self::InFlight)
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A command as the queue knows it (contract 4): the receipt, and what `queue show` prints.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The command's number in the queue; from 1, never reused.
+    pub id: u64,
+    /// See [`State`].
+    pub state: State,
+    /// The account it is bound to; `None`: whoever polls first.
+    pub account: Option<String>,
+    /// The wire's `api`.
+    pub api: String,
+    /// What goes over the wire, in the spec's key order.
+    pub command: Box<RawValue>,
+    /// When it was queued.
+    pub created: Time,
+    /// From when on it may be fetched.
+    pub due: Time,
+    /// From when on it may not be fetched any more.
+    pub expires: Option<Time>,
+    /// The idempotency key.
+    pub key: Option<String>,
+    /// How often it was put into a response.
+    pub attempts: u32,
+    /// Set once handed over.
+    pub fetched: Option<Fetched>,
+    /// The event that answered (or refused) it.
+    pub answer: Option<Seq>,
+    /// Every event that is a part of the answer, when there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Seq>,
+    /// Why a due command is not handed over now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+    /// True when an earlier command with the same key was found and nothing new was queued.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
+}
+
+/// Who fetched a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetched {
+    /// When the hand-over was known.
+    pub time: Time,
+    /// The account that the poller named, or that it was taken for.
+    pub account: Option<String>,
+    /// The client's process id, when it said one.
+    pub pid: Option<u64>,
+    /// The peer's address, `ip:port`.
+    pub peer: String,
+    /// True when the client then closed in order or asked again (contract 6).
+    pub confirmed: bool,
+    /// The newest event when it was handed over: none up to here can be an answer to it.
+    #[serde(default)]
+    pub after: Seq,
+}
+
+/// Why and until when a due command waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// When it is let go, as far as is known; `None`: when somebody resumes the queue.
+    pub until: Option<Time>,
+    /// `pacing: …`, `paused`, `no client may take it: …`
+    pub reason: String,
+}
+
+/// `POST /v1/commands`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enqueue {
+    /// The wire objects, at most [`ENQUEUE_MAX`]; all are queued, or none.
+    pub commands: Vec<Box<RawValue>>,
+    /// wxid, alias or unique nick; absent: the default account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// Hold for so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
+    /// Hold until then; excludes `delay_ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Time>,
+    /// Drop when nobody has fetched it so long after it became due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+    /// Idempotency keys: one for each command, or none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// Check only: answer with what would be queued (id 0), queue nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// `GET /v1/commands`; without `all` and `state`, what is unfinished.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueQuery {
+    /// Everything kept.
+    pub all: bool,
+    /// Comma-separated states.
+    pub state: Option<String>,
+    /// Only this account's (wxid, alias, nick).
+    pub account: Option<String>,
+    /// Only this `api`; or the verb that makes it (`send text`).
+    pub api: Option<String>,
+    /// At most so many, the newest.
+    pub limit: Option<u64>,
+}
+
+/// `GET /v1/commands/ID/wait`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaitQuery {
+    /// Give up after so long.
+    pub timeout_ms: u64,
+    /// What to wait for.
+    #[serde(default)]
+    pub until: Until,
+}
+
+/// What a waiter waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// A client has fetched it.
+    Fetched,
+    /// An event has answered it; for a command that nothing answers, a client has fetched it.
+    #[default]
+    Answered,
+}
+
+/// A line of `wait`: exactly one of the members is there.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one at a time, on its way to or from a line")]
+pub enum Progress {
+    /// The command, at once and at each change.
+    Receipt(Receipt),
+    /// An event that answers it, with what it holds for this command.
+    Answer {
+        /// The event, as `events` prints it.
+        event: Box<RawValue>,
+        /// One value per line to print.
+        items: Vec<Value>,
+    },
+    /// The wait is over; nothing follows.
+    End {
+        /// Whether what was waited for came.
+        reached: bool,
+    },
+}
+
+/// `GET /v1/events`: filters of contract 7.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventsQuery {
+    /// Go on with new ones.
+    pub follow: bool,
+    /// How many of the newest; absent: everything that matches.
+    pub lines: Option<u64>,
+    /// Start after this position (exact; excludes `lines`): what a reconnecting follower sends.
+    pub after: Option<Seq>,
+    /// RFC 3339, `2h ago`, or `#SEQ` (that one included).
+    pub since: Option<String>,
+    /// Likewise; the end, included.
+    pub until: Option<String>,
+    /// Comma-separated kinds, globs allowed.
+    pub kind: Option<String>,
+    /// The conversation.
+    pub chat: Option<String>,
+    /// Who spoke.
+    pub from: Option<String>,
+    /// wxid, alias or nick.
+    pub account: Option<String>,
+    /// A regular expression on `text`.
+    pub r#match: Option<String>,
+    /// `Some(true)`: only own messages, `Some(false)`: no own messages.
+    #[serde(rename = "self")]
+    pub is_self: Option<bool>,
+    /// End after so many.
+    pub count: Option<u64>,
+    /// Read from this cursor's position and hold it while the stream is open.
+    pub cursor: Option<String>,
+    /// Where a new cursor starts: `oldest` (default), `now` or `#SEQ`.
+    pub cursor_from: Option<String>,
+    /// While following, an empty line at least this often, so that a dead daemon and a dead reader are noticed.
+    pub heartbeat_ms: Option<u64>,
+    /// Also a line `{"seq":N,"skipped":true}` now and then for events that did not match, so that a cursor can move
+    /// over them, and `{"seq":N,"end":true}` when nothing of what was asked for is left. With `cursor` the stream then
+    /// stays open, and with it the lease, until the reader closes it: it may still be at work.
+    pub marks: bool,
+    /// The lease of an earlier stream of this very reader, which may not be known to have ended yet.
+    pub lease: Option<u64>,
+}
+
+/// A durable, named position in the log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Its name.
+    pub name: String,
+    /// What was read up to.
+    pub seq: Seq,
+    /// How many events lie after it.
+    pub lag: u64,
+    /// When it was last moved.
+    pub used: Time,
+    /// Who reads from it now.
+    pub holder: Option<String>,
+}
+
+/// `PUT /v1/cursors/NAME`: moves it, forwards or (only here) backwards.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CursorSet {
+    /// `oldest`, `now`, `#SEQ` (the next one read is SEQ+1), or a time.
+    pub to: String,
+}
+
+/// `POST /v1/cursors/NAME/commit`: remembers what was consumed; never moves backwards.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CursorCommit {
+    /// Consumed up to and including.
+    pub seq: Seq,
+    /// The lease that the stream's `Wehelp-Lease` header gave; a commit of another reader is refused.
+    pub lease: Option<u64>,
+    /// The reader is done: its lease ends with this, not only when its stream is known to be closed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub done: bool,
+}
+
+/// The response header of an event stream that tells which events asked for are no longer kept: `FIRST-LAST`.
+pub const DROPPED_HEADER: &str = "wehelp-dropped";
+
+/// The response header of an event stream that tells which position it starts after: what a follower that reconnects
+/// before it has seen an event sends as `after`.
+pub const AFTER_HEADER: &str = "wehelp-after";
+
+/// The response header that names a cursor's lease.
+pub const LEASE_HEADER: &str = "wehelp-lease";
+
+/// `POST /v1/queue/pause` and `resume`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Named {
+    /// wxid, alias or nick; absent: the whole queue.
+    pub account: Option<String>,
+}
+
+/// What is paused now.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Paused {
+    /// The whole queue.
+    pub all: bool,
+    /// These accounts.
+    pub accounts: Vec<String>,
+}
+
+/// An account that the daemon has seen.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Account {
+    /// `cwxid`
+    pub account: String,
+    /// Its nick, when a profile event told it.
+    pub nick: Option<String>,
+    /// The process that drives it.
+    pub pid: Option<u64>,
+    /// Whether it is logged in; `None`: no event told.
+    pub logged_in: Option<bool>,
+    /// When its client last asked for commands.
+    pub last_poll: Option<Time>,
+    /// When its client last reported an event.
+    pub last_event: Option<Time>,
+    /// Unfinished commands bound to it.
+    pub waiting: u64,
+    /// Configured short name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    /// Its queue is paused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+}
+
+/// `GET /v1/contacts`, `/v1/rooms` …
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DirectoryQuery {
+    /// wxid, alias or nick; absent: all accounts.
+    pub account: Option<String>,
+    /// Only names that contain this (any case); also ids that begin with it.
+    pub name: Option<String>,
+    /// `people`, `rooms`; absent: both.
+    pub only: Option<String>,
+    /// Only friends (from contact lists), not everybody seen.
+    pub friends: bool,
+    /// At most so many.
+    pub limit: Option<u64>,
+}
+
+/// `GET /v1/resolve`: whom `@NAME` means.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResolveQuery {
+    /// Remark, nick or username, without the `@`.
+    pub name: String,
+    /// Whose contacts.
+    pub account: Option<String>,
+    /// `people`, `rooms`; absent: both.
+    pub only: Option<String>,
+    /// Only members of this room.
+    pub room: Option<String>,
+}
+
+/// A target that events are posted to.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Forward {
+    /// Its name.
+    pub name: String,
+    /// http:// or https://
+    pub url: String,
+    /// Key of the HMAC signature; never printed (`"***"`).
+    pub secret: Option<String>,
+    /// As in [`EventsQuery`].
+    pub kind: Option<String>,
+    /// As in [`EventsQuery`].
+    pub chat: Option<String>,
+    /// As in [`EventsQuery`].
+    pub r#match: Option<String>,
+    /// As in [`EventsQuery`].
+    pub account: Option<String>,
+    /// Not posting.
+    pub paused: bool,
+    /// Posted up to here.
+    pub seq: Seq,
+    /// Events after `seq`.
+    pub lag: u64,
+    /// Failures in a row.
+    pub failures: u32,
+    /// What the last failure was.
+    pub last_error: Option<String>,
+    /// When it is tried again.
+    pub retry_at: Option<Time>,
+}
+
+/// The token of the client door.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Token {
+    /// The one to type in.
+    pub token: String,
+    /// Until when the one before it is valid too.
+    pub previous_until: Option<Time>,
+    /// Whether requests from other machines need it: `always`, `remote`, `never`.
+    pub required: String,
+}
+
+/// `GET /v1/status` (contract 8).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon.
+    pub daemon: DaemonStatus,
+    /// The client door.
+    pub http: HttpStatus,
+    /// The accounts seen.
+    pub accounts: Vec<Account>,
+    /// A number per state, and `oldest`: when the oldest due command became due.
+    pub queue: Map<String, Value>,
+    /// The log.
+    pub events: EventsStatus,
+    /// The disk.
+    pub store: StoreStatus,
+    /// What is paused.
+    pub paused: Paused,
+    /// Sentences for people: what needs attention, and what to do.
+    pub hints: Vec<String>,
+}
+
+/// See [`Status`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Package version and commit.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// The data folder.
+    pub data_dir: PathBuf,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// The settings file, when one was read.
+    pub config: Option<PathBuf>,
+}
+
+/// See [`Status`].
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct HttpStatus {
+    /// `ip:port` of each listener.
+    pub listen: Vec<String>,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// Open connections.
+    pub connections: u64,
+    /// Refused requests and connections, by reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// Polls of clients that did not say who they are: when the last one came, from where.
+    pub anonymous_poll: Option<Time>,
+    /// See `anonymous_poll`.
+    pub anonymous_peer: Option<String>,
+    /// When the last callback came.
+    pub last_callback: Option<Time>,
+}
+
+/// See [`Status`].
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct EventsStatus {
+    /// The oldest kept.
+    pub first: Seq,
+    /// The newest.
+    pub last: Seq,
+    /// How many are kept.
+    pub count: u64,
+    /// Open followers.
+    pub followers: u64,
+}
+
+/// See [`Status`].
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// On disk, all of it.
+    pub bytes: u64,
+    /// Room left on that disk.
+    pub free_bytes: u64,
+    /// Whether it accepts writes.
+    pub writable: bool,
+    /// Why not.
+    pub reason: Option<String>,
+}

@@ -1,0 +1,517 @@
+//! The control door from the client's side: std and httparse, no runtime, so that the CLI starts fast.
+//!
+//! A request is one connection: the door is a Unix socket, where connecting costs microseconds, and a reader that
+//! goes away in the middle of a stream needs nothing but to close. Bodies are read as they come; nothing is buffered
+//! beyond a line, which has a limit.
+
+use super::{Refusal, VERSION, VERSION_HEADER};
+use serde::{Serialize, de::DeserializeOwned};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The longest header of a reply, bytes: the daemon's have a few hundred.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// The most header lines of a reply.
+const HEADERS_MAX: usize = 32;
+/// The longest line of a stream, bytes: an event with the largest body, whose bytes may stand in it as base64.
+pub const LINE_BYTES_MAX: usize = 96 << 20;
+/// The longest reply that is read whole, bytes: a status, a receipt, one event.
+const REPLY_BYTES_MAX: u64 = LINE_BYTES_MAX as u64;
+/// A daemon that says nothing for so long, where it has something to say at once, hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why the daemon did not answer as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody listens at any of these places.
+    #[error("no wehelpd listens at `{}`", tried.first().map_or_else(String::new, |p| p.display().to_string()))]
+    NoDaemon {
+        /// Where it was looked for, the likeliest first.
+        tried: Vec<PathBuf>,
+        /// What the system said of the likeliest.
+        source: io::Error,
+    },
+    /// The connection broke, or the daemon stopped in the middle.
+    #[error("the connection to wehelpd broke: {0}")]
+    Broken(#[from] io::Error),
+    /// The daemon refused.
+    #[error("{}", refusal.message)]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        refusal: Refusal,
+    },
+    /// The answer is none that this version knows.
+    #[error("wehelpd answered in a way that this wehelp does not understand ({0}); install the same version of both")]
+    Strange(String),
+}
+
+/// A daemon that was found.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+    patience: Duration,
+}
+
+impl Client {
+    /// Finds the daemon: the first of the places where one listens.
+    ///
+    /// # Errors
+    /// When none does.
+    pub fn find(places: &[PathBuf]) -> Result<Self, Error> {
+        let mut first = None;
+        for place in places {
+            match UnixStream::connect(place) {
+                Ok(_) => return Ok(Self { socket: place.clone(), patience: PATIENCE }),
+                Err(error) => {
+                    // A socket that may not be opened says more than one that is not there.
+                    let telling = error.kind() == io::ErrorKind::PermissionDenied;
+                    if first.is_none() || telling {
+                        first = Some((place.clone(), error));
+                    }
+                }
+            }
+        }
+        let (place, source) = first.unwrap_or_else(|| (PathBuf::from("wehelpd.sock"), io::ErrorKind::NotFound.into()));
+        let mut tried = vec![place];
+        tried.extend(places.iter().filter(|p| **p != tried[0]).cloned().collect::<Vec<_>>());
+        Err(Error::NoDaemon { tried, source })
+    }
+
+    /// Where the daemon listens.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Gives up on a daemon that says nothing for so long, where it has something to say at once.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Sends a request and reads the head of the reply. `body` goes as JSON.
+    ///
+    /// # Errors
+    /// When the connection fails, or the daemon refuses.
+    pub fn send(&self, method: &str, path: &str, body: Option<&[u8]>) -> Result<Reply, Error> {
+        let mut stream = UnixStream::connect(&self.socket)
+            .map_err(|source| Error::NoDaemon { tried: vec![self.socket.clone()], source })?;
+        stream.set_read_timeout(Some(self.patience))?;
+        stream.set_write_timeout(Some(self.patience))?;
+        let body = body.unwrap_or_default();
+        let mut request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{VERSION_HEADER}: {VERSION}\r\nConnection: close\r\n"
+        );
+        if !body.is_empty() || method != "GET" {
+            request.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
+        }
+        request.push_str("\r\n");
+        let mut bytes = request.into_bytes();
+        bytes.extend_from_slice(body);
+        // A daemon that refuses a request before it has read it whole still answers: that answer says more than EPIPE.
+        let written = stream.write_all(&bytes);
+        match (Reply::receive(stream), written) {
+            (Err(Error::Broken(_)), Err(error)) => Err(error.into()),
+            (reply, _) => reply,
+        }
+    }
+
+    /// Asks for one JSON value.
+    ///
+    /// # Errors
+    /// As [`Client::send`], and when the answer is no such value.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.send("GET", path, None)?.json()
+    }
+
+    /// As [`Client::get`], with a query.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get_with<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, Error> {
+        self.send("GET", &with_query(path, query)?, None)?.json()
+    }
+
+    /// Asks for a stream of lines.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub fn lines(&self, path: &str, query: &impl Serialize) -> Result<Reply, Error> {
+        self.send("GET", &with_query(path, query)?, None)
+    }
+
+    /// Sends a JSON value; the reply may be read as one value or as lines.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub fn put(&self, method: &str, path: &str, value: &impl Serialize) -> Result<Reply, Error> {
+        let body = serde_json::to_vec(value).map_err(|e| Error::Strange(e.to_string()))?;
+        self.send(method, path, Some(&body))
+    }
+}
+
+fn with_query(path: &str, query: &impl Serialize) -> Result<String, Error> {
+    let query = serde_urlencoded::to_string(query).map_err(|e| Error::Strange(e.to_string()))?;
+    Ok(if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") })
+}
+
+/// One part of a path, so that any text can stand in it.
+#[must_use]
+pub fn part(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// How a body ends.
+#[derive(Debug)]
+enum Framing {
+    /// After so many bytes.
+    Sized(u64),
+    /// In chunks: bytes left of this one; `None` between two.
+    Chunked(Option<u64>),
+    /// With the connection.
+    UntilClosed,
+    /// It has ended.
+    Over,
+}
+
+/// A reply whose body is read as it comes.
+#[derive(Debug)]
+pub struct Reply {
+    headers: Vec<(String, String)>,
+    body: BufReader<Body>,
+    line: Vec<u8>,
+    block: Block,
+}
+
+/// What [`Reply::fetch`] has read: whole lines, and behind them the begin of one that has not come whole.
+#[derive(Debug, Default)]
+struct Block {
+    bytes: Vec<u8>,
+    filled: usize,
+    /// Where the last whole line ends.
+    whole: usize,
+}
+
+#[derive(Debug)]
+struct Body {
+    from: Wire,
+    framing: Framing,
+}
+
+/// The connection, and what was read of it too early. Unlike a `BufReader` it can add to what it holds, so that a
+/// time-out in the middle of a line loses nothing.
+#[derive(Debug)]
+struct Wire {
+    stream: UnixStream,
+    held: Vec<u8>,
+    /// How much of `held` was taken.
+    taken: usize,
+}
+
+impl Wire {
+    /// Bytes read at once.
+    const GULP: usize = 64 * 1024;
+
+    /// Adds to what is held.
+    fn more(&mut self) -> io::Result<()> {
+        self.held.drain(..self.taken);
+        self.taken = 0;
+        let before = self.held.len();
+        self.held.resize(before + Self::GULP, 0);
+        let read = loop {
+            match self.stream.read(&mut self.held[before..]) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        self.held.truncate(before + *read.as_ref().unwrap_or(&0));
+        if read? == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+
+    fn held(&self) -> &[u8] {
+        &self.held[self.taken..]
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.taken == self.held.len() {
+            return self.stream.read(into);
+        }
+        let n = self.held().len().min(into.len());
+        into[..n].copy_from_slice(&self.held[self.taken..self.taken + n]);
+        self.taken += n;
+        Ok(n)
+    }
+}
+
+impl Reply {
+    fn receive(stream: UnixStream) -> Result<Self, Error> {
+        let mut from = Wire { stream, held: Vec::new(), taken: 0 };
+        let end = loop {
+            if let Some(at) = from.held().windows(4).position(|w| w == b"\r\n\r\n") {
+                break at + 4;
+            }
+            if from.held().len() > HEAD_BYTES_MAX {
+                return Err(Error::Strange("its header is too long".into()));
+            }
+            from.more()?;
+        };
+        let head = from.held()[..end].to_vec();
+        from.taken += end;
+        let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut parsed = httparse::Response::new(&mut lines);
+        parsed.parse(&head).map_err(|e| Error::Strange(e.to_string()))?;
+        let status = parsed.code.unwrap_or_default();
+        let headers: Vec<_> = parsed
+            .headers
+            .iter()
+            .map(|h| (h.name.to_ascii_lowercase(), String::from_utf8_lossy(h.value).into_owned()))
+            .collect();
+        let find = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        let framing = if status == 204 {
+            Framing::Over
+        } else if find("transfer-encoding").is_some_and(|v| v.eq_ignore_ascii_case("chunked")) {
+            Framing::Chunked(None)
+        } else if let Some(length) = find("content-length") {
+            Framing::Sized(length.parse().map_err(|_| Error::Strange("its length is no number".into()))?)
+        } else {
+            Framing::UntilClosed
+        };
+        let reply = Self {
+            headers,
+            body: BufReader::with_capacity(64 * 1024, Body { from, framing }),
+            line: Vec::new(),
+            block: Block::default(),
+        };
+        if (200..300).contains(&status) { Ok(reply) } else { Err(reply.refusal(status)) }
+    }
+
+    fn refusal(mut self, status: u16) -> Error {
+        let mut text = Vec::new();
+        match (&mut self.body).take(1 << 20).read_to_end(&mut text) {
+            Ok(_) => match serde_json::from_slice(&text) {
+                Ok(refusal) => Error::Refused { status, refusal },
+                Err(_) => Error::Strange(format!("status {status}")),
+            },
+            Err(error) => Error::Broken(error),
+        }
+    }
+
+    /// A header's value; the name in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// How long the next reads may wait; `None`: for ever.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    pub fn set_patience(&self, patience: Option<Duration>) -> io::Result<()> {
+        // Zero would be refused by std; the smallest wait is what it means.
+        let patience = patience.map(|p| p.max(Duration::from_millis(1)));
+        self.body.get_ref().from.stream.set_read_timeout(patience)
+    }
+
+    /// The whole body as one JSON value.
+    ///
+    /// # Errors
+    /// When the connection breaks, or it is no such value.
+    pub fn json<T: DeserializeOwned>(mut self) -> Result<T, Error> {
+        let mut text = Vec::new();
+        (&mut self.body).take(REPLY_BYTES_MAX).read_to_end(&mut text)?;
+        serde_json::from_slice(&text).map_err(|e| Error::Strange(e.to_string()))
+    }
+
+    /// The next line, without its end; `None` when the stream has ended in order.
+    ///
+    /// # Errors
+    /// When the connection breaks or the wait is over (then [`is_timeout`] says so, and reading may go on), a line is
+    /// longer than [`LINE_BYTES_MAX`], or the daemon ends the stream with a refusal.
+    pub fn next_line(&mut self) -> Result<Option<&[u8]>, Error> {
+        if self.line.last() == Some(&b'\n') {
+            self.line.clear();
+        }
+        let left = (LINE_BYTES_MAX - self.line.len()) as u64;
+        // What was read before a time-out stays in `line`, so nothing is lost when reading goes on.
+        (&mut self.body).take(left).read_until(b'\n', &mut self.line)?;
+        if self.line.is_empty() {
+            return Ok(None);
+        }
+        if self.line.last() != Some(&b'\n') {
+            return Err(if self.line.len() == LINE_BYTES_MAX {
+                Error::Strange("a line is too long".into())
+            } else {
+                Error::Broken(io::ErrorKind::UnexpectedEof.into())
+            });
+        }
+        let line = &self.line[..self.line.len() - 1];
+        if line.starts_with(b"{\"error\":")
+            && let Ok(refusal) = serde_json::from_slice(line)
+        {
+            return Err(Error::Refused { status: 500, refusal });
+        }
+        Ok(Some(line))
+    }
+
+    /// Makes reading fail instead of wait when nothing has come; then [`is_timeout`] says so, and nothing is lost.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.body.get_ref().from.stream.set_nonblocking(nonblocking)
+    }
+
+    /// Reads as many whole lines as have come, at least one; false when the stream has ended in order. They are
+    /// [`Reply::fetched`], and gone with the next call. Not to be mixed with [`Reply::next_line`].
+    ///
+    /// # Errors
+    /// As [`Reply::next_line`], but for refusals: those are lines here.
+    pub fn fetch(&mut self) -> Result<bool, Error> {
+        /// Bytes read at once.
+        const GULP: usize = 256 * 1024;
+        /// A block that had to hold a longer line is given back when the line has gone, bytes.
+        const KEPT: usize = 1 << 20;
+        let block = &mut self.block;
+        block.bytes.copy_within(block.whole..block.filled, 0);
+        block.filled -= std::mem::take(&mut block.whole);
+        if block.bytes.len() > KEPT && block.filled < GULP {
+            block.bytes.truncate(GULP);
+            block.bytes.shrink_to_fit();
+        }
+        loop {
+            if block.filled == block.bytes.len() {
+                if block.filled >= LINE_BYTES_MAX {
+                    return Err(Error::Strange("a line is too long".into()));
+                }
+                block.bytes.resize((block.filled * 2).clamp(GULP, LINE_BYTES_MAX), 0);
+            }
+            let read = match self.body.get_mut().read(&mut block.bytes[block.filled..]) {
+                Ok(0) if block.filled == 0 => return Ok(false),
+                Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+                read => read,
+            };
+            let read = match read {
+                Ok(read) => read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) if block.whole > 0 => return Ok(true),
+                Err(error) => return Err(error.into()),
+            };
+            let new = &block.bytes[block.filled..block.filled + read];
+            if let Some(end) = new.iter().rposition(|b| *b == b'\n') {
+                block.whole = block.filled + end + 1;
+            }
+            block.filled += read;
+            // What has been read off the socket is taken along; for more, those lines do not wait.
+            let body = self.body.get_ref();
+            let more = matches!(body.framing, Framing::Chunked(Some(left)) if left > 0) && !body.from.held().is_empty();
+            if block.whole > 0 && !(more && block.filled < block.bytes.len()) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// What [`Reply::fetch`] has read: whole lines, each with its end.
+    #[must_use]
+    pub fn fetched(&self) -> &[u8] {
+        &self.block.bytes[..self.block.whole]
+    }
+
+    /// Every line as a value.
+    ///
+    /// # Errors
+    /// As [`Reply::next_line`], and when a line is no such value.
+    pub fn values<T: DeserializeOwned>(mut self) -> Result<Vec<T>, Error> {
+        let mut values = Vec::new();
+        while let Some(line) = self.next_line()? {
+            values.push(serde_json::from_slice(line).map_err(|e| Error::Strange(e.to_string()))?);
+        }
+        Ok(values)
+    }
+}
+
+/// The connection, to wait on beside other things.
+impl AsFd for Reply {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.body.get_ref().from.stream.as_fd()
+    }
+}
+
+/// Reads the body as plain bytes (a backup).
+impl Read for Reply {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.body.read(into)
+    }
+}
+
+/// Whether an error only says that nothing came in time.
+#[must_use]
+pub fn is_timeout(error: &Error) -> bool {
+    matches!(error, Error::Broken(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+}
+
+impl Read for Body {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match self.framing {
+                Framing::Over | Framing::Sized(0) => return Ok(0),
+                Framing::UntilClosed => return self.from.read(into),
+                Framing::Sized(left) => {
+                    let n = self.take_at_most(into, left)?;
+                    self.framing = Framing::Sized(left - n);
+                    return Ok(usize::try_from(n).unwrap_or(into.len()));
+                }
+                Framing::Chunked(Some(left)) if left > 0 => {
+                    let n = self.take_at_most(into, left)?;
+                    self.framing = Framing::Chunked(Some(left - n));
+                    return Ok(usize::try_from(n).unwrap_or(into.len()));
+                }
+                Framing::Chunked(between) => self.next_chunk(between.is_some())?,
+            }
+        }
+    }
+}
+
+impl Body {
+    /// Reads; the end of the connection is none that the body may have here.
+    fn take_at_most(&mut self, into: &mut [u8], left: u64) -> io::Result<u64> {
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(into.len());
+        let n = self.from.read(&mut into[..most])?;
+        if n == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(n as u64) }
+    }
+
+    /// Reads the line that says how long the next chunk is; `after_one`: behind the line break of the one before.
+    fn next_chunk(&mut self, after_one: bool) -> io::Result<()> {
+        /// The longest such line, bytes: a number in hex.
+        const LINE_MAX: usize = 1024;
+        let bad = || io::Error::new(io::ErrorKind::InvalidData, "its chunks are no chunks");
+        let start = if after_one { 2 } else { 0 };
+        loop {
+            let held = self.from.held();
+            if held.len() >= start
+                && let Some(end) = held[start..].iter().position(|b| *b == b'\n')
+            {
+                let line = std::str::from_utf8(&held[start..start + end]).map_err(|_| bad())?;
+                let digits = line.split(';').next().unwrap_or_default().trim();
+                let length = u64::from_str_radix(digits, 16).map_err(|_| bad())?;
+                self.from.taken += start + end + 1;
+                self.framing = if length == 0 { Framing::Over } else { Framing::Chunked(Some(length)) };
+                return Ok(());
+            }
+            if held.len() > LINE_MAX {
+                return Err(bad());
+            }
+            self.from.more()?;
+        }
+    }
+}
