@@ -1,0 +1,124 @@
+//! What the events teach: accounts, people, rooms and their members, open friend requests (contract 3, 5, 7).
+//!
+//! Promises: the newest event wins, field by field; a field that an event leaves open never wipes out what is known.
+//! Everything is kept per account. [`learn()`] writes only where something changed, so an ordinary message of a known
+//! chat costs two or three reads and no write; a list of contacts is learned in one pass. Ids, names and lists from
+//! the wire are bounded before they are stored.
+//!
+//! It is derived data: all of it stands in the log. A value that cannot be read counts as unknown and is learned anew.
+//!
+//! Leaves to others: reading the log and when to call [`learn()`] (`daemon::react`), which account a name means and when
+//! a client polled (`daemon::accounts`), and asking the client for what is not known.
+//!
+//! Not known here: who is no friend any more. No event tells it, and a contact list may come in pieces.
+
+mod draft;
+mod learn;
+mod map;
+mod query;
+mod record;
+
+pub use draft::{Change, Draft};
+pub use record::{Account, Contact, Entry, IdKind, Member, Request, Room};
+
+use crate::clock::Time;
+use crate::control::{DirectoryQuery, ResolveQuery};
+use crate::protocol::event::Event;
+use crate::seq::Seq;
+use crate::store::{Error, Store, Txn};
+
+/// What an event changed in the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Learned {
+    /// Something was written.
+    pub changed: bool,
+    /// An account was: a new one, its nick, its process, or whether it is logged in.
+    pub accounts: bool,
+}
+
+/// Takes in what an event tells, as a part of the caller's transaction.
+pub fn learn(tx: &mut Txn<'_>, event: &Event, time: Time, seq: Seq) -> Learned {
+    let Ok(learned) = learn::learn(tx, event, time, seq);
+    learned
+}
+
+/// Takes in what an event tells, into a draft.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn learn_into(draft: &mut Draft<'_>, event: &Event, time: Time, seq: Seq) -> Result<Learned, Error> {
+    learn::learn(draft, event, time, seq)
+}
+
+/// Closes the friend request with this v1: a client has fetched the command that accepts it, and the event `seq` (96)
+/// confirmed it. The event itself does not tell whose request it was, so the one who knows the command has to say.
+pub fn accepted(tx: &mut Txn<'_>, account: &str, v1: &str, time: Time, seq: Seq) -> Learned {
+    let Ok(learned) = learn::accepted(tx, account, v1, time, seq);
+    learned
+}
+
+/// The account that a process drives, as far as events told.
+pub fn account_of_pid(tx: &Txn<'_>, pid: u64) -> Option<String> {
+    let Ok(account) = learn::account_of_pid(tx, pid);
+    account
+}
+
+/// Every account that an event came from, by id.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn accounts(store: &Store) -> Result<Vec<Account>, Error> {
+    query::accounts(store)
+}
+
+/// People, then rooms, each by account and id. `friends` leaves out rooms.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn contacts(store: &Store, query: &DirectoryQuery) -> Result<Vec<Entry>, Error> {
+    query::contacts(store, query)
+}
+
+/// A person or room; without an account, as the account knows it that heard of it last.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn contact(store: &Store, account: Option<&str>, wxid: &str) -> Result<Option<Entry>, Error> {
+    query::contact(store, account, wxid)
+}
+
+/// Rooms, by account and id.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn rooms(store: &Store, query: &DirectoryQuery) -> Result<Vec<Room>, Error> {
+    query::rooms(store, query)
+}
+
+/// The members of a room as the newest list told them, in that list's order; empty when none came yet.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn members(store: &Store, room: &str, query: &DirectoryQuery) -> Result<Vec<Member>, Error> {
+    query::members(store, room, query)
+}
+
+/// Open friend requests, oldest first: the newest of each person.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn requests(store: &Store, query: &DirectoryQuery) -> Result<Vec<Request>, Error> {
+    query::requests(store, query)
+}
+
+/// Whom a name means: all whose remark, nick, username or id is this, in any case of letters; no guessing. One entry
+/// an id, by id; of several accounts that know it, the one that heard of it last.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn resolve(store: &Store, query: &ResolveQuery) -> Result<Vec<Entry>, Error> {
+    query::resolve(store, query)
+}
+
+#[cfg(test)]
+mod tests;

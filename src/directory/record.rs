@@ -1,0 +1,404 @@
+//! The records of the directory: their stored form, which is also what queries return, and how they take in facts.
+//!
+//! Promises: what is taken in is bounded; `null` teaches nothing; the names of the fields are those of a decoded event
+//! (contract 7), so that `--cached` prints what a fresh answer prints, and some more.
+//! Leaves to others: where records are kept (`map`), and which event tells what (`learn`).
+
+use super::map;
+use crate::clock::Time;
+use crate::protocol::id;
+use crate::seq::Seq;
+use crate::store::Space;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The longest name (nick, remark, place …), characters: WeChat allows 32 for a nick.
+const NAME_CHARS_MAX: usize = 256;
+/// The longest sign or greeting, characters: WeChat allows 30 and 50.
+const SAYING_CHARS_MAX: usize = 1024;
+/// The longest URL, bytes: avatars have about 150. A cut URL leads nowhere, so a longer one is left out.
+const URL_BYTES_MAX: usize = 2048;
+/// The longest ticket, bytes: v2 have about 200. Left out when longer, likewise.
+const TICKET_BYTES_MAX: usize = 2048;
+
+/// An account that an event came from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Account {
+    /// `cwxid`
+    pub account: String,
+    /// From its own profile.
+    pub nick: Option<String>,
+    /// From its own profile.
+    pub avatar: Option<String>,
+    /// The process that drives it: the last one that an event named. No two accounts share one.
+    pub pid: Option<u64>,
+    /// Whether it is logged in; `None`: no event told.
+    pub logged_in: Option<bool>,
+    /// When that last changed.
+    pub logged: Option<Time>,
+    /// The event that last changed something here.
+    pub seq: Seq,
+    /// When it came.
+    pub updated: Time,
+}
+
+/// What an id is, as its shape tells (client-facts.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdKind {
+    /// `wxid_…`, and the bare words of long-time users.
+    #[default]
+    Person,
+    /// `…@chatroom`
+    Room,
+    /// `gh_…`
+    Public,
+    /// `…@openim`
+    Company,
+    /// `filehelper`, `fmessage` and their like.
+    System,
+}
+
+impl IdKind {
+    /// What an id is.
+    #[must_use]
+    pub fn of(wxid: &str) -> Self {
+        if id::is_room(wxid) {
+            Self::Room
+        } else if wxid.starts_with("gh_") {
+            Self::Public
+        } else if wxid.ends_with("@openim") {
+            Self::Company
+        } else if id::is_system(wxid) {
+            Self::System
+        } else {
+            Self::Person
+        }
+    }
+}
+
+/// A person (or public account …) as one account knows them. The fields from `nick` to `group_id` are those of a
+/// decoded contact.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Contact {
+    /// Whose contact; stands in the key.
+    pub account: String,
+    /// The id; stands in the key.
+    pub wxid: String,
+    /// What the id is; told by it.
+    pub kind: IdKind,
+    /// The name that they gave themselves.
+    pub nick: Option<String>,
+    /// The name that the account gave them.
+    pub remark: Option<String>,
+    /// The WeChat number that they chose.
+    pub username: Option<String>,
+    /// `male`, `female`, `unknown`
+    pub sex: Option<String>,
+    /// As the client tells it.
+    pub province: Option<String>,
+    /// As the client tells it.
+    pub city: Option<String>,
+    /// Two letters of a country.
+    pub region: Option<String>,
+    /// What they say of themselves.
+    pub sign: Option<String>,
+    /// URL of the picture.
+    pub avatar: Option<String>,
+    /// URL of the small picture.
+    pub avatar_small: Option<String>,
+    /// WeChat's flags; the lowest bit is set for those in the contact list.
+    pub r#type: Option<i64>,
+    /// As the client tells it.
+    pub group_id: Option<String>,
+    /// A contact list had them, or a request was accepted.
+    pub friend: bool,
+    /// The newest ticket that an event gave for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub v1: Option<String>,
+    /// Likewise: what adding a member of a room needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub v2: Option<String>,
+    /// The event that last changed something here.
+    pub seq: Seq,
+    /// When it came.
+    pub updated: Time,
+}
+
+/// A room as one account knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Room {
+    /// Whose room; stands in the key.
+    pub account: String,
+    /// The id; stands in the key.
+    pub wxid: String,
+    /// Always [`IdKind::Room`].
+    pub kind: IdKind,
+    /// The room's name.
+    pub nick: Option<String>,
+    /// The name that the account gave it.
+    pub remark: Option<String>,
+    /// URL of the picture.
+    pub avatar: Option<String>,
+    /// How many members it has, as far as was told.
+    pub count: Option<u64>,
+    /// Whether the account owns it.
+    pub owner: Option<bool>,
+    /// Who owns it.
+    pub owner_wxid: Option<String>,
+    /// How many members are known by id: what `members` lists.
+    pub members_known: u64,
+    /// The event that last changed something here.
+    pub seq: Seq,
+    /// When it came.
+    pub updated: Time,
+}
+
+/// A person or a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "most entries are contacts; a box would cost each of them an allocation")]
+pub enum Entry {
+    /// See [`Contact`].
+    Contact(Contact),
+    /// See [`Room`].
+    Room(Room),
+}
+
+impl Entry {
+    /// The id.
+    #[must_use]
+    pub fn wxid(&self) -> &str {
+        match self {
+            Self::Contact(contact) => &contact.wxid,
+            Self::Room(room) => &room.wxid,
+        }
+    }
+
+    pub(super) fn seq(&self) -> Seq {
+        match self {
+            Self::Contact(contact) => contact.seq,
+            Self::Room(room) => room.seq,
+        }
+    }
+}
+
+/// A member of a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Member {
+    /// The room.
+    pub room: String,
+    /// Who it is.
+    #[serde(flatten)]
+    pub contact: Contact,
+}
+
+/// An open friend request.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Request {
+    /// The event that brought it: what `friend accept` is given.
+    pub seq: Seq,
+    /// When it came.
+    pub time: Time,
+    /// Who is asked.
+    pub account: String,
+    /// Who asks.
+    pub wxid: Option<String>,
+    /// Their name.
+    pub nick: Option<String>,
+    /// What they say.
+    pub greeting: Option<String>,
+    /// URL of their picture.
+    pub avatar: Option<String>,
+    /// The ticket that accepting needs.
+    pub v1: Option<String>,
+    /// The other one.
+    pub v2: Option<String>,
+}
+
+/// What is stored under the key of an account and an id.
+pub(super) trait Record: Serialize + DeserializeOwned + Clone + PartialEq + Default {
+    const SPACE: Space;
+    /// Fills in what stands in the key.
+    fn place(&mut self, account: &str, id: &str);
+    /// Notes the event that changed it.
+    fn stamp(&mut self, seq: Seq, time: Time);
+    /// The event that last changed it.
+    fn seq(&self) -> Seq;
+}
+
+impl Record for Contact {
+    const SPACE: Space = map::PEOPLE;
+
+    fn place(&mut self, account: &str, id: &str) {
+        account.clone_into(&mut self.account);
+        id.clone_into(&mut self.wxid);
+        self.kind = IdKind::of(id);
+    }
+
+    fn stamp(&mut self, seq: Seq, time: Time) {
+        (self.seq, self.updated) = (seq, time);
+    }
+
+    fn seq(&self) -> Seq {
+        self.seq
+    }
+}
+
+impl Record for Room {
+    const SPACE: Space = map::ROOMS;
+
+    fn place(&mut self, account: &str, id: &str) {
+        account.clone_into(&mut self.account);
+        id.clone_into(&mut self.wxid);
+        self.kind = IdKind::Room;
+    }
+
+    fn stamp(&mut self, seq: Seq, time: Time) {
+        (self.seq, self.updated) = (seq, time);
+    }
+
+    fn seq(&self) -> Seq {
+        self.seq
+    }
+}
+
+impl Contact {
+    /// Takes in a contact as `protocol::contact` normalises it.
+    pub(super) fn take(&mut self, told: &Value) {
+        take(&mut self.nick, name(told, "nick"));
+        take(&mut self.remark, name(told, "remark"));
+        take(&mut self.username, name(told, "username"));
+        take(&mut self.sex, name(told, "sex"));
+        take(&mut self.province, name(told, "province"));
+        take(&mut self.city, name(told, "city"));
+        take(&mut self.region, name(told, "region"));
+        take(&mut self.sign, saying(told, "sign"));
+        let (avatar, small) = (url(told, "avatar"), url(told, "avatar_small"));
+        match avatar {
+            // The client told the small one only.
+            Some(avatar) if small.as_ref() == Some(&avatar) => self.take_picture(&avatar),
+            avatar => take(&mut self.avatar, avatar),
+        }
+        take(&mut self.avatar_small, small);
+        take(&mut self.r#type, told.get("type").and_then(Value::as_i64));
+        take(&mut self.group_id, name(told, "group_id"));
+    }
+
+    /// Takes in the URL of a picture of unknown size.
+    pub(super) fn take_picture(&mut self, told: &str) {
+        /// The end of the URL of a small picture, where a large one has `/0`.
+        const SMALL: &str = "/132";
+        let small = told.strip_suffix(SMALL);
+        if small.is_some() {
+            take(&mut self.avatar_small, bounded_url(told));
+        }
+        // The large form of the same picture is better than the small one.
+        let known = self.avatar.as_deref().and_then(|known| known.strip_suffix("/0"));
+        if small.is_none() || known != small {
+            take(&mut self.avatar, bounded_url(told));
+        }
+    }
+
+    /// The names that somebody may be called by.
+    pub(super) fn names(&self) -> [Option<&str>; 3] {
+        [self.remark.as_deref(), self.nick.as_deref(), self.username.as_deref()]
+    }
+}
+
+impl Room {
+    /// Takes in a room of a 211 event, a contact that is a room, or the `info` of a 77 event.
+    pub(super) fn take(&mut self, told: &Value) {
+        take(&mut self.nick, name(told, "nick"));
+        take(&mut self.remark, name(told, "remark"));
+        take(&mut self.avatar, url(told, "avatar"));
+        take(&mut self.count, told.get("count").and_then(Value::as_u64));
+        match told.get("owner") {
+            Some(Value::Bool(own)) => {
+                self.owner = Some(*own);
+                // Somebody else than was known, if the two contradict each other.
+                let was_own = self.owner_wxid.as_deref().map(|owner| owner == self.account);
+                if was_own.is_some_and(|was| was != *own) {
+                    self.owner_wxid = None;
+                }
+                if *own {
+                    self.owner_wxid = Some(self.account.clone());
+                }
+            }
+            Some(Value::String(owner)) if map::is_id(owner) => {
+                self.owner = Some(*owner == self.account);
+                take(&mut self.owner_wxid, Some(owner.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    /// The names that it may be called by.
+    pub(super) fn names(&self) -> [Option<&str>; 2] {
+        [self.remark.as_deref(), self.nick.as_deref()]
+    }
+}
+
+impl Request {
+    /// Reads the request in a decoded message 37; `None` when it says neither who asks nor how to accept.
+    pub(super) fn read(decoded: &Value, account: &str, time: Time, seq: Seq) -> Option<Self> {
+        let wxid = id_of(decoded, "wxid").map(str::to_owned);
+        let v1 = ticket(decoded, "v1");
+        if wxid.is_none() && v1.is_none() {
+            return None;
+        }
+        let v2 = ticket(decoded, "v2");
+        let (nick, greeting, avatar) = (name(decoded, "nick"), saying(decoded, "greeting"), url(decoded, "avatar"));
+        Some(Self { seq, time, account: account.to_owned(), wxid, nick, greeting, avatar, v1, v2 })
+    }
+}
+
+/// Takes a fact over what is known; no fact changes nothing.
+pub(super) fn take<T>(known: &mut Option<T>, told: Option<T>) {
+    if told.is_some() {
+        *known = told;
+    }
+}
+
+fn text<'v>(told: &'v Value, key: &str) -> Option<&'v str> {
+    told.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+/// The valid id under `key`.
+pub(super) fn id_of<'v>(told: &'v Value, key: &str) -> Option<&'v str> {
+    text(told, key).filter(|id| map::is_id(id))
+}
+
+/// The name under `key`, cut to its bound.
+pub(super) fn name(told: &Value, key: &str) -> Option<String> {
+    text(told, key).map(bounded_name)
+}
+
+/// A name, cut to its bound.
+pub(super) fn bounded_name(text: &str) -> String {
+    text.chars().take(NAME_CHARS_MAX).collect()
+}
+
+fn saying(told: &Value, key: &str) -> Option<String> {
+    text(told, key).map(|text| text.chars().take(SAYING_CHARS_MAX).collect())
+}
+
+/// The URL under `key`, unless it is too long.
+pub(super) fn url(told: &Value, key: &str) -> Option<String> {
+    text(told, key).and_then(bounded_url)
+}
+
+/// A URL, unless it is too long.
+pub(super) fn bounded_url(url: &str) -> Option<String> {
+    (!url.is_empty() && url.len() <= URL_BYTES_MAX).then(|| url.to_owned())
+}
+
+/// The ticket under `key`, unless it is too long.
+pub(super) fn ticket(told: &Value, key: &str) -> Option<String> {
+    text(told, key).filter(|ticket| ticket.len() <= TICKET_BYTES_MAX).map(str::to_owned)
+}

@@ -1,0 +1,624 @@
+//! The directory over a plain map: events in, as the wire has them, answers out.
+
+use super::map::{Map, Pairs, View};
+use super::{Learned, learn, query, record};
+use crate::clock::Time;
+use crate::control::{DirectoryQuery, ResolveQuery};
+use crate::protocol::event;
+use crate::seq::Seq;
+use crate::store::Space;
+use serde_json::{Value, json};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// A store in memory that counts what is done to it.
+#[derive(Default)]
+pub(super) struct Fake {
+    pairs: BTreeMap<(u8, Vec<u8>), Vec<u8>>,
+    writes: usize,
+    reads: Cell<usize>,
+    last: u64,
+    now: Time,
+}
+
+impl View for Fake {
+    type Error = Infallible;
+
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Infallible> {
+        self.reads.set(self.reads.get() + 1);
+        Ok(self.pairs.get(&(space.0, key.to_vec())).cloned())
+    }
+
+    fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Pairs, Infallible> {
+        self.reads.set(self.reads.get() + 1);
+        let range = (space.0, from.to_vec())..(space.0, to.to_vec());
+        Ok(self.pairs.range(range).take(limit).map(|((_, key), value)| (key.clone(), value.clone())).collect())
+    }
+}
+
+impl Map for Fake {
+    fn put(&mut self, space: Space, key: &[u8], value: Vec<u8>) {
+        assert!(key.len() <= 512, "the store's longest key");
+        self.writes += 1;
+        self.pairs.insert((space.0, key.to_vec()), value);
+    }
+
+    fn delete(&mut self, space: Space, key: &[u8]) {
+        self.writes += 1;
+        self.pairs.remove(&(space.0, key.to_vec()));
+    }
+}
+
+impl Fake {
+    /// Learns an event, a second after the one before.
+    fn hears(&mut self, data: &Value) -> Learned {
+        self.last += 1;
+        self.now = self.now.after(Duration::from_secs(1));
+        let event = event::decode(&data.to_string());
+        let (now, seq) = (self.now, Seq(self.last));
+        let writes = self.writes;
+        let Ok(learned) = learn::learn(self, &event, now, seq);
+        assert_eq!(learned.changed, self.writes > writes, "{data}");
+        learned
+    }
+
+    fn accounts(&self) -> Vec<record::Account> {
+        let Ok(accounts) = query::accounts(self);
+        accounts
+    }
+
+    fn account(&self, id: &str) -> record::Account {
+        self.accounts().into_iter().find(|account| account.account == id).expect("it was heard of")
+    }
+
+    fn contact(&self, id: &str) -> Value {
+        let Ok(entry) = query::contact(self, None, id);
+        serde_json::to_value(entry).unwrap()
+    }
+
+    fn contacts(&self, query: &DirectoryQuery) -> Vec<String> {
+        let Ok(entries) = query::contacts(self, query);
+        entries.iter().map(|entry| entry.wxid().to_owned()).collect()
+    }
+
+    fn members(&self, room: &str) -> Vec<record::Member> {
+        let Ok(members) = query::members(self, room, &DirectoryQuery::default());
+        members
+    }
+
+    fn requests(&self) -> Vec<record::Request> {
+        let Ok(requests) = query::requests(self, &DirectoryQuery::default());
+        requests
+    }
+
+    fn resolve(&self, query: &ResolveQuery) -> Vec<String> {
+        let Ok(entries) = query::resolve(self, query);
+        entries.iter().map(|entry| entry.wxid().to_owned()).collect()
+    }
+
+    fn named(&self, name: &str) -> Vec<String> {
+        self.resolve(&ResolveQuery { name: name.into(), ..ResolveQuery::default() })
+    }
+}
+
+fn login(account: &str, pid: u64) -> Value {
+    json!({"type": 67, "code": 200, "processid": pid, "cwxid": account})
+}
+
+fn text(chat: &str, nick: &str, text: &str) -> Value {
+    json!({"type": 78, "msgType": "1", "cwxid": "me", "wxid": chat, "nick": nick, "message": text})
+}
+
+fn friends(list: &Value) -> Value {
+    json!({"type": 210, "cwxid": "me", "userLists": list})
+}
+
+fn members(room: &str, list: &Value) -> Value {
+    json!({"type": 77, "cwxid": "me", "wxid": room, "info": "", "userLists": list})
+}
+
+fn asks(wxid: &str, v1: &str) -> Value {
+    let xml = format!(
+        r#"<msg fromusername="{wxid}" encryptusername="{v1}" ticket="v2_x@stranger" fromnickname="Neu" content="Hallo" alias="neu1" country="CN" sex="2" bigheadimgurl="http://wx.qlogo.cn/n/0"/>"#
+    );
+    json!({"type": 78, "msgType": "37", "cwxid": "me", "wxid": "fmessage", "nick": "fmessage", "message": xml})
+}
+
+#[test]
+fn a_login_makes_an_account_and_a_logout_ends_it() {
+    let mut map = Fake::default();
+    assert_eq!(map.hears(&login("me", 7)), Learned { changed: true, accounts: true });
+    let me = map.account("me");
+    assert_eq!((me.pid, me.logged_in, me.nick.as_deref()), (Some(7), Some(true), None));
+    assert_eq!(map.hears(&login("me", 7)), Learned::default());
+    for (event, logged_in) in [
+        (json!({"type": 90, "cwxid": "me", "processid": 7}), false),
+        (login("me", 7), true),
+        (json!({"type": 98, "cwxid": "me", "processid": 7}), false),
+        (json!({"type": 66, "cwxid": "me", "code": 200}), true),
+        // Nobody is logged in in this process any more, so there is no id.
+        (json!({"type": 66, "cwxid": "null", "code": -1, "processid": 7}), false),
+        (login("me", 7), true),
+        (json!({"type": 90, "cwxid": "null", "processid": "7"}), false),
+    ] {
+        assert!(map.hears(&event).accounts, "{event}");
+        assert_eq!(map.account("me").logged_in, Some(logged_in), "{event}");
+    }
+}
+
+#[test]
+fn nobody_is_no_account() {
+    let mut map = Fake::default();
+    for nobody in ["null", "(null)", "None", "", "a b", &"x".repeat(200)] {
+        map.hears(&login(nobody, 7));
+        map.hears(&json!({"type": 90, "processid": 7, "cwxid": nobody}));
+    }
+    map.hears(&json!({"code": 401, "message": "http://weixin.qq.com/x/abc"}));
+    assert_eq!((map.accounts(), map.writes), (vec![], 0));
+}
+
+#[test]
+fn a_code_that_is_no_success_logs_nobody_in() {
+    let mut map = Fake::default();
+    map.hears(&json!({"type": 67, "code": 0, "processid": 7, "cwxid": "me"}));
+    assert_eq!(map.account("me").logged_in, None);
+}
+
+#[test]
+fn a_process_drives_one_account_at_a_time() {
+    let mut map = Fake::default();
+    map.hears(&login("a", 1));
+    map.hears(&login("b", 2));
+    map.hears(&login("a", 2));
+    assert_eq!((map.account("a").pid, map.account("b").pid), (Some(2), None));
+    // The process that a had is free: its end says nothing of a.
+    assert!(!map.hears(&json!({"type": 90, "processid": 1, "cwxid": "null"})).changed);
+    map.hears(&json!({"type": 90, "processid": 2, "cwxid": "null"}));
+    assert_eq!((map.account("a").logged_in, map.account("b").logged_in), (Some(false), Some(true)));
+    map.hears(&json!({"type": 4711, "processid": 0, "cwxid": "a"}));
+    assert_eq!(map.account("a").pid, Some(2));
+}
+
+#[test]
+fn a_client_that_reports_messages_long_after_a_logout_is_logged_in() {
+    let mut map = Fake::default();
+    map.hears(&login("me", 7));
+    map.hears(&json!({"type": 90, "cwxid": "me"}));
+    map.hears(&text("wxid_a", "A", "on its way already"));
+    assert_eq!(map.account("me").logged_in, Some(false));
+    map.now = map.now.after(Duration::from_secs(60));
+    map.hears(&text("wxid_a", "A", "new"));
+    assert_eq!(map.account("me").logged_in, Some(true));
+}
+
+#[test]
+fn invented_accounts_end_somewhere() {
+    let mut map = Fake::default();
+    for n in 0..1001 {
+        map.hears(&json!({"type": 4711, "cwxid": format!("wxid_{n}")}));
+    }
+    assert_eq!(map.accounts().len(), 1000);
+    map.hears(&login("wxid_1", 5));
+    assert_eq!(map.account("wxid_1").pid, Some(5));
+}
+
+#[test]
+fn a_profile_is_the_accounts_own_or_a_contacts() {
+    let mut map = Fake::default();
+    let own = json!({"type": 71, "cwxid": "me", "wxid": "me", "nick": "Ich", "headPic": "http://wx.qlogo.cn/i/0"});
+    assert!(map.hears(&own).accounts);
+    let me = map.account("me");
+    assert_eq!((me.nick.as_deref(), me.avatar.as_deref()), (Some("Ich"), Some("http://wx.qlogo.cn/i/0")));
+    assert_eq!(map.contact("me"), Value::Null);
+    let other = json!({"type": 71, "cwxid": "me", "wxid": "wxid_a", "nick": "Anna", "asName": "An", "sex": "2",
+        "username": "anna1", "province": "上海", "city": "(null)", "regionCode": "CN", "sign": "", "headPic": "http://wx.qlogo.cn/a/0"});
+    assert_eq!(map.hears(&other), Learned { changed: true, accounts: false });
+    assert_eq!(
+        map.contact("wxid_a"),
+        json!({"account": "me", "wxid": "wxid_a", "kind": "person", "nick": "Anna", "remark": "An", "username": "anna1",
+            "sex": "female", "province": "上海", "city": null, "region": "CN", "sign": null,
+            "avatar": "http://wx.qlogo.cn/a/0", "avatar_small": null, "type": null, "group_id": null, "friend": false,
+            "seq": 2, "updated": "1970-01-01T00:00:02.000Z"})
+    );
+}
+
+#[test]
+fn the_newest_fact_wins_and_nothing_wipes_nothing_out() {
+    let mut map = Fake::default();
+    map.hears(&friends(&json!([{"wxid": "wxid_a", "nick": "Anna", "asName": "Schwester", "type": 3, "city": "Bonn"}])));
+    map.hears(&friends(&json!([{"wxid": "wxid_a", "nick": "Anne", "asName": "(null)", "city": ""}])));
+    map.hears(&text("wxid_a", "Annette", "hi"));
+    let anna = map.contact("wxid_a");
+    assert_eq!(
+        (&anna["nick"], &anna["remark"], &anna["city"]),
+        (&json!("Annette"), &json!("Schwester"), &json!("Bonn"))
+    );
+    assert_eq!((&anna["friend"], &anna["type"], &anna["seq"]), (&json!(true), &json!(3), &json!(3)));
+}
+
+#[test]
+fn an_ordinary_message_of_a_known_chat_writes_nothing() {
+    let mut map = Fake::default();
+    let in_room = json!({"type": 78, "msgType": 1, "processid": 7, "cwxid": "me", "wxid": "1@chatroom",
+        "formWxid": "wxid_b", "nick": "Gruppe", "message": "hi"});
+    for event in [&text("wxid_a", "Anna", "hi"), &in_room] {
+        assert!(map.hears(event).changed);
+    }
+    let (writes, reads) = (map.writes, map.reads.get());
+    for event in [&text("wxid_a", "Anna", "again"), &in_room] {
+        assert_eq!(map.hears(event), Learned::default());
+    }
+    assert_eq!(map.writes, writes);
+    assert!(map.reads.get() - reads <= 5, "{} reads", map.reads.get() - reads);
+    assert_eq!(map.contact("1@chatroom")["nick"], "Gruppe");
+    assert_eq!(map.contact("wxid_b")["nick"], Value::Null);
+}
+
+#[test]
+fn a_message_of_our_own_names_nobody() {
+    let mut map = Fake::default();
+    let own = json!({"type": 78, "msgType": "1", "myMsg": "1", "cwxid": "me", "wxid": "wxid_a", "nick": "Ich", "message": "hi"});
+    map.hears(&own);
+    assert_eq!(map.contact("wxid_a")["nick"], Value::Null);
+}
+
+#[test]
+fn accounts_know_their_people_apart() {
+    let mut map = Fake::default();
+    map.hears(&json!({"type": 210, "cwxid": "a", "userLists": [{"wxid": "wxid_x", "nick": "Xaver"}]}));
+    map.hears(&json!({"type": 210, "cwxid": "b", "userLists": [{"wxid": "wxid_x", "nick": "Xenia"}]}));
+    let of = |account: &str| {
+        let Ok(entry) = query::contact(&map, Some(account), "wxid_x");
+        serde_json::to_value(entry).unwrap()["nick"].clone()
+    };
+    assert_eq!((of("a"), of("b"), of("c")), (json!("Xaver"), json!("Xenia"), Value::Null));
+    assert_eq!(map.contact("wxid_x")["nick"], "Xenia", "who heard last");
+    assert_eq!(map.contacts(&DirectoryQuery::default()), ["wxid_x", "wxid_x"]);
+    let of_a = DirectoryQuery { account: Some("a".into()), ..DirectoryQuery::default() };
+    assert_eq!(map.contacts(&of_a), ["wxid_x"]);
+    assert_eq!(map.named("xenia"), ["wxid_x"]);
+}
+
+#[test]
+fn a_big_contact_list_is_learned_in_one_pass_and_only_what_changed_is_written() {
+    let mut map = Fake::default();
+    let list = |nick: &str| {
+        let people = (0..20_000).map(|n| {
+            let nick = if n == 77 { nick } else { "somebody" };
+            json!({"wxid": format!("wxid_{n:05}"), "nick": nick, "type": 3, "headPic": "http://wx.qlogo.cn/x/0"})
+        });
+        friends(&people.collect())
+    };
+    map.hears(&list("Anna"));
+    let (writes, reads) = (map.writes, map.reads.get());
+    assert_eq!(writes, 20_001);
+    map.hears(&list("Anne"));
+    assert_eq!(map.writes, writes + 1);
+    assert!(map.reads.get() - reads < 20_010);
+    assert_eq!(map.named("anne"), ["wxid_00077"]);
+}
+
+#[test]
+fn a_contact_list_may_hold_rooms_and_oneself() {
+    let mut map = Fake::default();
+    let list = json!([{"wxid": "1@chatroom", "nick": "G"}, {"wxid": "me", "nick": "Ich"}, {"wxid": "gh_1"}, {"nick": "?"},
+        {"wxid": "v1_x@stranger"}, {"wxid": "a b"}, {"wxid": "filehelper"}, {"wxid": "1@openim"}]);
+    map.hears(&friends(&list));
+    assert_eq!(map.contacts(&DirectoryQuery::default()), ["1@openim", "filehelper", "gh_1", "me", "1@chatroom"]);
+    let kinds: Vec<Value> = ["1@openim", "filehelper", "gh_1", "me", "1@chatroom"]
+        .iter()
+        .map(|id| map.contact(id)["kind"].clone())
+        .collect();
+    assert_eq!(kinds, ["company", "system", "public", "person", "room"]);
+    assert_eq!(map.contact("me")["friend"], false);
+}
+
+#[test]
+fn rooms_and_their_members_are_known_from_both_lists() {
+    let mut map = Fake::default();
+    map.hears(&json!({"type": 211, "cwxid": "me", "chatrooms": [{"wxid": "1@chatroom", "nick": "Gruppe", "count": 3,
+        "roomLord": true, "headPic": "http://wx.qlogo.cn/g/0", "userLists": "^Gme^Gwxid_a^Gwxid_b^G"}, {"wxid": "wxid_no_room"}]}));
+    let room = map.contact("1@chatroom");
+    assert_eq!(
+        room,
+        json!({"account": "me", "wxid": "1@chatroom", "kind": "room", "nick": "Gruppe", "remark": null,
+            "avatar": "http://wx.qlogo.cn/g/0", "count": 3, "owner": true, "owner_wxid": "me", "members_known": 3,
+            "seq": 1, "updated": "1970-01-01T00:00:01.000Z"})
+    );
+    let of = |map: &Fake| -> Vec<(String, Option<String>)> {
+        map.members("1@chatroom").into_iter().map(|member| (member.contact.wxid, member.contact.nick)).collect()
+    };
+    let named = |wxid: &str, nick: Option<&str>| (wxid.to_owned(), nick.map(str::to_owned));
+    assert_eq!(of(&map), [named("me", None), named("wxid_a", None), named("wxid_b", None)]);
+    let list =
+        json!([{"wxid": "wxid_a", "nick": "Anna"}, {"wxid": "wxid_b", "nick": "Bea"}, {"wxid": "me", "nick": "Ich"}]);
+    assert!(map.hears(&members("1@chatroom", &list)).changed);
+    assert!(!map.hears(&members("1@chatroom", &list)).changed);
+    assert_eq!(of(&map), [named("me", Some("Ich")), named("wxid_a", Some("Anna")), named("wxid_b", Some("Bea"))]);
+    // One has left.
+    map.hears(&members("1@chatroom", &json!([{"wxid": "wxid_b"}, {"wxid": "me"}])));
+    assert_eq!(of(&map), [named("wxid_b", Some("Bea")), named("me", Some("Ich"))]);
+    assert_eq!(map.contact("1@chatroom")["count"], 2);
+    // An empty list is no list.
+    assert!(!map.hears(&members("1@chatroom", &json!([]))).changed);
+    let line = serde_json::to_value(&map.members("1@chatroom")[0]).unwrap();
+    assert_eq!((&line["room"], &line["wxid"], &line["nick"]), (&json!("1@chatroom"), &json!("wxid_b"), &json!("Bea")));
+    assert_eq!(map.members("2@chatroom"), []);
+}
+
+#[test]
+fn members_are_those_that_some_account_knows() {
+    let mut map = Fake::default();
+    map.hears(&members("1@chatroom", &json!([{"wxid": "wxid_a", "nick": "Anna"}])));
+    map.hears(&json!({"type": 78, "msgType": "1", "cwxid": "you", "wxid": "1@chatroom", "formWxid": "wxid_a", "message": "x"}));
+    assert_eq!(map.members("1@chatroom").len(), 1);
+    let of_you = DirectoryQuery { account: Some("you".into()), ..DirectoryQuery::default() };
+    let Ok(none) = query::members(&map, "1@chatroom", &of_you);
+    assert_eq!(none, []);
+}
+
+#[test]
+fn a_room_of_any_size_keeps_a_bounded_list() {
+    let mut map = Fake::default();
+    let list: Value = (0..5000).map(|n| json!({"wxid": format!("wxid_{n}")})).collect();
+    map.hears(&members("1@chatroom", &list));
+    assert_eq!(map.members("1@chatroom").len(), 2000);
+    assert_eq!(map.writes, 1 + 2000 + 2);
+}
+
+#[test]
+fn a_new_room_is_known_at_once() {
+    let mut map = Fake::default();
+    map.hears(&json!({"type": 69, "cwxid": "me", "xml": "", "chatroom": "2@chatroom"}));
+    let Ok(rooms) = query::rooms(&map, &DirectoryQuery::default());
+    assert_eq!(rooms.iter().map(|room| room.wxid.as_str()).collect::<Vec<_>>(), ["2@chatroom"]);
+}
+
+#[test]
+fn who_owns_a_room_is_told_by_flag_or_by_id() {
+    let mut room = record::Room { account: "me".into(), ..record::Room::default() };
+    room.take(&json!({"owner": "wxid_a"}));
+    assert_eq!((room.owner, room.owner_wxid.as_deref()), (Some(false), Some("wxid_a")));
+    room.take(&json!({"owner": false}));
+    assert_eq!(room.owner_wxid.as_deref(), Some("wxid_a"));
+    room.take(&json!({"owner": true}));
+    assert_eq!((room.owner, room.owner_wxid.as_deref()), (Some(true), Some("me")));
+    room.take(&json!({"owner": false}));
+    assert_eq!((room.owner, room.owner_wxid.as_deref()), (Some(false), None));
+}
+
+#[test]
+fn a_friend_request_is_open_until_it_is_accepted() {
+    let mut map = Fake::default();
+    map.hears(&asks("wxid_new", "v1_a@stranger"));
+    map.hears(&asks("wxid_two", "v1_b@stranger"));
+    let open = serde_json::to_value(map.requests()).unwrap();
+    assert_eq!(
+        open[0],
+        json!({"seq": 1, "time": "1970-01-01T00:00:01.000Z", "account": "me", "wxid": "wxid_new", "nick": "Neu",
+            "greeting": "Hallo", "avatar": "http://wx.qlogo.cn/n/0", "v1": "v1_a@stranger", "v2": "v2_x@stranger"})
+    );
+    assert_eq!(open.as_array().unwrap().len(), 2);
+    let new = map.contact("wxid_new");
+    assert_eq!((&new["nick"], &new["username"], &new["region"]), (&json!("Neu"), &json!("neu1"), &json!("CN")));
+    assert_eq!((&new["sex"], &new["friend"]), (&json!("female"), &json!(false)));
+    assert_eq!(map.contact("fmessage"), Value::Null);
+
+    let (now, seq) = (map.now, Seq(3));
+    let Ok(nothing) = learn::accepted(&mut map, "me", "v1_z@stranger", now, seq);
+    assert_eq!(nothing, Learned::default());
+    let Ok(learned) = learn::accepted(&mut map, "me", "v1_a@stranger", now, seq);
+    assert!(learned.changed);
+    assert_eq!(map.requests()[0].wxid.as_deref(), Some("wxid_two"));
+    assert_eq!((map.requests().len(), map.contact("wxid_new")["friend"].clone()), (1, json!(true)));
+}
+
+#[test]
+fn a_request_of_somebody_who_is_a_friend_by_now_is_closed() {
+    let notice =
+        |chat: &str, text: &str| json!({"type": 78, "msgType": "10000", "cwxid": "me", "wxid": chat, "message": text});
+    for (event, closes) in [
+        (friends(&json!([{"wxid": "wxid_new", "type": 3}])), true),
+        (friends(&json!([{"wxid": "wxid_new"}])), true),
+        // An answer about somebody who is not in the list.
+        (friends(&json!([{"wxid": "wxid_new", "type": 2}])), false),
+        (friends(&json!([{"wxid": "wxid_other", "type": 3}])), false),
+        (notice("wxid_new", "你已添加了Neu，现在可以开始聊天了。"), true),
+        (notice("wxid_other", "你已添加了Neu，现在可以开始聊天了。"), false),
+        (notice("1@chatroom", "你已添加了Neu，现在可以开始聊天了。"), false),
+        (text("wxid_new", "Neu", "我通过了你的朋友验证请求，现在我们可以开始聊天了"), true),
+        (text("wxid_new", "Neu", "hast du 我通过了你的朋友验证请求 gelesen?"), false),
+        (json!({"type": 96, "cwxid": "me", "hex": "76315F"}), false),
+    ] {
+        let mut map = Fake::default();
+        map.hears(&asks("wxid_new", "v1_a@stranger"));
+        map.hears(&event);
+        assert_eq!(map.requests().is_empty(), closes, "{event}");
+    }
+}
+
+#[test]
+fn who_asks_again_has_one_request() {
+    let mut map = Fake::default();
+    map.hears(&asks("wxid_new", "v1_a@stranger"));
+    map.hears(&asks("wxid_new", "v1_b@stranger"));
+    let open = map.requests();
+    assert_eq!(open.len(), 1);
+    assert_eq!((open[0].seq, open[0].v1.as_deref()), (Seq(2), Some("v1_b@stranger")));
+    // Neither an id nor a ticket: nothing to accept.
+    map.hears(&asks("", ""));
+    map.hears(&asks("", "v1_c@stranger"));
+    assert_eq!(map.requests().len(), 2);
+}
+
+#[test]
+fn requests_are_bounded_and_the_oldest_goes_first() {
+    let mut map = Fake::default();
+    for n in 0..=1000 {
+        map.hears(&asks(&format!("wxid_{n}"), "v1_a@stranger"));
+    }
+    let open = map.requests();
+    assert_eq!((open.len(), open[0].seq), (1000, Seq(2)));
+}
+
+#[test]
+fn tickets_and_pictures_are_taken_from_packets_about_one_person() {
+    let mut map = Fake::default();
+    map.hears(&json!({"type": 81, "cwxid": "me", "wxid": "wxid_a", "nick": "Anna", "v2": "v2_a@stranger"}));
+    assert_eq!(
+        (&map.contact("wxid_a")["nick"], &map.contact("wxid_a")["v2"]),
+        (&json!("Anna"), &json!("v2_a@stranger"))
+    );
+    let hex = |strings: &[&str]| {
+        strings.iter().enumerate().fold(String::new(), |mut hex, (n, text)| {
+            write!(hex, "{:02X}{:02X}", (n + 1) << 3 | 2, text.len()).unwrap();
+            text.bytes().for_each(|byte| write!(hex, "{byte:02X}").unwrap());
+            hex
+        })
+    };
+    let packet =
+        hex(&["wxid_b", "http://wx.qlogo.cn/b/0", "http://wx.qlogo.cn/b/132", "v1_b@stranger", "v2_b@stranger"]);
+    map.hears(&json!({"type": 88, "cwxid": "me", "hex": packet}));
+    let bea = map.contact("wxid_b");
+    assert_eq!(bea["avatar"], "http://wx.qlogo.cn/b/0");
+    assert_eq!(bea["avatar_small"], "http://wx.qlogo.cn/b/132");
+    assert_eq!((&bea["v1"], &bea["v2"]), (&json!("v1_b@stranger"), &json!("v2_b@stranger")));
+    let two = hex(&["wxid_b", "wxid_c", "http://wx.qlogo.cn/c/0"]);
+    assert!(!map.hears(&json!({"type": 88, "cwxid": "me", "hex": two})).changed);
+}
+
+#[test]
+fn a_small_picture_does_not_displace_the_large_one_of_the_same() {
+    let mut map = Fake::default();
+    let avatars = |url: &str| json!({"type": 95, "cwxid": "me", "userLists": [{"wxid": "wxid_a", "sheadPic": url}]});
+    map.hears(&friends(&json!([{"wxid": "wxid_a", "headPic": "http://wx.qlogo.cn/old/0"}])));
+    map.hears(&avatars("http://wx.qlogo.cn/old/132"));
+    let urls = |map: &Fake| (map.contact("wxid_a")["avatar"].clone(), map.contact("wxid_a")["avatar_small"].clone());
+    assert_eq!(urls(&map), (json!("http://wx.qlogo.cn/old/0"), json!("http://wx.qlogo.cn/old/132")));
+    map.hears(&avatars("http://wx.qlogo.cn/new/132"));
+    assert_eq!(urls(&map), (json!("http://wx.qlogo.cn/new/132"), json!("http://wx.qlogo.cn/new/132")));
+    assert!(!map.hears(&avatars("http://wx.qlogo.cn/new/132")).changed);
+    map.hears(&avatars(&format!("http://wx.qlogo.cn/{}/132", "x".repeat(5000))));
+    assert_eq!(urls(&map).0, "http://wx.qlogo.cn/new/132");
+}
+
+#[test]
+fn a_name_means_everybody_who_has_it_and_nobody_else() {
+    let mut map = Fake::default();
+    map.hears(&friends(&json!([
+        {"wxid": "wxid_a", "nick": "Anna", "asName": "Schwester", "username": "anna1"},
+        {"wxid": "wxid_b", "nick": "anna", "asName": "Kollegin"},
+        {"wxid": "wxid_c", "nick": "Annabel"},
+        {"wxid": "wxid_d", "nick": "老王 "},
+    ])));
+    map.hears(&json!({"type": 211, "cwxid": "me", "chatrooms": [{"wxid": "1@chatroom", "nick": "ANNA"}]}));
+    map.hears(&members("1@chatroom", &json!([{"wxid": "wxid_b"}, {"wxid": "wxid_e", "nick": "Emil"}])));
+    for (name, found) in [
+        ("anna", &["1@chatroom", "wxid_a", "wxid_b"][..]),
+        (" SCHWESTER ", &["wxid_a"]),
+        ("Anna1", &["wxid_a"]),
+        ("老王", &["wxid_d"]),
+        ("wxid_c", &["wxid_c"]),
+        ("ann", &[]),
+        ("", &[]),
+    ] {
+        assert_eq!(map.named(name), found, "{name}");
+    }
+    let query = |only: Option<&str>, room: Option<&str>| ResolveQuery {
+        name: "anna".into(),
+        account: Some("me".into()),
+        only: only.map(Into::into),
+        room: room.map(Into::into),
+    };
+    assert_eq!(map.resolve(&query(Some("people"), None)), ["wxid_a", "wxid_b"]);
+    assert_eq!(map.resolve(&query(Some("rooms"), None)), ["1@chatroom"]);
+    assert_eq!(map.resolve(&query(None, Some("1@chatroom"))), ["wxid_b"]);
+    assert!(map.resolve(&query(None, Some("2@chatroom"))).is_empty());
+}
+
+#[test]
+fn contacts_are_filtered_by_name_kind_friendship_and_number() {
+    let mut map = Fake::default();
+    map.hears(&friends(
+        &json!([{"wxid": "wxid_a", "nick": "Anna"}, {"wxid": "wxid_b", "nick": "Bea", "asName": "Hanna"}]),
+    ));
+    map.hears(&text("wxid_c", "Annabel", "hi"));
+    map.hears(&json!({"type": 211, "cwxid": "me", "chatrooms": [{"wxid": "1@chatroom", "nick": "Susannas"}]}));
+    let of = |change: fn(&mut DirectoryQuery)| {
+        let mut query = DirectoryQuery::default();
+        change(&mut query);
+        map.contacts(&query)
+    };
+    assert_eq!(of(|_| {}), ["wxid_a", "wxid_b", "wxid_c", "1@chatroom"]);
+    assert_eq!(of(|q| q.name = Some("ANNA".into())), ["wxid_a", "wxid_b", "wxid_c", "1@chatroom"]);
+    assert_eq!(of(|q| q.name = Some("annab".into())), ["wxid_c"]);
+    assert_eq!(of(|q| q.name = Some("wxid_b".into())), ["wxid_b"]);
+    assert_eq!(of(|q| q.only = Some("people".into())), ["wxid_a", "wxid_b", "wxid_c"]);
+    assert_eq!(of(|q| q.only = Some("rooms".into())), ["1@chatroom"]);
+    assert_eq!(of(|q| q.friends = true), ["wxid_a", "wxid_b"]);
+    assert_eq!(of(|q| q.limit = Some(1)), ["wxid_a"]);
+    assert_eq!(of(|q| q.limit = Some(0)), Vec::<String>::new());
+    assert_eq!(of(|q| q.account = Some("nobody".into())), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_kept_is_bounded() {
+    let mut map = Fake::default();
+    let long = "字".repeat(5000);
+    map.hears(&json!({"type": 71, "cwxid": "me", "wxid": "wxid_a", "nick": long, "sign": long, "asName": long,
+        "province": long, "city": long, "regionCode": long, "username": long, "headPic": long, "sheadPic": long}));
+    let kept: usize = map.pairs.values().map(Vec::len).sum();
+    assert!(kept < 16 * 1024, "{kept}");
+    assert_eq!(map.contact("wxid_a")["nick"].as_str().unwrap().chars().count(), 256);
+    assert_eq!(map.contact("wxid_a")["avatar"], Value::Null);
+}
+
+#[test]
+fn a_record_of_a_later_version_is_learned_anew() {
+    let mut map = Fake::default();
+    map.hears(&text("wxid_a", "Anna", "hi"));
+    map.pairs.values_mut().for_each(|value| value[0] = 99);
+    assert_eq!(map.contact("wxid_a"), Value::Null);
+    map.hears(&text("wxid_a", "Anna", "hi"));
+    assert_eq!(map.contact("wxid_a")["nick"], "Anna");
+}
+
+#[test]
+fn whatever_is_read_can_be_learned() {
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let mut files: Vec<_> = ["spec", "fuzz/callback"]
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(fixtures.join(folder)).unwrap())
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut map = Fake::default();
+    let mut learned = 0;
+    for body in files.iter().map(|path| std::fs::read(path).unwrap()) {
+        for damage in 0..20 {
+            let mut body = body.clone();
+            for _ in 0..damage {
+                if let Some(byte) = rng.usize(..=body.len()).checked_sub(1).map(|at| &mut body[at]) {
+                    *byte = rng.u8(b' '..0x7f);
+                }
+            }
+            let event::Body::Readable(data) = event::read_body(&body) else { continue };
+            let Ok(told) = learn::learn(&mut map, &event::decode(&data), Time::from_millis(0), Seq(1));
+            learned += usize::from(told.changed);
+        }
+    }
+    assert!(learned > 30, "{learned}");
+    for account in map.accounts() {
+        let of = DirectoryQuery { account: Some(account.account), ..DirectoryQuery::default() };
+        for id in map.contacts(&of) {
+            assert!(super::map::is_id(&id), "{id:?}");
+            assert_ne!(map.contact(&id), Value::Null);
+            drop(map.members(&id));
+        }
+    }
+    drop((map.requests(), map.named("n")));
+}
