@@ -73,6 +73,7 @@ pub const VERSION: &str = env!("WEHELP_VERSION");
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod directory;
 pub mod home;
 pub mod protocol;

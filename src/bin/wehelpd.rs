@@ -1,0 +1,69 @@
+//! The daemon's process: parse → log → run → exit code.
+#![expect(clippy::print_stderr, reason = "a process speaks to people here and nowhere else")]
+
+use clap::Parser;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+use wehelp::daemon::args::{Args, LogFormat};
+use wehelp::daemon::{self, instance};
+
+fn main() -> ExitCode {
+    // First, while no other thread runs: it changes the environment.
+    let activated = instance::activated();
+    let args = Args::parse();
+    log(&args);
+    match run(&args, activated) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("wehelpd: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args, activated: instance::Activated) -> Result<(), String> {
+    let mut say = |line: String| eprintln!("wehelpd: {line}");
+    if args.print_config {
+        return match std::io::stdout().write_all(wehelp::config::ANNOTATED.as_bytes()) {
+            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("print the settings: {e}")),
+            _ => Ok(()),
+        };
+    }
+    if let Some(dir) = &args.salvage {
+        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        daemon::salvage::run(dir, &mut out, &mut say)?;
+        return out.flush().map_err(|e| format!("write what was salvaged: {e}"));
+    }
+    if let Some(archive) = &args.restore {
+        let (home, _) = daemon::settle(args).map_err(|e| e.to_string())?;
+        let mut file =
+            std::fs::File::open(archive).map_err(|e| format!("open the backup `{}`: {e}", archive.display()))?;
+        wehelp::store::Store::restore(&mut file, &home.data_dir)
+            .map_err(|e| format!("restore `{}` into `{}`: {e}", archive.display(), home.data_dir.display()))?;
+        say(format!("restored into {}", home.data_dir.display()));
+        return Ok(());
+    }
+    if args.check {
+        daemon::check(args).map_err(|e| e.to_string())?;
+        say("the settings are fine".to_owned());
+        return Ok(());
+    }
+    daemon::run(args, activated).map_err(|e| e.to_string())
+}
+
+fn log(args: &Args) {
+    let level = match args.verbose {
+        0 => "info",
+        1 => "debug",
+        _ => "trace",
+    };
+    // sled and the HTTP stack have nothing to say to people unless asked for.
+    let standard = || EnvFilter::new(format!("warn,wehelp={level}"));
+    let filter = EnvFilter::try_from_env("WEHELP_LOG").unwrap_or_else(|_| standard());
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Json => lines.json().init(),
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+    }
+}

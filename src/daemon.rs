@@ -1,0 +1,265 @@
+//! The daemon: two doors in front of one service, over one store.
+//!
+//! Start: the lock → the store → what was in flight → the doors. Stop, the other way round: listeners stop → polls and
+//! followers return → connections join → hand-overs are recorded → the store thread drains, syncs, ends → socket and
+//! lock go. The store is opened first and closed last.
+
+pub mod args;
+pub mod http;
+pub mod instance;
+pub mod limits;
+pub mod salvage;
+pub mod serve;
+pub mod service;
+pub mod shutdown;
+pub mod socket;
+pub mod tls;
+pub mod token;
+pub mod wire;
+
+mod accounts;
+mod cursors;
+mod entry;
+mod follow;
+mod forward;
+mod held;
+mod janitor;
+mod metrics;
+mod pacing;
+mod queue;
+mod react;
+mod steps;
+
+use crate::config::Config;
+use crate::home::{self, Home, Wishes};
+use crate::store::{self, Store};
+use args::Args;
+use limits::Limits;
+use service::{Listen, Service};
+use shutdown::Shutdown;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tls::Tls;
+use token::Tokens;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Hand-overs whose end is not recorded so long after the last connection ended are found in flight at the next start.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(3);
+/// Worker threads of the runtime: the doors do little but wait for the store's thread.
+const WORKERS_MAX: usize = 4;
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No home folder, or a socket path too long.
+    #[error(transparent)]
+    Home(#[from] home::Error),
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] crate::config::Error),
+    /// The lock or a socket cannot be had.
+    #[error(transparent)]
+    Instance(#[from] instance::Error),
+    /// The store cannot be opened, or did not close well.
+    #[error("{act} the store in `{dir}`: {source}")]
+    Store {
+        /// `open` or `close`.
+        act: &'static str,
+        /// The data folder.
+        dir: PathBuf,
+        /// Why.
+        source: store::Error,
+    },
+    /// A certificate or a token cannot be used.
+    #[error("{0}")]
+    Secret(String),
+    /// The runtime or a signal handler cannot be had.
+    #[error("start the runtime: {0}")]
+    Runtime(std::io::Error),
+}
+
+/// Where the daemon lives and what its settings say: flags win over the environment, that over the file.
+///
+/// # Errors
+/// When the user has no home folder, or the settings cannot be used.
+pub fn settle(args: &Args) -> Result<(Home, Config), Error> {
+    let flags = Wishes { config: args.config.clone(), data_dir: args.data_dir.clone(), socket: args.socket.clone() };
+    let path = match home::config_path(&flags) {
+        Ok(path) => Some(path),
+        // Without a home folder there is no settings file; a named data folder is enough to live in.
+        Err(_) if flags.data_dir.is_some() => None,
+        Err(error) => return Err(error.into()),
+    };
+    let mut config = match &path {
+        Some(path) => Config::load(path, args.config.is_some())?,
+        None => Config::default(),
+    };
+    let wishes = flags.or(Wishes { config: None, data_dir: config.data_dir.clone(), socket: config.socket.clone() });
+    if !args.listen.is_empty() {
+        config.http.listen.clone_from(&args.listen);
+    }
+    Ok((Home::resolve(&wishes)?, config))
+}
+
+/// Checks what can be checked without starting (`--check`).
+///
+/// # Errors
+/// What a start would fail with.
+pub fn check(args: &Args) -> Result<(), Error> {
+    let (_, config) = settle(args)?;
+    let addresses = instance::addresses(&config.http.listen)?;
+    instance::check_exposure(&config.http, &addresses, args.insecure)?;
+    load_tls(&config)?;
+    Ok(())
+}
+
+fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, Error> {
+    match (&config.http.tls_cert, &config.http.tls_key) {
+        (Some(cert), Some(key)) => Ok(Some(Arc::new(Tls::load(cert, key).map_err(Error::Secret)?))),
+        _ => Ok(None),
+    }
+}
+
+/// How the settings shape the store.
+fn store_options(config: &Config) -> store::Options {
+    // Retention gives space back segment by segment: with little to keep, segments must be small.
+    let for_keeping = config.events.max_bytes.map_or(u64::MAX, |max| (max / 8).max(1 << 20));
+    store::Options {
+        cache_bytes: config.store.cache,
+        segment_bytes: config.store.segment.min(for_keeping),
+        free_bytes_min: config.store.min_free,
+        ..store::Options::default()
+    }
+}
+
+/// Runs the daemon until SIGTERM or SIGINT. `activated` are the sockets that systemd handed over.
+///
+/// # Errors
+/// When it cannot start, or the store did not close well.
+pub fn run(args: &Args, mut activated: instance::Activated) -> Result<(), Error> {
+    let (home, config) = settle(args)?;
+    let addresses = match activated.addresses() {
+        Some(addresses) => addresses,
+        None => instance::addresses(&config.http.listen)?,
+    };
+    instance::check_exposure(&config.http, &addresses, args.insecure)?;
+    let tls = load_tls(&config)?;
+    limits::raise_handles();
+    let lock = instance::lock(&home.data_dir)?;
+    let tokens = Tokens::open(&home.data_dir)
+        .map_err(|e| Error::Secret(format!("read the token `{}`: {e}", home.data_dir.join("token").display())))?;
+    let store_error = |act, source| Error::Store { act, dir: home.data_dir.clone(), source };
+    let store = Store::open(&home.data_dir, store_options(&config)).map_err(|e| store_error("open", e))?;
+    let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, WORKERS_MAX);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let runtime = runtime.map_err(Error::Runtime)?;
+    let ended = runtime.block_on(async {
+        let http = instance::bind_http(&mut activated, &addresses)?;
+        let control = instance::bind_control(&mut activated, &home, &lock)?;
+        let doors = Open { http, control, tls, tokens: Arc::new(tokens) };
+        serve(args, &home, config, store.clone(), doors).await
+    });
+    // What still runs on blocking threads (a forward that waits for its target) is not waited for.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    let closed = store.close().map_err(|e| store_error("close", e));
+    drop(lock);
+    ended.and(closed)
+}
+
+/// What is open before the daemon serves.
+struct Open {
+    http: Vec<tokio::net::TcpListener>,
+    control: instance::Control,
+    tls: Option<Arc<Tls>>,
+    tokens: Arc<Tokens>,
+}
+
+async fn serve(args: &Args, home: &Home, config: Config, store: Store, mut open: Open) -> Result<(), Error> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Error::Runtime)?;
+    let shutdown = Shutdown::new();
+    let (client_limits, control_limits) = (Limits::client(&config.http), Limits::control());
+    let doors = http::Doors::new(
+        Arc::clone(&open.tokens),
+        Arc::clone(&client_limits),
+        Arc::clone(&control_limits),
+        &config.http,
+    );
+    let redeliver = config.queue.redeliver;
+    let service = Service::new(home.clone(), config, store, shutdown.clone());
+    let addresses: Vec<_> = open.http.iter().filter_map(|l| l.local_addr().ok()).collect();
+    let read_config = home.config.exists().then(|| home.config.clone());
+    service.listens(Listen { http: addresses.clone(), tls: open.tls.is_some(), config: read_config });
+    janitor::restore(&service);
+    // Before the doors open: a command must not be bound by half of what is known.
+    react::load_accounts(&service);
+    service.start(redeliver).await;
+
+    let learner = tokio::spawn(react::run(service.clone()));
+    let janitor = tokio::spawn(janitor::run(service.clone()));
+    let forwards = tokio::spawn(forward::run(service.clone()));
+    let client_door = tokio::spawn(serve::tcp(
+        std::mem::take(&mut open.http),
+        open.tls.clone(),
+        http::routes(service.clone(), doors.clone()),
+        client_limits,
+        shutdown.clone(),
+    ));
+    let control_door = open.control.listener.take().map(|listener| {
+        tokio::spawn(serve::unix(listener, socket::routes(service.clone(), doors), control_limits, shutdown.clone()))
+    });
+    for address in &addresses {
+        tracing::info!(version = crate::VERSION, socket = %home.socket.display(), "listening on {address}");
+    }
+    notify(&[sd_notify::NotifyState::Ready]);
+
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload(args, &service, &open),
+        }
+    }
+    tracing::info!("stopping");
+    notify(&[sd_notify::NotifyState::Stopping]);
+    shutdown.trigger();
+    for door in [Some(client_door), control_door].into_iter().flatten() {
+        if door.await.is_err() {
+            tracing::error!("a door ended badly");
+        }
+    }
+    service.settled(SETTLE_PATIENCE).await;
+    for task in [learner, janitor, forwards] {
+        // Each ends by itself at shutdown; one that panicked has ended too.
+        drop(tokio::time::timeout(SETTLE_PATIENCE, task).await);
+    }
+    Ok(())
+}
+
+/// Tells systemd, when it listens.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!("cannot notify systemd: {error}");
+    }
+}
+
+/// SIGHUP: reads again what can be read again, and says what cannot.
+fn reload(args: &Args, service: &Service, open: &Open) {
+    match open.tokens.reload() {
+        Ok(()) => tracing::info!("read the token again"),
+        Err(error) => tracing::error!("cannot read the token again, the old one stays: {error}"),
+    }
+    if let Some(tls) = &open.tls {
+        match tls.reload() {
+            Ok(()) => tracing::info!("read the certificate again"),
+            Err(error) => tracing::error!("the old certificate stays: {error}"),
+        }
+    }
+    match settle(args) {
+        Ok((_, config)) if config == *service.config() => {}
+        Ok(_) => tracing::warn!("the settings have changed; restart wehelpd to use them"),
+        Err(error) => tracing::error!("the settings on disk are not usable, those in force stay: {error}"),
+    }
+}

@@ -1,0 +1,412 @@
+//! Events between protocol and store: what is written beside the bytes, the tags to look them up by, the filters of
+//! contract 7, and the line that a follower sees.
+//!
+//! The original bytes are the truth and are decoded again on reading. The packed outline beside them only saves that
+//! work for events that a filter turns away; it says by which decoder it was made, and an older one's is not believed.
+
+use crate::clock::{Bare, Time};
+use crate::control::EventsQuery;
+use crate::daemon::service::Failure;
+use crate::protocol::event::{self, Body, Kind, Outline};
+use crate::seq::Seq;
+use crate::store::{Append, Query, Stored};
+use bytes::Bytes;
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Raise it whenever `protocol` derives kind, account, chat, speaker or `self` differently: outlines made before are
+/// then derived anew from the bytes.
+const DECODER: u8 = 1;
+
+/// What is stored beside an event's bytes.
+#[derive(Debug, PartialEq, Eq)]
+struct Packed<'a> {
+    kind: Kind,
+    is_self: Option<bool>,
+    account: Option<&'a str>,
+    chat: Option<&'a str>,
+    from: Option<&'a str>,
+    /// Where the inner object lies in the body, when it lies there byte for byte.
+    inner: Option<Range<usize>>,
+}
+
+/// A callback, read as far as storing it needs.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    /// To be appended.
+    pub(super) append: Append,
+    /// What the event says of itself.
+    pub(super) outline: Outline,
+    /// Why it cannot be read, when it cannot.
+    pub(super) unreadable: Option<String>,
+}
+
+/// Reads a callback's body for the store.
+pub(super) fn incoming(body: Bytes, time: Time) -> Incoming {
+    let (outline, inner, unreadable) = match event::read_body(&body) {
+        Body::Readable(data) => {
+            let inner = match &data {
+                Cow::Borrowed(slice) => position(&body, slice),
+                Cow::Owned(_) => None,
+            };
+            (event::outline(&data), inner, None)
+        }
+        Body::Unreadable(reason) => (Outline { kind: Some(Kind::Unparsed), ..Outline::default() }, None, Some(reason)),
+    };
+    let kind = outline.kind.unwrap_or(Kind::Other);
+    let packed = Packed {
+        kind,
+        is_self: outline.is_self,
+        account: outline.account.as_deref(),
+        chat: outline.chat.as_deref(),
+        from: outline.from.as_deref(),
+        inner,
+    };
+    let mut tags = vec![tag('k', kind.as_str())];
+    for (what, value) in [('a', packed.account), ('c', packed.chat), ('f', packed.from)] {
+        tags.extend(value.map(|v| tag(what, v)));
+    }
+    Incoming { append: Append { time, outline: pack(&packed), tags, body }, outline, unreadable }
+}
+
+/// Where `data`, a slice of `body`, lies in it.
+fn position(body: &[u8], data: &str) -> Option<Range<usize>> {
+    let start = (data.as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
+    let end = start.checked_add(data.len())?;
+    (end <= body.len()).then_some(start..end)
+}
+
+/// A stable hash of what an event can be looked up by.
+fn tag(what: char, value: &str) -> u64 {
+    let mut low = crc32fast::Hasher::new();
+    low.update(&[what as u8]);
+    low.update(value.as_bytes());
+    let mut high = crc32fast::Hasher::new_with_initial(0x9e37_79b9);
+    high.update(value.as_bytes());
+    high.update(&[what as u8]);
+    u64::from(low.finalize()) | u64::from(high.finalize()) << 32
+}
+
+fn pack(packed: &Packed<'_>) -> Bytes {
+    let mut out = vec![
+        DECODER,
+        packed.kind.number(),
+        match packed.is_self {
+            None => 0,
+            Some(false) => 1,
+            Some(true) => 2,
+        },
+    ];
+    let range = packed.inner.clone().unwrap_or(0..0);
+    for n in [range.start, range.end] {
+        out.extend(u32::try_from(n).unwrap_or(0).to_be_bytes());
+    }
+    for text in [packed.account, packed.chat, packed.from] {
+        let text = text.unwrap_or("").as_bytes();
+        let text = if text.len() > usize::from(u16::MAX) { &[] } else { text };
+        out.extend(u16::try_from(text.len()).unwrap_or(0).to_be_bytes());
+        out.extend(text);
+    }
+    out.into()
+}
+
+fn unpack(bytes: &[u8]) -> Option<Packed<'_>> {
+    fn text<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a str>> {
+        let (len, rest) = bytes.split_first_chunk::<2>()?;
+        let (text, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
+        *bytes = rest;
+        let text = std::str::from_utf8(text).ok()?;
+        Some((!text.is_empty()).then_some(text))
+    }
+    let (head, rest) = bytes.split_first_chunk::<3>()?;
+    if head[0] != DECODER {
+        return None;
+    }
+    let (start, rest) = rest.split_first_chunk::<4>()?;
+    let (end, mut rest) = rest.split_first_chunk::<4>()?;
+    let inner = u32::from_be_bytes(*start) as usize..u32::from_be_bytes(*end) as usize;
+    Some(Packed {
+        kind: Kind::from_number(head[1])?,
+        is_self: match head[2] {
+            1 => Some(false),
+            2 => Some(true),
+            _ => None,
+        },
+        account: text(&mut rest)?,
+        chat: text(&mut rest)?,
+        from: text(&mut rest)?,
+        inner: (!inner.is_empty()).then_some(inner),
+    })
+}
+
+/// The inner object of a stored event, or why there is none.
+pub(super) fn data(stored: &Stored) -> Result<Cow<'_, str>, String> {
+    let inner = unpack(&stored.outline).and_then(|p| p.inner);
+    if let Some(text) = inner.and_then(|range| stored.body.get(range)).and_then(|b| std::str::from_utf8(b).ok()) {
+        return Ok(text.into());
+    }
+    match event::read_body(&stored.body) {
+        Body::Readable(data) => Ok(data),
+        Body::Unreadable(reason) => Err(reason),
+    }
+}
+
+/// Puts the line that a follower sees at the end of `out`, without its end.
+pub(super) fn write_line(out: &mut Vec<u8>, stored: &Stored) {
+    match data(stored) {
+        Ok(data) => event::write_entry(out, stored.seq, stored.time, &data),
+        Err(reason) => {
+            out.extend_from_slice(event::unparsed_json(stored.seq, stored.time, &reason, &stored.body).as_bytes());
+        }
+    }
+}
+
+/// The line that a follower sees, without its end.
+pub(super) fn line(stored: &Stored) -> String {
+    match data(stored) {
+        Ok(data) => event::entry_json(stored.seq, stored.time, &data),
+        Err(reason) => event::unparsed_json(stored.seq, stored.time, &reason, &stored.body),
+    }
+}
+
+/// Filters on events (contract 7); all must hold.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    kinds: Option<Vec<Kind>>,
+    chat: Option<String>,
+    from: Option<String>,
+    account: Option<String>,
+    text: Option<regex::Regex>,
+    is_self: Option<bool>,
+}
+
+/// Regular expressions are compiled to at most so many bytes: a pattern comes from the user's own shell, but a typo
+/// like `(a{1000}){1000}` must not take the daemon's memory.
+const REGEX_BYTES_MAX: usize = 1 << 20;
+
+impl Filter {
+    /// Compiles the filters of a query. `account` is the resolved one.
+    pub(super) fn new(query: &EventsQuery, account: Option<String>) -> Result<Self, Failure> {
+        Self::of(
+            query.kind.as_deref(),
+            query.chat.clone(),
+            query.from.clone(),
+            account,
+            query.r#match.as_deref(),
+            query.is_self,
+        )
+    }
+
+    /// Compiles filters.
+    pub(super) fn of(
+        kind: Option<&str>,
+        chat: Option<String>,
+        from: Option<String>,
+        account: Option<String>,
+        text: Option<&str>,
+        is_self: Option<bool>,
+    ) -> Result<Self, Failure> {
+        let text = match text {
+            None => None,
+            Some(pattern) => Some(
+                regex::RegexBuilder::new(pattern)
+                    .size_limit(REGEX_BYTES_MAX)
+                    .build()
+                    .map_err(|e| Failure::new(400, "bad-match", format!("--match is no regular expression: {e}")))?,
+            ),
+        };
+        Ok(Self { kinds: kind.map(kinds).transpose()?, chat, from, account, text, is_self })
+    }
+
+    /// What the store can skip blocks by.
+    pub(super) fn tags(&self) -> Vec<Vec<u64>> {
+        let mut any_of = Vec::new();
+        if let Some(kinds) = &self.kinds {
+            any_of.push(kinds.iter().map(|k| tag('k', k.as_str())).collect());
+        }
+        for (what, value) in [('a', &self.account), ('c', &self.chat), ('f', &self.from)] {
+            any_of.extend(value.as_ref().map(|v| vec![tag(what, v)]));
+        }
+        any_of
+    }
+
+    /// Whether everything passes.
+    pub(super) fn is_empty(&self) -> bool {
+        self.kinds.is_none()
+            && self.chat.is_none()
+            && self.from.is_none()
+            && self.account.is_none()
+            && self.text.is_none()
+            && self.is_self.is_none()
+    }
+
+    /// Whether an event passes.
+    pub(super) fn matches(&self, stored: &Stored) -> bool {
+        if self.is_empty() {
+            return true;
+        }
+        let outline;
+        let packed = match unpack(&stored.outline) {
+            Some(packed) => packed,
+            None => {
+                let Ok(data) = data(stored) else {
+                    return self.text.is_none() && self.passes(Kind::Unparsed, None, None, None, None);
+                };
+                outline = event::outline(&data);
+                Packed {
+                    kind: outline.kind.unwrap_or(Kind::Other),
+                    is_self: outline.is_self,
+                    account: outline.account.as_deref(),
+                    chat: outline.chat.as_deref(),
+                    from: outline.from.as_deref(),
+                    inner: None,
+                }
+            }
+        };
+        if !self.passes(packed.kind, packed.account, packed.chat, packed.from, packed.is_self) {
+            return false;
+        }
+        let Some(pattern) = &self.text else { return true };
+        // Only messages have text; others may be megabytes of contacts.
+        packed.kind.is_message()
+            && data(stored).is_ok_and(|data| event::decode(&data).text.is_some_and(|text| pattern.is_match(&text)))
+    }
+
+    fn passes(
+        &self,
+        kind: Kind,
+        account: Option<&str>,
+        chat: Option<&str>,
+        from: Option<&str>,
+        is_self: Option<bool>,
+    ) -> bool {
+        fn is(wanted: &Option<String>, given: Option<&str>) -> bool {
+            wanted.as_deref().is_none_or(|w| given == Some(w))
+        }
+        self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
+            && is(&self.account, account)
+            && is(&self.chat, chat)
+            && is(&self.from, from)
+            // Events that are no messages are nobody's own.
+            && self.is_self.is_none_or(|wanted| wanted == is_self.unwrap_or(false))
+    }
+}
+
+/// The kinds that a comma-separated list of names and globs means.
+fn kinds(list: &str) -> Result<Vec<Kind>, Failure> {
+    let mut kinds = Vec::new();
+    for pattern in list.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        let glob = wildmatch::WildMatch::new(pattern);
+        let before = kinds.len();
+        kinds.extend(Kind::ALL.iter().copied().filter(|kind| glob.matches(kind.as_str())));
+        if kinds.len() == before {
+            let nearest = Kind::ALL
+                .iter()
+                .map(|k| k.as_str())
+                .max_by(|a, b| strsim::jaro_winkler(pattern, a).total_cmp(&strsim::jaro_winkler(pattern, b)));
+            return Err(Failure::new(
+                400,
+                "bad-kind",
+                format!("no kind of event is called `{pattern}`; the nearest is `{}`", nearest.unwrap_or("other")),
+            ));
+        }
+    }
+    Ok(kinds)
+}
+
+/// Where a range of events begins or ends: a position or a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Edge {
+    /// `#SEQ`
+    Seq(Seq),
+    /// RFC 3339, `2h ago`
+    Time(Time),
+}
+
+impl Edge {
+    /// Reads `#SEQ`, RFC 3339 or a duration that lies in the past.
+    pub(super) fn parse(text: &str, now: Time) -> Result<Self, Failure> {
+        if let Some(seq) = text.trim().strip_prefix('#') {
+            return seq.parse().map(|n| Self::Seq(Seq(n))).map_err(|_| {
+                Failure::new(400, "bad-time", format!("`{text}` is no position; write # and a number, as #17"))
+            });
+        }
+        Time::parse(text, now, Bare::Ago).map(Self::Time).map_err(|e| Failure::new(400, "bad-time", e.to_string()))
+    }
+}
+
+/// The part of the log that `since` and `until` mean.
+pub(super) fn range(since: Option<&str>, until: Option<&str>, now: Time) -> Result<Query, Failure> {
+    let mut query = Query::default();
+    match since.map(|s| Edge::parse(s, now)).transpose()? {
+        Some(Edge::Seq(seq)) => query.after = Seq(seq.0.saturating_sub(1)),
+        Some(Edge::Time(time)) => query.since = Some(time),
+        None => {}
+    }
+    match until.map(|s| Edge::parse(s, now)).transpose()? {
+        Some(Edge::Seq(seq)) => query.upto = Some(seq),
+        Some(Edge::Time(time)) => query.until = Some(time),
+        None => {}
+    }
+    Ok(query)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(body: &str) -> Stored {
+        let incoming = incoming(Bytes::copy_from_slice(body.as_bytes()), Time::from_millis(5));
+        Stored { seq: Seq(1), time: Time::from_millis(5), outline: incoming.append.outline, body: incoming.append.body }
+    }
+
+    const TEXT: &str = r#"{"data":{"type":78,"msgType":"1","processid":"7","cwxid":"wxid_me","wxid":"1@chatroom","formWxid":"wxid_a","nick":"g","message":"hello"}}"#;
+
+    #[test]
+    fn an_outline_is_packed_and_unpacked() {
+        let event = stored(TEXT);
+        let packed = unpack(&event.outline).unwrap();
+        assert_eq!(packed.kind, Kind::MessageText);
+        assert_eq!((packed.account, packed.chat, packed.from), (Some("wxid_me"), Some("1@chatroom"), Some("wxid_a")));
+        assert_eq!(packed.inner, Some(8..TEXT.len() - 1));
+        for cut in 0..event.outline.len() {
+            let _ = unpack(&event.outline[..cut]);
+        }
+    }
+
+    #[test]
+    fn filters_all_must_hold() {
+        let event = stored(TEXT);
+        let pass = |query: EventsQuery| {
+            let account = query.account.clone();
+            Filter::new(&query, account).unwrap().matches(&event)
+        };
+        let q = EventsQuery::default;
+        assert!(pass(q()));
+        assert!(pass(EventsQuery { kind: Some("message.*".into()), chat: Some("1@chatroom".into()), ..q() }));
+        assert!(!pass(EventsQuery { kind: Some("message.*".into()), chat: Some("2@chatroom".into()), ..q() }));
+        assert!(pass(EventsQuery { r#match: Some("^hel+o$".into()), is_self: Some(false), ..q() }));
+        assert!(!pass(EventsQuery { r#match: Some("bye".into()), ..q() }));
+        assert!(!pass(EventsQuery { is_self: Some(true), ..q() }));
+        assert!(!pass(EventsQuery { account: Some("wxid_other".into()), ..q() }));
+        assert!(!pass(EventsQuery { from: Some("wxid_b".into()), ..q() }));
+    }
+
+    #[test]
+    fn an_outline_of_another_decoder_is_derived_anew() {
+        let mut event = stored(TEXT);
+        let mut outline = event.outline.to_vec();
+        outline[0] = 200;
+        event.outline = outline.into();
+        let query = EventsQuery { kind: Some("message.text".into()), ..EventsQuery::default() };
+        assert!(Filter::new(&query, None).unwrap().matches(&event));
+    }
+
+    #[test]
+    fn unknown_kinds_and_bad_patterns_are_refused_with_a_hint() {
+        let kind = EventsQuery { kind: Some("mesage.text".into()), ..EventsQuery::default() };
+        assert!(Filter::new(&kind, None).unwrap_err().message.contains("message.text"));
+        let pattern = EventsQuery { r#match: Some("(".into()), ..EventsQuery::default() };
+        assert_eq!(Filter::new(&pattern, None).unwrap_err().status, 400);
+    }
+}

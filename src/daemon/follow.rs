@@ -1,0 +1,276 @@
+//! Followers: one loop over the log for those who catch up, those who are live and those who reconnect.
+//!
+//! A follower reads a page after its position, writes it, and waits until the tail is further. The notification is a
+//! position, never a body: nothing is buffered for a slow reader, who just reads later. At most [`CHUNKS`] pages are
+//! in flight to a reader.
+
+use super::entry::{self, Filter};
+use super::service::{Failure, Lease, Service};
+use crate::clock::Time;
+use crate::seq::Seq;
+use crate::store::{Query, Store, Stored};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// Bytes of stored events read in one go: a few dozen texts, or one large event.
+const PAGE_BYTES: usize = 256 * 1024;
+/// Chunks on their way to one reader.
+const CHUNKS: usize = 2;
+/// An idle follower is written to at least this often when it did not say how often.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// A page of at most so many events is read on the runtime itself: a hop to a blocking thread costs more.
+const INLINE_MAX: u64 = 64;
+/// A line has about so many bytes beside what the client sent and the text in it.
+const LINE_EXTRA: usize = 300;
+/// A mark for skipped events is sent once so many went by unmatched.
+const MARK_EVERY: u64 = 1000;
+
+/// How often a follower whose range ends at a time looks whether it has come.
+const UNTIL_LOOK: Duration = Duration::from_secs(1);
+
+/// What a follower wants.
+#[derive(Debug)]
+pub(super) struct Follow {
+    /// The range; `after` moves on.
+    pub(super) query: Query,
+    pub(super) filter: Filter,
+    pub(super) follow: bool,
+    pub(super) count: Option<u64>,
+    pub(super) marks: bool,
+    pub(super) heartbeat: Option<Duration>,
+    /// Held while the stream is open.
+    pub(super) lease: Option<Lease>,
+}
+
+/// A page, filtered and written out.
+struct Lines {
+    text: Vec<u8>,
+    matched: u64,
+    looked_to: Seq,
+    /// The last one that went into `text`.
+    last: Seq,
+    end: bool,
+}
+
+/// Starts a follower; its lines come out of the receiver, and dropping that ends it.
+pub(super) fn start(service: &Service, follow: Follow) -> mpsc::Receiver<Bytes> {
+    let (out, lines) = mpsc::channel(CHUNKS);
+    let service = service.clone();
+    tokio::spawn(async move {
+        service.followers().fetch_add(1, Ordering::Relaxed);
+        run(&service, follow, &out).await;
+        service.followers().fetch_sub(1, Ordering::Relaxed);
+    });
+    lines
+}
+
+async fn run(service: &Service, mut follow: Follow, out: &mpsc::Sender<Bytes>) {
+    let store = service.store().clone();
+    let mut tail = store.tail();
+    let filter = Arc::new(std::mem::take(&mut follow.filter));
+    let mut query = follow.query;
+    query.any_of = filter.tags();
+    let mut left = follow.count.unwrap_or(u64::MAX);
+    let heartbeat = follow.heartbeat.unwrap_or(HEARTBEAT);
+    let mut marked = query.after;
+    while left > 0 {
+        let upto = query.upto.unwrap_or(Seq(u64::MAX)).min(*tail.borrow_and_update());
+        let small = upto.0.saturating_sub(query.after.0) <= INLINE_MAX;
+        let page = if small {
+            page(&store, &query, &filter, left)
+        } else {
+            let (store, query, filter) = (store.clone(), query.clone(), Arc::clone(&filter));
+            match tokio::task::spawn_blocking(move || page(&store, &query, &filter, left)).await {
+                Ok(page) => page,
+                Err(_) => Err(Failure::new(500, "read-failed", "reading the log failed; see the daemon's log")),
+            }
+        };
+        let mut page = match page {
+            Ok(page) => page,
+            Err(failure) => {
+                let refusal =
+                    crate::control::Refusal { error: failure.code.to_owned(), message: failure.message.clone() };
+                let line = serde_json::to_string(&refusal).unwrap_or_default() + "\n";
+                // The reader may have gone; then nobody is left to be told.
+                drop(out.send(line.into()).await);
+                return;
+            }
+        };
+        left -= page.matched;
+        query.after = query.after.max(page.looked_to);
+        if page.last > marked {
+            marked = page.last;
+        }
+        let silent = query.after.0 - marked.0;
+        if follow.marks && (silent >= MARK_EVERY || (page.end && silent > 0)) {
+            page.text.extend(format!("{{\"seq\":{},\"skipped\":true}}\n", query.after).as_bytes());
+            marked = query.after;
+        }
+        if !page.text.is_empty() && out.send(page.text.into()).await.is_err() {
+            return;
+        }
+        if !page.end || left == 0 {
+            continue;
+        }
+        let past = |until: Time| until < Time::now();
+        if !follow.follow || query.upto.is_some_and(|upto| upto <= query.after) || query.until.is_some_and(past) {
+            break;
+        }
+        // A range that ends at a time ends soon after it, though nothing comes.
+        let wait = if query.until.is_some() { heartbeat.min(UNTIL_LOOK) } else { heartbeat };
+        tokio::select! {
+            gone = news(&store, &mut tail, &mut query, follow.marks) => if gone { return },
+            () = tokio::time::sleep(wait) => if out.send(Bytes::from_static(b"\n")).await.is_err() { return },
+            () = out.closed() => return,
+            () = service.shutdown().wait() => return,
+        }
+    }
+    if !follow.marks {
+        return;
+    }
+    let end = format!("{{\"seq\":{},\"end\":true}}\n", query.after);
+    if out.send(end.into()).await.is_err() || follow.lease.is_none() {
+        return;
+    }
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(heartbeat) => if out.send(Bytes::from_static(b"\n")).await.is_err() { return },
+            () = out.closed() => return,
+            () = service.shutdown().wait() => return,
+        }
+    }
+}
+
+/// Waits until the tail is further than `after`; true when the store has gone.
+pub(super) async fn tail_passes(tail: &mut watch::Receiver<Seq>, after: Seq) -> bool {
+    tail.wait_for(|tail| *tail > after).await.is_err()
+}
+
+/// Waits until something came that the query may want; true when the store has gone. What it cannot want is passed
+/// over unread, so that a hundred followers of quiet chats cost next to nothing; but with `marks` their reader wants to
+/// know how far it is.
+async fn news(store: &Store, tail: &mut watch::Receiver<Seq>, query: &mut Query, marks: bool) -> bool {
+    let Query { after, upto, any_of, .. } = query;
+    let wanted = |after: Seq| any_of.iter().all(|group| group.iter().any(|tag| store.newest_with(*tag) > after));
+    let came = tail.wait_for(|tail| {
+        if *tail <= *after {
+            return false;
+        }
+        if marks || wanted(*after) || upto.is_some_and(|upto| upto <= *tail) {
+            return true;
+        }
+        *after = *tail;
+        false
+    });
+    came.await.is_err()
+}
+
+/// Reads one page and writes what passes.
+fn page(store: &Store, query: &Query, filter: &Filter, left: u64) -> Result<Lines, Failure> {
+    let page = store.read(query, PAGE_BYTES)?;
+    let mut lines = Lines { text: Vec::new(), matched: 0, looked_to: page.looked_to, last: Seq::ZERO, end: page.end };
+    if filter.is_empty() {
+        // What is derived is about as long as what is stored; growing would copy all of it.
+        lines.text.reserve(page.entries.iter().map(|stored| stored.body.len() * 2 + LINE_EXTRA).sum());
+    }
+    let mut damaged = page.damaged.into_iter().peekable();
+    for stored in &page.entries {
+        while let Some((seq, reason)) = damaged.next_if(|(seq, _)| *seq < stored.seq) {
+            tell_damage(&mut lines, seq, &reason);
+        }
+        if !filter.matches(stored) {
+            continue;
+        }
+        entry::write_line(&mut lines.text, stored);
+        lines.text.push(b'\n');
+        lines.matched += 1;
+        lines.last = stored.seq;
+        if lines.matched == left {
+            lines.looked_to = stored.seq;
+            return Ok(lines);
+        }
+    }
+    for (seq, reason) in damaged {
+        tell_damage(&mut lines, seq, &reason);
+    }
+    Ok(lines)
+}
+
+/// A damaged event is told, never passed over in silence: a line with `seq` and `damaged`.
+fn tell_damage(lines: &mut Lines, seq: Seq, reason: &str) {
+    tracing::error!(%seq, "an event cannot be read: {reason}");
+    let line = serde_json::json!({ "seq": seq, "damaged": reason });
+    lines.text.extend(format!("{line}\n").as_bytes());
+    lines.last = seq;
+}
+
+/// The range with its end as a position, when that time has passed: what came later is not a part of it, and a cursor
+/// must not move over it. Blocking.
+pub(super) fn bounded(store: &Store, mut range: Query) -> Result<Query, Failure> {
+    let Some(until) = range.until.filter(|until| *until < Time::now()) else { return Ok(range) };
+    let mut later =
+        Query { since: Some(until.after(Duration::from_millis(1))), after: range.after, ..Query::default() };
+    let last = loop {
+        let page = store.read(&later, 1)?;
+        match page.entries.first() {
+            Some(first) => break Seq(first.seq.0 - 1),
+            None if page.end => break *store.tail().borrow(),
+            None => later.after = page.looked_to,
+        }
+    };
+    range.upto = Some(range.upto.map_or(last, |upto| upto.min(last)));
+    Ok(range)
+}
+
+/// The position before the newest `lines` events that pass, within `query`. Blocking; keeps nothing but a count.
+pub(super) fn newest(store: &Store, query: &Query, filter: &Filter, lines: u64) -> Result<Seq, Failure> {
+    let tail = query.upto.unwrap_or(Seq(u64::MAX)).min(*store.tail().borrow());
+    if lines == 0 {
+        return Ok(tail);
+    }
+    if filter.is_empty() && query.since.is_none() && query.until.is_none() {
+        return Ok(Seq(tail.0.saturating_sub(lines)).max(query.after));
+    }
+    let mut back = Query { backwards: true, upto: Some(tail), any_of: filter.tags(), ..query.clone() };
+    let mut left = lines;
+    // Before the oldest one that passes: what lies before that need not be looked at again.
+    let mut before = tail;
+    loop {
+        let page = store.read(&back, PAGE_BYTES)?;
+        for stored in &page.entries {
+            if filter.matches(stored) {
+                before = Seq(stored.seq.0 - 1);
+                left -= 1;
+                if left == 0 {
+                    return Ok(before);
+                }
+            }
+        }
+        if page.end || page.looked_to <= back.after.next() {
+            return Ok(before.max(back.after));
+        }
+        back.upto = Some(Seq(page.looked_to.0 - 1));
+    }
+}
+
+/// One event.
+pub(super) fn one(store: &Store, seq: Seq) -> Result<Stored, Failure> {
+    let stats = store.stats()?;
+    let gone = || {
+        let (first, last) = (stats.first, stats.last);
+        let kept = if stats.count == 0 { "the log is empty".to_owned() } else { format!("kept are {first} to {last}") };
+        Failure::new(404, "not-found", format!("there is no event {seq}; {kept}"))
+    };
+    if seq == Seq::ZERO || seq > stats.last || seq < stats.first {
+        return Err(gone());
+    }
+    let query = Query { after: Seq(seq.0 - 1), upto: Some(seq), ..Query::default() };
+    let page = store.read(&query, 1)?;
+    if let Some((_, reason)) = page.damaged.first() {
+        return Err(Failure::new(500, "damaged", format!("event {seq} cannot be read: {reason}")));
+    }
+    page.entries.into_iter().find(|e| e.seq == seq).ok_or_else(gone)
+}

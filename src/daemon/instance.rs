@@ -1,0 +1,363 @@
+//! One daemon per home: the lock, the sockets, and the pointer by which the CLI finds it.
+//!
+//! The lock is a file in the data folder that is never deleted; with it held, a left-over socket is nobody's and may be
+//! replaced. The control socket lies in a folder of mode 0700 before it exists, and has mode 0600 before anybody can
+//! connect. A socket that systemd handed over is not unlinked: it is not ours.
+
+use crate::config::{Http, RequireToken};
+use crate::home::{self, Home};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use tokio::net::{TcpListener, UnixListener};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Why a daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another one has the data folder.
+    #[error("the data folder `{dir}` is in use by {holder}; stop it first, or choose another --data-dir")]
+    Held {
+        /// The data folder.
+        dir: PathBuf,
+        /// `wehelpd (pid N)`
+        holder: String,
+    },
+    /// Something with a file or folder.
+    #[error("{act} `{path}`: {source}")]
+    File {
+        /// What was tried.
+        act: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An address cannot be listened on.
+    #[error("listen on {address}: {source}")]
+    Address {
+        /// As it was given.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The client door would be open to the world.
+    #[error("{0}")]
+    Exposed(String),
+    /// Another daemon answers at this socket.
+    #[error("another wehelpd answers at `{0}`; stop it first, or choose another --socket")]
+    SocketInUse(PathBuf),
+}
+
+fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::File { act, path, source }
+}
+
+/// The lock on a data folder; held until dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Makes the data folder (mode 0700) and takes its lock.
+///
+/// # Errors
+/// When another daemon has it, or the folder or the lock file cannot be made.
+pub fn lock(data_dir: &Path) -> Result<Lock, Error> {
+    make_dir(data_dir)?;
+    let path = data_dir.join("lock");
+    let mut lock = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(file("open the lock", &path))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            // Without its pid the sentence is less helpful, and still true.
+            drop(lock.read_to_string(&mut pid));
+            let holder = match pid.trim() {
+                "" => "another wehelpd".to_owned(),
+                pid => format!("another wehelpd (pid {pid})"),
+            };
+            return Err(Error::Held { dir: data_dir.to_owned(), holder });
+        }
+        Err(TryLockError::Error(e)) => return Err(file("lock", &path)(e)),
+    }
+    let written = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
+    // A full disk must not keep a daemon from starting: it can still serve what is stored.
+    if let Err(error) = written {
+        tracing::warn!("cannot write the pid into `{}`: {error}", path.display());
+    }
+    Ok(Lock { _file: lock })
+}
+
+/// Makes a folder, mode 0700, and those above it.
+fn make_dir(dir: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file("make the folder", dir))
+}
+
+/// Where the client door shall be: `ip:port` or `host:port`.
+///
+/// # Errors
+/// When one is no address.
+pub fn addresses(wanted: &[String]) -> Result<Vec<SocketAddr>, Error> {
+    let mut all = Vec::new();
+    for address in wanted {
+        let found = address.to_socket_addrs().map_err(|source| Error::Address { address: address.clone(), source })?;
+        all.extend(found);
+    }
+    Ok(all)
+}
+
+/// Refuses to let everybody in (contract 2): `never` together with an address that others can reach.
+///
+/// # Errors
+/// A sentence that says how to be safe, and how not to.
+pub fn check_exposure(http: &Http, addresses: &[SocketAddr], insecure: bool) -> Result<(), Error> {
+    let open = addresses.iter().find(|a| !a.ip().to_canonical().is_loopback());
+    match open {
+        Some(address) if http.require_token == RequireToken::Never && !insecure => Err(Error::Exposed(format!(
+            "http.require_token is \"never\" and {address} can be reached by others, who could send events and fetch \
+             commands; set it to \"remote\", or give --insecure if you mean it"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The control socket: ours to remove, or systemd's.
+#[derive(Debug)]
+pub struct Control {
+    /// To be served.
+    pub listener: Option<UnixListener>,
+    bound: Option<PathBuf>,
+    pointer: Option<PathBuf>,
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // The lock is still held: nobody else's socket can stand there.
+        for path in self.bound.iter().chain(&self.pointer) {
+            drop(fs::remove_file(path));
+        }
+    }
+}
+
+/// Sockets that systemd handed over.
+#[derive(Debug, Default)]
+pub struct Activated {
+    http: Vec<std::net::TcpListener>,
+    control: Option<std::os::unix::net::UnixListener>,
+}
+
+impl Activated {
+    /// Where the client door is, when systemd opened it: then nobody asks the settings.
+    #[must_use]
+    pub fn addresses(&self) -> Option<Vec<SocketAddr>> {
+        let addresses: Vec<_> = self.http.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        (!addresses.is_empty()).then_some(addresses)
+    }
+}
+
+/// Takes over the sockets that systemd handed to this process. Which door is which, their families tell; the names in
+/// the units (`http`, `control`) are for people. Call it before any thread is started: it changes the environment.
+#[must_use]
+#[expect(unsafe_code, reason = "sd-notify marks the removal of environment variables unsafe; no thread runs yet")]
+pub fn activated() -> Activated {
+    // SAFETY: called first in `main`, before any other thread exists.
+    let handed = unsafe { sd_notify::listen_fds_with_names_and_unset_env() };
+    let mut activated = Activated::default();
+    for (fd, _name) in handed.into_iter().flatten() {
+        // SAFETY: systemd passed this descriptor to us, and nobody else in this process knows of it.
+        let fd: OwnedFd = unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) };
+        let family = socket2::SockRef::from(&fd).local_addr().map(|a| a.is_unix());
+        match family {
+            Ok(true) => activated.control = Some(fd.into()),
+            Ok(false) => activated.http.push(fd.into()),
+            Err(error) => tracing::warn!("a socket handed over by systemd cannot be used: {error}"),
+        }
+    }
+    activated
+}
+
+/// Opens the client door.
+///
+/// # Errors
+/// When an address is taken or not allowed.
+pub fn bind_http(activated: &mut Activated, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
+    let handed = std::mem::take(&mut activated.http);
+    if !handed.is_empty() {
+        return handed.into_iter().map(|listener| tokio_tcp(listener, "a socket from systemd")).collect();
+    }
+    let bind = |address: &SocketAddr| {
+        let wrong = |source| Error::Address { address: address.to_string(), source };
+        let socket = socket2::Socket::new(socket2::Domain::for_address(*address), socket2::Type::STREAM, None);
+        let socket = socket.map_err(wrong)?;
+        let bound = socket
+            .set_reuse_address(true)
+            // `[::]` would else also take the IPv4 address that a second --listen may name.
+            .and_then(|()| if address.is_ipv6() { socket.set_only_v6(true) } else { Ok(()) })
+            .and_then(|()| socket.bind(&(*address).into()))
+            .and_then(|()| socket.listen(BACKLOG));
+        bound.map_err(wrong)?;
+        tokio_tcp(socket.into(), &address.to_string())
+    };
+    addresses.iter().map(bind).collect()
+}
+
+fn tokio_tcp(listener: std::net::TcpListener, address: &str) -> Result<TcpListener, Error> {
+    let wrong = |source| Error::Address { address: address.to_owned(), source };
+    listener.set_nonblocking(true).map_err(wrong)?;
+    TcpListener::from_std(listener).map_err(wrong)
+}
+
+/// Opens the control door, with the lock of the home held.
+///
+/// # Errors
+/// When the socket or its folder cannot be made, or another daemon answers there.
+pub fn bind_control(activated: &mut Activated, home: &Home, _lock: &Lock) -> Result<Control, Error> {
+    let path = &home.socket;
+    let listener = match activated.control.take() {
+        Some(listener) => {
+            listener.set_nonblocking(true).map_err(file("use the control socket", path))?;
+            let listener = UnixListener::from_std(listener).map_err(file("use the control socket", path))?;
+            return Ok(Control { listener: Some(listener), bound: None, pointer: point(home) });
+        }
+        None => bind_private(path)?,
+    };
+    Ok(Control { listener: Some(listener), bound: Some(path.clone()), pointer: point(home) })
+}
+
+fn bind_private(path: &Path) -> Result<UnixListener, Error> {
+    let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if dir.is_dir() {
+        // A folder that others share (as /tmp) is not ours to close; the socket's own mode keeps them out.
+        let shared = fs::metadata(dir).map(|m| m.permissions().mode() & 0o1000 != 0).unwrap_or(true);
+        if !shared {
+            let closed = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
+            closed.map_err(file("close the socket's folder", dir))?;
+        }
+    } else {
+        make_dir(dir)?;
+    }
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(Error::SocketInUse(path.to_owned()));
+            }
+            fs::remove_file(path).map_err(file("remove the stale socket", path))?;
+        }
+        Ok(_) => {
+            let source = io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there");
+            return Err(file("make the control socket", path)(source));
+        }
+        Err(_) => {}
+    }
+    // Bind, close to others, listen, in this order: until it listens nobody can connect.
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+    let socket = socket.map_err(file("make the control socket", path))?;
+    let address = socket2::SockAddr::unix(path).map_err(file("make the control socket", path))?;
+    socket.bind(&address).map_err(file("make the control socket", path))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(file("close the control socket", path))?;
+    socket.listen(BACKLOG).map_err(file("listen on the control socket", path))?;
+    socket.set_nonblocking(true).map_err(file("listen on the control socket", path))?;
+    let listener: std::os::unix::net::UnixListener = OwnedFd::from(socket).into();
+    UnixListener::from_std(listener).map_err(file("listen on the control socket", path))
+}
+
+/// Leaves in the data folder where the socket is, for a CLI that cannot know (cron).
+fn point(home: &Home) -> Option<PathBuf> {
+    let path = home::pointer_path(&home.data_dir);
+    let socket = std::path::absolute(&home.socket).unwrap_or_else(|_| home.socket.clone());
+    match fs::write(&path, format!("{}\n", socket.display())) {
+        Ok(()) => Some(path),
+        Err(error) => {
+            tracing::warn!("cannot write `{}`: {error}", path.display());
+            None
+        }
+    }
+}
+
+/// Whether a listener is of a TCP family (for tests and systemd).
+#[must_use]
+pub fn is_tcp(fd: &impl AsFd) -> bool {
+    socket2::SockRef::from(fd).local_addr().is_ok_and(|a| !a.is_unix())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home(dir: &Path) -> Home {
+        Home {
+            config: dir.join("config.toml"),
+            config_named: false,
+            data_dir: dir.join("data"),
+            socket: dir.join("run/wehelpd.sock"),
+        }
+    }
+
+    #[test]
+    fn a_second_daemon_learns_who_holds_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = lock(dir.path()).unwrap();
+        let error = lock(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_control_socket_is_private_and_a_stale_one_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home(dir.path());
+        let held = lock(&home.data_dir).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let mut first = bind_control(&mut Activated::default(), &home, &held).unwrap();
+        assert_eq!((mode(&home.socket), mode(home.socket.parent().unwrap())), (0o600, 0o700));
+        let again = bind_control(&mut Activated::default(), &home, &held).unwrap_err();
+        assert!(matches!(again, Error::SocketInUse(_)), "{again}");
+        // A crash leaves the file and no listener.
+        first.listener = None;
+        let second = bind_control(&mut Activated::default(), &home, &held).unwrap();
+        drop(second);
+        assert!(!home.socket.exists());
+    }
+
+    #[tokio::test]
+    async fn sockets_of_systemd_are_served_and_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home(dir.path());
+        let held = lock(&home.data_dir).unwrap();
+        make_dir(home.socket.parent().unwrap()).unwrap();
+        let http = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let control = std::os::unix::net::UnixListener::bind(&home.socket).unwrap();
+        let address = http.local_addr().unwrap();
+        assert_eq!(Activated::default().addresses(), None);
+        let mut activated = Activated { http: vec![http], control: Some(control) };
+        assert_eq!(activated.addresses(), Some(vec![address]));
+        let elsewhere = "127.0.0.1:9".parse().unwrap();
+        let doors = bind_http(&mut activated, &[elsewhere]).unwrap();
+        assert_eq!(doors.iter().map(|door| door.local_addr().unwrap()).collect::<Vec<_>>(), [address]);
+        drop(bind_control(&mut activated, &home, &held).unwrap());
+        assert!(home.socket.exists(), "it is systemd's, and so is the file");
+    }
+
+    #[test]
+    fn an_open_door_without_token_needs_a_word() {
+        let http = Http { require_token: RequireToken::Never, ..Http::default() };
+        let open: Vec<SocketAddr> = vec!["0.0.0.0:1".parse().unwrap()];
+        assert!(check_exposure(&http, &open, false).is_err());
+        assert!(check_exposure(&http, &open, true).is_ok());
+        assert!(check_exposure(&http, &["[::1]:1".parse().unwrap()], false).is_ok());
+        assert!(check_exposure(&Http::default(), &open, false).is_ok());
+    }
+}

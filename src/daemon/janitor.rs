@@ -1,0 +1,121 @@
+//! What must happen by time and not by request: expiry, retention, remembering when accounts were last seen.
+//!
+//! It sleeps until something is due; an idle daemon is woken once a minute at most.
+
+use super::accounts::Seen;
+use super::queue;
+use super::service::Service;
+use crate::clock::Time;
+use crate::store::{Space, Txn};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const META: Space = Space(b'm');
+const SEEN: &[u8] = b"seen";
+/// How often it looks.
+const ROUND: Duration = Duration::from_secs(60);
+/// With a short retention it looks more often, but not more often than this.
+const ROUND_MIN: Duration = Duration::from_secs(1);
+
+/// Brings back what a former run had seen of the accounts.
+pub(super) fn restore(service: &Service) {
+    let stored = service.store().get(META, SEEN).ok().flatten();
+    let seen: BTreeMap<String, Seen> = stored.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+    let mut accounts = service.accounts();
+    for (account, seen) in seen {
+        accounts.restore(&account, seen);
+    }
+}
+
+/// Runs until shutdown.
+pub(super) async fn run(service: Service) {
+    let events = service.config().events.clone();
+    let mut round = ROUND;
+    for keep in [events.keep, service.config().queue.keep_done].into_iter().flatten() {
+        round = round.min(keep / 4).max(ROUND_MIN);
+    }
+    if events.max_bytes.is_some() {
+        round = round.min(Duration::from_secs(5));
+    }
+    let mut changed = service.queue_changed();
+    let mut next_round = tokio::time::Instant::now();
+    loop {
+        changed.mark_unchanged();
+        let healthy = service.healthy().is_ok();
+        if healthy {
+            // What it cannot move now it moves in the next round.
+            drop(service.mind_the_clock().await);
+            expire(&service).await;
+        }
+        if tokio::time::Instant::now() >= next_round {
+            if healthy {
+                retain(&service).await;
+            }
+            next_round = tokio::time::Instant::now() + round;
+        }
+        // A command may expire long before the next round; while the store refuses, it has to wait for that.
+        let expiry = queue::read::next_expiry(service.store()).ok().flatten().filter(|_| healthy);
+        let wake = expiry.map(|at| tokio::time::Instant::now() + at.since(Time::now()) + Duration::from_millis(1));
+        tokio::select! {
+            () = tokio::time::sleep_until(wake.unwrap_or(next_round).min(next_round)) => {}
+            _ = changed.changed() => {}
+            () = service.shutdown().wait() => break,
+        }
+    }
+    remember(&service).await;
+}
+
+/// Drops commands that nobody fetched in time.
+async fn expire(service: &Service) {
+    let store = service.store();
+    let mut expired = false;
+    loop {
+        let now = Time::now();
+        match queue::read::next_expiry(store) {
+            Ok(Some(at)) if at <= now => {}
+            _ => break,
+        }
+        match store.write(move |tx| Ok::<_, ()>(queue::expire(tx, now))).await {
+            Ok(Ok(n)) if n > 0 => expired = true,
+            _ => break,
+        }
+    }
+    if expired {
+        service.bump();
+    }
+}
+
+/// Forgets what is kept no longer.
+async fn retain(service: &Service) {
+    let (store, now) = (service.store(), Time::now());
+    if let Some(keep) = service.config().queue.keep_done {
+        let before = now.before(keep);
+        while queue::read::has_done(store, before).unwrap_or(false) {
+            match store.write(move |tx| Ok::<_, ()>(queue::forget(tx, before, now))).await {
+                Ok(Ok(n)) if n > 0 => {}
+                _ => break,
+            }
+        }
+    }
+    let events = &service.config().events;
+    if events.keep.is_some() || events.max_bytes.is_some() {
+        let trimmed = store.trim(events.keep.map(|keep| now.before(keep)), events.max_bytes).await;
+        if let Err(error) = trimmed {
+            tracing::warn!("cannot drop old events: {error}");
+        }
+    }
+    remember(service).await;
+}
+
+async fn remember(service: &Service) {
+    let Some(seen) = service.accounts().take_seen() else { return };
+    let bytes = serde_json::to_vec(&seen).expect("plain data");
+    let put = move |tx: &mut Txn<'_>| {
+        tx.put(META, SEEN, bytes);
+        Ok::<_, ()>(())
+    };
+    let kept = service.store().write_lazily(put).await;
+    if let Err(error) = kept {
+        tracing::debug!("cannot remember when accounts were seen: {error}");
+    }
+}

@@ -1,0 +1,110 @@
+//! `/metrics`: the Prometheus text format (contract 2), of what the service counts.
+//!
+//! Written by hand: it's lines of `name{label="value"} number`, and every number exists already.
+
+use super::queue::read;
+use super::service::Service;
+use crate::clock::Time;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Numbers counted since the start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Totals {
+    pub(super) enqueued: u64,
+    pub(super) polls: u64,
+    pub(super) handed: u64,
+    pub(super) given_back: u64,
+    pub(super) followers: u64,
+}
+
+/// Everything the service knows. What cannot be read at the moment is left out, which is what scrapers expect.
+pub(super) fn service(service: &Service, kinds: &BTreeMap<&'static str, u64>, totals: &Totals) -> String {
+    let mut out = String::new();
+    let now = Time::now();
+    head(&mut out, "wehelp_events_total", "counter", "Events stored since the start, by kind.");
+    for (kind, n) in kinds {
+        line(&mut out, "wehelp_events_total", &[("kind", kind)], n);
+    }
+    for (name, help, n) in [
+        ("wehelp_commands_enqueued_total", "Commands queued since the start.", totals.enqueued),
+        ("wehelp_polls_total", "Polls answered since the start.", totals.polls),
+        ("wehelp_commands_handed_total", "Commands put into a poll's answer since the start.", totals.handed),
+        ("wehelp_commands_given_back_total", "Commands whose hand-over failed since the start.", totals.given_back),
+    ] {
+        head(&mut out, name, "counter", help);
+        line(&mut out, name, &[], n);
+    }
+    head(&mut out, "wehelp_followers", "gauge", "Open event streams.");
+    line(&mut out, "wehelp_followers", &[], totals.followers);
+    let store = service.store();
+    if let Ok(counts) = read::counts(store, now) {
+        head(&mut out, "wehelp_commands", "gauge", "Commands kept, by state.");
+        for (state, n) in counts {
+            line(&mut out, "wehelp_commands", &[("state", state.as_str())], n);
+        }
+    }
+    if let Ok(oldest) = read::oldest_due(store, now) {
+        let age = oldest.map_or(0.0, |due| now.since(due).as_secs_f64());
+        head(&mut out, "wehelp_queue_oldest_seconds", "gauge", "How long the oldest due command has waited.");
+        line(&mut out, "wehelp_queue_oldest_seconds", &[], age);
+    }
+    if let Ok(stats) = store.stats() {
+        for (name, help, n) in [
+            ("wehelp_events_last_seq", "The newest event's number.", stats.last.0),
+            ("wehelp_events_kept", "Events kept.", stats.count),
+            ("wehelp_store_bytes", "Bytes on disk.", stats.bytes),
+            ("wehelp_store_free_bytes", "Bytes left on that disk.", stats.free_bytes),
+        ] {
+            head(&mut out, name, "gauge", help);
+            line(&mut out, name, &[], n);
+        }
+    }
+    head(&mut out, "wehelp_store_writable", "gauge", "1 while the store accepts writes.");
+    line(&mut out, "wehelp_store_writable", &[], u8::from(service.healthy().is_ok()));
+    let (buckets, sum) = store.sync_latency();
+    let name = "wehelp_store_sync_seconds";
+    head(&mut out, name, "histogram", "How long a data sync takes.");
+    let mut total = 0;
+    for (upper, n) in buckets {
+        total += n;
+        line(&mut out, &format!("{name}_bucket"), &[("le", &upper.as_secs_f64().to_string())], total);
+    }
+    line(&mut out, &format!("{name}_bucket"), &[("le", "+Inf")], total);
+    line(&mut out, &format!("{name}_sum"), &[], sum.as_secs_f64());
+    line(&mut out, &format!("{name}_count"), &[], total);
+    if let Ok(accounts) = service.account_list() {
+        head(&mut out, "wehelp_account_logged_in", "gauge", "1 while the account is logged in.");
+        for account in accounts.iter().filter(|a| a.logged_in.is_some()) {
+            let value = u8::from(account.logged_in == Some(true));
+            line(&mut out, "wehelp_account_logged_in", &[("account", &account.account)], value);
+        }
+    }
+    out
+}
+
+/// The lines that open a metric.
+pub(super) fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+/// One sample.
+pub(super) fn line(out: &mut String, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+    let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{}\"", escape(v))).collect();
+    let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+    let _ = writeln!(out, "{name}{labels} {value}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_escaped() {
+        let mut out = String::new();
+        line(&mut out, "m", &[("a", "x\"y\\z\n")], 3);
+        assert_eq!(out, "m{a=\"x\\\"y\\\\z\\n\"} 3\n");
+    }
+}

@@ -1,0 +1,922 @@
+//! The command queue: a state machine over a store transaction.
+//!
+//! It promises what contract 3, 4 and 6 say of a command's life: `enqueue` → (`claim` → `settle`)* → `answer`.
+//! Every function runs on the store's writer thread, inside one transaction, so claims never race. It reads no clock
+//! and knows no socket; what an event means for a command is `protocol::answer`'s business, joined in `react`.
+//!
+//! A [`Record`] is stored whole; everything else (what is due, what expires, who waits for an answer, the counts) is
+//! an index that [`save`] derives from the record, so that an index cannot disagree with it.
+
+use super::pacing;
+use crate::clock::Time;
+use crate::config;
+use crate::control::{Fetched, Receipt, State};
+use crate::daemon::service::Failure;
+use crate::protocol::command::{Class, Wire};
+use crate::seq::Seq;
+use crate::store::{Space, Txn};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Command records: id → [`Record`].
+pub(super) const COMMAND: Space = Space(b'c');
+/// What may be handed over: account, class, due, id.
+const READY: Space = Space(b'r');
+/// The same by time alone: due, id. Tells the next due time and what is scheduled.
+const DUE: Space = Space(b't');
+/// What is in a response at this moment: id.
+const IN_FLIGHT: Space = Space(b'f');
+/// What expires: time, id.
+const EXPIRY: Space = Space(b'e');
+/// What is over: time, id. Retention walks it.
+const DONE: Space = Space(b'd');
+/// Questions without an answer: account, id.
+const ASKED: Space = Space(b'q');
+/// Texts whose echo has not come: account, chat, hash of the text, id.
+const ECHO: Space = Space(b'o');
+/// Sends that a notice in their chat may refuse: account, chat, id.
+const REFUSABLE: Space = Space(b'j');
+/// Idempotency keys: account, key → [`Key`].
+const KEY: Space = Space(b'k');
+/// Counts: per state, per account.
+const COUNT: Space = Space(b'n');
+/// Single values.
+const META: Space = Space(b'm');
+
+/// An idempotency key is remembered for so long (contract 3).
+pub(super) const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// A question whose answer has not come for so long after it was fetched waits no more: an answer that late is
+/// rather to somebody else's question.
+const ANSWER_LIFE: Duration = Duration::from_secs(3600);
+/// An echo or a refusal comes within so long after a text was fetched: the client's own delay (`time`) included.
+const ECHO_LIFE: Duration = Duration::from_secs(600);
+/// Commands expired, deleted or given back in one transaction: keeps the writer free for others.
+const SWEEP_MAX: usize = 500;
+/// How many open questions of one account an event is compared with, the oldest ones.
+const ASKED_MAX: usize = 256;
+
+/// Where a command stands, as stored. `scheduled` and `ready` are both [`Phase::Queued`]: the time tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Phase {
+    /// Waits for its time or its client.
+    Queued,
+    /// Claimed.
+    InFlight,
+    /// Handed over.
+    Fetched,
+    /// Over.
+    Answered,
+    /// Over.
+    Rejected,
+    /// Over.
+    Expired,
+    /// Over.
+    Cancelled,
+}
+
+/// Who claimed a command, before it is known whether it arrived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Claimed {
+    pub(super) time: Time,
+    pub(super) account: Option<String>,
+    pub(super) pid: Option<u64>,
+    pub(super) peer: String,
+    /// The newest event then: no older one can answer it.
+    pub(super) tail: Seq,
+}
+
+/// A command as stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) id: u64,
+    pub(super) phase: Phase,
+    pub(super) account: Option<String>,
+    pub(super) api: String,
+    pub(super) command: Box<RawValue>,
+    pub(super) created: Time,
+    pub(super) due: Time,
+    pub(super) expires: Option<Time>,
+    /// `due` was given as a moment, and not as a length of time from `created`.
+    #[serde(default)]
+    pub(super) fixed: bool,
+    pub(super) key: Option<String>,
+    pub(super) attempts: u32,
+    #[serde(default)]
+    pub(super) claimed: Option<Claimed>,
+    pub(super) fetched: Option<Fetched>,
+    pub(super) answer: Option<Seq>,
+    #[serde(default)]
+    pub(super) answers: Vec<Seq>,
+    /// Ids asked for that no event has told yet; absent before the first part.
+    #[serde(default)]
+    pub(super) missing: Option<Vec<String>>,
+    /// When it was over.
+    #[serde(default)]
+    pub(super) done: Option<Time>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Key {
+    id: u64,
+    time: Time,
+}
+
+impl Record {
+    /// The state as users see it.
+    pub(super) fn state(&self, now: Time) -> State {
+        match self.phase {
+            Phase::Queued if self.due > now => State::Scheduled,
+            Phase::Queued => State::Ready,
+            Phase::InFlight => State::InFlight,
+            Phase::Fetched => State::Fetched,
+            Phase::Answered => State::Answered,
+            Phase::Rejected => State::Rejected,
+            Phase::Expired => State::Expired,
+            Phase::Cancelled => State::Cancelled,
+        }
+    }
+
+    /// What users see.
+    pub(super) fn receipt(&self, now: Time) -> Receipt {
+        Receipt {
+            id: self.id,
+            state: self.state(now),
+            account: self.account.clone(),
+            api: self.api.clone(),
+            command: self.command.clone(),
+            created: self.created,
+            due: self.due,
+            expires: self.expires,
+            key: self.key.clone(),
+            attempts: self.attempts,
+            fetched: self.fetched.clone(),
+            answer: self.answer,
+            answers: if self.answers.len() > 1 { self.answers.clone() } else { Vec::new() },
+            held: None,
+            repeated: false,
+        }
+    }
+
+    /// The command as protocol sees it. It was parsed when it was queued, so it parses.
+    pub(super) fn wire(&self) -> Option<Wire> {
+        Wire::from_value(serde_json::from_str(self.command.get()).ok()?).ok()
+    }
+
+    pub(super) fn class(&self) -> Class {
+        crate::protocol::command::Api::find(&self.api).map_or(Class::Send, |api| api.class)
+    }
+
+    /// Whose events can answer it.
+    pub(super) fn answerer(&self) -> &str {
+        let claimed = self.claimed.as_ref().and_then(|c| c.account.as_deref());
+        claimed.or(self.account.as_deref()).unwrap_or("")
+    }
+
+    /// When its hand-over began.
+    fn handed(&self) -> Option<Time> {
+        self.claimed.as_ref().map(|c| c.time)
+    }
+
+    fn is_waiting_for_an_answer(&self) -> bool {
+        matches!(self.phase, Phase::InFlight | Phase::Fetched) && self.claimed.is_some()
+    }
+
+    fn field(&self, name: &str) -> Option<String> {
+        let value: serde_json::Value = serde_json::from_str(self.command.get()).ok()?;
+        value.get(name)?.as_str().map(str::to_owned)
+    }
+}
+
+// Keys are built here and nowhere else; all numbers are big-endian, so that their order is the byte order.
+
+fn id_key(id: u64) -> Vec<u8> {
+    id.to_be_bytes().to_vec()
+}
+
+/// Times sort as unsigned numbers once the sign bit is flipped.
+fn time_bytes(time: Time) -> [u8; 8] {
+    (time.millis().cast_unsigned() ^ (1 << 63)).to_be_bytes()
+}
+
+fn time_key(time: Time, id: u64) -> Vec<u8> {
+    [time_bytes(time), id.to_be_bytes()].concat()
+}
+
+/// A name with its length in front, so that no name is a prefix of another.
+fn name_key(name: &str) -> Vec<u8> {
+    let bytes = &name.as_bytes()[..name.len().min(255)];
+    let mut key = vec![u8::try_from(bytes.len()).unwrap_or(255)];
+    key.extend_from_slice(bytes);
+    key
+}
+
+fn ready_prefix(account: &str, class: Class) -> Vec<u8> {
+    let mut key = name_key(account);
+    key.push(class_byte(class));
+    key
+}
+
+fn class_byte(class: Class) -> u8 {
+    match class {
+        Class::Question => 0,
+        Class::Friend => 1,
+        Class::Send => 2,
+    }
+}
+
+const CLASSES: [Class; 3] = [Class::Question, Class::Friend, Class::Send];
+
+/// The key after every key that begins with `prefix`.
+pub(super) fn after_prefix(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < 255 {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    vec![255; 16]
+}
+
+fn id_at_end(key: &[u8]) -> u64 {
+    key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Echoes are compared by `answer::bearing`, which overlooks line-end style and blanks at the end; so does the hash.
+fn text_hash(text: &str) -> [u8; 4] {
+    let mut hash = crc32fast::Hasher::new();
+    for line in text.trim_end().lines() {
+        hash.update(line.as_bytes());
+        hash.update(b"\n");
+    }
+    hash.finalize().to_be_bytes()
+}
+
+/// Every index entry that a record has.
+fn entries(record: &Record) -> BTreeSet<(Space, Vec<u8>)> {
+    let mut entries = BTreeSet::new();
+    let id = record.id.to_be_bytes();
+    match record.phase {
+        Phase::Queued => {
+            let mut key = ready_prefix(record.account.as_deref().unwrap_or(""), record.class());
+            key.extend(time_key(record.due, record.id));
+            entries.insert((READY, key));
+            entries.insert((DUE, time_key(record.due, record.id)));
+            if let Some(expires) = record.expires {
+                entries.insert((EXPIRY, time_key(expires, record.id)));
+            }
+        }
+        Phase::InFlight => {
+            entries.insert((IN_FLIGHT, id_key(record.id)));
+        }
+        _ => {
+            entries.insert((DONE, time_key(record.done.unwrap_or(record.created), record.id)));
+        }
+    }
+    if record.is_waiting_for_an_answer() {
+        let account = name_key(record.answerer());
+        let asks = crate::protocol::command::Api::find(&record.api).is_some_and(|api| !api.answers.is_empty());
+        if asks {
+            entries.insert((ASKED, [&account[..], &id].concat()));
+        }
+        if record.api.starts_with("send")
+            && let Some(chat) = record.field("wxid")
+        {
+            let chat = name_key(&chat);
+            entries.insert((REFUSABLE, [&account[..], &chat, &id].concat()));
+            if let Some(text) = record.field("text") {
+                entries.insert((ECHO, [&account[..], &chat, &text_hash(&text), &id].concat()));
+            }
+        }
+    }
+    entries
+}
+
+fn count_keys(record: &Record) -> Vec<Vec<u8>> {
+    let phase = serde_json::to_string(&record.phase).unwrap_or_default();
+    let mut keys = vec![format!("phase/{}", phase.trim_matches('"')).into_bytes()];
+    if matches!(record.phase, Phase::Queued | Phase::InFlight) {
+        keys.push(format!("waiting/{}", record.account.as_deref().unwrap_or("")).into_bytes());
+    }
+    keys
+}
+
+fn add(tx: &mut Txn<'_>, key: &[u8], by: i64) {
+    let now = count(tx, key).saturating_add_signed(by);
+    if now == 0 {
+        tx.delete(COUNT, key);
+    } else {
+        tx.put(COUNT, key, now.to_be_bytes());
+    }
+}
+
+fn number(bytes: Option<Vec<u8>>) -> u64 {
+    bytes.and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes)
+}
+
+fn count(tx: &Txn<'_>, key: &[u8]) -> u64 {
+    number(tx.get(COUNT, key))
+}
+
+/// Stores a record and makes the indices agree with it. The only place that writes either.
+fn save(tx: &mut Txn<'_>, before: Option<&Record>, after: Option<&Record>) {
+    let old = before.map(entries).unwrap_or_default();
+    let new = after.map(entries).unwrap_or_default();
+    for (space, key) in old.difference(&new) {
+        tx.delete(*space, key);
+    }
+    for (space, key) in new.difference(&old) {
+        tx.put(*space, key, Vec::new());
+    }
+    let (old, new) = (before.map(count_keys).unwrap_or_default(), after.map(count_keys).unwrap_or_default());
+    for key in old.iter().filter(|k| !new.contains(k)) {
+        add(tx, key, -1);
+    }
+    for key in new.iter().filter(|k| !old.contains(k)) {
+        add(tx, key, 1);
+    }
+    match (before, after) {
+        (_, Some(record)) => {
+            let bytes = serde_json::to_vec(record).expect("a record is plain data");
+            tx.put(COMMAND, &id_key(record.id), bytes);
+        }
+        (Some(gone), None) => tx.delete(COMMAND, &id_key(gone.id)),
+        (None, None) => {}
+    }
+}
+
+/// Reads a record out of its stored bytes.
+pub(super) fn parse(bytes: &[u8]) -> Option<Record> {
+    serde_json::from_slice(bytes).ok()
+}
+
+fn load(tx: &Txn<'_>, id: u64) -> Option<Record> {
+    parse(&tx.get(COMMAND, &id_key(id))?)
+}
+
+fn not_found(id: u64) -> Failure {
+    Failure::new(404, "not-found", format!("there is no command {id}; `wehelp queue list --all` shows those kept"))
+}
+
+/// The store key of an idempotency key.
+fn key_of(account: Option<&str>, key: &str) -> Vec<u8> {
+    [&name_key(account.unwrap_or(""))[..], key.as_bytes()].concat()
+}
+
+/// A command to be queued.
+#[derive(Debug, Clone)]
+pub(super) struct New {
+    pub(super) wire: Box<RawValue>,
+    pub(super) api: String,
+    pub(super) key: Option<String>,
+}
+
+/// When commands may be handed over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct When {
+    /// From then on.
+    pub(super) due: Time,
+    /// Until then.
+    pub(super) expires: Option<Time>,
+    /// `due` is a moment that was named, and stays when the clock is set.
+    pub(super) fixed: bool,
+}
+
+/// Queues commands, all or none, in order. A key seen within [`KEY_LIFE`] with the same command for the same account
+/// gives the first one's record back, marked true; with another command it is refused.
+pub(super) fn enqueue(
+    tx: &mut Txn<'_>,
+    now: Time,
+    account: Option<&str>,
+    new: Vec<New>,
+    when: When,
+    limits: &config::Queue,
+) -> Result<Vec<(Record, bool)>, Failure> {
+    let mut made = Vec::with_capacity(new.len());
+    for command in new {
+        let key_key = command.key.as_ref().map(|k| key_of(account, k));
+        // What was queued while no account was known yet counts for the one that is known now.
+        let also = command.key.as_ref().filter(|_| account.is_some()).map(|k| key_of(None, k));
+        if let Some((seen, first)) = [&key_key, &also].into_iter().flatten().find_map(|key| {
+            let seen: Key = serde_json::from_slice(&tx.get(KEY, key)?).ok()?;
+            let first = load(tx, seen.id).filter(|_| now.since(seen.time) < KEY_LIFE)?;
+            Some((seen, first))
+        }) {
+            if first.command.get() != command.wire.get() {
+                return Err(Failure::new(
+                    409,
+                    "key-reused",
+                    format!(
+                        "the key `{}` was used for another command (#{}) within 24 h; use another key",
+                        command.key.as_deref().unwrap_or(""),
+                        seen.id
+                    ),
+                ));
+            }
+            made.push((first, true));
+            continue;
+        }
+        let unfinished = count(tx, b"phase/queued") + count(tx, b"phase/in_flight");
+        if unfinished >= limits.commands_max {
+            return Err(Failure::new(
+                429,
+                "queue-full",
+                format!("{unfinished} commands wait already (queue.commands_max); is the client still polling?"),
+            ));
+        }
+        let id = number(tx.get(META, b"next_id")).max(1);
+        tx.put(META, b"next_id", (id + 1).to_be_bytes());
+        if let Some(key_key) = &key_key {
+            let key = serde_json::to_vec(&Key { id, time: now }).expect("a key is plain data");
+            tx.put(KEY, key_key, key);
+        }
+        let record = Record {
+            id,
+            phase: Phase::Queued,
+            account: account.map(str::to_owned),
+            api: command.api,
+            command: command.wire,
+            created: now,
+            due: when.due,
+            expires: when.expires,
+            fixed: when.fixed,
+            key: command.key,
+            attempts: 0,
+            claimed: None,
+            fetched: None,
+            answer: None,
+            answers: Vec::new(),
+            missing: None,
+            done: None,
+        };
+        save(tx, None, Some(&record));
+        made.push((record, false));
+    }
+    Ok(made)
+}
+
+/// Whose commands a poll may take.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lists {
+    /// Bound commands of this account.
+    pub(super) account: Option<String>,
+    /// Commands bound to nobody.
+    pub(super) unbound: bool,
+}
+
+/// Takes what is due, oldest first, at most `batch`, and marks it in flight. Expired ones are dropped on the way,
+/// paced and paused ones are left.
+pub(super) fn claim(
+    tx: &mut Txn<'_>,
+    lists: &Lists,
+    by: &Claimed,
+    batch: usize,
+    pacing: &config::Pacing,
+) -> Vec<Record> {
+    let now = by.time;
+    expire(tx, now);
+    let paused = paused(tx);
+    if paused.all {
+        return Vec::new();
+    }
+    let mut names: Vec<&str> = Vec::new();
+    if let Some(account) = lists.account.as_deref().filter(|a| !paused.accounts.iter().any(|p| p == a)) {
+        names.push(account);
+    }
+    if lists.unbound {
+        names.push("");
+    }
+    let mut due: Vec<(Vec<u8>, Class, u64)> = Vec::new();
+    for name in names {
+        for class in CLASSES {
+            let from = ready_prefix(name, class);
+            let to = [&from[..], &time_key(now, u64::MAX)].concat();
+            for (key, _) in tx.scan(READY, &from, &to, batch, false) {
+                due.push((key[from.len()..].to_vec(), class, id_at_end(&key)));
+            }
+        }
+    }
+    // What follows the prefix is due time and id: the order in which they became due.
+    due.sort_by(|a, b| a.0.cmp(&b.0));
+    let pace_account = lists.account.as_deref().unwrap_or("");
+    let mut pace = pacing::Pace::load(tx, pace_account, now);
+    let mut taken = Vec::new();
+    for (_, class, id) in due {
+        if taken.len() == batch {
+            break;
+        }
+        if pace.held(class, 0, now, pacing).is_some() {
+            continue;
+        }
+        let Some(before) = load(tx, id) else { continue };
+        pace.spend(class, now, pacing);
+        let mut record = before.clone();
+        record.phase = Phase::InFlight;
+        record.attempts += 1;
+        record.claimed = Some(by.clone());
+        save(tx, Some(&before), Some(&record));
+        taken.push(record);
+    }
+    if !taken.is_empty() {
+        pace.store(tx, pace_account);
+    }
+    taken
+}
+
+/// What is known of a hand-over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// The peer has it; whether it surely read it.
+    Fetched { confirmed: bool },
+    /// It did not arrive.
+    GivenBack,
+}
+
+/// Ends a hand-over. A command that was answered in the meantime stays answered: the answer proves that it arrived.
+pub(super) fn settle(tx: &mut Txn<'_>, ids: &[u64], settled: Settled, now: Time, pacing: &config::Pacing) {
+    for &id in ids {
+        let Some(before) = load(tx, id) else { continue };
+        if before.phase != Phase::InFlight {
+            continue;
+        }
+        let mut record = before.clone();
+        match settled {
+            Settled::Fetched { confirmed } => {
+                record.phase = Phase::Fetched;
+                record.fetched = Some(fetched(&before, now, confirmed));
+                record.done = Some(now);
+            }
+            Settled::GivenBack => {
+                record.phase = Phase::Queued;
+                let account = record.claimed.take().and_then(|c| c.account).unwrap_or_default();
+                let mut pace = pacing::Pace::load(tx, &account, now);
+                pace.refund(record.class(), pacing);
+                pace.store(tx, &account);
+            }
+        }
+        save(tx, Some(&before), Some(&record));
+    }
+}
+
+fn fetched(record: &Record, now: Time, confirmed: bool) -> Fetched {
+    let claimed = record.claimed.as_ref();
+    Fetched {
+        time: now,
+        account: claimed.and_then(|c| c.account.clone()).or_else(|| record.account.clone()),
+        pid: claimed.and_then(|c| c.pid),
+        peer: claimed.map(|c| c.peer.clone()).unwrap_or_default(),
+        confirmed,
+        after: claimed.map(|c| c.tail).unwrap_or_default(),
+    }
+}
+
+/// How many are in flight, as far as one sweep sees.
+pub(super) fn in_flight(tx: &Txn<'_>) -> usize {
+    tx.scan(IN_FLIGHT, &[], &[255; 16], SWEEP_MAX, false).len()
+}
+
+/// After a start: what was in flight when the daemon died becomes ready again. Returns how many.
+pub(super) fn redeliver(tx: &mut Txn<'_>) -> usize {
+    let found = tx.scan(IN_FLIGHT, &[], &[255; 16], SWEEP_MAX, false);
+    for (key, _) in &found {
+        if let Some(before) = load(tx, id_at_end(key)) {
+            let mut record = before.clone();
+            record.phase = Phase::Queued;
+            record.claimed = None;
+            save(tx, Some(&before), Some(&record));
+        }
+    }
+    found.len()
+}
+
+/// Takes a command back that nobody has fetched. `live`: it is in a response at this moment.
+pub(super) fn cancel(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<Record, Failure> {
+    let before = load(tx, id).ok_or_else(|| not_found(id))?;
+    match before.phase {
+        Phase::Cancelled => return Ok(before),
+        Phase::Queued => {}
+        Phase::InFlight if !live => {}
+        _ => {
+            let state = before.state(now);
+            return Err(Failure::new(
+                409,
+                "too-late",
+                format!("command {id} is {state}; only what no client has fetched can be cancelled"),
+            ));
+        }
+    }
+    let mut record = before.clone();
+    record.phase = Phase::Cancelled;
+    record.done = Some(now);
+    save(tx, Some(&before), Some(&record));
+    Ok(record)
+}
+
+/// Puts a command back into the queue, due now. `live`: it is in a response at this moment.
+pub(super) fn retry(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<Record, Failure> {
+    let before = load(tx, id).ok_or_else(|| not_found(id))?;
+    if (before.phase == Phase::InFlight && live) || before.phase == Phase::Answered {
+        let state = before.state(now);
+        return Err(Failure::new(409, "too-late", format!("command {id} is {state}; queue it anew instead")));
+    }
+    let mut record = before.clone();
+    record.phase = Phase::Queued;
+    record.due = if before.phase == Phase::Queued { before.due.min(now) } else { now };
+    if record.expires.is_some_and(|e| e <= now) {
+        record.expires = None;
+    }
+    (record.claimed, record.fetched, record.answer, record.missing, record.done) = (None, None, None, None, None);
+    record.answers.clear();
+    save(tx, Some(&before), Some(&record));
+    Ok(record)
+}
+
+/// Drops what nobody fetched in time. Returns how many.
+pub(super) fn expire(tx: &mut Txn<'_>, now: Time) -> usize {
+    let found = tx.scan(EXPIRY, &[], &time_key(now, u64::MAX), SWEEP_MAX, false);
+    for (key, _) in &found {
+        if let Some(before) = load(tx, id_at_end(key)) {
+            let mut record = before.clone();
+            record.phase = Phase::Expired;
+            record.done = Some(now);
+            save(tx, Some(&before), Some(&record));
+        }
+    }
+    found.len()
+}
+
+/// Moves what waits for a length of time by so many milliseconds: the clock was set.
+pub(super) fn shift(tx: &mut Txn<'_>, ids: &[u64], by: i64) {
+    let moved = |time: Time| Time::from_millis(time.millis().saturating_add(by));
+    for &id in ids {
+        let Some(before) = load(tx, id).filter(|r| r.phase == Phase::Queued) else { continue };
+        let mut record = before.clone();
+        record.created = moved(before.created);
+        if !before.fixed {
+            record.due = moved(before.due);
+            record.expires = before.expires.map(moved);
+        }
+        save(tx, Some(&before), Some(&record));
+    }
+}
+
+/// Forgets what was over before `before`. Returns how many it looked at; call again while it is not zero.
+pub(super) fn forget(tx: &mut Txn<'_>, before: Time, now: Time) -> usize {
+    let found = tx.scan(DONE, &[], &time_key(before, 0), SWEEP_MAX, false);
+    for (key, _) in &found {
+        let Some(record) = load(tx, id_at_end(key)) else {
+            tx.delete(DONE, key);
+            continue;
+        };
+        if let Some(key) = &record.key {
+            if now.since(record.created) < KEY_LIFE {
+                // Its key is still promised to be remembered; it is looked at again when that is over.
+                let later = Record { done: Some(record.created.max(now).after(KEY_LIFE)), ..record.clone() };
+                save(tx, Some(&record), Some(&later));
+                continue;
+            }
+            let key = key_of(record.account.as_deref(), key);
+            // A later command may have the same key by now.
+            let own = tx.get(KEY, &key).and_then(|b| serde_json::from_slice::<Key>(&b).ok());
+            if own.is_some_and(|k| k.id == record.id) {
+                tx.delete(KEY, &key);
+            }
+        }
+        save(tx, Some(&record), None);
+    }
+    found.len()
+}
+
+/// The open questions of an account that an event after `seq` may answer, oldest first; those too old are closed.
+pub(super) fn asked(tx: &mut Txn<'_>, account: &str, seq: Seq, now: Time) -> Vec<Record> {
+    let prefix = name_key(account);
+    let found = tx.scan(ASKED, &prefix, &after_prefix(&prefix), ASKED_MAX, false);
+    still_open(tx, ASKED, found, seq, now, ANSWER_LIFE)
+}
+
+/// As [`asked`], of every account: for events of clients that nobody is logged in to, which name none.
+pub(super) fn asked_by_anybody(tx: &mut Txn<'_>, seq: Seq, now: Time) -> Vec<Record> {
+    let found = tx.scan(ASKED, &[], &[255; 16], ASKED_MAX, false);
+    still_open(tx, ASKED, found, seq, now, ANSWER_LIFE)
+}
+
+/// The texts of an account to `chat` whose echo an event after `seq` may be, oldest first.
+pub(super) fn echoable(tx: &mut Txn<'_>, account: &str, chat: &str, text: &str, seq: Seq, now: Time) -> Vec<Record> {
+    let prefix = [&name_key(account)[..], &name_key(chat), &text_hash(text)].concat();
+    let found = tx.scan(ECHO, &prefix, &after_prefix(&prefix), ASKED_MAX, false);
+    still_open(tx, ECHO, found, seq, now, ECHO_LIFE)
+}
+
+/// The sends of an account to `chat` that a notice after `seq` may refuse, oldest first.
+pub(super) fn refusable(tx: &mut Txn<'_>, account: &str, chat: &str, seq: Seq, now: Time) -> Vec<Record> {
+    let prefix = [&name_key(account)[..], &name_key(chat)].concat();
+    let found = tx.scan(REFUSABLE, &prefix, &after_prefix(&prefix), ASKED_MAX, false);
+    still_open(tx, REFUSABLE, found, seq, now, ECHO_LIFE)
+}
+
+fn still_open(
+    tx: &mut Txn<'_>,
+    space: Space,
+    found: Vec<(Vec<u8>, Vec<u8>)>,
+    seq: Seq,
+    now: Time,
+    life: Duration,
+) -> Vec<Record> {
+    let mut open = Vec::new();
+    for (key, _) in found {
+        let Some(record) = load(tx, id_at_end(&key)) else { continue };
+        if record.handed().is_some_and(|handed| now.since(handed) > life) {
+            tx.delete(space, &key);
+        } else if record.claimed.as_ref().is_some_and(|c| c.tail < seq) {
+            open.push(record);
+        }
+    }
+    open
+}
+
+/// How an event ended (or furthered) a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// One part of the answer; more may come.
+    Part,
+    /// Answered.
+    Answered,
+    /// Refused.
+    Rejected,
+}
+
+/// Records what an event means for a command. `told`: the ids that a part told, of those asked for.
+pub(super) fn conclude(tx: &mut Txn<'_>, before: &Record, seq: Seq, verdict: Verdict, told: &[String], now: Time) {
+    /// Parts remembered by number: as many as an answer in pieces can sensibly have.
+    const ANSWERS_MAX: usize = 1000;
+    let mut record = before.clone();
+    if record.answers.len() < ANSWERS_MAX {
+        record.answers.push(seq);
+    }
+    let verdict = if verdict == Verdict::Part && is_complete(&mut record, told) { Verdict::Answered } else { verdict };
+    if verdict != Verdict::Part {
+        record.phase = if verdict == Verdict::Answered { Phase::Answered } else { Phase::Rejected };
+        record.answer = Some(seq);
+        record.done = Some(now);
+        if record.fetched.is_none() {
+            record.fetched = Some(fetched(before, now, true));
+        }
+    }
+    save(tx, Some(before), Some(&record));
+}
+
+/// Adds a further piece to an answer that was whole already.
+pub(super) fn append_piece(tx: &mut Txn<'_>, id: u64, seq: Seq) -> bool {
+    let Some(before) = load(tx, id) else { return false };
+    if before.phase != Phase::Answered || before.answers.contains(&seq) {
+        return false;
+    }
+    let mut record = before.clone();
+    record.answers.push(seq);
+    save(tx, Some(&before), Some(&record));
+    true
+}
+
+fn is_complete(record: &mut Record, told: &[String]) -> bool {
+    let asked = || -> Option<Vec<String>> {
+        let value: serde_json::Value = serde_json::from_str(record.command.get()).ok()?;
+        let ids = value.get("wxidLists")?.as_array()?;
+        Some(ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect())
+    };
+    let Some(mut missing) = record.missing.take().or_else(asked) else { return false };
+    missing.retain(|id| !told.contains(id));
+    let complete = missing.is_empty();
+    record.missing = Some(missing);
+    complete
+}
+
+/// What is paused.
+pub(super) fn paused(tx: &Txn<'_>) -> crate::control::Paused {
+    tx.get(META, b"paused").and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default()
+}
+
+/// Pauses or resumes an account, or everything.
+pub(super) fn set_paused(tx: &mut Txn<'_>, account: Option<&str>, pause: bool) -> crate::control::Paused {
+    let mut now = paused(tx);
+    match account {
+        None if pause => now.all = true,
+        None => now = crate::control::Paused::default(),
+        Some(account) => {
+            now.accounts.retain(|a| a != account);
+            if pause {
+                now.accounts.push(account.to_owned());
+            }
+        }
+    }
+    tx.put(META, b"paused", serde_json::to_vec(&now).expect("plain data"));
+    now
+}
+
+/// Reads of the committed state, outside of transactions.
+pub(super) mod read {
+    use super::{COMMAND, COUNT, DUE, EXPIRY, META, Record, id_at_end, id_key, number, parse, time_key};
+    use crate::clock::Time;
+    use crate::control::{Paused, State};
+    use crate::store::{Error, Store};
+    use std::collections::BTreeMap;
+
+    /// Records read in one go: bounds memory and the time a scan holds.
+    const PAGE: usize = 500;
+
+    /// One command.
+    pub(in crate::daemon) fn one(store: &Store, id: u64) -> Result<Option<Record>, Error> {
+        Ok(store.get(COMMAND, &id_key(id))?.and_then(|b| parse(&b)))
+    }
+
+    /// Every command kept, oldest first.
+    pub(in crate::daemon) fn each(store: &Store, mut f: impl FnMut(Record)) -> Result<(), Error> {
+        let mut from = id_key(0);
+        loop {
+            let page = store.scan(COMMAND, &from, &[255; 16], PAGE, false)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            from = id_key(id_at_end(last) + 1);
+            page.iter().filter_map(|(_, bytes)| parse(bytes)).for_each(&mut f);
+        }
+    }
+
+    /// The unfinished commands, in the order they become due; those in flight first.
+    pub(in crate::daemon) fn unfinished(store: &Store) -> Result<Vec<Record>, Error> {
+        let mut found = Vec::new();
+        for (space, width) in [(super::IN_FLIGHT, 8), (DUE, 16)] {
+            let mut from = vec![0; width];
+            loop {
+                let page = store.scan(space, &from, &[255; 17], PAGE, false)?;
+                let Some((last, _)) = page.last() else { break };
+                from = [&last[..], &[0]].concat();
+                for (key, _) in &page {
+                    found.extend(one(store, id_at_end(key))?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether something is due or expires by now: asked before a poll opens a transaction.
+    pub(in crate::daemon) fn has_due(store: &Store, now: Time) -> Result<bool, Error> {
+        let by = |space| Ok(!store.scan(space, &[], &time_key(now, u64::MAX), 1, false)?.is_empty());
+        Ok(by(DUE)? || by(EXPIRY)?)
+    }
+
+    /// When the next command becomes due after `now`.
+    pub(in crate::daemon) fn next_due(store: &Store, now: Time) -> Result<Option<Time>, Error> {
+        let next = store.scan(DUE, &time_key(now, u64::MAX), &[255; 17], 1, false)?;
+        Ok(next.first().map(|(key, _)| due_of(key)))
+    }
+
+    /// When the oldest due command became due.
+    pub(in crate::daemon) fn oldest_due(store: &Store, now: Time) -> Result<Option<Time>, Error> {
+        let oldest = store.scan(DUE, &[], &time_key(now, u64::MAX), 1, false)?;
+        Ok(oldest.first().map(|(key, _)| due_of(key)))
+    }
+
+    /// When the next command expires.
+    pub(in crate::daemon) fn next_expiry(store: &Store) -> Result<Option<Time>, Error> {
+        let next = store.scan(EXPIRY, &[], &[255; 17], 1, false)?;
+        Ok(next.first().map(|(key, _)| due_of(key)))
+    }
+
+    /// Whether something was over before a time.
+    pub(in crate::daemon) fn has_done(store: &Store, before: Time) -> Result<bool, Error> {
+        Ok(!store.scan(super::DONE, &[], &time_key(before, 0), 1, false)?.is_empty())
+    }
+
+    fn due_of(key: &[u8]) -> Time {
+        let flipped = key.first_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b));
+        Time::from_millis((flipped ^ (1 << 63)).cast_signed())
+    }
+
+    /// How many commands are in each state.
+    pub(in crate::daemon) fn counts(store: &Store, now: Time) -> Result<BTreeMap<State, u64>, Error> {
+        /// Scheduled commands counted one by one; more are more than the queue holds by default.
+        const SCHEDULED_MAX: usize = 1_000_000;
+        let scheduled = store.scan(DUE, &time_key(now, u64::MAX), &[255; 17], SCHEDULED_MAX, false)?.len() as u64;
+        let mut counts = BTreeMap::new();
+        for state in State::ALL {
+            let n = match state {
+                State::Scheduled => scheduled,
+                State::Ready => number(store.get(COUNT, b"phase/queued")?).saturating_sub(scheduled),
+                other => number(store.get(COUNT, format!("phase/{other}").as_bytes())?),
+            };
+            counts.insert(state, n);
+        }
+        Ok(counts)
+    }
+
+    /// Unfinished commands bound to an account (`""`: to nobody).
+    pub(in crate::daemon) fn waiting(store: &Store, account: &str) -> Result<u64, Error> {
+        Ok(number(store.get(COUNT, format!("waiting/{account}").as_bytes())?))
+    }
+
+    /// What is paused.
+    pub(in crate::daemon) fn paused(store: &Store) -> Result<Paused, Error> {
+        Ok(store.get(META, b"paused")?.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default())
+    }
+}

@@ -1,0 +1,280 @@
+//! The accept loop and the connections of both doors.
+//!
+//! The caller owns the listeners and the reason to stop. Connections are counted, bounded, given time-outs for slow
+//! headers, idleness and slow reading, and ended within `limits::STOP_PATIENCE` of a stop. A
+//! handler that panics costs its own connection only. warp's own server has none of this, so its service runs here
+//! under hyper's HTTP/1 connection.
+
+use super::limits::{
+    ACCEPT_REST, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, HEADER_LINES_MAX, Limits, STOP_PATIENCE, USER_TIMEOUT,
+};
+use super::service::{Handover, lock};
+use super::shutdown::Shutdown;
+use super::tls::Tls;
+use super::wire::{Conn, Wire};
+use hyper::body::{Body, Frame, SizeHint};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use warp::Filter;
+use warp::http::{HeaderMap, Method, Uri};
+use warp::reply::Response;
+
+/// Who is at the other end; in every request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// A client, from there.
+    Tcp(SocketAddr),
+    /// A process of this machine.
+    Unix {
+        /// Its user.
+        uid: u32,
+        /// Its process, when the kernel says so.
+        pid: Option<i32>,
+    },
+}
+
+/// A request's head, in its extensions: taken out of it once, where warp's filters would each make a copy.
+#[derive(Debug, Clone)]
+pub(super) struct Head(pub(super) Arc<Ask>);
+
+/// What is asked, by whom.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    pub(super) peer: Peer,
+}
+
+impl Ask {
+    pub(super) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// The query as it stands, empty when there is none.
+    pub(super) fn raw_query(&self) -> &str {
+        self.uri.query().unwrap_or_default()
+    }
+}
+
+/// In a response's extensions: the commands that this very answer hands over.
+#[derive(Debug, Clone)]
+pub(super) struct Hands(Arc<Mutex<Option<Handover>>>);
+
+impl Hands {
+    pub(super) fn new(handover: Handover) -> Self {
+        Self(Arc::new(Mutex::new(Some(handover))))
+    }
+}
+
+/// Serves the client door until shutdown; returns when every connection has ended.
+pub async fn tcp<F>(
+    listeners: Vec<TcpListener>,
+    tls: Option<Arc<Tls>>,
+    routes: F,
+    limits: Arc<Limits>,
+    shutdown: Shutdown,
+) where
+    F: Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Future: Send,
+{
+    let mut loops = JoinSet::new();
+    for listener in listeners {
+        let (tls, routes, limits, shutdown) = (tls.clone(), routes.clone(), Arc::clone(&limits), shutdown.clone());
+        loops.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Some((stream, peer)) = accept(&shutdown, &mut connections, || listener.accept()).await {
+                let Ok(place) = limits.enter(Some(peer.ip())).map_err(|reason| limits.reject(reason)) else { continue };
+                let (tls, routes, limits, shutdown) =
+                    (tls.clone(), routes.clone(), Arc::clone(&limits), shutdown.clone());
+                connections.spawn(async move {
+                    let _place = place;
+                    prepare(&stream);
+                    let conn = Conn::tcp(&stream);
+                    let peer = Peer::Tcp(SocketAddr::new(peer.ip().to_canonical(), peer.port()));
+                    let wire = Wire::new(stream, Arc::clone(&conn), limits.write_timeout, shutdown.clone());
+                    match tls {
+                        None => connection(wire, &conn, peer, routes, &limits, &shutdown).await,
+                        Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(wire)).await {
+                            Ok(Ok(secure)) => connection(secure, &conn, peer, routes, &limits, &shutdown).await,
+                            _ => limits.reject("tls-handshake"),
+                        },
+                    }
+                    conn.over();
+                });
+            }
+            drop(listener);
+            join(connections).await;
+        });
+    }
+    while loops.join_next().await.is_some() {}
+}
+
+/// Serves the control door until shutdown; returns when every connection has ended. Other users than our own and root
+/// are turned away.
+pub async fn unix<F>(listener: UnixListener, routes: F, limits: Arc<Limits>, shutdown: Shutdown)
+where
+    F: Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Future: Send,
+{
+    let own = rustix::process::geteuid().as_raw();
+    let mut connections = JoinSet::new();
+    while let Some((stream, _)) = accept(&shutdown, &mut connections, || listener.accept()).await {
+        let Ok(place) = limits.enter(None).map_err(|reason| limits.reject(reason)) else { continue };
+        let Ok(peer) = stream.peer_cred() else { continue };
+        let (routes, limits, shutdown) = (routes.clone(), Arc::clone(&limits), shutdown.clone());
+        connections.spawn(async move {
+            let _place = place;
+            if peer.uid() != own && peer.uid() != 0 {
+                limits.reject("other-user");
+                return turn_away(stream).await;
+            }
+            let conn = Conn::local();
+            let wire = Wire::new(stream, Arc::clone(&conn), limits.write_timeout, shutdown.clone());
+            let peer = Peer::Unix { uid: peer.uid(), pid: peer.pid() };
+            connection(wire, &conn, peer, routes, &limits, &shutdown).await;
+        });
+    }
+    drop(listener);
+    join(connections).await;
+}
+
+/// The next connection; `None` at shutdown. Reaps what has ended meanwhile.
+async fn accept<T, Fut>(shutdown: &Shutdown, ended: &mut JoinSet<()>, mut next: impl FnMut() -> Fut) -> Option<T>
+where
+    Fut: Future<Output = io::Result<T>>,
+{
+    loop {
+        while let Some(end) = ended.try_join_next() {
+            if end.is_err_and(|e| e.is_panic()) {
+                tracing::error!("a request handler panicked; its connection was closed");
+            }
+        }
+        tokio::select! {
+            biased;
+            () = shutdown.wait() => return None,
+            accepted = next() => match accepted {
+                Ok(accepted) => return Some(accepted),
+                // The peer went away before we looked; all else is a lack of something that may come back.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(e) => {
+                    tracing::warn!("cannot accept a connection: {e}");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            },
+        }
+    }
+}
+
+/// Lets the connections finish, but not for ever.
+async fn join(mut connections: JoinSet<()>) {
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_PATIENCE, all).await.is_err() {
+        connections.shutdown().await;
+    }
+}
+
+/// Small answers go at once, and a peer that vanished is noticed.
+fn prepare(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    // Without these the connection works too, only less well.
+    drop(stream.set_nodelay(true));
+    drop(socket.set_tcp_user_timeout(Some(USER_TIMEOUT)));
+    drop(socket.set_keepalive(true));
+}
+
+async fn turn_away(mut stream: UnixStream) {
+    use tokio::io::AsyncWriteExt;
+    const ANSWER: &str = "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-type: application/json\r\n\r\n\
+        {\"error\":\"other-user\",\"message\":\"this wehelpd belongs to another user\"}\n";
+    // Whether the stranger hears it is of no matter.
+    drop(stream.write_all(ANSWER.as_bytes()).await);
+}
+
+async fn connection<S, F>(stream: S, conn: &Arc<Conn>, peer: Peer, routes: F, limits: &Limits, shutdown: &Shutdown)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Future: Send,
+{
+    let routes = hyper_util::service::TowerToHyperService::new(warp::service(routes));
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let headers = std::mem::take(request.headers_mut());
+        request.extensions_mut().insert(Head(Arc::new(Ask { method, uri, headers, peer })));
+        let answer = hyper::service::Service::call(&routes, request);
+        let conn = Arc::clone(conn);
+        async move {
+            let mut response = answer.await?;
+            if let Some(Hands(handover)) = response.extensions_mut().remove::<Hands>()
+                && let Some(handover) = lock(&handover).take()
+            {
+                conn.watch(handover);
+            }
+            Ok::<_, Infallible>(response.map(|body| Watched { body, conn }))
+        }
+    });
+    let serving = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_header_size(HEADER_BYTES_MAX)
+        .max_headers(HEADER_LINES_MAX)
+        .half_close(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = shutdown.wait() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("a connection ended early: {error}");
+        if error.is_timeout() {
+            limits.reject("slow-header");
+        } else if error.is_parse() {
+            limits.reject("no-http");
+        }
+    }
+}
+
+/// A response's body that tells when hyper has taken all of it.
+struct Watched<B> {
+    body: B,
+    conn: Arc<Conn>,
+}
+
+impl<B> Drop for Watched<B> {
+    fn drop(&mut self) {
+        self.conn.body_taken();
+    }
+}
+
+impl<B: Body + Unpin> Body for Watched<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

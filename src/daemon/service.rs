@@ -1,0 +1,830 @@
+//! Where a chat meets a database: what the doors ask for, in terms of protocol, store and directory.
+//!
+//! Steps of a callback: read the body → append → (synced) → note the account → answer. Steps of a poll: who is it →
+//! is anything due → claim (synced) → response → [`Handover::settle`]. Nothing is answered before its effect is
+//! synced (contract 6). What an event *means* is worked out after its answer, by `react`.
+
+use super::accounts::Accounts;
+use super::entry;
+use super::queue::{self, Claimed, Lists, New, Settled, read};
+use super::shutdown::Shutdown;
+use crate::clock::Time;
+use crate::config::Config;
+use crate::control::{self, Enqueue, Receipt, State};
+use crate::home::Home;
+use crate::protocol::command::{Api, Wire};
+use crate::seq::Seq;
+use crate::store::{self, Health, Store};
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+
+/// A body of so many bytes is read on a thread of its own: it takes longer than a few small callbacks, which should not
+/// wait for it.
+const LARGE_BODY_BYTES: usize = 256 << 10;
+
+/// What both doors call; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Service(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    home: Home,
+    config: Config,
+    store: Store,
+    shutdown: Shutdown,
+    started: Instant,
+    accounts: Mutex<Accounts>,
+    /// Ids in a response at this moment.
+    live: Mutex<HashSet<u64>>,
+    /// Bumped when the queue changed: waiters look again.
+    queue_changed: watch::Sender<u64>,
+    /// How far `react` has read.
+    reacted: watch::Sender<Seq>,
+    /// Somebody waits for it.
+    hurry: Notify,
+    /// Hand-overs whose end is not stored yet.
+    settling: watch::Sender<usize>,
+    /// Who reads from which cursor.
+    leases: Mutex<HashMap<String, (u64, String)>>,
+    lease_next: AtomicU64,
+    followers: AtomicU64,
+    /// Polls that did not say who they were, or may take nothing of what waits: for `status`.
+    anonymous: Mutex<Option<(Time, SocketAddr)>>,
+    counters: Counters,
+    forwards: super::forward::Forwards,
+    steps: super::steps::Steps,
+    /// What the doors listen on.
+    listen: Mutex<Listen>,
+}
+
+/// What the daemon tells the service of its doors, for `status`.
+#[derive(Debug, Clone, Default)]
+pub struct Listen {
+    /// `ip:port` of each listener of the client door.
+    pub http: Vec<SocketAddr>,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// The settings file that was read.
+    pub config: Option<std::path::PathBuf>,
+}
+
+/// What is counted since the start, for `/metrics`.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    kinds: Mutex<BTreeMap<&'static str, u64>>,
+    enqueued: AtomicU64,
+    polls: AtomicU64,
+    handed: AtomicU64,
+    given_back: AtomicU64,
+    last_callback: Mutex<Option<Time>>,
+}
+
+/// Who asks for commands, as far as it said. Nothing-words are already `None`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Poller {
+    /// `?wxid=` or `?account=`: a wxid, an alias or a nick.
+    pub account: Option<String>,
+    /// `?pid=`
+    pub pid: Option<u64>,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+}
+
+/// A refusal or failure, for both doors: status, kebab code, sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// HTTP status.
+    pub status: u16,
+    /// Stable kebab-case code.
+    pub code: &'static str,
+    /// A sentence that says what to do.
+    pub message: String,
+}
+
+impl Failure {
+    /// A refusal.
+    #[must_use]
+    pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Refusing(reason) => Self::new(
+                503,
+                "store-refuses-writes",
+                format!("the store does not accept writes: {reason}; what was stored stays readable"),
+            ),
+            other => Self::new(500, "store-failed", other.to_string()),
+        }
+    }
+}
+
+/// What became of a callback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Received {
+    /// Durable; answer 200.
+    Stored(Seq),
+    /// Durable as `unparsed`; answer 400 with the reason.
+    Unparsed(Seq, String),
+}
+
+/// Commands for one poll.
+#[derive(Debug)]
+pub struct Claim {
+    /// The response body: an ASCII JSON array, `[]` when there is nothing.
+    pub body: Bytes,
+    /// `None` when there is nothing to settle (an empty answer).
+    pub handover: Option<Handover>,
+}
+
+impl Claim {
+    fn empty() -> Self {
+        Self { body: Bytes::from_static(b"[]"), handover: None }
+    }
+}
+
+/// Commands that are durably in flight until settled. Dropping it gives them back.
+#[derive(Debug)]
+pub struct Handover {
+    service: Service,
+    ids: Vec<u64>,
+}
+
+/// What is known of a response's delivery (contract 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Acknowledged by the peer's TCP, then an orderly close or a next request.
+    Delivered,
+    /// Acknowledged, then a reset or silence.
+    Uncertain,
+    /// The connection broke before the last byte was acknowledged.
+    Failed,
+}
+
+impl Handover {
+    /// Records the outcome durably, in a task of its own; returns at once.
+    pub fn settle(mut self, outcome: Outcome) {
+        self.finish(outcome);
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        let ids = std::mem::take(&mut self.ids);
+        if !ids.is_empty() {
+            self.service.settle(ids, outcome);
+        }
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        self.finish(Outcome::Failed);
+    }
+}
+
+/// A reader's hold on a cursor; others are refused until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lease {
+    service: Service,
+    name: String,
+    pub(super) id: u64,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.service.release(&self.name, self.id);
+    }
+}
+
+/// No lock here is held over an `.await` or a panic that could leave it half-changed, so a poisoned one is sound.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Service {
+    /// A service over an open store.
+    #[must_use]
+    pub fn new(home: Home, config: Config, store: Store, shutdown: Shutdown) -> Self {
+        Self(Arc::new(Inner {
+            home,
+            config,
+            store,
+            shutdown,
+            started: Instant::now(),
+            accounts: Mutex::default(),
+            live: Mutex::default(),
+            queue_changed: watch::Sender::new(0),
+            reacted: watch::Sender::new(Seq::ZERO),
+            hurry: Notify::new(),
+            settling: watch::Sender::new(0),
+            leases: Mutex::default(),
+            // A lease of the daemon before this one must not be taken for one of this one's.
+            lease_next: AtomicU64::new(fastrand::u64(1..1 << 52)),
+            followers: AtomicU64::new(0),
+            anonymous: Mutex::default(),
+            counters: Counters::default(),
+            forwards: super::forward::Forwards::default(),
+            steps: super::steps::Steps::default(),
+            listen: Mutex::default(),
+        }))
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(super) fn shutdown(&self) -> &Shutdown {
+        &self.0.shutdown
+    }
+
+    pub(super) fn accounts(&self) -> MutexGuard<'_, Accounts> {
+        lock(&self.0.accounts)
+    }
+
+    pub(super) fn forwards(&self) -> &super::forward::Forwards {
+        &self.0.forwards
+    }
+
+    pub(super) fn reacted(&self) -> &watch::Sender<Seq> {
+        &self.0.reacted
+    }
+
+    /// Told when somebody waits for `react`.
+    pub(super) fn hurry(&self) -> &Notify {
+        &self.0.hurry
+    }
+
+    pub(super) fn followers(&self) -> &AtomicU64 {
+        &self.0.followers
+    }
+
+    pub(super) fn queue_changed(&self) -> watch::Receiver<u64> {
+        self.0.queue_changed.subscribe()
+    }
+
+    /// Tells waiters that the queue is not what it was.
+    pub(super) fn bump(&self) {
+        self.0.queue_changed.send_modify(|n| *n += 1);
+    }
+
+    /// Tells what the doors listen on, for `status`.
+    pub fn listens(&self, listen: Listen) {
+        *lock(&self.0.listen) = listen;
+    }
+
+    /// After a start: lets go, or says, what was in flight when the daemon before ended.
+    pub(super) async fn start(&self, redeliver: bool) {
+        if let Err(error) = super::steps::restore(self).await {
+            tracing::error!("cannot look after commands that lie in the future: {error}");
+        }
+        loop {
+            let given_back = self.0.store.write(move |tx| {
+                let found = queue::in_flight(tx);
+                Ok::<_, ()>(if redeliver { queue::redeliver(tx) } else { found })
+            });
+            match given_back.await {
+                Ok(Ok(0)) => return,
+                Ok(Ok(n)) if redeliver => {
+                    tracing::warn!("{n} commands were in flight at the last stop; they are ready again")
+                }
+                Ok(Ok(n)) => {
+                    tracing::warn!(
+                        "{n} commands were in flight at the last stop; `wehelp queue retry` hands them over again"
+                    );
+                    return;
+                }
+                Ok(Err(())) => return,
+                Err(error) => {
+                    tracing::error!("cannot look after commands in flight: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sees whether the clock was set, before anything is done by it.
+    pub(super) async fn mind_the_clock(&self) -> Result<(), store::Error> {
+        super::steps::mind(self, &self.0.steps).await
+    }
+
+    /// Waits until everything answered so far has been learned from: so that a question asked after a callback was
+    /// answered sees what it told. Bounded, because a slow directory must not hold a user up.
+    pub(super) async fn caught_up(&self) {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let tail = *self.0.store.tail().borrow();
+        let mut reacted = self.0.reacted.subscribe();
+        self.0.hurry.notify_one();
+        // After the patience we answer with what is known.
+        drop(tokio::time::timeout(PATIENCE, reacted.wait_for(|seq| *seq >= tail)).await);
+    }
+
+    /// Stores one callback; returns when it is durable.
+    ///
+    /// # Errors
+    /// 503 when the store refuses writes.
+    pub async fn receive(&self, body: Bytes) -> Result<Received, Failure> {
+        self.receive_from(body).await.map(|(received, _)| received)
+    }
+
+    /// As `receive`, and tells which account the event is of (for commands in the answer).
+    pub(super) async fn receive_from(&self, body: Bytes) -> Result<(Received, Option<String>), Failure> {
+        let now = Time::now();
+        let read = if body.len() < LARGE_BODY_BYTES {
+            entry::incoming(body, now)
+        } else {
+            let read = tokio::task::spawn_blocking(move || entry::incoming(body, now)).await;
+            read.map_err(|_| Failure::new(500, "internal", "an internal error; the daemon's log says more"))?
+        };
+        let entry::Incoming { append, outline, unreadable } = read;
+        let seq = self.0.store.append(append).await?;
+        if outline.account.is_some() {
+            self.accounts().event(outline.account.as_deref(), outline.pid, now);
+        }
+        let kind = outline.kind.map_or("other", crate::protocol::event::Kind::as_str);
+        *lock(&self.0.counters.kinds).entry(kind).or_default() += 1;
+        *lock(&self.0.counters.last_callback) = Some(now);
+        let received = match unreadable {
+            None => Received::Stored(seq),
+            Some(reason) => Received::Unparsed(seq, reason),
+        };
+        Ok((received, outline.account))
+    }
+
+    /// Takes what is due for this poller; durably in flight when it returns. Waits up to `hold` for something to
+    /// become due; returns empty at shutdown.
+    ///
+    /// # Errors
+    /// 503 when something is due but the store refuses writes.
+    pub async fn claim(&self, poller: &Poller, hold: Duration) -> Result<Claim, Failure> {
+        self.0.counters.polls.fetch_add(1, Ordering::Relaxed);
+        let until = tokio::time::Instant::now() + hold;
+        let mut changed = self.queue_changed();
+        loop {
+            changed.mark_unchanged();
+            // A refusing store refuses the claim as well, when there is something to claim.
+            drop(self.mind_the_clock().await);
+            let now = Time::now();
+            let claim = self.claim_now(poller, now).await?;
+            if claim.handover.is_some() || hold.is_zero() || self.0.shutdown.is_triggered() {
+                return Ok(claim);
+            }
+            // Pacing lets a command go later than it is due, so look again every second while something is due.
+            let again = match read::next_due(&self.0.store, now)? {
+                _ if read::has_due(&self.0.store, now)? => Duration::from_secs(1),
+                Some(next) => next.since(now) + Duration::from_millis(1),
+                None => hold,
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return Ok(Claim::empty()),
+                () = self.0.shutdown.wait() => return Ok(Claim::empty()),
+                () = tokio::time::sleep(again) => {}
+                _ = changed.changed() => {}
+            }
+        }
+    }
+
+    async fn claim_now(&self, poller: &Poller, now: Time) -> Result<Claim, Failure> {
+        let routed = self.accounts().route(poller.account.as_deref(), poller.pid, &self.0.config.accounts, now);
+        if routed.anonymous {
+            *lock(&self.0.anonymous) = Some((now, poller.peer));
+        }
+        if !read::has_due(&self.0.store, now)? {
+            return Ok(Claim::empty());
+        }
+        let lists = Lists { account: routed.account.clone(), unbound: true };
+        let tail = *self.0.store.tail().borrow();
+        let by = Claimed { time: now, account: routed.account, pid: poller.pid, peer: poller.peer.to_string(), tail };
+        let (batch, pacing) = (self.0.config.queue.batch, self.0.config.pacing.clone());
+        let service = self.clone();
+        let taken = self.0.store.write(move |tx| {
+            let taken = queue::claim(tx, &lists, &by, batch, &pacing);
+            // Live before anybody can see them in flight, or a `retry` could slip in between.
+            lock(&service.0.live).extend(taken.iter().map(|r| r.id));
+            let ids = taken.iter().map(|r| r.id).collect();
+            // If the poll goes away while this is synced, dropping the hand-over gives the commands back.
+            Ok::<_, Failure>((taken, Handover { service, ids }))
+        });
+        let (taken, handover) = taken.await??;
+        if taken.is_empty() {
+            // Something was due, and not for this one; or it expired just now.
+            return Ok(Claim::empty());
+        }
+        self.bump();
+        self.0.counters.handed.fetch_add(taken.len() as u64, Ordering::Relaxed);
+        let commands: Vec<&str> = taken.iter().map(|r| r.command.get()).collect();
+        Ok(Claim { body: format!("[{}]", commands.join(",")).into(), handover: Some(handover) })
+    }
+
+    /// Whether a command is in a response at this moment.
+    pub(super) fn is_live(&self, id: u64) -> bool {
+        lock(&self.0.live).contains(&id)
+    }
+
+    /// Records how a hand-over ended, and goes on trying while the store refuses.
+    fn settle(&self, ids: Vec<u64>, outcome: Outcome) {
+        let service = self.clone();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            // The runtime is gone: the daemon is stopping, and the next start finds them in flight.
+            return;
+        };
+        self.0.settling.send_modify(|n| *n += 1);
+        runtime.spawn(async move {
+            const RETRY: Duration = Duration::from_secs(1);
+            let settled = match outcome {
+                Outcome::Delivered => Settled::Fetched { confirmed: true },
+                Outcome::Uncertain => Settled::Fetched { confirmed: false },
+                Outcome::Failed => Settled::GivenBack,
+            };
+            if settled == Settled::GivenBack {
+                service.0.counters.given_back.fetch_add(ids.len() as u64, Ordering::Relaxed);
+            }
+            loop {
+                let (of, pacing) = (ids.clone(), service.0.config.pacing.clone());
+                let now = Time::now();
+                let stored = service.0.store.write(move |tx| {
+                    queue::settle(tx, &of, settled, now, &pacing);
+                    Ok::<_, ()>(())
+                });
+                match stored.await {
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::warn!(commands = ids.len(), "cannot record a hand-over, trying again: {error}");
+                        tokio::select! {
+                            () = tokio::time::sleep(RETRY) => {}
+                            () = service.0.shutdown.wait() => break,
+                        }
+                    }
+                }
+            }
+            {
+                let mut live = lock(&service.0.live);
+                for id in &ids {
+                    live.remove(id);
+                }
+            }
+            service.bump();
+            service.0.settling.send_modify(|n| *n -= 1);
+        });
+    }
+
+    /// Waits until every hand-over has been recorded; at a stop, before the store closes.
+    pub(super) async fn settled(&self, patience: Duration) {
+        let mut settling = self.0.settling.subscribe();
+        // What is not recorded by then is found in flight at the next start.
+        drop(tokio::time::timeout(patience, settling.wait_for(|n| *n == 0)).await);
+    }
+
+    /// Whether the store accepts writes.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn healthy(&self) -> Result<(), String> {
+        match &*self.0.store.health().borrow() {
+            Health::Writable => Ok(()),
+            Health::Refusing(reason) => Err(reason.clone()),
+        }
+    }
+
+    // What the control door asks for.
+
+    /// Queues commands; all or none.
+    pub(super) async fn enqueue(&self, request: Enqueue) -> Result<Vec<Receipt>, Failure> {
+        // A nick may have been told, or become ambiguous, by the event that was answered just now; an id cannot.
+        let by_nick =
+            request.account.as_deref().is_some_and(|name| !self.accounts().is_id(name, &self.0.config.accounts));
+        if by_nick {
+            self.caught_up().await;
+        }
+        self.mind_the_clock().await?;
+        let now = Time::now();
+        let account = self.accounts().mean(request.account.as_deref(), &self.0.config.accounts)?;
+        let new = commands(&request)?;
+        if request.delay_ms.is_some() && request.due.is_some() {
+            return Err(Failure::new(400, "bad-time", "give `delay_ms` or `due`, not both"));
+        }
+        let due = match request.delay_ms {
+            Some(ms) => now.after(Duration::from_millis(ms)),
+            None => request.due.unwrap_or(now),
+        };
+        let expires = request.expires_ms.map(|ms| due.max(now).after(Duration::from_millis(ms)));
+        let when = queue::When { due, expires, fixed: request.due.is_some() };
+        let limits = self.0.config.queue.clone();
+        let dry_run = request.dry_run;
+        let made = self.0.store.write(move |tx| {
+            let made = queue::enqueue(tx, now, account.as_deref(), new, when, &limits).map_err(Err)?;
+            // An error undoes what the transaction did: the dry run's way out.
+            if dry_run { Err(Ok(made)) } else { Ok(made) }
+        });
+        let made = match made.await? {
+            Ok(made) | Err(Ok(made)) => made,
+            Err(Err(failure)) => return Err(failure),
+        };
+        self.0.counters.enqueued.fetch_add(made.len() as u64, Ordering::Relaxed);
+        self.bump();
+        let receipt =
+            |(record, repeated): &(queue::Record, bool)| Receipt { repeated: *repeated, ..record.receipt(now) };
+        Ok(made.iter().map(receipt).collect())
+    }
+
+    pub(super) async fn cancel(&self, id: u64) -> Result<Receipt, Failure> {
+        let service = self.clone();
+        let now = Time::now();
+        let record = self.0.store.write(move |tx| {
+            let live = lock(&service.0.live).contains(&id);
+            queue::cancel(tx, id, live, now)
+        });
+        let record = record.await??;
+        self.bump();
+        Ok(record.receipt(now))
+    }
+
+    pub(super) async fn retry(&self, id: u64) -> Result<Receipt, Failure> {
+        let service = self.clone();
+        let now = Time::now();
+        let record = self.0.store.write(move |tx| {
+            let live = lock(&service.0.live).contains(&id);
+            queue::retry(tx, id, live, now)
+        });
+        let record = record.await??;
+        self.bump();
+        Ok(record.receipt(now))
+    }
+
+    fn record(&self, id: u64) -> Result<queue::Record, Failure> {
+        read::one(&self.0.store, id)?.ok_or_else(|| {
+            Failure::new(
+                404,
+                "not-found",
+                format!("there is no command {id}; `wehelp queue list --all` shows those kept"),
+            )
+        })
+    }
+
+    /// One command as it is now. Cheap: waiters ask at each change of the queue.
+    pub(super) fn receipt(&self, id: u64, now: Time) -> Result<Receipt, Failure> {
+        Ok(self.record(id)?.receipt(now))
+    }
+
+    /// One command, with the reason why it is held, if it is: that needs a look at all those in front.
+    pub(super) fn command(&self, id: u64, now: Time) -> Result<Receipt, Failure> {
+        let record = self.record(id)?;
+        if !matches!(record.state(now), State::Ready | State::Scheduled) {
+            return Ok(record.receipt(now));
+        }
+        let mut holder = super::held::Holder::new(self, now)?;
+        let mut receipt = record.receipt(now);
+        for other in read::unfinished(&self.0.store)? {
+            let held = holder.held(&other)?;
+            if other.id == id {
+                receipt.held = held;
+                break;
+            }
+        }
+        Ok(receipt)
+    }
+
+    /// The commands that a query asks for, oldest first.
+    pub(super) fn commands(&self, query: &control::QueueQuery, now: Time) -> Result<Vec<Receipt>, Failure> {
+        /// Receipts in one answer, unless told; the newest ones.
+        const LIMIT: u64 = 10_000;
+        let account = match &query.account {
+            Some(name) => Some(self.accounts().named(name, &self.0.config.accounts)?),
+            None => None,
+        };
+        let states: Option<Vec<State>> = match &query.state {
+            None => None,
+            Some(list) => Some(list.split(',').map(|s| state(s.trim())).collect::<Result<_, _>>()?),
+        };
+        let everything = query.all || states.as_ref().is_some_and(|s| s.iter().any(|s| !s.is_unfinished()));
+        let limit = usize::try_from(query.limit.unwrap_or(LIMIT)).unwrap_or(usize::MAX);
+        let wanted = |record: &queue::Record| {
+            account.as_ref().is_none_or(|a| record.account.as_ref() == Some(a))
+                && states.as_ref().is_none_or(|s| s.contains(&record.state(now)))
+                && query
+                    .api
+                    .as_ref()
+                    .is_none_or(|api| record.api == *api || Api::find(&record.api).is_some_and(|row| row.verb == api))
+        };
+        let mut holder = super::held::Holder::new(self, now)?;
+        let mut held = HashMap::new();
+        let mut receipts = std::collections::VecDeque::new();
+        for record in read::unfinished(&self.0.store)? {
+            if let Some(why) = holder.held(&record)? {
+                held.insert(record.id, why);
+            }
+            if !everything && wanted(&record) {
+                receipts.push_back(record.receipt(now));
+            }
+        }
+        if everything {
+            read::each(&self.0.store, |record| {
+                if wanted(&record) {
+                    receipts.push_back(record.receipt(now));
+                    if receipts.len() > limit {
+                        receipts.pop_front();
+                    }
+                }
+            })?;
+        }
+        let mut receipts = Vec::from(receipts);
+        receipts.sort_by_key(|r| r.id);
+        receipts.drain(..receipts.len().saturating_sub(limit));
+        for receipt in &mut receipts {
+            receipt.held = held.remove(&receipt.id);
+        }
+        Ok(receipts)
+    }
+
+    pub(super) async fn pause(&self, account: Option<&str>, pause: bool) -> Result<control::Paused, Failure> {
+        let account = match account {
+            Some(name) => Some(self.accounts().named(name, &self.0.config.accounts)?),
+            None => None,
+        };
+        let paused = self.0.store.write(move |tx| Ok::<_, Failure>(queue::set_paused(tx, account.as_deref(), pause)));
+        let paused = paused.await??;
+        self.bump();
+        Ok(paused)
+    }
+
+    /// The account that a filter names: known, or taken as it stands (an old log may hold forgotten ones).
+    pub(super) fn account_filter(&self, name: Option<&str>) -> Option<String> {
+        let name = name?;
+        Some(self.accounts().named(name, &self.0.config.accounts).unwrap_or_else(|_| name.to_owned()))
+    }
+
+    /// Every account, with what waits for it.
+    pub(super) fn account_list(&self) -> Result<Vec<control::Account>, Failure> {
+        let paused = read::paused(&self.0.store)?;
+        let mut accounts = self.accounts().all(&self.0.config.accounts);
+        for account in &mut accounts {
+            account.waiting = read::waiting(&self.0.store, &account.account)?;
+            account.paused = paused.all || paused.accounts.contains(&account.account);
+        }
+        Ok(accounts)
+    }
+
+    /// Holds a cursor for one reader.
+    pub(super) fn lease(&self, name: &str, holder: String, own: Option<u64>) -> Result<Lease, Failure> {
+        let mut leases = lock(&self.0.leases);
+        if let Some((id, other)) = leases.get(name)
+            && own != Some(*id)
+        {
+            return Err(Failure::new(
+                409,
+                "cursor-in-use",
+                format!("the cursor `{name}` is being read by {other}; stop that reader or use another cursor"),
+            ));
+        }
+        let id = self.0.lease_next.fetch_add(1, Ordering::Relaxed);
+        leases.insert(name.to_owned(), (id, holder));
+        Ok(Lease { service: self.clone(), name: name.to_owned(), id })
+    }
+
+    /// Ends a lease, unless another reader has the cursor by now.
+    pub(super) fn release(&self, name: &str, lease: u64) {
+        let mut leases = lock(&self.0.leases);
+        if leases.get(name).is_some_and(|(id, _)| *id == lease) {
+            leases.remove(name);
+        }
+    }
+
+    /// Who reads from a cursor: lease and description.
+    pub(super) fn holder(&self, name: &str) -> Option<(u64, String)> {
+        lock(&self.0.leases).get(name).cloned()
+    }
+
+    /// Everything that `wehelp status` shows; the doors' own counters are filled in by the caller.
+    pub(super) fn status(&self) -> Result<control::Status, Failure> {
+        let now = Time::now();
+        let stats = self.0.store.stats()?;
+        let listen = lock(&self.0.listen).clone();
+        let anonymous = *lock(&self.0.anonymous);
+        let accounts = self.account_list()?;
+        let mut queue: serde_json::Map<_, _> =
+            read::counts(&self.0.store, now)?.into_iter().map(|(s, n)| (s.to_string(), n.into())).collect();
+        let oldest = read::oldest_due(&self.0.store, now)?;
+        queue.insert("oldest".to_owned(), serde_json::to_value(oldest).unwrap_or_default());
+        let health = self.healthy();
+        let paused = read::paused(&self.0.store)?;
+        let mut hints = Vec::new();
+        if let Err(reason) = &health {
+            hints.push(format!("the store does not accept writes: {reason}"));
+        }
+        let recent = |time: Time| now.since(time) < Duration::from_secs(600);
+        if let Some((_, peer)) = anonymous.filter(|(time, _)| recent(*time) && accounts.len() > 1) {
+            let port = listen.http.first().map_or(4567, SocketAddr::port);
+            for account in accounts.iter().filter(|a| a.waiting > 0) {
+                hints.push(format!(
+                    "a client at {} does not say which account it is; type http://HOST:{port}/send_msg?account={} \
+                     into its poll address so that it gets the {} waiting commands",
+                    peer.ip(),
+                    account.account,
+                    account.waiting
+                ));
+            }
+        }
+        if paused.all {
+            hints.push("the queue is paused; `wehelp queue resume` lets it go on".to_owned());
+        }
+        Ok(control::Status {
+            daemon: control::DaemonStatus {
+                version: crate::VERSION.to_owned(),
+                pid: std::process::id(),
+                uptime_s: self.0.started.elapsed().as_secs(),
+                data_dir: self.0.home.data_dir.clone(),
+                socket: self.0.home.socket.clone(),
+                config: listen.config,
+            },
+            http: control::HttpStatus {
+                listen: listen.http.iter().map(ToString::to_string).collect(),
+                tls: listen.tls,
+                anonymous_poll: anonymous.map(|(time, _)| time),
+                anonymous_peer: anonymous.map(|(_, peer)| peer.to_string()),
+                last_callback: *lock(&self.0.counters.last_callback),
+                ..control::HttpStatus::default()
+            },
+            accounts,
+            queue,
+            events: control::EventsStatus {
+                first: stats.first,
+                last: stats.last,
+                count: stats.count,
+                followers: self.0.followers.load(Ordering::Relaxed),
+            },
+            store: control::StoreStatus {
+                bytes: stats.bytes,
+                free_bytes: stats.free_bytes,
+                writable: health.is_ok(),
+                reason: health.err(),
+            },
+            paused,
+            hints,
+        })
+    }
+
+    /// Prometheus text of everything the service knows.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let kinds = lock(&self.0.counters.kinds).clone();
+        super::metrics::service(
+            self,
+            &kinds,
+            &super::metrics::Totals {
+                enqueued: self.0.counters.enqueued.load(Ordering::Relaxed),
+                polls: self.0.counters.polls.load(Ordering::Relaxed),
+                handed: self.0.counters.handed.load(Ordering::Relaxed),
+                given_back: self.0.counters.given_back.load(Ordering::Relaxed),
+                followers: self.0.followers.load(Ordering::Relaxed),
+            },
+        )
+    }
+}
+
+/// The commands of a request, checked.
+fn commands(request: &Enqueue) -> Result<Vec<New>, Failure> {
+    if request.commands.is_empty() {
+        return Err(Failure::new(400, "no-command", "`commands` is empty; give at least one"));
+    }
+    if request.commands.len() > control::ENQUEUE_MAX {
+        let message =
+            format!("at most {} commands go into one request; send the rest in another", control::ENQUEUE_MAX);
+        return Err(Failure::new(400, "too-many-commands", message));
+    }
+    if !request.keys.is_empty() && request.keys.len() != request.commands.len() {
+        return Err(Failure::new(400, "bad-key", "give one key for each command, or none"));
+    }
+    let mut new = Vec::with_capacity(request.commands.len());
+    for (n, raw) in request.commands.iter().enumerate() {
+        let wire = Wire::from_json(raw.get()).map_err(|e| Failure::new(400, "bad-command", e.to_string()))?;
+        let key = request.keys.get(n).cloned();
+        if key.as_ref().is_some_and(|k| k.is_empty() || k.len() > control::KEY_BYTES_MAX) {
+            let message = format!("a key has 1 to {} bytes", control::KEY_BYTES_MAX);
+            return Err(Failure::new(400, "bad-key", message));
+        }
+        let ascii = RawValue::from_string(wire.to_ascii())
+            .map_err(|e| Failure::new(400, "bad-command", format!("the command is no JSON: {e}")))?;
+        new.push(New { wire: ascii, api: wire.api().to_owned(), key });
+    }
+    Ok(new)
+}
+
+fn state(name: &str) -> Result<State, Failure> {
+    State::ALL.into_iter().find(|s| s.as_str() == name).ok_or_else(|| {
+        let all = State::ALL.map(State::as_str).join(", ");
+        Failure::new(400, "bad-state", format!("no state is called `{name}`; there are {all}"))
+    })
+}

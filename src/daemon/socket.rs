@@ -1,0 +1,512 @@
+//! The control door: HTTP/1.1 with JSON and NDJSON for the CLI, curl and any program of the same user.
+//!
+//! The table of routes is the module doc of `crate::control`. Peers are checked by the accept loop (`serve`); here a
+//! request is parsed, the service is asked, and the answer is written. Streams are pulled by their reader.
+
+use super::follow::{self, Follow};
+use super::serve::{Head, Peer};
+use super::service::{Failure, Lease, Service};
+use super::{cursors, entry, http};
+use crate::clock::Time;
+use crate::control::{self, Progress, Refusal, Until};
+use crate::seq::Seq;
+use crate::store::Query;
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use warp::http::{Method, StatusCode, header};
+use warp::reply::Response;
+use warp::{Filter, Reply};
+
+/// The longest wait for an answer: a day. Scripts that wait longer ask again.
+const WAIT_MAX: Duration = Duration::from_secs(86_400);
+/// How long a request's body may take: it comes from a process on this machine.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// After a send was fetched, its echo or its refusal is waited for so long: what comes at once is told at once.
+const ECHO: Duration = Duration::from_millis(500);
+/// After an answer that may come in pieces, further pieces are waited for so long.
+const PIECES: Duration = Duration::from_millis(300);
+
+/// The routes of the control door. They reject nothing: every error is JSON.
+pub fn routes(
+    service: Service,
+    doors: http::Doors,
+) -> impl Filter<Extract = (Response,), Error = std::convert::Infallible> + Clone {
+    warp::ext::get::<Head>()
+        .and(warp::body::stream())
+        .then(move |head: Head, body| {
+            let (service, doors) = (service.clone(), doors.clone());
+            async move {
+                let answer = async {
+                    let head = &head.0;
+                    check_version(&head.headers)?;
+                    let declared = head.headers.get(header::CONTENT_LENGTH);
+                    let declared = declared.and_then(|n| n.to_str().ok()?.parse().ok());
+                    let max = control::REQUEST_BYTES_MAX as u64;
+                    let body = http::read_body(body, declared, max, BODY_TIMEOUT).await?;
+                    let method = head.method.clone();
+                    let ask =
+                        Ask { method, path: head.path(), query: head.raw_query(), body: &body, peer: Some(head.peer) };
+                    answer(&service, &doors, &ask).await
+                };
+                answer.await.unwrap_or_else(|failure| refusal(&failure))
+            }
+        })
+        .recover(|_| async {
+            Ok::<_, std::convert::Infallible>(refusal(&Failure::new(
+                400,
+                "bad-request",
+                "this is no request that the control door knows; see wehelp-control(7)",
+            )))
+        })
+        .unify()
+}
+
+fn check_version(headers: &header::HeaderMap) -> Result<(), Failure> {
+    let Some(theirs) = headers.get(control::VERSION_HEADER) else { return Ok(()) };
+    if theirs.to_str().ok().and_then(|v| v.parse().ok()) == Some(control::VERSION) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        426,
+        "version-mismatch",
+        format!(
+            "this wehelpd is version {} and speaks another control protocol than that wehelp; install the same \
+             version of both and restart wehelpd",
+            crate::VERSION
+        ),
+    ))
+}
+
+/// A request, taken apart.
+struct Ask<'a> {
+    method: Method,
+    path: &'a str,
+    query: &'a str,
+    body: &'a [u8],
+    peer: Option<Peer>,
+}
+
+impl Ask<'_> {
+    fn query<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_urlencoded::from_str(self.query)
+            .map_err(|e| Failure::new(400, "bad-query", format!("the query cannot be read: {e}")))
+    }
+
+    fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        let body = if self.body.is_empty() { b"{}" } else { self.body };
+        serde_json::from_slice(body)
+            .map_err(|e| Failure::new(400, "bad-body", format!("the body is not the JSON object due here: {e}")))
+    }
+}
+
+fn refusal(failure: &Failure) -> Response {
+    let body = Refusal { error: failure.code.to_owned(), message: failure.message.clone() };
+    let mut response = json(&body);
+    *response.status_mut() = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+fn json(value: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(value).expect("replies are plain data");
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+}
+
+const NDJSON: header::HeaderValue = header::HeaderValue::from_static("application/x-ndjson");
+
+fn ndjson<T: Serialize>(values: impl IntoIterator<Item = T>) -> Response {
+    let mut body = Vec::new();
+    for value in values {
+        serde_json::to_writer(&mut body, &value).expect("replies are plain data");
+        body.push(b'\n');
+    }
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, NDJSON);
+    response
+}
+
+/// Chunks that a task makes, as a body that its reader pulls.
+struct Chunks(mpsc::Receiver<Bytes>);
+
+/// Chunks that may end in a failure: then the connection breaks, and no reader takes a part for the whole.
+struct Fallible(mpsc::Receiver<std::io::Result<Bytes>>);
+
+impl warp::Stream for Fallible {
+    type Item = std::io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx)
+    }
+}
+
+impl warp::Stream for Chunks {
+    type Item = Result<Bytes, std::convert::Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx).map(|chunk| chunk.map(Ok))
+    }
+}
+
+fn stream(chunks: mpsc::Receiver<Bytes>) -> Response {
+    let mut response = warp::reply::stream(Chunks(chunks)).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, NDJSON);
+    response
+}
+
+/// Runs a read of the store on a blocking thread.
+async fn blocking<T: Send + 'static>(
+    service: &Service,
+    work: impl FnOnce(&Service) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let service = service.clone();
+    let done = tokio::task::spawn_blocking(move || work(&service)).await;
+    done.unwrap_or_else(|_| Err(Failure::new(500, "internal", "an internal error; the daemon's log says more")))
+}
+
+async fn answer(service: &Service, doors: &http::Doors, ask: &Ask<'_>) -> Result<Response, Failure> {
+    let decoded: Vec<String> = ask
+        .path
+        .trim_start_matches('/')
+        .split('/')
+        .map(|part| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned())
+        .collect();
+    let parts: Vec<&str> = decoded.iter().map(String::as_str).collect();
+    let ["v1", parts @ ..] = &parts[..] else { return Err(no_such_path(ask.path)) };
+    let (get, post) = (ask.method == Method::GET, ask.method == Method::POST);
+    let (put, delete) = (ask.method == Method::PUT, ask.method == Method::DELETE);
+    match parts {
+        ["status"] if get => {
+            service.caught_up().await;
+            let mut status = blocking(service, Service::status).await?;
+            doors.fill(&mut status.http);
+            Ok(json(&status))
+        }
+        ["commands"] if post => Ok(ndjson(service.enqueue(ask.json()?).await?)),
+        ["commands"] if get => {
+            let query: control::QueueQuery = ask.query()?;
+            Ok(ndjson(blocking(service, move |s| s.commands(&query, Time::now())).await?))
+        }
+        ["commands", id] if get => {
+            let id = number(id)?;
+            Ok(json(&blocking(service, move |s| s.command(id, Time::now())).await?))
+        }
+        ["commands", id, "cancel"] if post => Ok(json(&service.cancel(number(id)?).await?)),
+        ["commands", id, "retry"] if post => Ok(json(&service.retry(number(id)?).await?)),
+        ["commands", id, "wait"] if get => wait(service, number(id)?, &ask.query()?),
+        ["queue", verb @ ("pause" | "resume")] if post => {
+            let named: control::Named = ask.json()?;
+            Ok(json(&service.pause(named.account.as_deref(), *verb == "pause").await?))
+        }
+        ["events"] if get => events(service, ask.query()?, ask.peer).await,
+        ["events", seq] if get => {
+            let seq = Seq(number(seq.trim_start_matches('#'))?);
+            let line = blocking(service, move |s| Ok(entry::line(&follow::one(s.store(), seq)?))).await?;
+            let mut response = Response::new(line.into());
+            response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+            Ok(response)
+        }
+        ["cursors"] if get => Ok(ndjson(blocking(service, cursors::list).await?)),
+        ["cursors", name] if put => {
+            let set: control::CursorSet = ask.json()?;
+            Ok(json(&cursors::set(service, name, &set.to).await?))
+        }
+        ["cursors", name, "commit"] if post => {
+            let commit: control::CursorCommit = ask.json()?;
+            Ok(json(&cursors::commit(service, name, &commit).await?))
+        }
+        ["cursors", name] if delete => {
+            cursors::delete(service, name).await?;
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+        ["accounts"] if get => {
+            service.caught_up().await;
+            Ok(ndjson(blocking(service, Service::account_list).await?))
+        }
+        ["contacts" | "rooms" | "requests" | "resolve", ..] if get => {
+            service.caught_up().await;
+            people(service, parts, ask).await
+        }
+        ["forwards", ..] => super::forward::answer(service, &ask.method, parts, ask.body).await,
+        ["token"] if get => Ok(json(&doors.token())),
+        ["token", "rotate"] if post => Ok(json(&doors.rotate_token()?)),
+        ["backup"] if get => Ok(backup(service)),
+        _ => Err(no_such_path(ask.path)),
+    }
+}
+
+fn no_such_path(path: &str) -> Failure {
+    let path: String = path.chars().take(200).collect();
+    Failure::new(
+        404,
+        "no-such-path",
+        format!("the control door has no `{path}` with this method; see wehelp-control(7)"),
+    )
+}
+
+fn number(text: &str) -> Result<u64, Failure> {
+    text.parse().map_err(|_| Failure::new(400, "bad-number", format!("`{text}` is no number")))
+}
+
+/// Directory look-ups.
+async fn people(service: &Service, parts: &[&str], ask: &Ask<'_>) -> Result<Response, Failure> {
+    use crate::directory;
+    match parts {
+        ["resolve"] => {
+            let mut query: control::ResolveQuery = ask.query()?;
+            // Where none is named, the names are those of the account that a command would be bound to.
+            query.account = match query.account.as_deref() {
+                None => service.accounts().mean(None, &service.config().accounts).ok().flatten(),
+                named => service.account_filter(named),
+            };
+            Ok(ndjson(blocking(service, move |s| Ok(directory::resolve(s.store(), &query)?)).await?))
+        }
+        ["contacts", wxid] => {
+            let query: control::DirectoryQuery = ask.query()?;
+            let account = service.account_filter(query.account.as_deref());
+            let id = (*wxid).to_owned();
+            let found = blocking(service, move |s| Ok(directory::contact(s.store(), account.as_deref(), &id)?)).await?;
+            found.map(|contact| json(&contact)).ok_or_else(|| {
+                Failure::new(
+                    404,
+                    "not-found",
+                    format!("no event has told of `{wxid}`; `wehelp friend list` asks the client"),
+                )
+            })
+        }
+        _ => {
+            let mut query: control::DirectoryQuery = ask.query()?;
+            query.account = service.account_filter(query.account.as_deref());
+            match parts {
+                ["contacts"] => {
+                    Ok(ndjson(blocking(service, move |s| Ok(directory::contacts(s.store(), &query)?)).await?))
+                }
+                ["rooms"] => Ok(ndjson(blocking(service, move |s| Ok(directory::rooms(s.store(), &query)?)).await?)),
+                ["rooms", room, "members"] => {
+                    let room = (*room).to_owned();
+                    let found = blocking(service, move |s| Ok(directory::members(s.store(), &room, &query)?)).await?;
+                    Ok(ndjson(found))
+                }
+                ["requests"] => {
+                    Ok(ndjson(blocking(service, move |s| Ok(directory::requests(s.store(), &query)?)).await?))
+                }
+                _ => Err(no_such_path(ask.path)),
+            }
+        }
+    }
+}
+
+/// Holds a cursor for a reader. One that has just ended may still hold it for the moment that its closing takes.
+async fn lease_patiently(service: &Service, name: &str, reader: &str, own: Option<u64>) -> Result<Lease, Failure> {
+    /// So long a cursor may be held by a reader that is gone, on a busy machine.
+    const PATIENCE: Duration = Duration::from_millis(500);
+    /// Between two looks.
+    const LOOK: Duration = Duration::from_millis(10);
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match service.lease(name, reader.to_owned(), own) {
+            Err(_) if tokio::time::Instant::now() < until => tokio::time::sleep(LOOK).await,
+            other => return other,
+        }
+    }
+}
+
+/// `GET /v1/events`
+async fn events(service: &Service, query: control::EventsQuery, peer: Option<Peer>) -> Result<Response, Failure> {
+    let account = service.account_filter(query.account.as_deref());
+    let filter = entry::Filter::new(&query, account)?;
+    let mut range = entry::range(query.since.as_deref(), query.until.as_deref(), Time::now())?;
+    let mut lease = None;
+    // Somebody who names a place expects to get everything from there on; who names none is content with what is kept.
+    let mut named_start = matches!(query.since.as_deref(), Some(since) if since.trim().starts_with('#'));
+    if let Some(name) = &query.cursor {
+        let reader = match peer {
+            Some(Peer::Unix { pid: Some(pid), .. }) => format!("process {pid}"),
+            _ => "another reader".to_owned(),
+        };
+        let held = lease_patiently(service, name, &format!("{reader} since {}", Time::now()), query.lease).await?;
+        let at = cursors::position(service, name, query.cursor_from.as_deref()).await?;
+        named_start = at > Seq::ZERO;
+        range.after = range.after.max(at);
+        lease = Some(held);
+    }
+    if let Some(after) = query.after {
+        range.after = range.after.max(after);
+        named_start = true;
+    }
+    let stats = service.store().stats()?;
+    let dropped = named_start && range.after.next() < stats.first;
+    let lost = (range.after.next(), stats.first);
+    range.after = range.after.max(Seq(stats.first.0.saturating_sub(1)));
+    let lines = if query.after.is_some() { None } else { query.lines };
+    let (range, filter) = blocking(service, move |s| {
+        let range = follow::bounded(s.store(), range)?;
+        let after = match lines {
+            None => range.after,
+            Some(lines) => follow::newest(s.store(), &range, &filter, lines)?,
+        };
+        Ok((Query { after, ..range }, filter))
+    })
+    .await?;
+    let (lease_id, after) = (lease.as_ref().map(|l| l.id), range.after);
+    let lines = follow::start(
+        service,
+        Follow {
+            query: range,
+            filter,
+            follow: query.follow,
+            count: query.count,
+            marks: query.marks,
+            heartbeat: query.heartbeat_ms.map(|ms| Duration::from_millis(ms.max(100))),
+            lease,
+        },
+    );
+    let mut response = stream(lines);
+    response.headers_mut().insert(control::AFTER_HEADER, after.0.into());
+    if let Some(id) = lease_id {
+        response.headers_mut().insert(control::LEASE_HEADER, id.into());
+    }
+    if dropped {
+        let value = format!("{}-{}", lost.0, lost.1.0 - 1);
+        if let Ok(value) = header::HeaderValue::from_str(&value) {
+            response.headers_mut().insert(control::DROPPED_HEADER, value);
+        }
+    }
+    Ok(response)
+}
+
+/// `GET /v1/commands/ID/wait`
+fn wait(service: &Service, id: u64, query: &control::WaitQuery) -> Result<Response, Failure> {
+    service.receipt(id, Time::now())?;
+    let (timeout, awaited) = (Duration::from_millis(query.timeout_ms).min(WAIT_MAX), query.until);
+    let (out, lines) = mpsc::channel(8);
+    let service = service.clone();
+    tokio::spawn(async move {
+        let until = tokio::time::Instant::now() + timeout;
+        let mut changed = service.queue_changed();
+        let mut told = Vec::new();
+        let mut last = String::new();
+        let mut settled_at = None;
+        let reached = loop {
+            changed.mark_unchanged();
+            let now = Time::now();
+            let Ok(receipt) = service.receipt(id, now) else { break false };
+            let answers = all_answers(&receipt);
+            let (state, piecemeal) =
+                (receipt.state, matches!(receipt.api.as_str(), "initContact" | "getChatRoomLists"));
+            let nothing_answers =
+                crate::protocol::command::Api::find(&receipt.api).is_none_or(|a| a.answers.is_empty());
+            let mut progress = Vec::new();
+            let line = serde_json::to_string(&receipt).unwrap_or_default();
+            if line != last {
+                last = line;
+                progress.push(Progress::Receipt(receipt.clone()));
+            }
+            for seq in answers {
+                if !told.contains(&seq) {
+                    told.push(seq);
+                    settled_at = Some(tokio::time::Instant::now());
+                    progress.extend(answer_of(&service, &receipt, seq));
+                }
+            }
+            for line in progress {
+                let line = serde_json::to_string(&line).unwrap_or_default() + "\n";
+                if out.send(line.into()).await.is_err() {
+                    return;
+                }
+            }
+            use control::State;
+            let fetched = receipt.fetched.is_some();
+            let over = match state {
+                State::Answered | State::Rejected => true,
+                State::Expired | State::Cancelled => break false,
+                _ => fetched && (awaited == Until::Fetched || nothing_answers),
+            };
+            let mut wake = until;
+            let lingers =
+                over && awaited == Until::Answered && state == State::Fetched && receipt.api.starts_with("send");
+            let since_fetched = receipt.fetched.as_ref().map_or(ECHO, |fetched| now.since(fetched.time));
+            if lingers && since_fetched < ECHO {
+                wake = (tokio::time::Instant::now() + (ECHO - since_fetched)).min(until);
+            } else if over {
+                match settled_at.filter(|_| piecemeal && state == State::Answered) {
+                    Some(at) if at + PIECES > tokio::time::Instant::now() => wake = (at + PIECES).min(until),
+                    _ => break true,
+                }
+            }
+            // A scheduled command becomes ready without anything changing; look again now and then.
+            let look = tokio::time::Instant::now() + Duration::from_secs(1);
+            tokio::select! {
+                () = tokio::time::sleep_until(wake.min(look)) => {
+                    if tokio::time::Instant::now() >= until { break over; }
+                }
+                _ = changed.changed() => {}
+                () = out.closed() => return,
+                () = service.shutdown().wait() => break false,
+            }
+        };
+        let line = serde_json::to_string(&Progress::End { reached }).unwrap_or_default() + "\n";
+        // The waiter may have gone.
+        drop(out.send(line.into()).await);
+    });
+    Ok(stream(lines))
+}
+
+fn all_answers(receipt: &control::Receipt) -> Vec<Seq> {
+    let mut answers = receipt.answers.clone();
+    if let Some(answer) = receipt.answer
+        && !answers.contains(&answer)
+    {
+        answers.push(answer);
+    }
+    answers
+}
+
+/// An answering event, with what it holds for the command.
+fn answer_of(service: &Service, receipt: &control::Receipt, seq: Seq) -> Option<Progress> {
+    let stored = follow::one(service.store(), seq).ok()?;
+    let data = entry::data(&stored).ok()?;
+    let event = crate::protocol::event::decode(&data);
+    let wire = crate::protocol::command::Wire::from_json(receipt.command.get()).ok()?;
+    let items = crate::protocol::answer::items(&wire, &event);
+    let event = serde_json::value::RawValue::from_string(entry::line(&stored)).ok()?;
+    Some(Progress::Answer { event, items })
+}
+
+/// `GET /v1/backup`: the archive, in chunks that the reader pulls.
+fn backup(service: &Service) -> Response {
+    /// Bytes in one chunk of the archive.
+    const CHUNK: usize = 256 * 1024;
+    struct Out(mpsc::Sender<std::io::Result<Bytes>>);
+    impl std::io::Write for Out {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+            self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes))).map_err(gone)?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let (out, chunks) = mpsc::channel(2);
+    let service = service.clone();
+    tokio::task::spawn_blocking(move || {
+        let failed = out.clone();
+        let mut out = std::io::BufWriter::with_capacity(CHUNK, Out(out));
+        let done = service.store().backup(&mut out);
+        if let Err(error) =
+            done.map_err(|e| e.to_string()).and_then(|()| std::io::Write::flush(&mut out).map_err(|e| e.to_string()))
+        {
+            tracing::error!("backup failed: {error}");
+            // A reader that has gone needs no word.
+            drop(failed.blocking_send(Err(std::io::Error::other(error))));
+        }
+    });
+    let mut response = warp::reply::stream(Fallible(chunks)).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/octet-stream"));
+    response
+}

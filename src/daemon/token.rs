@@ -1,0 +1,182 @@
+//! The token of the client door: made at first start, kept in a file of mode 0600, compared in constant time, never
+//! logged.
+
+use super::service::lock;
+use crate::clock::Time;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+
+/// Random bytes in a token: 160 bits.
+const TOKEN_BYTES: usize = 20;
+/// A token written by hand must have at least so many characters.
+const TOKEN_CHARS_MIN: usize = 16;
+/// … and at most so many: it stands in URLs.
+const TOKEN_CHARS_MAX: usize = 128;
+/// After a rotation the old token is valid for so long, so that clients can be changed one by one.
+pub(super) const GRACE: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Clone)]
+struct Pair {
+    current: String,
+    previous: Option<(String, Time)>,
+}
+
+/// The tokens in force.
+pub struct Tokens {
+    path: PathBuf,
+    pair: Mutex<Pair>,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tokens(..)")
+    }
+}
+
+impl Tokens {
+    /// Reads the token in the data folder, or makes one.
+    ///
+    /// # Errors
+    /// When the file can neither be read nor made, or holds no usable token.
+    pub fn open(data_dir: &Path) -> io::Result<Self> {
+        let path = data_dir.join("token");
+        let current = match std::fs::read_to_string(&path) {
+            Ok(text) => check(&text)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let token = make()?;
+                write(&path, &token)?;
+                token
+            }
+            Err(e) => return Err(e),
+        };
+        let previous = read_previous(&previous_path(&path));
+        Ok(Self { path, pair: Mutex::new(Pair { current, previous }) })
+    }
+
+    /// The token to type in, and until when the one before is valid too.
+    #[must_use]
+    pub fn current(&self) -> (String, Option<Time>) {
+        let pair = lock(&self.pair).clone();
+        (pair.current, pair.previous.map(|(_, until)| until).filter(|until| *until > Time::now()))
+    }
+
+    /// Whether a text is a token in force; takes the same time whatever it is.
+    #[must_use]
+    pub fn matches(&self, given: &str, now: Time) -> bool {
+        let pair = lock(&self.pair);
+        let current = given.as_bytes().ct_eq(pair.current.as_bytes());
+        let previous = pair
+            .previous
+            .as_ref()
+            .is_some_and(|(old, until)| bool::from(given.as_bytes().ct_eq(old.as_bytes())) && now < *until);
+        bool::from(current) | previous
+    }
+
+    /// Makes a new token; the old one stays valid until a day from now.
+    ///
+    /// # Errors
+    /// When the files cannot be written; then nothing has changed.
+    pub fn rotate(&self, now: Time) -> io::Result<()> {
+        let mut pair = lock(&self.pair);
+        let token = make()?;
+        let until = now.after(GRACE);
+        write(&previous_path(&self.path), &format!("{} {}", pair.current, until.millis()))?;
+        write(&self.path, &token)?;
+        *pair = Pair { previous: Some((pair.current.clone(), until)), current: token };
+        Ok(())
+    }
+
+    /// Reads the files again (SIGHUP).
+    ///
+    /// # Errors
+    /// As for `open`; then nothing has changed.
+    pub fn reload(&self) -> io::Result<()> {
+        let current = check(&std::fs::read_to_string(&self.path)?)?;
+        let previous = read_previous(&previous_path(&self.path));
+        *lock(&self.pair) = Pair { current, previous };
+        Ok(())
+    }
+}
+
+fn previous_path(path: &Path) -> PathBuf {
+    path.with_extension("previous")
+}
+
+fn read_previous(path: &Path) -> Option<(String, Time)> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let (token, until) = text.trim().split_once(' ')?;
+    Some((token.to_owned(), Time::from_millis(until.parse().ok()?)))
+}
+
+fn check(text: &str) -> io::Result<String> {
+    let token = text.trim();
+    let sound = (TOKEN_CHARS_MIN..=TOKEN_CHARS_MAX).contains(&token.len())
+        && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b));
+    if sound {
+        return Ok(token.to_owned());
+    }
+    let message = format!(
+        "a token has {TOKEN_CHARS_MIN} to {TOKEN_CHARS_MAX} letters, digits and -_.~; delete the file to get a new one"
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidData, message))
+}
+
+fn make() -> io::Result<String> {
+    let mut bytes = [0; TOKEN_BYTES];
+    getrandom::fill(&mut bytes).map_err(|e| io::Error::other(e.to_string()))?;
+    Ok(data_encoding::BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
+}
+
+/// Writes a file of mode 0600 whole or not at all.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    match std::fs::remove_file(&temporary) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    if let Some(dir) = path.parent() {
+        std::fs::File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_token_is_made_once_kept_secret_and_rotated_with_grace() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(dir.path()).unwrap();
+        let (first, _) = tokens.current();
+        assert!(first.len() * 5 >= 128);
+        let mode = std::fs::metadata(dir.path().join("token")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(Tokens::open(dir.path()).unwrap().current().0, first);
+        let now = Time::now();
+        tokens.rotate(now).unwrap();
+        let (second, until) = tokens.current();
+        assert_ne!(first, second);
+        assert!(until.is_some());
+        for tokens in [&tokens, &Tokens::open(dir.path()).unwrap()] {
+            assert!(tokens.matches(&second, now) && tokens.matches(&first, now));
+            assert!(!tokens.matches(&first, now.after(GRACE)) && !tokens.matches("", now));
+        }
+    }
+
+    #[test]
+    fn a_token_that_could_be_guessed_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("token"), "secret\n").unwrap();
+        assert_eq!(Tokens::open(dir.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}
