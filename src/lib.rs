@@ -70,6 +70,7 @@
 /// The package's version, and the commit it was built from where that is known: `0.1.0 (abc1234)`.
 pub const VERSION: &str = env!("WEHELP_VERSION");
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;

@@ -1,0 +1,279 @@
+//! What can be typed: data, no deeds. No file is read and no daemon asked while parsing.
+//!
+//! One file a group of verbs; [`Global`] holds what every verb takes, [`Wiring`] what every verb takes that puts
+//! something on the wire (contract 3). Ids and durations are parsed here, once; names (`@NAME`) are looked up later.
+//! The help texts are also the manual pages, and every verb ends its help with an example.
+
+pub mod account;
+pub mod contact;
+pub mod daemon;
+pub mod events;
+pub mod friend;
+pub mod queue;
+pub mod room;
+pub mod send;
+pub mod simulate;
+
+use super::who::{Place, Who};
+use crate::clock;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Drive PC WeChat from the shell.
+///
+/// wehelp talks to wehelpd, which keeps every WeChat event in a durable log and every command in a durable queue. On a
+/// terminal it prints text for people, anywhere else JSON lines.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wehelp",
+    version = crate::VERSION,
+    arg_required_else_help = true,
+    infer_long_args = false,
+    after_help = "\
+Examples:
+  wehelp send text filehelper \"hi\"
+  wehelp room members @family | jq -r .nick
+  wehelp events -f | jq -r 'select(.kind==\"message.text\") | .text'
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 no daemon, 4 not found, 5 refused, 6 no answer in time."
+)]
+pub struct Cli {
+    /// What every verb takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What every verb takes, before or after it.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The logged-in account that is meant: its wxid, a configured alias, or its nick if no other has it
+    #[arg(short, long, global = true, value_name = "ACCOUNT", env = "WEHELP_ACCOUNT", hide_env_values = true)]
+    pub account: Option<String>,
+
+    /// Where several people or rooms have the @NAME, take the Nth of those that the error lists
+    #[arg(long, global = true, value_name = "N")]
+    pub pick: Option<usize>,
+
+    /// Print JSON lines, on a terminal too; errors as one JSON object
+    #[arg(long, global = true, overrides_with = "text_output")]
+    pub json: bool,
+
+    /// Print text for people, into a pipe too
+    #[arg(long = "text", id = "text_output", global = true, overrides_with = "json")]
+    pub text: bool,
+
+    /// When to colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
+    pub color: When,
+
+    /// Print no receipts, and nothing but errors on stderr
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+
+    /// The control socket of the daemon
+    #[arg(long, global = true, value_name = "PATH", env = "WEHELP_SOCKET", hide_env_values = true)]
+    pub socket: Option<PathBuf>,
+
+    /// The settings file that says where the daemon is
+    #[arg(long, global = true, value_name = "FILE", env = "WEHELP_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+
+    /// The data folder of the daemon
+    #[arg(long, global = true, value_name = "DIR", env = "WEHELP_DATA_DIR", hide_env_values = true)]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal, unless NO_COLOR says otherwise
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// What every verb takes that puts something on the wire (contract 3).
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Queueing")]
+pub struct Wiring {
+    /// Hold it in the daemon's queue for so long
+    #[arg(long = "in", id = "in", value_name = "DURATION", value_parser = duration, conflicts_with = "at")]
+    pub delay: Option<Duration>,
+
+    /// Hold it in the daemon's queue until then: 2026-11-23T09:00:00Z, 2026-11-23 09:00, 09:00
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+
+    /// Drop it when no client has fetched it so long after it became due
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub expires: Option<Duration>,
+
+    /// Within 24 h the same key and command queues nothing new; of several commands each has a key of its own
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+
+    /// Print what would go over the wire; queue nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Let the client wait so long before it carries it out
+    #[arg(long, value_name = "SECONDS")]
+    pub time: Option<u64>,
+
+    /// Wait for the answer, or until a client has fetched what nothing answers (30 s unless told, from when it is due)
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = duration,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "30s",
+        overrides_with = "no_wait"
+    )]
+    pub wait: Option<Duration>,
+
+    /// Do not wait for the answer
+    #[arg(long, overrides_with = "wait")]
+    pub no_wait: bool,
+
+    /// Print the answering event itself
+    #[arg(long)]
+    pub raw: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, clock::Unreadable> {
+    clock::duration(text)
+}
+
+fn who(text: &str) -> Result<Who, crate::protocol::id::Error> {
+    Who::parse(text)
+}
+
+fn place(text: &str) -> Result<Place, crate::protocol::id::Error> {
+    Place::parse(text)
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+#[command(defer = true)]
+pub enum Verb {
+    /// Send a text, picture, file or link to a person or a room
+    Send(send::Send),
+    /// Send a text and print the next message of that chat
+    Ask(send::Ask),
+    /// Ask about friends, add and accept them
+    Friend(friend::Friend),
+    /// Ask about rooms, change them
+    Room(room::Room),
+    /// Log accounts in and out
+    Account(account::Account),
+    /// Show the QR code that logs an account in (as `account qrcode`)
+    Login(account::Qrcode),
+    /// Look up people and rooms that the daemon has learned of
+    Contact(contact::Contact),
+    /// Print, follow and process events
+    Events(events::Events),
+    /// Show and change where a named reader of events stands
+    Cursor(events::Cursor),
+    /// Let the daemon post events to web addresses
+    Forward(events::Forward),
+    /// Show and change the commands in the queue
+    Queue(queue::Queue),
+    /// Put JSON on the wire as it is given
+    Raw(send::Raw),
+    /// Print the table of commands
+    Api(send::Api),
+    /// Tell how the daemon, its accounts and its queue are
+    Status(daemon::Status),
+    /// Tell what to type into the WeHelp client
+    Setup(daemon::Setup),
+    /// Show or change the token of the client door
+    Token(daemon::Token),
+    /// Write a consistent copy of everything while the daemon runs
+    Backup(daemon::Backup),
+    /// Start and stop a wehelpd in the background
+    Daemon(daemon::Daemon),
+    /// Play a WeHelp client, so that scripts can be tried without Windows
+    Simulate(simulate::Simulate),
+    /// Print the completions of a shell
+    Completions(daemon::Completions),
+}
+
+/// A verb that takes nothing of its own.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Nothing {}
+
+/// Why the arguments are no call.
+#[derive(Debug)]
+pub enum Stop {
+    /// Help or the version was asked for: print this on stdout, and it is done.
+    Said(String),
+    /// Nothing was asked for: the help, on stderr.
+    Helped(String),
+    /// They are wrong: one sentence.
+    Wrong(String),
+}
+
+/// Reads the arguments.
+///
+/// # Errors
+/// See [`Stop`].
+pub fn parse(args: &[std::ffi::OsString]) -> Result<Cli, Stop> {
+    // Asked by scripts and benchmarks: no need to lay out all verbs for it.
+    if let [_, only] = args
+        && (only == "--version" || only == "-V")
+    {
+        return Err(Stop::Said(format!("wehelp {}\n", crate::VERSION)));
+    }
+    Cli::try_parse_from(args).map_err(|error| {
+        use clap::error::ErrorKind;
+        let text = error.render().to_string();
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Said(text.trim_end().to_owned() + "\n"),
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Stop::Helped(text),
+            ErrorKind::MissingSubcommand => Stop::Helped(typed(args, |verb| verb.render_help().to_string())),
+            _ => {
+                let verb = typed(args, |verb| verb.get_bin_name().unwrap_or("wehelp").to_owned());
+                Stop::Wrong(format!("{}; see `{verb} --help`", sentence(&text)))
+            }
+        }
+    })
+}
+
+/// clap's message as one sentence: what is wrong, what it would suggest, where help is.
+fn sentence(text: &str) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with("Usage:") || line.starts_with("For more information") {
+            continue;
+        }
+        let line = line.strip_prefix("error: ").unwrap_or(line);
+        match line.strip_prefix("tip: ") {
+            Some(tip) => parts.push(format!("; {tip}")),
+            None if parts.is_empty() => parts.push(line.to_owned()),
+            None => parts.push(format!(" {line}")),
+        }
+    }
+    parts.concat().trim_end_matches('.').to_owned()
+}
+
+/// What `f` makes of the verb that was typed, as far as there is one.
+fn typed(args: &[std::ffi::OsString], f: impl FnOnce(&mut clap::Command) -> String) -> String {
+    let mut command = <Cli as clap::CommandFactory>::command();
+    command.build();
+    let mut at = &mut command;
+    for word in args.iter().skip(1).filter_map(|a| a.to_str()) {
+        if at.find_subcommand(word).is_some() {
+            at = at.find_subcommand_mut(word).expect("it was just found");
+        }
+    }
+    f(at)
+}

@@ -1,0 +1,403 @@
+//! What can be completed: verbs and options by clap, ids and names by the running daemon.
+//!
+//! The shells' scripts (in `completions/`) run `wehelp` with `COMPLETE=SHELL` at each TAB. Without a daemon, or with one
+//! that does not answer at once, a completion is merely poorer: nothing is said and nobody waits.
+
+use super::args::Cli;
+use super::render;
+use crate::config::Config;
+use crate::control::client::Client;
+use crate::control::{DirectoryQuery, QueueQuery, State};
+use crate::home::{self, Wishes};
+use crate::protocol::command::APIS;
+use crate::protocol::event::Kind;
+use clap::{Arg, Command, CommandFactory};
+use clap_complete::CompleteEnv;
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use serde_json::Value;
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+/// So long a person who pressed TAB waits for the daemon.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// More candidates of one kind than these help nobody.
+const CANDIDATES_MAX: u64 = 200;
+
+/// The scripts that are shipped.
+const SCRIPTS: [(&str, &str); 3] = [
+    ("bash", include_str!("../../completions/wehelp.bash")),
+    ("zsh", include_str!("../../completions/_wehelp")),
+    ("fish", include_str!("../../completions/wehelp.fish")),
+];
+
+/// The script of a shell.
+pub(super) fn script(shell: &str) -> Option<&'static str> {
+    SCRIPTS.iter().find(|(name, _)| *name == shell).map(|(_, script)| *script)
+}
+
+/// Answers a shell that asks what could stand here; `None` when none does.
+pub(super) fn asked(args: &[OsString]) -> Option<ExitCode> {
+    // Everything else here costs time that every call would pay.
+    std::env::var_os("COMPLETE").filter(|shell| !shell.is_empty() && shell != "0")?;
+    let words: Arc<[OsString]> = args.iter().skip_while(|word| *word != "--").skip(1).cloned().collect();
+    let current_dir = std::env::current_dir().ok();
+    let answered = CompleteEnv::with_factory(|| with_values(command(), &mut Vec::new(), &words))
+        .completer("wehelp")
+        .try_complete(args.iter().cloned(), current_dir.as_deref());
+    Some(if answered.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The whole command line, laid out.
+#[must_use]
+pub fn command() -> Command {
+    let mut command = Cli::command();
+    // What is deferred is laid out too.
+    command.build();
+    command
+}
+
+/// Gives every argument that stands for something the daemon knows its candidates.
+fn with_values(command: Command, path: &mut Vec<String>, words: &Arc<[OsString]>) -> Command {
+    let with = |arg: Arg| match Values::of(path, &arg) {
+        Some(values) => {
+            let words = Arc::clone(words);
+            arg.add(ArgValueCompleter::new(move |typed: &OsStr| candidates(values, typed, &words)))
+        }
+        None => arg,
+    };
+    let command = command.mut_args(with);
+    command.mut_subcommands(|sub| {
+        path.push(sub.get_name().to_owned());
+        let sub = with_values(sub, path, words);
+        path.pop();
+        sub
+    })
+}
+
+/// What an argument stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Values {
+    /// People and rooms, by id or @NAME.
+    Contacts,
+    Rooms,
+    Accounts,
+    /// Commands in the queue, in one of these states.
+    Commands(&'static [State]),
+    Cursors,
+    Forwards,
+    /// Kinds of events, several with commas.
+    Kinds,
+    /// One kind.
+    Kind,
+    Requests,
+    States,
+    Apis,
+}
+
+impl Values {
+    fn of(path: &[String], arg: &Arg) -> Option<Self> {
+        use State::{Answered, Cancelled, Expired, Fetched, InFlight, Ready, Rejected, Scheduled};
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let name = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
+        Some(match (&path[..], arg.get_id().as_str(), name) {
+            (_, "account", "ACCOUNT") => Self::Accounts,
+            (["events" | "forward", ..], "chat" | "from", _) | (_, _, "WXID") if arg.get_id() != "as" => Self::Contacts,
+            (_, _, "ROOM") => Self::Rooms,
+            (["queue", "show"], _, "ID") => Self::Commands(&State::ALL),
+            (["queue", "cancel"], _, "ID") => Self::Commands(&[Scheduled, Ready, InFlight]),
+            (["queue", "retry"], _, "ID") => {
+                Self::Commands(&[InFlight, Fetched, Answered, Rejected, Expired, Cancelled])
+            }
+            (["queue", "list"], "state", _) => Self::States,
+            (["queue", "list"], "api", _) => Self::Apis,
+            (["cursor", ..], _, "NAME") | (["events", ..], "cursor", _) => Self::Cursors,
+            (["forward", "remove" | "pause" | "resume" | "test"], _, "NAME") | (["events", "resend"], "to", _) => {
+                Self::Forwards
+            }
+            (["events" | "forward", ..], "kind", _) => Self::Kinds,
+            (["simulate", "event"], "kind", _) => Self::Kind,
+            (["friend", "accept"], "request", _) => Self::Requests,
+            _ => return None,
+        })
+    }
+}
+
+/// What could stand here, beginning with what was typed. What holds control characters cannot be typed at all.
+fn candidates(values: Values, typed: &OsStr, words: &Arc<[OsString]>) -> Vec<CompletionCandidate> {
+    let Some(typed) = typed.to_str() else { return Vec::new() };
+    let found = match values {
+        Values::Kind => kinds(""),
+        Values::Kinds => listed(typed, |before| {
+            let mut all = kinds(before);
+            all.push((format!("{before}message.*"), "every message".to_owned()));
+            all
+        }),
+        Values::States => listed(typed, |before| with_prefix(before, State::ALL.iter().map(|s| (s.as_str(), "")))),
+        Values::Apis => with_prefix("", APIS.iter().flat_map(|row| [(row.verb, row.api), (row.api, row.verb)])),
+        of_the_daemon => ask(of_the_daemon, typed, words),
+    };
+    let mut seen = HashSet::new();
+    found
+        .into_iter()
+        .filter(|(value, _)| value.starts_with(typed) && !value.chars().any(char::is_control))
+        .filter(|(value, _)| seen.insert(value.clone()))
+        .map(|(value, help)| {
+            let help = render::shorten(&render::clean(help.trim()), 60).into_owned();
+            CompletionCandidate::new(value).help((!help.is_empty()).then(|| help.into()))
+        })
+        .collect()
+}
+
+/// Value and description.
+type Found = Vec<(String, String)>;
+
+fn with_prefix<'a>(before: &str, all: impl Iterator<Item = (&'a str, &'a str)>) -> Found {
+    all.map(|(value, help)| (format!("{before}{value}"), help.to_owned())).collect()
+}
+
+/// The last of several with commas.
+fn listed(typed: &str, all: impl Fn(&str) -> Found) -> Found {
+    all(&typed[..typed.rfind(',').map_or(0, |comma| comma + 1)])
+}
+
+fn kinds(before: &str) -> Found {
+    with_prefix(before, Kind::ALL.iter().map(|k| (k.as_str(), "")))
+}
+
+/// Asks the daemon, in a thread of its own: a connect or a look-up that hangs must not hold the shell up.
+fn ask(values: Values, typed: &str, words: &Arc<[OsString]>) -> Found {
+    let (tell, told) = mpsc::channel();
+    let (typed, words) = (typed.to_owned(), Arc::clone(words));
+    std::thread::spawn(move || {
+        // Nobody listens any more when it came too late.
+        drop(tell.send(look_up(values, &typed, &words)));
+    });
+    told.recv_timeout(PATIENCE).ok().flatten().unwrap_or_default()
+}
+
+fn look_up(values: Values, typed: &str, words: &[OsString]) -> Option<Found> {
+    let line = Words(words);
+    let client = Client::find(&line.sockets()?).ok()?;
+    let get = |path: &str, query: &dyn erased::Query| -> Option<Vec<Value>> {
+        client.send("GET", &query.onto(path)?, None).ok()?.values().ok()
+    };
+    let name = typed.strip_prefix('@').unwrap_or(typed);
+    let directory = DirectoryQuery {
+        account: line.account(),
+        name: (!name.is_empty()).then(|| name.to_owned()),
+        limit: Some(CANDIDATES_MAX),
+        ..DirectoryQuery::default()
+    };
+    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    Some(match values {
+        Values::Contacts => {
+            let people = DirectoryQuery { only: Some("people".into()), ..directory.clone() };
+            let mut found = called(typed, &get("/v1/contacts", &people)?);
+            found.extend(called(typed, &get("/v1/rooms", &directory)?));
+            if !typed.starts_with('@') {
+                found.push(("filehelper".into(), "文件传输助手: the account's own notes".into()));
+            }
+            found
+        }
+        Values::Rooms => called(typed, &get("/v1/rooms", &directory)?),
+        Values::Accounts => get("/v1/accounts", &DirectoryQuery::default())?
+            .iter()
+            .flat_map(|account| {
+                let help = text(account, "nick");
+                [(text(account, "account"), help.clone()), (text(account, "alias"), help)]
+            })
+            .filter(|(value, _)| !value.is_empty())
+            .collect(),
+        Values::Commands(states) => {
+            let names: Vec<_> = states.iter().map(|s| s.as_str()).collect();
+            let query =
+                QueueQuery { state: Some(names.join(",")), limit: Some(CANDIDATES_MAX), ..QueueQuery::default() };
+            let commands = get("/v1/commands", &query)?;
+            let row = |command: &Value| {
+                let wire = &command["command"];
+                let to = wire["wxid"].as_str().or(wire["chatroom"].as_str()).unwrap_or_default();
+                let help = format!("{} {} {to}", text(command, "state"), text(command, "api"));
+                (command["id"].to_string(), help)
+            };
+            // The newest is the one that somebody thinks of.
+            commands.iter().rev().map(row).collect()
+        }
+        Values::Cursors => get("/v1/cursors", &DirectoryQuery::default())?
+            .iter()
+            .map(|cursor| (text(cursor, "name"), format!("at #{}, {} behind", cursor["seq"], cursor["lag"])))
+            .collect(),
+        Values::Forwards => get("/v1/forwards", &DirectoryQuery::default())?
+            .iter()
+            .map(|forward| (text(forward, "name"), text(forward, "url")))
+            .collect(),
+        Values::Requests => {
+            let query = DirectoryQuery { name: None, ..directory };
+            get("/v1/requests", &query)?
+                .iter()
+                .flat_map(|request| {
+                    let help = format!("{}: {}", text(request, "nick"), text(request, "greeting"));
+                    [(request["seq"].to_string(), help.clone()), (text(request, "wxid"), help)]
+                })
+                .filter(|(value, _)| !value.is_empty() && value != "null")
+                .collect()
+        }
+        Values::Kinds | Values::Kind | Values::States | Values::Apis => Vec::new(),
+    })
+}
+
+/// People and rooms: by id, described by their names; or by name, after an `@`, described by their ids.
+fn called(typed: &str, entries: &[Value]) -> Found {
+    let get = |entry: &Value, key: &str| entry[key].as_str().filter(|name| !name.trim().is_empty()).map(str::to_owned);
+    let mut found = Vec::new();
+    for entry in entries {
+        let Some(wxid) = get(entry, "wxid") else { continue };
+        let (remark, nick) = (get(entry, "remark"), get(entry, "nick"));
+        if typed.starts_with('@') {
+            for name in [remark, nick, get(entry, "username")].into_iter().flatten() {
+                found.push((format!("@{name}"), wxid.clone()));
+            }
+        } else {
+            let names = match (remark, nick) {
+                (Some(remark), Some(nick)) => format!("{remark} ({nick})"),
+                (Some(name), None) | (None, Some(name)) => name,
+                (None, None) => String::new(),
+            };
+            found.push((wxid, names));
+        }
+    }
+    found
+}
+
+/// Queries of different types behind one face.
+mod erased {
+    /// Something that can stand behind a path.
+    pub(super) trait Query {
+        /// The path with it.
+        fn onto(&self, path: &str) -> Option<String>;
+    }
+
+    impl<T: serde::Serialize> Query for T {
+        fn onto(&self, path: &str) -> Option<String> {
+            let query = serde_urlencoded::to_string(self).ok()?;
+            Some(if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") })
+        }
+    }
+}
+
+/// The words of the line that is being completed: they may say which daemon and which account is meant.
+struct Words<'a>(&'a [OsString]);
+
+impl Words<'_> {
+    fn value(&self, long: &str, short: Option<&str>, variable: &str) -> Option<String> {
+        let mut words = self.0.iter().filter_map(|word| word.to_str());
+        let mut found = None;
+        while let Some(word) = words.next() {
+            if word == long || Some(word) == short {
+                found = words.next();
+            } else if let Some(value) = word.strip_prefix(long).and_then(|rest| rest.strip_prefix('=')) {
+                found = Some(value);
+            }
+        }
+        let found = found.filter(|value| !value.is_empty()).map(str::to_owned);
+        found.or_else(|| std::env::var(variable).ok().filter(|value| !value.is_empty()))
+    }
+
+    fn account(&self) -> Option<String> {
+        self.value("--account", Some("-a"), "WEHELP_ACCOUNT")
+    }
+
+    fn sockets(&self) -> Option<Vec<PathBuf>> {
+        let path = |long, variable| self.value(long, None, variable).map(PathBuf::from);
+        let wishes = Wishes {
+            config: path("--config", "WEHELP_CONFIG"),
+            data_dir: path("--data-dir", "WEHELP_DATA_DIR"),
+            socket: path("--socket", "WEHELP_SOCKET"),
+        };
+        let config = match home::config_path(&wishes) {
+            Ok(path) if wishes.socket.is_none() => Config::load(&path, wishes.config.is_some()).ok()?,
+            _ => Config::default(),
+        };
+        let wishes = wishes.or(Wishes { config: None, data_dir: config.data_dir, socket: config.socket });
+        home::sockets(&wishes, rustix::process::getuid().as_raw()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn values_of(call: &[&str], arg: &str) -> Option<Values> {
+        let command = command();
+        let mut at = &command;
+        for name in call {
+            at = at.find_subcommand(name).unwrap();
+        }
+        let arg = at.get_arguments().find(|a| a.get_id() == arg).unwrap_or_else(|| panic!("no {arg} in {call:?}"));
+        Values::of(&call.iter().map(|&c| c.to_owned()).collect::<Vec<_>>(), arg)
+    }
+
+    #[test]
+    fn every_argument_that_names_something_known_is_completed() {
+        for (call, arg, values) in [
+            (&["send", "text"][..], "wxid", Values::Contacts),
+            (&["send", "text"], "account", Values::Accounts),
+            (&["ask"], "wxid", Values::Contacts),
+            (&["friend", "info"], "wxids", Values::Contacts),
+            (&["friend", "accept"], "request", Values::Requests),
+            (&["friend", "add"], "room", Values::Rooms),
+            (&["room", "kick"], "room", Values::Rooms),
+            (&["room", "kick"], "wxids", Values::Contacts),
+            (&["events"], "chat", Values::Contacts),
+            (&["events"], "from", Values::Contacts),
+            (&["events"], "kind", Values::Kinds),
+            (&["events"], "cursor", Values::Cursors),
+            (&["events", "resend"], "to", Values::Forwards),
+            (&["cursor", "delete"], "names", Values::Cursors),
+            (&["forward", "pause"], "names", Values::Forwards),
+            (&["simulate", "event"], "kind", Values::Kind),
+            (&["queue", "list"], "state", Values::States),
+        ] {
+            assert_eq!(values_of(call, arg), Some(values), "{call:?} {arg}");
+        }
+        assert!(matches!(values_of(&["queue", "cancel"], "ids"), Some(Values::Commands([_, _, _]))));
+        assert_eq!(values_of(&["events", "show"], "seqs"), None);
+        assert_eq!(values_of(&["simulate"], "as"), None);
+    }
+
+    fn shown(values: Values, typed: &str) -> Vec<String> {
+        let words: Arc<[OsString]> = Arc::new([]);
+        candidates(values, OsStr::new(typed), &words)
+            .iter()
+            .map(|c| c.get_value().to_string_lossy().into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn kinds_are_completed_one_after_another() {
+        assert_eq!(shown(Values::Kinds, "login.q"), ["login.qrcode"]);
+        assert!(shown(Values::Kinds, "login,message.t").contains(&"login,message.text".to_owned()));
+        assert!(shown(Values::Kinds, "message").contains(&"message.*".to_owned()));
+        assert_eq!(shown(Values::States, "ready,exp"), ["ready,expired"]);
+    }
+
+    #[test]
+    fn people_are_called_by_id_or_by_any_of_their_names() {
+        let entries = [json!({"wxid": "wxid_a", "nick": "马明明", "remark": "妈妈", "username": null})];
+        assert_eq!(called("wx", &entries), [("wxid_a".to_owned(), "妈妈 (马明明)".to_owned())]);
+        let names: Vec<_> = called("@", &entries).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["@妈妈", "@马明明"]);
+    }
+
+    #[test]
+    fn the_line_says_which_daemon_is_meant() {
+        let words: Vec<OsString> = ["wehelp", "--socket=/x.sock", "-a", "work", "send"].map(Into::into).into();
+        let line = Words(&words);
+        assert_eq!(line.sockets().unwrap(), [PathBuf::from("/x.sock")]);
+        assert_eq!(line.account().as_deref(), Some("work"));
+    }
+}

@@ -1,0 +1,131 @@
+//! What can go wrong, and the exit code that says so (contract 4).
+
+use crate::control::client;
+use std::borrow::Cow;
+use std::fmt;
+
+/// How `wehelp` ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Failed.
+    Failed = 1,
+    /// Wrong usage, nothing was queued.
+    Usage = 2,
+    /// No daemon.
+    NoDaemon = 3,
+    /// Not found.
+    NotFound = 4,
+    /// Refused by the daemon.
+    Refused = 5,
+    /// No answer in time.
+    NoAnswer = 6,
+    /// SIGINT ended it, after what was at work was done: 128 and the signal's number, as shells say it.
+    Interrupted = 130,
+    /// SIGTERM did.
+    Terminated = 143,
+}
+
+/// A failure: its exit code, a stable kebab-case code for programs, and a sentence for people that says what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// What the program ends with.
+    pub exit: Exit,
+    /// For `--json`.
+    pub code: Cow<'static, str>,
+    /// One sentence, lower case, no full stop. Empty: end without a word (a reader that left, a summary already said).
+    pub message: String,
+}
+
+impl Error {
+    /// A failure.
+    pub fn new(exit: Exit, code: &'static str, message: impl Into<String>) -> Self {
+        Self { exit, code: code.into(), message: message.into() }
+    }
+
+    /// Wrong usage, found before anything was queued.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, "usage", message)
+    }
+
+    /// Something failed on this side.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(Exit::Failed, "failed", message)
+    }
+
+    /// What was named is not there.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Exit::NotFound, "not-found", message)
+    }
+
+    /// The daemon, or good sense, refuses.
+    pub fn refused(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Exit::Refused, code, message)
+    }
+
+    /// Nothing came in time.
+    pub fn no_answer(message: impl Into<String>) -> Self {
+        Self::new(Exit::NoAnswer, "no-answer", message)
+    }
+
+    /// Ends with a code and says nothing (more).
+    #[must_use]
+    pub fn silent(exit: Exit) -> Self {
+        Self { exit, code: "".into(), message: String::new() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<client::Error> for Error {
+    fn from(error: client::Error) -> Self {
+        match &error {
+            client::Error::NoDaemon { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Self::new(
+                    Exit::NoDaemon,
+                    "no-daemon",
+                    format!(
+                        "{error}, or it is another user's ({source}); start your own with `wehelp daemon start` or `wehelpd`"
+                    ),
+                )
+            }
+            client::Error::NoDaemon { .. } => Self::new(
+                Exit::NoDaemon,
+                "no-daemon",
+                format!("{error}; start one with `wehelp daemon start` or `wehelpd`, or name its socket with --socket"),
+            ),
+            client::Error::Broken(_) => Self::new(
+                Exit::NoDaemon,
+                "daemon-gone",
+                format!("{error}; see whether wehelpd still runs, and try again"),
+            ),
+            client::Error::Refused { status, refusal } => {
+                let exit = match status {
+                    400 => Exit::Usage,
+                    404 => Exit::NotFound,
+                    _ => Exit::Refused,
+                };
+                Self { exit, code: refusal.error.clone().into(), message: refusal.message.clone() }
+            }
+            client::Error::Strange(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<crate::protocol::id::Error> for Error {
+    fn from(error: crate::protocol::id::Error) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<crate::protocol::command::Error> for Error {
+    fn from(error: crate::protocol::command::Error) -> Self {
+        Self::usage(error.to_string())
+    }
+}

@@ -1,0 +1,208 @@
+//! The only place that prints: results on stdout, everything said to people on stderr (contract 4).
+//!
+//! On a terminal text, anywhere else JSON lines. A reader that has gone ends the program quietly; any other failure to
+//! write is an error, since a script must not take half a result for all of it.
+
+use super::args::{Global, Stop, When};
+use super::error::{Error, Exit};
+use super::render;
+use colored::Colorize;
+use serde::Serialize;
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+/// The way to print.
+#[derive(Debug)]
+pub(super) struct Output {
+    json: bool,
+    json_errors: bool,
+    quiet: bool,
+    out: RefCell<io::BufWriter<io::Stdout>>,
+}
+
+impl Output {
+    pub(super) fn new(global: &Global) -> Self {
+        let terminal = io::stdout().is_terminal();
+        colour(global.color, terminal);
+        Self {
+            json: global.json || (!terminal && !global.text),
+            json_errors: global.json,
+            quiet: global.quiet,
+            out: RefCell::new(io::BufWriter::with_capacity(64 * 1024, io::stdout())),
+        }
+    }
+
+    /// Whether results are printed as JSON lines.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether receipts and everything but errors is left out.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Whether somebody may watch stderr while we wait: progress is drawn only then.
+    pub(super) fn is_watched(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// The width of the terminal that stdout is, columns.
+    pub(super) fn columns(&self) -> Option<usize> {
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+        Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    }
+
+    /// Prints one result: the value as a JSON line, or what `text` makes of it.
+    pub(super) fn print<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> Result<(), Error> {
+        if self.json { self.json_line(value) } else { self.text(&text(value)) }
+    }
+
+    /// Prints results: a JSON line each, or a table.
+    pub(super) fn table<T: Serialize>(
+        &self,
+        values: &[T],
+        head: &[&str],
+        row: impl Fn(&T) -> Vec<String>,
+    ) -> Result<(), Error> {
+        if self.json {
+            return values.iter().try_for_each(|value| self.json_line(value));
+        }
+        let rows: Vec<_> = values.iter().map(row).collect();
+        self.text(&render::table(head, &rows, self.columns()))
+    }
+
+    /// Prints a value as a JSON line.
+    pub(super) fn json_line<T: Serialize>(&self, value: &T) -> Result<(), Error> {
+        let mut line = serde_json::to_vec(value).map_err(|e| Error::failed(format!("print as JSON: {e}")))?;
+        line.push(b'\n');
+        self.bytes(&line)
+    }
+
+    /// Prints text; a missing line end is added.
+    pub(super) fn text(&self, text: &str) -> Result<(), Error> {
+        self.bytes(text.as_bytes())?;
+        if text.is_empty() || text.ends_with('\n') { Ok(()) } else { self.bytes(b"\n") }
+    }
+
+    /// Prints bytes as they are.
+    pub(super) fn bytes(&self, bytes: &[u8]) -> Result<(), Error> {
+        self.out.borrow_mut().write_all(bytes).map_err(|e| unwritten(&e))
+    }
+
+    /// Hands over to the system what was printed: before a wait, and before a cursor moves.
+    pub(super) fn flush(&self) -> Result<(), Error> {
+        self.out.borrow_mut().flush().map_err(|e| unwritten(&e))
+    }
+
+    /// After the last result.
+    pub(super) fn finish(&self) -> Result<(), Error> {
+        self.flush()
+    }
+
+    /// Tells people something by the way; not with -q.
+    pub(super) fn note(&self, message: &str) {
+        if !self.quiet {
+            say(message);
+        }
+    }
+
+    /// Warns people; not with -q.
+    pub(super) fn warn(&self, message: &str) {
+        if !self.quiet {
+            say(&format!("{} {message}", "warning:".yellow()));
+        }
+    }
+
+    /// Tells of a failure that does not end the program (one line of many, one run of many).
+    pub(super) fn complain(&self, error: &Error) {
+        self.failure(error);
+    }
+
+    fn failure(&self, error: &Error) {
+        if error.message.is_empty() {
+            return;
+        }
+        // Whatever was printed before comes first.
+        drop(self.out.borrow_mut().flush());
+        if self.json_errors {
+            json_failure(error);
+        } else {
+            say(&format!("{} {}", "error:".red().bold(), render::clean(&error.message)));
+        }
+    }
+
+    /// Says what went wrong, if anything, and gives the exit code.
+    pub(super) fn exit(&self, done: Result<(), Error>) -> ExitCode {
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                self.failure(&error);
+                ExitCode::from(error.exit as u8)
+            }
+        }
+    }
+}
+
+fn say(message: &str) {
+    // A closed stderr is no reason to fail.
+    drop(writeln!(io::stderr(), "wehelp: {message}"));
+}
+
+fn json_failure(error: &Error) {
+    let object = serde_json::json!({ "error": error.code, "message": error.message, "exit": error.exit as u8 });
+    drop(writeln!(io::stderr(), "{object}"));
+}
+
+/// A reader that left ends the program quietly; everything else is a failure.
+fn unwritten(error: &io::Error) -> Error {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        Error::silent(Exit::Done)
+    } else {
+        Error::failed(format!("write to standard output: {error}"))
+    }
+}
+
+/// Decides about colour once, for all that is printed.
+fn colour(when: When, terminal: bool) {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty() && v != "0");
+    let on = match when {
+        When::Always => true,
+        When::Never => false,
+        When::Auto if std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) => false,
+        When::Auto => set("CLICOLOR_FORCE") || (terminal && std::env::var_os("TERM").is_none_or(|t| t != "dumb")),
+    };
+    colored::control::set_override(on);
+}
+
+/// The arguments were no call: help or version were asked for, or something is wrong with them.
+pub(super) fn stopped(args: &[OsString], stop: Stop) -> ExitCode {
+    match stop {
+        Stop::Said(text) => {
+            let mut out = io::stdout();
+            match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+                Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+                    say(&format!("write to standard output: {e}"));
+                    ExitCode::from(Exit::Failed as u8)
+                }
+                _ => ExitCode::SUCCESS,
+            }
+        }
+        Stop::Helped(text) => {
+            drop(io::stderr().write_all(text.as_bytes()));
+            ExitCode::from(Exit::Usage as u8)
+        }
+        Stop::Wrong(message) => {
+            colour(When::Auto, io::stderr().is_terminal());
+            let error = Error::usage(message);
+            if args.iter().any(|a| a == "--json") {
+                json_failure(&error);
+            } else {
+                say(&format!("{} {}", "error:".red().bold(), render::clean(&error.message)));
+            }
+            ExitCode::from(Exit::Usage as u8)
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Values become text for people: pure, no terminal is asked here.
+//!
+//! Whatever came from a chat passes [`clean`] first: control and escape characters never reach a terminal.
+
+pub mod event;
+pub mod items;
+pub mod receipt;
+pub mod setup;
+pub mod status;
+
+use crate::clock::Time;
+use colored::Colorize;
+use std::borrow::Cow;
+use unicode_width::UnicodeWidthChar;
+
+/// One line without anything that could drive a terminal: control characters, escape sequences and what turns the
+/// writing direction around go, line breaks become `⏎`.
+#[must_use]
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\n' => out.push('⏎'),
+            '\r' if chars.peek() == Some(&'\n') => {}
+            '\t' | '\r' => out.push(' '),
+            // An escape sequence goes whole: its letters would be left as rubbish.
+            '\u{1b}' => skip_escape(&mut chars),
+            '\u{9b}' => skip_csi(&mut chars),
+            c if is_unsafe(c) => {}
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn is_unsafe(c: char) -> bool {
+    // Bidirectional controls, invisible format characters, line and paragraph separators.
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}' | '\u{feff}')
+}
+
+fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    match chars.peek() {
+        Some('[') => {
+            chars.next();
+            skip_csi(chars);
+        }
+        // Strings that end with BEL or ST: titles, links.
+        Some(']' | 'P' | 'X' | '^' | '_') => {
+            /// The longest such string that goes with its introducer, characters.
+            const STRING_MAX: usize = 256;
+            let mut ahead = chars.clone();
+            for _ in 0..STRING_MAX {
+                match ahead.next() {
+                    Some('\u{7}' | '\u{9c}') => {
+                        *chars = ahead;
+                        return;
+                    }
+                    Some('\u{1b}') if ahead.peek() == Some(&'\\') => {
+                        ahead.next();
+                        *chars = ahead;
+                        return;
+                    }
+                    Some(_) => {}
+                    None => return,
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Skips parameters and the final letter.
+fn skip_csi(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    /// The longest sequence that is taken for one, characters.
+    const SEQUENCE_MAX: usize = 32;
+    let mut ahead = chars.clone();
+    for _ in 0..SEQUENCE_MAX {
+        match ahead.next() {
+            Some('\u{20}'..='\u{3f}') => {}
+            Some('\u{40}'..='\u{7e}') => {
+                *chars = ahead;
+                return;
+            }
+            _ => return,
+        }
+    }
+}
+
+/// At most so many columns; what is cut ends in `…`.
+#[must_use]
+pub fn shorten(text: &str, columns: usize) -> Cow<'_, str> {
+    let width = |c: char| c.width().unwrap_or(0);
+    if text.chars().map(width).sum::<usize>() <= columns {
+        return Cow::Borrowed(text);
+    }
+    let mut used = 1;
+    let kept: String = text
+        .chars()
+        .take_while(|c| {
+            used += width(*c);
+            used <= columns
+        })
+        .collect();
+    Cow::Owned(kept + "…")
+}
+
+/// A table for people: cells are cleaned; wide characters are aligned. Without rows it is empty.
+#[must_use]
+pub fn table(head: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> String {
+    /// No cell is shown wider, columns.
+    const CELL_MAX: usize = 60;
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(head.iter().map(|h| h.to_uppercase()));
+    for row in rows {
+        table.add_row(
+            row.iter().map(|cell| shorten(&clean(cell), columns.unwrap_or(CELL_MAX).min(CELL_MAX)).into_owned()),
+        );
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    // Colour comes last: the widths are those of the plain text.
+    let line = |(n, line): (usize, String)| {
+        let line = line.trim_end();
+        if n == 0 { format!("{}\n", line.bold()) } else { format!("{line}\n") }
+    };
+    table.lines().enumerate().map(line).collect()
+}
+
+/// A moment for people, or a dash.
+#[must_use]
+pub fn time(time: Option<Time>) -> String {
+    time.map_or_else(|| "-".to_owned(), Time::local)
+}
+
+/// How long ago something was, in one unit: `5s`, `3m`, `2h`, `4d`.
+#[must_use]
+pub fn ago(time: Time, now: Time) -> String {
+    let seconds = now.since(time).as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// A size for people: `1.4 MiB`.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub fn bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].into_iter();
+    let mut unit = units.next().unwrap_or("B");
+    while value >= 1024.0
+        && let Some(next) = units.next()
+    {
+        value /= 1024.0;
+        unit = next;
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// A code to be scanned: black on white whatever the terminal's colours are; without colour for a dark ground.
+#[must_use]
+pub(super) fn code(code: &super::qr::Code) -> String {
+    if !colored::control::SHOULD_COLORIZE.should_colorize() {
+        return code.lines(true).join("\n") + "\n";
+    }
+    let line = |line: &String| format!("{}\n", line.truecolor(0, 0, 0).on_truecolor(255, 255, 255));
+    code.lines(false).iter().map(line).collect()
+}
+
+/// The colour that a command's state has.
+#[must_use]
+pub fn state(state: crate::control::State) -> String {
+    use crate::control::State;
+    let name = state.as_str();
+    match state {
+        State::Answered => name.green(),
+        State::Fetched => name.cyan(),
+        State::Rejected | State::Expired => name.red(),
+        State::Cancelled => name.dimmed(),
+        State::Scheduled | State::Ready | State::InFlight => name.yellow(),
+    }
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_drives_a_terminal_is_left() {
+        assert_eq!(clean("plain 你好 😀"), "plain 你好 😀");
+        assert_eq!(clean("a\u{1b}[31mred\u{1b}[0m"), "ared");
+        assert_eq!(clean("a\u{1b}]0;title\u{7}b"), "ab");
+        assert_eq!(clean("a\u{9b}2Jb\nc\r\nd\te\u{0}\u{7f}\u{202e}f"), "ab⏎c⏎d ef");
+        assert_eq!(clean("\u{1b}"), "");
+        assert!(!clean("\u{1b}[\u{1b}[31m").chars().any(char::is_control));
+    }
+
+    #[test]
+    fn long_text_is_cut_by_columns_not_by_characters() {
+        assert_eq!(shorten("abc", 3), "abc");
+        assert_eq!(shorten("abcd", 3), "ab…");
+        assert_eq!(shorten("你好世界", 5), "你好…");
+    }
+
+    #[test]
+    fn a_table_aligns_wide_characters() {
+        let text =
+            table(&["id", "nick"], &[vec!["1".into(), "小强".into()], vec!["22".into(), "x\u{1b}[1m".into()]], None);
+        assert!(text.lines().all(|l| !l.contains('\u{1b}') || l.contains("NICK")), "{text:?}");
+        assert_eq!(text.lines().count(), 3);
+    }
+
+    #[test]
+    fn sizes_and_ages_are_short() {
+        assert_eq!((bytes(0), bytes(1536)), ("0 B".to_owned(), "1.5 KiB".to_owned()));
+        let now = Time::from_millis(10_000_000);
+        assert_eq!(ago(Time::from_millis(9_000_000), now), "16m");
+    }
+}

@@ -1,0 +1,222 @@
+//! An event as a line for people: when, where, who, what.
+
+use super::{clean, shorten};
+use crate::clock::Time;
+use crate::seq::Seq;
+use colored::Colorize;
+use serde::Deserialize;
+use serde_json::Value;
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// The longest summary of what is no text, columns.
+const SUMMARY_COLUMNS_MAX: usize = 200;
+
+/// An event as followers see it (contract 7), without what the client sent.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Entry {
+    /// Its position.
+    pub seq: Seq,
+    /// When it came.
+    pub time: Time,
+    /// `message.text` …
+    pub kind: String,
+    /// The client's number for it.
+    pub r#type: Option<i64>,
+    /// Whose client told of it.
+    pub account: Option<String>,
+    /// The client's process.
+    pub pid: Option<u64>,
+    /// The conversation.
+    pub chat: Option<String>,
+    /// Who spoke.
+    pub from: Option<String>,
+    /// Whether the account itself spoke.
+    #[serde(rename = "self")]
+    pub is_self: Option<bool>,
+    /// The chat's name in a message, the person's in a profile.
+    pub nick: Option<String>,
+    /// Readable text.
+    pub text: Option<String>,
+    /// What was packed.
+    pub decoded: Value,
+}
+
+/// An event's JSON as one line for people; `accounts`: say which account it is of. `None` when it is no event.
+#[must_use]
+pub fn line(json: &[u8], accounts: bool) -> Option<String> {
+    serde_json::from_slice(json).ok().map(|entry| entry_line(&entry, accounts))
+}
+
+/// An event's JSON as the line, with all that is known of it below. `None` when it is no event.
+#[must_use]
+pub fn whole(json: &[u8]) -> Option<String> {
+    let entry: Entry = serde_json::from_slice(json).ok()?;
+    let mut out = entry_line(&entry, true);
+    let pid = entry.pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+    let account = entry.account.as_deref().map(|account| format!("{account}{pid}"));
+    let number = entry.r#type.map(|number| format!("{} ({number})", entry.kind));
+    let fields = [
+        ("kind", number.or(Some(entry.kind))),
+        ("account", account),
+        ("chat", entry.chat),
+        ("from", entry.from),
+        ("nick", entry.nick),
+    ];
+    for (name, value) in fields {
+        if let Some(value) = value {
+            let _ = write!(out, "\n  {:<8} {}", name.dimmed(), clean(&value));
+        }
+    }
+    let decoded = entry.decoded.as_object().filter(|decoded| !decoded.is_empty());
+    if let Some(Ok(decoded)) = decoded.map(serde_json::to_string_pretty) {
+        let decoded: Vec<_> = decoded.lines().map(clean).collect();
+        let _ = write!(out, "\n  {:<8} {}", "decoded".dimmed(), decoded.join("\n  "));
+    }
+    Some(out)
+}
+
+fn entry_line(entry: &Entry, accounts: bool) -> String {
+    let mut out = format!("{} {}", entry.time.local().dimmed(), format!("{:>4}", entry.seq).dimmed());
+    if accounts && let Some(account) = &entry.account {
+        let _ = write!(out, " {}", clean(account).magenta());
+    }
+    let Some(kind) = entry.kind.strip_prefix("message.") else {
+        let _ = write!(out, " {}", entry.kind.yellow());
+        if let Some(chat) = entry.chat.as_deref().or(entry.nick.as_deref()) {
+            let _ = write!(out, " {}", clean(chat).cyan());
+        }
+        let summary = entry.text.clone().or_else(|| summary(entry));
+        if let Some(summary) = summary {
+            let _ = write!(out, " {}", shorten(&clean(&summary), SUMMARY_COLUMNS_MAX));
+        }
+        return out;
+    };
+    let chat = entry.chat.as_deref().unwrap_or("?");
+    match entry.nick.as_deref().filter(|nick| *nick != chat) {
+        Some(nick) => {
+            let _ = write!(out, " {} {}", clean(nick).cyan().bold(), clean(chat).cyan());
+        }
+        None => {
+            let _ = write!(out, " {}", clean(chat).cyan().bold());
+        }
+    }
+    if entry.is_self == Some(true) {
+        let _ = write!(out, " {}", "me".green());
+    } else if let Some(from) = entry.from.as_deref().filter(|from| *from != chat) {
+        let _ = write!(out, " {}", clean(from).green());
+    }
+    out.push(':');
+    if kind != "text" {
+        let _ = write!(out, " {}", format!("[{kind}]").yellow());
+    }
+    let text = match entry.text.clone() {
+        Some(text) => Some(Cow::Owned(text)),
+        None => summary(entry).map(|summary| shorten(&summary, SUMMARY_COLUMNS_MAX).into_owned().into()),
+    };
+    if let Some(text) = text {
+        let _ = write!(out, " {}", clean(&text));
+        // A shared page's text is its title.
+        let url = entry.decoded["url"].as_str().filter(|url| kind == "app" && !text.contains(*url));
+        if let Some(url) = url {
+            let _ = write!(out, " {}", shorten(&clean(url), SUMMARY_COLUMNS_MAX).dimmed());
+        }
+    }
+    out
+}
+
+/// The gist of what was packed.
+fn summary(entry: &Entry) -> Option<String> {
+    let decoded = &entry.decoded;
+    let word = |key: &str| decoded[key].as_str().map(str::to_owned);
+    let count = |key: &str| decoded[key].as_array().map(|list| format!("{} {key}", list.len()));
+    match entry.kind.as_str() {
+        "login" | "login.state" => match (decoded["code"].as_i64(), decoded["logged_in"].as_bool()) {
+            (Some(200), _) | (_, Some(true)) => Some("logged in".to_owned()),
+            (_, Some(false)) => Some("not logged in".to_owned()),
+            (Some(code), _) => Some(format!("code {code}")),
+            _ => None,
+        },
+        "login.qrcode" => word("content").or_else(|| Some("a picture; `wehelp login` shows it".to_owned())),
+        "profile" | "friend.v2" => decoded["contact"]["nick"].as_str().map(str::to_owned),
+        "contacts" => count("contacts"),
+        "rooms" => count("rooms"),
+        "room.members" => count("members"),
+        "contacts.packet" | "contact.packet" => count("wxids"),
+        "friend.verified" => decoded["ok"].as_bool().map(|ok| if ok { "ok" } else { "refused" }.to_owned()),
+        "avatars" => decoded["avatars"].as_object().map(|avatars| format!("{} avatars", avatars.len())),
+        "unparsed" => word("reason"),
+        "message.friend_request" | "message.card" => word("nick").or_else(|| word("wxid")),
+        "message.app" => match (word("title"), word("url")) {
+            (Some(title), Some(url)) => Some(format!("{title} {url}")),
+            (title, url) => title.or(url),
+        },
+        _ => None,
+    }
+}
+
+/// JSON that may go to a terminal: what a string holds of control characters beyond JSON's own is escaped, so that it
+/// still means the same and drives nothing.
+#[must_use]
+pub fn for_terminal(json: &[u8]) -> Cow<'_, [u8]> {
+    let Ok(text) = std::str::from_utf8(json) else {
+        return Cow::Owned(String::from_utf8_lossy(json).into_owned().into());
+    };
+    if !text.chars().any(drives) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if drives(c) {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out.into_bytes())
+}
+
+/// Characters that valid JSON may hold as they are and a terminal obeys. (Line breaks only stand between tokens.)
+fn drives(c: char) -> bool {
+    matches!(c, '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(json: &str) -> String {
+        clean(&line(json.as_bytes(), false).unwrap()).into_owned()
+    }
+
+    #[test]
+    fn a_message_tells_when_where_who_and_what() {
+        let text = plain(
+            r#"{"seq":17,"time":"2026-11-23T09:00:00.123Z","kind":"message.text","chat":"1@chatroom","from":"wxid_a","self":false,"nick":"群","text":"hi\nyou","decoded":{},"data":{}}"#,
+        );
+        assert!(text.ends_with("  17 群 1@chatroom wxid_a: hi⏎you"), "{text}");
+        let own = plain(
+            r#"{"seq":18,"time":"2026-11-23T09:00:00.123Z","kind":"message.image","chat":"wxid_a","from":"wxid_me","self":true,"decoded":{}}"#,
+        );
+        assert!(own.ends_with("  18 wxid_a me: [image]"), "{own}");
+    }
+
+    #[test]
+    fn what_is_no_message_is_told_by_its_kind() {
+        let text = plain(
+            r#"{"seq":3,"time":"2026-11-23T09:00:00.123Z","kind":"room.members","chat":"1@chatroom","decoded":{"members":[{},{}]}}"#,
+        );
+        assert!(text.ends_with("   3 room.members 1@chatroom 2 members"), "{text}");
+    }
+
+    #[test]
+    fn nothing_from_a_chat_drives_the_terminal() {
+        let evil = "{\"seq\":1,\"time\":\"2026-11-23T09:00:00.123Z\",\"kind\":\"message.text\",\"chat\":\"a\\u001b[2J\",\"nick\":\"\\u001b]0;x\\u0007\",\"text\":\"\\u009b31mred\\u202e\"}";
+        colored::control::set_override(false);
+        let text = line(evil.as_bytes(), true).unwrap();
+        assert!(!text.chars().any(char::is_control), "{text:?}");
+        let json = for_terminal("{\"a\":\"\u{9b}2J\u{7f}好\"}".as_bytes()).into_owned();
+        assert_eq!(String::from_utf8(json).unwrap(), "{\"a\":\"\\u009b2J\\u007f好\"}");
+    }
+}

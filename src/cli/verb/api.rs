@@ -1,0 +1,67 @@
+//! `wehelp api`: the table of commands; it needs no daemon.
+
+use crate::cli::args::send as args;
+use crate::cli::ctx::Ctx;
+use crate::cli::error::Error;
+use crate::protocol::command::{APIS, Api};
+use crate::protocol::event::Kind;
+use serde::Serialize;
+
+/// A row, as JSON.
+#[derive(Debug, Serialize)]
+struct Row {
+    verb: &'static str,
+    api: &'static str,
+    code: Option<u32>,
+    /// The events that answer it, the surest first.
+    answers: Vec<Answer>,
+    /// Whether it only asks: then its answer is waited for.
+    question: bool,
+    spec: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    r#type: i64,
+    kind: &'static str,
+}
+
+pub(in crate::cli) fn run(ctx: &Ctx, _args: args::Api) -> Result<(), Error> {
+    let rows: Vec<Row> = APIS.iter().map(row).collect();
+    ctx.out().table(&rows, &["command", "api", "code", "answered by", "spec"], |row| {
+        let by = row.answers.iter().map(|a| format!("{} {}", a.r#type, a.kind)).collect::<Vec<_>>().join(", ");
+        vec![
+            row.verb.to_owned(),
+            row.api.to_owned(),
+            row.code.map(|code| code.to_string()).unwrap_or_default(),
+            by,
+            row.spec.to_owned(),
+        ]
+    })
+}
+
+fn row(api: &Api) -> Row {
+    let answer = |number: &i64| Answer { r#type: *number, kind: Kind::of_type(*number).as_str() };
+    Row {
+        verb: api.verb,
+        api: api.api,
+        code: api.code,
+        answers: api.answers.iter().map(answer).collect(),
+        question: api.is_question(),
+        spec: api.spec,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_names_the_kinds_of_the_events_that_answer() {
+        let members = Api::find("getChatRoomUserLists").map(row).unwrap();
+        assert_eq!(
+            serde_json::to_string(&members).unwrap(),
+            r##"{"verb":"room members","api":"getChatRoomUserLists","code":6,"answers":[{"type":77,"kind":"room.members"}],"question":true,"spec":"群操作 4 #getRoomMembers"}"##
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! `wehelp ask`: a text, and the next message of that chat.
+//!
+//! An answer is a message of somebody else in that chat which came after the client was handed the question: the
+//! receipt says what the newest event was at that moment (`fetched.after`), and the log is read from there on. So
+//! nothing is lost that comes at once, and nothing is taken for an answer that was said before.
+
+use crate::cli::args::send as args;
+use crate::cli::ctx::Ctx;
+use crate::cli::error::Error;
+use crate::cli::progress::Progress;
+use crate::cli::queueing::{self, Entry, Outcome, Plan};
+use crate::cli::render;
+use crate::clock::Time;
+use crate::control::{EventsQuery, Receipt, State, Status, Until, client};
+use crate::protocol::command::Command;
+use crate::seq::Seq;
+use regex::Regex;
+use std::time::{Duration, Instant};
+
+/// A pattern is compiled to at most so many bytes: a typing error must not take the memory.
+const REGEX_BYTES_MAX: usize = 1 << 20;
+/// The daemon writes at least this often; one that is silent for much longer has hung.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// After the daemon went away it may come back within so long.
+const AWAY_MAX: Duration = Duration::from_secs(10);
+
+/// What an answer must be like.
+#[derive(Debug)]
+struct Wanted {
+    pattern: Option<Regex>,
+    from: Option<String>,
+}
+
+impl Wanted {
+    /// Whether an event is an answer: said by a person, and as it was asked for.
+    fn is(&self, event: &Entry) -> bool {
+        // Notices, recalls and the client's own housekeeping are messages to WeChat, and not to people.
+        let said = event.kind.starts_with("message.")
+            && !matches!(event.kind.as_str(), "message.system" | "message.recall" | "message.other");
+        let text = event.text.as_deref();
+        said && self.from.as_ref().is_none_or(|from| event.from.as_ref() == Some(from))
+            && self.pattern.as_ref().is_none_or(|pattern| text.is_some_and(|text| pattern.is_match(text)))
+    }
+}
+
+pub(in crate::cli) fn run(ctx: &Ctx, args: args::Ask) -> Result<(), Error> {
+    let args::Ask { wxid, text, timeout, r#match, from, wiring } = args;
+    if wiring.no_wait || wiring.wait.is_some() {
+        return Err(Error::usage("ask always waits: give --timeout instead of --wait, or use `wehelp send text`"));
+    }
+    let pattern = r#match.as_deref().map(compile).transpose()?;
+    let text = super::send::text(text)?;
+    let plan = Plan::new(ctx, &wiring)?;
+    let wires = plan.wires(ctx, |names| Ok(vec![Command::SendText { wxid: names.who(&wxid)?, text: text.clone() }]))?;
+    let [wire] = &wires[..] else { return Err(Error::failed("one command was to be made")) };
+    if plan.is_dry(ctx, &wires)? {
+        return Ok(());
+    }
+    let chat = wire.as_map()["wxid"].as_str().unwrap_or_default().to_owned();
+    let from = match (&from, crate::protocol::id::RoomId::parse(&chat)) {
+        (None, _) => None,
+        (Some(who), Ok(room)) => Some(who.member(ctx, &room)?.as_str().to_owned()),
+        (Some(who), Err(_)) => Some(who.id(ctx)?.as_str().to_owned()),
+    };
+    let receipt = plan.enqueue_one(ctx, wire, wiring.key.as_ref())?;
+    let end = Instant::now() + timeout + receipt.due.since(Time::now());
+    let progress = Progress::wait(ctx.out());
+    progress.say("queued, waiting for a client to fetch it");
+    let outcome = queueing::watch(ctx, receipt.id, Until::Fetched, end, |_| {})?;
+    if let Some(error) = queueing::failure(&outcome, timeout) {
+        return Err(error);
+    }
+    progress.say("fetched, waiting for the reply");
+    let question = Question { ctx, receipt: outcome.receipt, chat, wanted: Wanted { pattern, from } };
+    let (line, event) = question.answer(end, timeout)?;
+    drop(progress);
+    if ctx.out().is_json() || wiring.raw {
+        return ctx.out().text(&line);
+    }
+    // What has no text is told by its kind: `[message.image]`.
+    let said = event.text.as_deref().map_or_else(|| format!("[{}]", event.kind), |text| render::clean(text).into());
+    ctx.out().text(&said)
+}
+
+fn compile(pattern: &str) -> Result<Regex, Error> {
+    regex::RegexBuilder::new(pattern)
+        .size_limit(REGEX_BYTES_MAX)
+        .build()
+        .map_err(|e| Error::usage(format!("--match is no regular expression: {}", last_line(&e.to_string()))))
+}
+
+/// The line of a regex error that says what is wrong; those before it draw where.
+fn last_line(error: &str) -> &str {
+    error.lines().last().unwrap_or(error).trim_start_matches("error: ")
+}
+
+struct Question<'a> {
+    ctx: &'a Ctx,
+    receipt: Receipt,
+    chat: String,
+    wanted: Wanted,
+}
+
+impl Question<'_> {
+    /// Follows the chat from the hand-over on, over restarts of the daemon, until an answer comes.
+    fn answer(&self, end: Instant, patience: Duration) -> Result<(String, Entry), Error> {
+        let mut after = self.receipt.fetched.as_ref().map_or(Seq::ZERO, |fetched| fetched.after);
+        let mut there = Instant::now();
+        loop {
+            match self.follow(&mut after, end, &mut there) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                Err(Stop::Gone(error)) if there.elapsed() > AWAY_MAX => return Err(error.into()),
+                Err(Stop::Gone(_)) => std::thread::sleep(Duration::from_millis(200)),
+                Err(Stop::Over(error)) => return Err(error),
+            }
+            if Instant::now() >= end {
+                // It may have been refused without a notice in the chat.
+                self.refused()?;
+                return Err(Error::no_answer(self.late(patience)));
+            }
+        }
+    }
+
+    /// It was fetched, and nobody replied.
+    fn late(&self, patience: Duration) -> String {
+        let Receipt { id, fetched, .. } = &self.receipt;
+        let (at, since) = fetched.as_ref().map_or_else(Default::default, |f| (f.time.local(), f.after.next()));
+        format!(
+            "no reply within {}: the client has fetched the question (command {id}, at {at}); `wehelp events --since \
+             '#{since}'` shows what came after it",
+            queueing::span(patience)
+        )
+    }
+
+    fn follow(&self, after: &mut Seq, end: Instant, there: &mut Instant) -> Result<Option<(String, Entry)>, Stop> {
+        let query = EventsQuery {
+            follow: true,
+            after: Some(*after),
+            chat: Some(self.chat.clone()),
+            // The one that fetched it, which is known even when it was bound to nobody.
+            account: self.receipt.fetched.as_ref().and_then(|f| f.account.clone()).or(self.receipt.account.clone()),
+            is_self: Some(false),
+            heartbeat_ms: u64::try_from(HEARTBEAT.as_millis()).ok(),
+            ..EventsQuery::default()
+        };
+        let mut reply = self.ctx.client().map_err(Stop::Over)?.lines("/v1/events", &query)?;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            reply.set_patience(Some(left.min(2 * HEARTBEAT))).map_err(client::Error::from)?;
+            let line = match reply.next_line() {
+                Ok(Some(line)) => line,
+                Ok(None) => return Err(Stop::Gone(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into())),
+                Err(error) if client::is_timeout(&error) && Instant::now() >= end => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            *there = Instant::now();
+            let Some(event) = Entry::read(line) else { continue };
+            if self.wanted.is(&event) {
+                return Ok(Some((String::from_utf8_lossy(line).into_owned(), event)));
+            }
+            *after = event.seq;
+            if event.kind == "message.system" {
+                self.refused().map_err(Stop::Over)?;
+            }
+        }
+    }
+
+    /// Fails when a notice has told that the question was refused.
+    fn refused(&self) -> Result<(), Error> {
+        let client = self.ctx.client()?;
+        // The status waits until everything that came is understood.
+        let _status: Status = client.get("/v1/status")?;
+        let id = self.receipt.id;
+        let receipt: Receipt = client.get(&format!("/v1/commands/{id}"))?;
+        if receipt.state != State::Rejected {
+            return Ok(());
+        }
+        let outcome = queueing::watch(self.ctx, id, Until::Answered, Instant::now(), |_| {})?;
+        queueing::failure(&Outcome { receipt, ..outcome }, Duration::ZERO).map_or(Ok(()), Err)
+    }
+}
+
+/// Why following ended without an answer.
+enum Stop {
+    /// The daemon went away; it may come back.
+    Gone(client::Error),
+    /// Nothing helps.
+    Over(Error),
+}
+
+impl From<client::Error> for Stop {
+    fn from(error: client::Error) -> Self {
+        match error {
+            client::Error::NoDaemon { .. } | client::Error::Broken(_) => Self::Gone(error),
+            other => Self::Over(other.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: &str, from: &str, text: Option<&str>) -> Entry {
+        Entry { kind: kind.into(), from: Some(from.into()), text: text.map(Into::into), ..Entry::default() }
+    }
+
+    #[test]
+    fn an_answer_is_what_a_person_says_as_it_was_asked_for() {
+        let any = Wanted { pattern: None, from: None };
+        assert!(any.is(&event("message.text", "a", Some("yes"))));
+        assert!(any.is(&event("message.image", "a", None)));
+        for kind in ["message.system", "message.recall", "message.other", "login", ""] {
+            assert!(!any.is(&event(kind, "a", Some("yes"))), "{kind}");
+        }
+        let some = Wanted { pattern: Some(compile("^(yes|no)$").unwrap()), from: Some("a".into()) };
+        assert!(some.is(&event("message.text", "a", Some("no"))));
+        assert!(!some.is(&event("message.text", "b", Some("no"))));
+        assert!(!some.is(&event("message.text", "a", Some("not yet"))));
+        assert!(!some.is(&event("message.image", "a", None)));
+    }
+
+    #[test]
+    fn a_bad_pattern_is_one_sentence() {
+        let error = compile("(").unwrap_err();
+        assert!(error.message.contains("--match") && !error.message.contains('\n'), "{}", error.message);
+        assert!(compile("(a{1000}){1000}").is_err());
+    }
+}

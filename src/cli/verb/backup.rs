@@ -1,0 +1,124 @@
+//! `wehelp backup`
+//!
+//! The file appears whole or not at all: the archive is written beside it, synced, and renamed. The daemon breaks the
+//! connection when it cannot finish, so an archive that ended in order is complete; `wehelpd --restore` checks it again.
+
+use crate::cli::args::daemon as args;
+use crate::cli::ctx::Ctx;
+use crate::cli::error::{Error, Exit};
+use crate::cli::render;
+use crate::control::client::Reply;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Bytes copied at once.
+const CHUNK: usize = 256 * 1024;
+
+pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Backup) -> Result<(), Error> {
+    if args.file.as_os_str() == "-" {
+        if io::stdout().is_terminal() {
+            return Err(Error::usage("a backup is no text for a terminal; name a file, or pipe it into a program"));
+        }
+        let mut archive = ctx.client()?.send("GET", "/v1/backup", None)?;
+        return copy(ctx, &mut archive, |bytes| ctx.out().bytes(bytes)).map(drop);
+    }
+    let path = &args.file;
+    if !args.force && path.symlink_metadata().is_ok() {
+        return Err(exists(path));
+    }
+    let failed = |act: &str, error: io::Error| Error::failed(format!("{act} `{}`: {error}", path.display()));
+    // Asked before the file is made: without a daemon nothing is left behind.
+    let mut archive = ctx.client()?.send("GET", "/v1/backup", None)?;
+    let partial = Partial::create(path).map_err(|e| failed("make a file beside", e))?;
+    let written = copy(ctx, &mut archive, |bytes| (&partial.file).write_all(bytes).map_err(|e| failed("write", e)))?;
+    partial.finish(path, args.force).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => exists(path),
+        _ => failed("write", e),
+    })?;
+    if ctx.out().is_quiet() {
+        return Ok(());
+    }
+    let told = serde_json::json!({ "file": path.to_string_lossy(), "bytes": written });
+    ctx.out().print(&told, |_| {
+        let path = path.to_string_lossy();
+        format!("{} in {}; `wehelpd --restore` makes a data folder of it", render::bytes(written), render::clean(&path))
+    })
+}
+
+fn exists(path: &Path) -> Error {
+    let message = format!("`{}` is there already; give another name, or --force to replace it", path.display());
+    Error::new(Exit::Failed, "file-exists", message)
+}
+
+/// Hands the archive on, with progress for who watches; the number of bytes.
+fn copy(ctx: &Ctx, archive: &mut Reply, mut to: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<u64, Error> {
+    let bar = ctx.out().is_watched().then(|| {
+        let style = indicatif::ProgressStyle::with_template("{spinner} {bytes} copied, {bytes_per_sec}");
+        indicatif::ProgressBar::new_spinner()
+            .with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_spinner()))
+    });
+    let mut chunk = vec![0; CHUNK];
+    let mut copied = 0;
+    loop {
+        match archive.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(n) => {
+                to(&chunk[..n])?;
+                copied += n as u64;
+                if let Some(bar) = &bar {
+                    bar.set_position(copied);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                return Err(Error::failed(format!(
+                    "the backup is not complete ({error}); wehelpd's log says why, `wehelp status` whether it still runs"
+                )));
+            }
+        }
+    }
+    if let Some(bar) = &bar {
+        bar.finish_and_clear();
+    }
+    Ok(copied)
+}
+
+/// An unfinished file beside the one to be; goes when it is not finished. It holds chats: nobody else may read it.
+struct Partial {
+    path: PathBuf,
+    file: File,
+}
+
+impl Partial {
+    fn create(beside: &Path) -> io::Result<Self> {
+        let name = beside.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+        let path = beside.with_file_name(format!(".{}.{}.partial", name.to_string_lossy(), std::process::id()));
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Self { path, file })
+    }
+
+    fn finish(self, path: &Path, replace: bool) -> io::Result<()> {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        self.file.sync_all()?;
+        if replace {
+            fs::rename(&self.path, path)?;
+        } else {
+            match renameat_with(CWD, &self.path, CWD, path, RenameFlags::NOREPLACE) {
+                // Not every file system knows how; the name was free a moment ago.
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(&self.path, path)?,
+                renamed => renamed?,
+            }
+        }
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // After a rename there is nothing of that name.
+        drop(fs::remove_file(&self.path));
+    }
+}

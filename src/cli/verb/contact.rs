@@ -1,0 +1,108 @@
+//! `wehelp contact`: what the daemon has learned from events; nobody is asked.
+
+use crate::cli::args::contact as args;
+use crate::cli::ctx::Ctx;
+use crate::cli::error::Error;
+use crate::cli::queueing;
+use crate::cli::render::items::{self, Column};
+use crate::control::{DirectoryQuery, client};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+pub(in crate::cli) fn run(ctx: &Ctx, args: args::Contact) -> Result<(), Error> {
+    match args.what {
+        args::What::List(list) => {
+            let query = DirectoryQuery {
+                account: ctx.global().account.clone(),
+                name: list.name,
+                only: list.only,
+                friends: list.friends,
+                limit: list.limit,
+            };
+            let nobody = "nobody like that is known; `wehelp friend list` and `wehelp room list` ask the client";
+            self::list(ctx, "/v1/contacts", &query, items::CONTACTS, Found::MayBeEmpty(nobody))
+        }
+        args::What::Show(show) => {
+            let wxid = show.wxid.id(ctx)?;
+            ctx.out().print(&one(ctx, wxid.as_str())?, items::facts)
+        }
+        args::What::Avatars(args::Avatars { wxids }) => avatars(ctx, &wxids),
+    }
+}
+
+/// What it means that a list is empty.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Found<'a> {
+    /// That there is nothing; people are told so.
+    MayBeEmpty(&'a str),
+    /// That it is not known.
+    MustBeThere(&'a str),
+}
+
+/// Asks the directory and prints what it says.
+pub(super) fn list(
+    ctx: &Ctx,
+    path: &str,
+    query: &DirectoryQuery,
+    shown: &[Column],
+    found: Found<'_>,
+) -> Result<(), Error> {
+    let all: Vec<Value> = ctx.client()?.lines(path, query)?.values()?;
+    show_all(ctx, &all, shown, found)
+}
+
+/// Prints what was found.
+pub(super) fn show_all(ctx: &Ctx, all: &[Value], shown: &[Column], found: Found<'_>) -> Result<(), Error> {
+    if all.is_empty() {
+        match found {
+            Found::MustBeThere(why) => return Err(Error::not_found(why)),
+            Found::MayBeEmpty(why) if !ctx.out().is_json() => ctx.out().note(why),
+            Found::MayBeEmpty(_) => {}
+        }
+    }
+    if ctx.out().is_json() {
+        return all.iter().try_for_each(|item| ctx.out().json_line(item));
+    }
+    ctx.out().text(&items::grid(shown, all, ctx.out().columns()))
+}
+
+#[derive(Serialize)]
+struct Whose<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<&'a str>,
+}
+
+/// One person or room.
+fn one(ctx: &Ctx, wxid: &str) -> Result<Value, Error> {
+    let whose = Whose { account: ctx.global().account.as_deref() };
+    Ok(ctx.client()?.get_with(&format!("/v1/contacts/{}", client::part(wxid)), &whose)?)
+}
+
+fn avatars(ctx: &Ctx, wxids: &[crate::cli::who::Who]) -> Result<(), Error> {
+    let picture = |contact: &Value| {
+        contact["avatar"].is_string().then(|| {
+            let get = |key: &str| contact[key].clone();
+            json!({
+                "account": get("account"), "wxid": get("wxid"), "nick": get("nick"), "remark": get("remark"),
+                "avatar": get("avatar"), "avatar_small": get("avatar_small"),
+            })
+        })
+    };
+    if wxids.is_empty() {
+        let query = DirectoryQuery { account: ctx.global().account.clone(), ..DirectoryQuery::default() };
+        let all: Vec<Value> = ctx.client()?.lines("/v1/contacts", &query)?.values()?;
+        let all: Vec<Value> = all.iter().filter_map(picture).collect();
+        return show_all(ctx, &all, items::AVATARS, Found::MayBeEmpty("no event has told of pictures yet"));
+    }
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for who in wxids {
+        let wxid = who.id(ctx)?;
+        match one(ctx, wxid.as_str()).map(|contact| picture(&contact)) {
+            Ok(Some(avatar)) => found.push(avatar),
+            Ok(None) => failures.push(Error::not_found(format!("no event has told of a picture of `{wxid}`"))),
+            Err(error) => failures.push(error),
+        }
+    }
+    show_all(ctx, &found, items::AVATARS, Found::MayBeEmpty("nothing was found"))?;
+    queueing::told(ctx, failures)
+}

@@ -1,0 +1,67 @@
+//! `wehelp cursor`: where named readers of events stand.
+
+use crate::cli::args::events::{self as args, CursorWhat};
+use crate::cli::ctx::Ctx;
+use crate::cli::error::{Error, Exit};
+use crate::cli::queueing::told;
+use crate::cli::render;
+use crate::clock::Time;
+use crate::control::client::part;
+use crate::control::{Cursor, CursorSet};
+
+pub(in crate::cli) fn run(ctx: &Ctx, args: args::Cursor) -> Result<(), Error> {
+    match args.what {
+        CursorWhat::List(_) => list(ctx),
+        CursorWhat::Set(args) => set(ctx, args),
+        CursorWhat::Delete(args) => delete(ctx, &args),
+    }
+}
+
+fn list(ctx: &Ctx) -> Result<(), Error> {
+    let cursors: Vec<Cursor> = ctx.client()?.lines("/v1/cursors", &())?.values()?;
+    if cursors.is_empty() {
+        ctx.out().note("there are no cursors; `wehelp events --cursor NAME` makes one");
+    }
+    let now = Time::now();
+    ctx.out().table(&cursors, &["name", "position", "lag", "used", "read by"], |cursor| {
+        vec![
+            cursor.name.clone(),
+            cursor.seq.to_string(),
+            cursor.lag.to_string(),
+            format!("{} ago", render::ago(cursor.used, now)),
+            cursor.holder.clone().unwrap_or_else(|| "-".to_owned()),
+        ]
+    })
+}
+
+fn set(ctx: &Ctx, args: args::CursorSet) -> Result<(), Error> {
+    let path = format!("/v1/cursors/{}", part(&args.name));
+    let cursor: Cursor = ctx.client()?.put("PUT", &path, &CursorSet { to: args.to })?.json()?;
+    if ctx.out().is_quiet() {
+        return Ok(());
+    }
+    ctx.out().print(&cursor, |cursor| {
+        format!("the cursor `{}` stands after event {}; {} to read", cursor.name, cursor.seq, cursor.lag)
+    })
+}
+
+/// Does it with all of them, tells of each failure, and ends as the first one would.
+pub(super) fn each(ctx: &Ctx, names: &[String], mut act: impl FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
+    let mut failures = Vec::new();
+    for name in names {
+        match act(name) {
+            // Nothing more can be said, to the daemon or to our reader.
+            Err(error) if error.exit == Exit::NoDaemon || error.message.is_empty() => return Err(error),
+            done => failures.extend(done.err()),
+        }
+    }
+    told(ctx, failures)
+}
+
+fn delete(ctx: &Ctx, args: &args::CursorDelete) -> Result<(), Error> {
+    let client = ctx.client()?;
+    each(ctx, &args.names, |name| {
+        client.send("DELETE", &format!("/v1/cursors/{}", part(name)), None)?;
+        Ok(())
+    })
+}

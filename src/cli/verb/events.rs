@@ -1,0 +1,149 @@
+//! `wehelp events`: prints, follows and processes events.
+//!
+//! `stream` is the daemon's stream, kept up over its restarts; `lines` tells its lines apart. `print` writes events
+//! out, `exec` runs a command for each (in the order that `plan` allows, each run a `job`). `keeper` moves the cursor,
+//! and only over what was really written out or whose command succeeded. `wake` interrupts a wait: signals, ended jobs.
+
+mod exec;
+mod job;
+mod keeper;
+mod lines;
+mod plan;
+mod print;
+mod stream;
+mod wake;
+
+use crate::cli::args::events::{self as args, Lines, What};
+use crate::cli::ctx::Ctx;
+use crate::cli::error::Error;
+use crate::cli::render;
+use crate::cli::who::Who;
+use crate::clock::{Bare, Time};
+use crate::control::{Account, EventsQuery};
+use keeper::Keeper;
+use std::io::{IsTerminal, Read};
+use stream::Stream;
+use wake::{Signals, Wake};
+
+/// How many of the newest are printed when nothing else is said (contract 7).
+const LINES_DEFAULT: u64 = 20;
+
+pub(in crate::cli) fn run(ctx: &Ctx, args: args::Events) -> Result<(), Error> {
+    match args.what {
+        Some(What::Show(args)) => show(ctx, &args),
+        Some(What::Resend(args)) => resend(ctx, &args),
+        None => list(ctx, &args.list),
+    }
+}
+
+fn list(ctx: &Ctx, list: &args::List) -> Result<(), Error> {
+    let query = query(ctx, list)?;
+    let command = list.exec.command();
+    let mut wake = Wake::new().map_err(|e| Error::failed(format!("make a pipe: {e}")))?;
+    // What must not be cut in the middle notices signals itself; all else just ends.
+    let careful = list.cursor.is_some() || command.is_some();
+    let signals = careful.then(|| Signals::watch(wake.waker())).transpose();
+    let signals = signals.map_err(|e| Error::failed(format!("watch for signals: {e}")))?;
+    let mut stream = Stream::open(ctx, query, list.follow && !list.no_reconnect)?;
+    let mut keeper = Keeper::new(list.cursor.clone(), stream.position());
+    match command {
+        Some(words) => {
+            let run = exec::Run { words, how: &list.exec, cursor: list.cursor.as_deref(), timeout: list.timeout };
+            exec::run(ctx, &run, &mut stream, &mut keeper, &mut wake, signals.as_ref())
+        }
+        None => {
+            let look = look(ctx);
+            print::run(ctx, &look, list.timeout, &mut stream, &mut keeper, &mut wake, signals.as_ref())
+        }
+    }
+}
+
+/// How events are to be printed.
+fn look(ctx: &Ctx) -> print::Look {
+    if ctx.out().is_json() {
+        return if std::io::stdout().is_terminal() { print::Look::TerminalJson } else { print::Look::Json };
+    }
+    // Which account an event is of is worth a column only where there are several.
+    let several = ctx.global().account.is_none()
+        && ctx.client().is_ok_and(|client| {
+            let accounts = client.lines("/v1/accounts", &());
+            accounts.and_then(|reply| reply.values::<Account>()).is_ok_and(|accounts| accounts.len() > 1)
+        });
+    print::Look::Text { accounts: several }
+}
+
+/// What to ask the daemon for.
+fn query(ctx: &Ctx, list: &args::List) -> Result<EventsQuery, Error> {
+    let exec = list.exec.command().is_some();
+    let who = |text: &Option<String>| {
+        let id = text.as_deref().map(|text| Who::parse(text)?.id(ctx).map(|id| id.as_str().to_owned()));
+        id.transpose()
+    };
+    let ranged = list.cursor.is_some() || list.since.is_some() || list.until.is_some();
+    Ok(EventsQuery {
+        follow: list.follow,
+        lines: match list.lines {
+            Some(Lines::All) => None,
+            Some(Lines::Newest(lines)) => Some(lines),
+            None => (!ranged).then_some(LINES_DEFAULT),
+        },
+        since: list.since.as_deref().map(edge).transpose()?,
+        until: list.until.as_deref().map(edge).transpose()?,
+        kind: list.kind.clone(),
+        chat: who(&list.chat)?,
+        from: who(&list.from)?,
+        account: ctx.global().account.clone(),
+        r#match: list.r#match.clone(),
+        // A command that answers must not be given its own answers, unless asked for.
+        is_self: match (list.own, list.no_self) {
+            (true, _) if !exec => Some(true),
+            (true, _) => None,
+            (false, true) => Some(false),
+            (false, false) => exec.then_some(false),
+        },
+        count: list.count,
+        cursor: list.cursor.clone(),
+        cursor_from: list.cursor_from.clone(),
+        heartbeat_ms: u64::try_from(stream::HEARTBEAT.as_millis()).ok(),
+        marks: true,
+        ..EventsQuery::default()
+    })
+}
+
+/// Where a range begins or ends. A time that is relative to now stays where it is when the daemon is asked again.
+fn edge(text: &str) -> Result<String, Error> {
+    if text.trim_start().starts_with('#') {
+        return Ok(text.to_owned());
+    }
+    let time = Time::parse(text, Time::now(), Bare::Ago).map_err(|e| Error::usage(e.to_string()))?;
+    Ok(time.to_string())
+}
+
+fn show(ctx: &Ctx, args: &args::Show) -> Result<(), Error> {
+    for seq in &args.seqs {
+        let mut line = Vec::new();
+        let mut reply = ctx.client()?.send("GET", &format!("/v1/events/{seq}"), None)?;
+        reply.read_to_end(&mut line).map_err(crate::control::client::Error::from)?;
+        if ctx.out().is_json() {
+            let line =
+                if std::io::stdout().is_terminal() { render::event::for_terminal(&line).into_owned() } else { line };
+            ctx.out().bytes(line.trim_ascii_end())?;
+            ctx.out().bytes(b"\n")?;
+        } else {
+            let text = render::event::whole(&line);
+            ctx.out().text(&text.ok_or_else(|| Error::failed("wehelpd sent something that is no event"))?)?;
+        }
+    }
+    Ok(())
+}
+
+fn resend(ctx: &Ctx, args: &args::Resend) -> Result<(), Error> {
+    let path = format!("/v1/forwards/{}/resend", crate::control::client::part(&args.to));
+    let target: crate::control::Forward =
+        ctx.client()?.put("POST", &path, &serde_json::json!({ "seq": args.seq }))?.json()?;
+    if ctx.out().is_quiet() {
+        return Ok(());
+    }
+    let seq = args.seq;
+    ctx.out().print(&target, |target| format!("`{}` took event {seq}", render::clean(&target.name)))
+}

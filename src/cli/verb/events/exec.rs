@@ -1,0 +1,498 @@
+//! `--exec`: a command for every event, at least once each, in order within a chat.
+//!
+//! This thread reads, decides what may run and moves the cursor; each run has a thread of its own, which also tries
+//! again and queues replies. The order is: run → (reply durable in the queue) → cursor moves → next. A crash in between
+//! repeats that one event; a reply is queued under a key made of the event's number, so it is not sent twice.
+
+use super::job::{self, Failure, Spec};
+use super::keeper::Keeper;
+use super::lines::{self, Line};
+use super::plan::{Plan, Task};
+use super::print;
+use super::stream::{Came, Stream, Until};
+use super::wake::{self, Signals, Wake, Waker};
+use crate::cli::args::events::{Exec, OnFailure};
+use crate::cli::ctx::Ctx;
+use crate::cli::error::{Error, Exit};
+use crate::cli::queueing::print_receipt;
+use crate::cli::render::{self, event::Entry};
+use crate::control::client::{self, Client};
+use crate::control::{Enqueue, Receipt};
+use crate::protocol::command::Command;
+use crate::protocol::id::Wxid;
+use crate::seq::Seq;
+use rustix::event::PollFlags;
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+/// Reports on their way to the main thread: whoever has more waits.
+const REPORTS: usize = 64;
+/// Output of one run that is kept until it has ended, bytes; more is printed as it comes.
+const WHOLE_BYTES_MAX: usize = 1 << 20;
+/// The longest reply, bytes: a chat shows a few thousand characters.
+const REPLY_BYTES_MAX: usize = 64 * 1024;
+/// The longest pause between attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(3600);
+/// How often a daemon that is away is tried for a reply.
+const DAEMON_PAUSE: Duration = Duration::from_millis(500);
+/// A cursor moves over events that need no run at most this often.
+const PASS_EVERY: Duration = Duration::from_secs(1);
+
+/// What is to be run.
+#[derive(Debug)]
+pub(super) struct Run<'a> {
+    pub(super) words: Vec<OsString>,
+    pub(super) how: &'a Exec,
+    pub(super) cursor: Option<&'a str>,
+    pub(super) timeout: Option<Duration>,
+}
+
+/// What the runs share.
+#[derive(Debug)]
+struct Shared {
+    spec: Spec,
+    retries: u32,
+    backoff: Duration,
+    /// Where replies go; `None`: nowhere.
+    reply: Option<Reply>,
+    /// The number of a signal that asked us to end.
+    signal: Arc<AtomicI32>,
+    /// Nothing is to be tried again any more.
+    stop: (Mutex<bool>, Condvar),
+    waker: Waker,
+}
+
+#[derive(Debug)]
+struct Reply {
+    sockets: Vec<PathBuf>,
+    /// Whether a daemon that is away is waited for.
+    waits: bool,
+    /// What the idempotency keys begin with.
+    key: String,
+}
+
+/// What a run tells the main thread.
+enum Report {
+    /// It printed this.
+    Output(Vec<u8>),
+    /// It replied.
+    Replied(Box<Receipt>),
+    /// People may want to know.
+    Note(String),
+    /// It is over.
+    Over(Seq, Result<(), Why>),
+}
+
+/// Why a run did not succeed.
+enum Why {
+    /// It failed, and will not be tried again.
+    Failed(String),
+    /// Trying is useless, with this event or another.
+    Hopeless(Error),
+    /// We are ending; it is not known whether it would have succeeded.
+    Interrupted,
+}
+
+pub(super) fn run(
+    ctx: &Ctx,
+    run: &Run<'_>,
+    stream: &mut Stream<'_>,
+    keeper: &mut Keeper,
+    wake: &mut Wake,
+    signals: Option<&Signals>,
+) -> Result<(), Error> {
+    let how = run.how;
+    let reply = if how.reply {
+        let key = match run.cursor {
+            Some(cursor) => format!("reply-{cursor}"),
+            None => format!("reply-{:08x}", fastrand::u32(..)),
+        };
+        Some(Reply { sockets: ctx.sockets()?, waits: stream.reconnects(), key })
+    } else {
+        None
+    };
+    let socket = std::path::absolute(stream.client().socket()).unwrap_or_else(|_| stream.client().socket().into());
+    let shared = Shared {
+        spec: Spec {
+            words: run.words.clone(),
+            socket,
+            timeout: how.exec_timeout,
+            // Side by side, what each prints must stay in one piece.
+            capture: how.reply || how.jobs > 1,
+        },
+        retries: how.retries,
+        backoff: how.backoff,
+        reply,
+        signal: signals.map(Signals::flag).unwrap_or_default(),
+        stop: (Mutex::new(false), Condvar::new()),
+        waker: wake.waker(),
+    };
+    let (report, reports) = mpsc::sync_channel(REPORTS);
+    let mut main = Main {
+        ctx,
+        run,
+        stream,
+        keeper,
+        plan: Plan::default(),
+        signals,
+        deadline: run.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+        passed: Instant::now(),
+        events: 0,
+        at_end: false,
+        ended: None,
+    };
+    main.plan = Plan::new(main.stream.position());
+    std::thread::scope(|scope| {
+        loop {
+            while main.ended.is_none()
+                && main.may_start()
+                && let Some(task) = main.plan.start()
+            {
+                let (shared, report) = (&shared, report.clone());
+                scope.spawn(move || work(shared, &task, &report));
+            }
+            if main.plan.running() == 0 && (main.ended.is_some() || (main.at_end && main.plan.is_empty())) {
+                return;
+            }
+            main.wait(wake);
+            wake.heard();
+            let mut finished = false;
+            for told in reports.try_iter() {
+                finished |= matches!(told, Report::Over(..));
+                main.hear(told);
+            }
+            main.remember(finished);
+            if main.ended.is_some() {
+                shared.stop();
+            }
+        }
+    });
+    let ended = main.ended.take();
+    main.keeper.done(main.plan.done());
+    let kept = main.keeper.finish(main.stream);
+    match ended {
+        Some(error) => Err(error),
+        None => kept,
+    }
+}
+
+/// The main thread's view.
+struct Main<'m, 'c> {
+    ctx: &'m Ctx,
+    run: &'m Run<'m>,
+    stream: &'m mut Stream<'c>,
+    keeper: &'m mut Keeper,
+    plan: Plan,
+    signals: Option<&'m Signals>,
+    deadline: Option<Instant>,
+    /// When the cursor was last moved over events that need no run.
+    passed: Instant,
+    events: u64,
+    /// Nothing is left to read.
+    at_end: bool,
+    /// Why nothing more is to be started.
+    ended: Option<Error>,
+}
+
+impl Main<'_, '_> {
+    fn may_start(&self) -> bool {
+        // While the daemon cannot be told what is done, a crash would repeat all of it.
+        self.plan.running() < usize::from(self.run.how.jobs) && !self.keeper.is_behind()
+    }
+
+    fn end(&mut self, error: Error) {
+        self.ended.get_or_insert(error);
+    }
+
+    /// Waits for events, for runs to end, for a signal, or for the time to come.
+    fn wait(&mut self, wake: &Wake) {
+        let retry = if self.keeper.is_behind() { self.keeper.due() } else { None };
+        let time = [self.deadline.filter(|_| self.ended.is_none()), retry].into_iter().flatten().min();
+        if self.ended.is_none() && !self.at_end && self.plan.has_room() {
+            match self.stream.next(&Until { woken: wake, stdout: None, time }) {
+                Ok(Came::Lines) => {
+                    if let Err(error) = self.read() {
+                        self.end(error);
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => self.end(error),
+            }
+        } else if let Err(error) = wake::wait([Some((wake.as_fd(), PollFlags::IN))], time) {
+            self.end(Error::failed(format!("wait for a command: {error}")));
+        }
+        if let Some(asked) = self.signals.and_then(Signals::asked) {
+            self.end(asked);
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            self.end(print::late(self.events));
+        }
+    }
+
+    /// Takes in what has come.
+    fn read(&mut self) -> Result<(), Error> {
+        let (mut last, mut events) = (Seq::ZERO, 0);
+        for (line, _) in lines::lines(self.stream.batch()) {
+            match line {
+                Line::Event(seq, json) => {
+                    let entry: Entry = serde_json::from_slice(json)
+                        .map_err(|e| Error::failed(format!("event {seq} is not as this wehelp knows it: {e}")))?;
+                    let lane = entry.chat.map(|chat| format!("{} {chat}", entry.account.unwrap_or_default()));
+                    self.plan.add(Task { seq, lane, json: json.into() });
+                    (last, events) = (seq, events + 1);
+                }
+                Line::Passed(seq) => last = seq,
+                Line::End(seq) => {
+                    last = seq;
+                    self.at_end = true;
+                }
+                Line::Damaged(seq, line) => {
+                    self.ctx.out().complain(&print::damaged(seq, line));
+                    last = seq;
+                }
+                Line::Refused(refusal) => return Err(print::refused(refusal)),
+                Line::Beat => {}
+                Line::Strange => {
+                    return Err(Error::failed("wehelpd sent a line that this wehelp does not understand"));
+                }
+            }
+        }
+        self.plan.read(last);
+        self.stream.moved(last, events);
+        Ok(())
+    }
+
+    fn hear(&mut self, told: Report) {
+        let printed = match told {
+            Report::Output(bytes) => self.ctx.out().bytes(&bytes).and_then(|()| self.ctx.out().flush()),
+            Report::Replied(receipt) => self.replied(&receipt),
+            Report::Note(note) => {
+                self.ctx.out().note(&render::clean(&note));
+                Ok(())
+            }
+            Report::Over(seq, Ok(())) => {
+                self.plan.finish(seq);
+                self.events += 1;
+                Ok(())
+            }
+            Report::Over(seq, Err(why)) => {
+                self.failed(seq, why);
+                Ok(())
+            }
+        };
+        if let Err(error) = printed {
+            self.end(error);
+        }
+    }
+
+    fn replied(&self, receipt: &Receipt) -> Result<(), Error> {
+        print_receipt(self.ctx, receipt)?;
+        self.ctx.out().flush()
+    }
+
+    fn failed(&mut self, seq: Seq, why: Why) {
+        let stays = match self.run.cursor {
+            Some(cursor) => format!("; the cursor `{cursor}` stays before it"),
+            None => String::new(),
+        };
+        match why {
+            Why::Failed(reason) if self.run.how.on_failure == OnFailure::Skip => {
+                self.ctx.out().complain(&Error::failed(format!("event {seq}: {reason}; skipped")));
+                self.plan.finish(seq);
+                self.events += 1;
+            }
+            // Its place in the plan is kept, so that the cursor stays before it.
+            Why::Failed(reason) => {
+                let error = Error::new(Exit::Failed, "exec-failed", format!("event {seq}: {reason}{stays}"));
+                self.give_up(seq, error);
+            }
+            Why::Hopeless(error) => {
+                let message = format!("event {seq}: {}{stays}", error.message);
+                self.give_up(seq, Error { message, ..error });
+            }
+            Why::Interrupted => {
+                let asked = self.signals.and_then(Signals::asked).unwrap_or_else(|| Error::silent(Exit::Failed));
+                self.give_up(seq, asked);
+            }
+        }
+    }
+
+    fn give_up(&mut self, seq: Seq, error: Error) {
+        self.plan.fail(seq);
+        self.end(error);
+    }
+
+    /// Moves the cursor: at once over what was run, now and then over what needs no run.
+    fn remember(&mut self, finished: bool) {
+        self.keeper.done(self.plan.done());
+        let passing = self.passed.elapsed() >= PASS_EVERY || self.keeper.is_behind();
+        if self.keeper.due().is_none() || !(finished || passing) {
+            return;
+        }
+        self.passed = Instant::now();
+        if let Err(error) = self.keeper.tell(self.stream) {
+            self.end(error);
+        }
+    }
+}
+
+impl Shared {
+    fn stop(&self) {
+        *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.stop.1.notify_all();
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) || self.signal.load(Ordering::SeqCst) != 0
+    }
+
+    /// Waits; true when it was cut short because we are ending.
+    fn pause(&self, pause: Duration) -> bool {
+        /// A signal is noticed this soon.
+        const LOOK: Duration = Duration::from_millis(100);
+        let until = Instant::now() + pause;
+        loop {
+            if self.is_stopping() {
+                return true;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let stop = self.stop.0.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(self.stop.1.wait_timeout(stop, left.min(LOOK)));
+        }
+    }
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Again(String),
+    Never(Error),
+    Interrupted,
+}
+
+/// A run, with its attempts, in a thread of its own.
+fn work(shared: &Shared, task: &Task, report: &mpsc::SyncSender<Report>) {
+    let tell = |told| {
+        // The main thread outlives the runs; if it panicked, nobody needs to know.
+        drop(report.send(told));
+        shared.waker.wake();
+    };
+    let over = attempts(shared, task, &tell);
+    tell(Report::Over(task.seq, over));
+}
+
+fn attempts(shared: &Shared, task: &Task, tell: &dyn Fn(Report)) -> Result<(), Why> {
+    let seq = task.seq;
+    let entry: Entry = serde_json::from_slice(&task.json).map_err(|e| Why::Failed(e.to_string()))?;
+    let mut said = None;
+    let mut pause = shared.backoff;
+    let mut left = shared.retries;
+    loop {
+        let done = match &said {
+            None => once(shared, &entry, &task.json, tell).map(|text| said = Some(text)),
+            Some(_) => Ok(()),
+        };
+        // What a command has printed is sent, however often that takes; the command is not run again for it.
+        let done = match (done, &shared.reply, &said) {
+            (Ok(()), Some(reply), Some(text)) => send(shared, reply, &entry, text, tell),
+            (done, ..) => done,
+        };
+        match done {
+            Ok(()) => return Ok(()),
+            Err(Attempt::Never(error)) => return Err(Why::Hopeless(error)),
+            Err(Attempt::Interrupted) => return Err(Why::Interrupted),
+            // A signal to the whole group ends the command as well: that is no failure of its own.
+            Err(Attempt::Again(_)) if shared.signal.load(Ordering::SeqCst) != 0 => return Err(Why::Interrupted),
+            Err(Attempt::Again(reason)) if left == 0 => return Err(Why::Failed(reason)),
+            Err(Attempt::Again(reason)) => {
+                left -= 1;
+                tell(Report::Note(format!("event {seq}: {reason}; trying again in {pause:?}")));
+                if shared.pause(pause) {
+                    return Err(Why::Interrupted);
+                }
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+}
+
+/// Runs the command once; what it printed, if it replies.
+fn once(shared: &Shared, entry: &Entry, json: &[u8], tell: &dyn Fn(Report)) -> Result<String, Attempt> {
+    let mut json = json.to_vec();
+    json.push(b'\n');
+    let replies = shared.reply.is_some();
+    let mut held = Vec::new();
+    let done = job::run(&shared.spec, entry, &json, Some(&shared.signal), &mut |piece| {
+        held.extend_from_slice(piece);
+        if replies && held.len() > REPLY_BYTES_MAX {
+            return Err(format!("printed more than a reply may have ({REPLY_BYTES_MAX} bytes)"));
+        }
+        if held.len() > WHOLE_BYTES_MAX {
+            tell(Report::Output(std::mem::take(&mut held)));
+        }
+        Ok(())
+    });
+    if !replies && !held.is_empty() {
+        tell(Report::Output(std::mem::take(&mut held)));
+    }
+    match done {
+        Ok(()) => Ok(String::from_utf8_lossy(&held).trim_end_matches(['\n', '\r']).to_owned()),
+        Err(Failure::NotStarted(reason)) => Err(Attempt::Never(Error::failed(reason))),
+        Err(Failure::Failed(reason)) => Err(Attempt::Again(reason)),
+    }
+}
+
+/// Queues a reply; durable when it returns.
+fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn(Report)) -> Result<(), Attempt> {
+    let seq = entry.seq;
+    if text.trim().is_empty() {
+        return Ok(());
+    }
+    let Some(chat) = &entry.chat else {
+        tell(Report::Note(format!("event {seq} ({}) is of no chat, so the reply goes nowhere", entry.kind)));
+        return Ok(());
+    };
+    let bad = |e: &dyn std::fmt::Display| Attempt::Again(format!("the reply cannot be sent: {e}"));
+    let wxid = Wxid::parse(chat).map_err(|e| bad(&e))?;
+    let wire = Command::SendText { wxid, text: text.to_owned() }.to_wire(None).map_err(|e| bad(&e))?;
+    let command = serde_json::value::RawValue::from_string(wire.as_str().to_owned()).map_err(|e| bad(&e))?;
+    let wish = Enqueue {
+        commands: vec![command],
+        account: entry.account.clone(),
+        delay_ms: None,
+        due: None,
+        expires_ms: None,
+        keys: vec![format!("{}-{seq}", reply.key)],
+        dry_run: false,
+    };
+    loop {
+        let sent = Client::find(&reply.sockets).and_then(|client| {
+            let receipts = client.put("POST", "/v1/commands", &wish)?;
+            receipts.values::<Receipt>()
+        });
+        match sent {
+            Ok(receipts) => {
+                receipts.into_iter().for_each(|receipt| tell(Report::Replied(Box::new(receipt))));
+                return Ok(());
+            }
+            // An earlier run of this event has replied already; what it said stands.
+            Err(client::Error::Refused { refusal, .. }) if refusal.error == "key-reused" => {
+                tell(Report::Note(format!("event {seq} was replied to before, with another text; that one stands")));
+                return Ok(());
+            }
+            Err(client::Error::NoDaemon { .. } | client::Error::Broken(_)) if reply.waits => {
+                if shared.pause(DAEMON_PAUSE) {
+                    return Err(Attempt::Interrupted);
+                }
+            }
+            Err(error @ client::Error::Refused { .. }) => return Err(bad(&error)),
+            Err(error) => return Err(Attempt::Never(error.into())),
+        }
+    }
+}

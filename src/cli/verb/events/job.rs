@@ -1,0 +1,303 @@
+//! One run of a command for one event: JSON on its standard input, the event's fields in its environment, no shell.
+//!
+//! A command need not read its input; it may print without end while we write, so both are served at once.
+
+use super::wake;
+use crate::cli::render::event::Entry;
+use rustix::event::PollFlags;
+use rustix::io::ioctl_fionbio;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+/// A value longer than this stays out of the environment, bytes: the kernel refuses to start a command with too much
+/// of it, and the whole event is on standard input anyway.
+const VALUE_BYTES_MAX: usize = 32 * 1024;
+/// Output is handed on in pieces of this size, bytes.
+const PIECE_BYTES: usize = 64 * 1024;
+/// How often signals are looked at, and ends of commands where the kernel does not tell of them.
+const LOOK: Duration = Duration::from_millis(100);
+/// A command that was told to end because its time is over gets so long before it is killed.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What every run has in common.
+#[derive(Debug)]
+pub(super) struct Spec {
+    /// The program and its arguments; at least one.
+    pub(super) words: Vec<OsString>,
+    /// The daemon's socket, so that `wehelp` in a command talks to the same one.
+    pub(super) socket: PathBuf,
+    /// Longer runs are ended.
+    pub(super) timeout: Option<Duration>,
+    /// Hand its output to us, not to our standard output.
+    pub(super) capture: bool,
+}
+
+/// Why a run did not succeed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// There is nothing to run.
+    NotStarted(String),
+    /// It ran, and failed.
+    Failed(String),
+}
+
+/// Runs the command for an event; `output` is given what it prints, if that is captured, and says why it has enough.
+/// `signal` holds the number of a signal that asked us to end.
+pub(super) fn run(
+    spec: &Spec,
+    entry: &Entry,
+    json: &[u8],
+    signal: Option<&AtomicI32>,
+    output: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+) -> Result<(), Failure> {
+    let program = spec.words[0].to_string_lossy();
+    let mut command = Command::new(&spec.words[0]);
+    command.args(&spec.words[1..]).stdin(Stdio::piped()).env("WEHELP_SOCKET", &spec.socket);
+    for (name, value) in environment(entry) {
+        match value {
+            Some(value) if value.len() <= VALUE_BYTES_MAX && !value.contains('\0') => command.env(name, value),
+            // Whose command we are may have set it for another event.
+            _ if name != "WEHELP_ACCOUNT" => command.env_remove(name),
+            _ => &mut command,
+        };
+    }
+    if spec.capture {
+        command.stdout(Stdio::piped());
+    }
+    if spec.timeout.is_some() {
+        // So that all of it can be ended.
+        command.process_group(0);
+    }
+    let child = command.spawn().map_err(|e| Failure::NotStarted(format!("cannot run `{program}`: {e}")))?;
+    let broken = |e: io::Error| Failure::Failed(format!("`{program}` cannot be looked after: {e}"));
+    let mut running = Running::new(child, spec, json).map_err(broken)?;
+    let status = running.watch(signal, output).map_err(broken)?;
+    match (status, running.enough) {
+        (_, Some(reason)) => Err(Failure::Failed(format!("`{program}` {reason}"))),
+        _ if running.late => {
+            let after = spec.timeout.unwrap_or_default();
+            Err(Failure::Failed(format!("`{program}` was ended after {after:?} (--exec-timeout)")))
+        }
+        (status, None) if status.success() => Ok(()),
+        (status, None) => Err(Failure::Failed(match (status.code(), status.signal()) {
+            (Some(code), _) => format!("`{program}` exited with {code}"),
+            (None, signal) => format!("`{program}` was killed by signal {}", signal.unwrap_or(0)),
+        })),
+    }
+}
+
+/// What is known of the event, for scripts that do not read JSON. What does not apply is not set.
+fn environment(entry: &Entry) -> [(&'static str, Option<String>); 11] {
+    [
+        ("WEHELP_SEQ", Some(entry.seq.to_string())),
+        ("WEHELP_TIME", Some(entry.time.to_string())),
+        ("WEHELP_KIND", Some(entry.kind.clone())),
+        ("WEHELP_TYPE", entry.r#type.map(|n| n.to_string())),
+        ("WEHELP_ACCOUNT", entry.account.clone()),
+        ("WEHELP_PID", entry.pid.map(|n| n.to_string())),
+        ("WEHELP_CHAT", entry.chat.clone()),
+        ("WEHELP_FROM", entry.from.clone()),
+        ("WEHELP_SELF", entry.is_self.map(|own| own.to_string())),
+        ("WEHELP_NICK", entry.nick.clone()),
+        ("WEHELP_TEXT", entry.text.clone()),
+    ]
+}
+
+/// A command that runs.
+struct Running<'r> {
+    child: Child,
+    /// Readable when it has ended; `None` where the kernel has no such thing.
+    ended: Option<OwnedFd>,
+    /// What it still has to be given.
+    input: &'r [u8],
+    stdout: Option<ChildStdout>,
+    /// Its process group, when it has one of its own.
+    group: Option<Pid>,
+    deadline: Option<Instant>,
+    late: bool,
+    interrupted: bool,
+    enough: Option<String>,
+}
+
+impl<'r> Running<'r> {
+    fn new(mut child: Child, spec: &Spec, input: &'r [u8]) -> io::Result<Self> {
+        let pid = Pid::from_child(&child);
+        if let Some(stdin) = &child.stdin {
+            ioctl_fionbio(stdin, true)?;
+        }
+        let stdout = child.stdout.take();
+        if let Some(stdout) = &stdout {
+            ioctl_fionbio(stdout, true)?;
+        }
+        Ok(Self {
+            ended: pidfd_open(pid, PidfdFlags::empty()).ok(),
+            child,
+            input,
+            stdout,
+            group: spec.timeout.map(|_| pid),
+            deadline: spec.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            late: false,
+            interrupted: false,
+            enough: None,
+        })
+    }
+
+    /// Feeds it and reads from it until it has ended.
+    fn watch(
+        &mut self,
+        signal: Option<&AtomicI32>,
+        output: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    ) -> io::Result<ExitStatus> {
+        let mut status = None;
+        loop {
+            self.feed();
+            self.drain(output)?;
+            if status.is_none() {
+                status = self.child.try_wait()?;
+            }
+            if let Some(status) = status
+                && (self.stdout.is_none() || self.enough.is_some())
+            {
+                // Whatever it left behind was a part of what was to end.
+                if self.late {
+                    self.kill(Signal::KILL);
+                }
+                return Ok(status);
+            }
+            let now = Instant::now();
+            if self.deadline.is_some_and(|deadline| deadline <= now) || (self.enough.is_some() && !self.late) {
+                if self.late && status.is_some() {
+                    // Somebody outside of the group holds its output; it is not waited for.
+                    self.stdout = None;
+                    continue;
+                }
+                self.kill(if self.late { Signal::KILL } else { Signal::TERM });
+                self.late = true;
+                self.deadline = Some(now + GRACE);
+            }
+            // The terminal tells only the group in front, to which this one does not belong.
+            if !self.interrupted && signal.is_some_and(|signal| signal.load(Ordering::SeqCst) == 2) {
+                self.interrupted = true;
+                if let Some(group) = self.group {
+                    let _ = kill_process_group(group, Signal::INT);
+                }
+            }
+            let look = now + LOOK;
+            wake::wait(
+                [
+                    self.child.stdin.as_ref().map(|fd| (fd.as_fd(), PollFlags::OUT)),
+                    self.stdout.as_ref().map(|fd| (fd.as_fd(), PollFlags::IN)),
+                    self.ended.as_ref().filter(|_| status.is_none()).map(|fd| (fd.as_fd(), PollFlags::IN)),
+                ],
+                Some(self.deadline.map_or(look, |deadline| deadline.min(look))),
+            )?;
+        }
+    }
+
+    fn feed(&mut self) {
+        let Some(stdin) = &mut self.child.stdin else { return };
+        while !self.input.is_empty() {
+            match stdin.write(self.input) {
+                Ok(n) => self.input = &self.input[n..],
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // It does not want to know more.
+                Err(_) => break,
+            }
+        }
+        self.child.stdin = None;
+    }
+
+    fn drain(&mut self, output: &mut dyn FnMut(&[u8]) -> Result<(), String>) -> io::Result<()> {
+        let mut piece = [0; PIECE_BYTES];
+        while let Some(stdout) = &mut self.stdout {
+            match stdout.read(&mut piece) {
+                Ok(0) => self.stdout = None,
+                Ok(n) => {
+                    if let Err(reason) = output(&piece[..n]) {
+                        self.enough = Some(reason);
+                        self.stdout = None;
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self, signal: Signal) {
+        // What has ended meanwhile needs no signal.
+        let _ = match self.group {
+            Some(group) => kill_process_group(group, signal),
+            None => rustix::process::kill_process(Pid::from_child(&self.child), signal),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> Entry {
+        Entry { seq: crate::seq::Seq(7), kind: "message.text".into(), text: Some("hi".into()), ..Entry::default() }
+    }
+
+    fn spec(words: &[&str]) -> Spec {
+        let words = words.iter().map(OsString::from).collect();
+        Spec { words, socket: "/s".into(), timeout: None, capture: true }
+    }
+
+    fn outcome(spec: &Spec, json: &[u8]) -> Result<String, String> {
+        let mut out = Vec::new();
+        let done = run(spec, &entry(), json, None, &mut |piece| {
+            out.extend_from_slice(piece);
+            Ok(())
+        });
+        match done {
+            Ok(()) => Ok(String::from_utf8(out).unwrap()),
+            Err(Failure::Failed(reason) | Failure::NotStarted(reason)) => Err(reason),
+        }
+    }
+
+    #[test]
+    fn a_command_gets_json_and_environment_and_no_shell() {
+        assert_eq!(outcome(&spec(&["cat"]), b"{}\n").unwrap(), "{}\n");
+        let said = outcome(
+            &spec(&["sh", "-c", "echo $WEHELP_SEQ $WEHELP_KIND $WEHELP_TEXT ${WEHELP_CHAT-none} $1", "sh", "$HOME"]),
+            b"",
+        );
+        assert_eq!(said.unwrap(), "7 message.text hi none $HOME\n");
+    }
+
+    #[test]
+    fn more_than_pipes_hold_goes_in_and_out_at_once() {
+        let json = vec![b'x'; 1 << 20];
+        assert_eq!(outcome(&spec(&["cat"]), &json).unwrap().len(), json.len());
+        assert_eq!(outcome(&spec(&["true"]), &json).unwrap(), "", "it need not read");
+    }
+
+    #[test]
+    fn failures_are_told_apart() {
+        assert!(outcome(&spec(&["/no/such"]), b"").unwrap_err().contains("/no/such"));
+        assert_eq!(outcome(&spec(&["sh", "-c", "exit 3"]), b"").unwrap_err(), "`sh` exited with 3");
+        assert_eq!(outcome(&spec(&["sh", "-c", "kill -9 $$"]), b"").unwrap_err(), "`sh` was killed by signal 9");
+    }
+
+    #[test]
+    fn what_takes_too_long_is_ended_with_all_that_it_started() {
+        let begun = Instant::now();
+        let slow = Spec { timeout: Some(Duration::from_millis(100)), ..spec(&["sh", "-c", "sleep 50 & sleep 50"]) };
+        let reason = outcome(&slow, b"").unwrap_err();
+        assert!(reason.contains("100ms"), "{reason}");
+        assert!(begun.elapsed() < Duration::from_secs(20));
+    }
+}

@@ -1,0 +1,157 @@
+//! Writes events out, as they come: JSON passes through byte for byte and unread.
+
+use super::keeper::Keeper;
+use super::lines::{self, Line};
+use super::stream::{Came, Stream, Until};
+use super::wake::{Signals, Wake};
+use crate::cli::ctx::Ctx;
+use crate::cli::error::Error;
+use crate::cli::output::Output;
+use crate::cli::render;
+use crate::seq::Seq;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// How an event is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Its line.
+    Json,
+    /// Its line, with what could drive a terminal escaped.
+    TerminalJson,
+    /// For people.
+    Text {
+        /// Say which account it is of.
+        accounts: bool,
+    },
+}
+
+/// What a batch held.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    /// Everything up to here is written, or need not be.
+    last: Seq,
+    /// Events.
+    events: u64,
+    /// Nothing is left.
+    ended: bool,
+}
+
+pub(super) fn run(
+    ctx: &Ctx,
+    look: &Look,
+    timeout: Option<Duration>,
+    stream: &mut Stream<'_>,
+    keeper: &mut Keeper,
+    wake: &mut Wake,
+    signals: Option<&Signals>,
+) -> Result<(), Error> {
+    let stdout = std::io::stdout();
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut events = 0;
+    loop {
+        let time = [deadline, keeper.due()].into_iter().flatten().min();
+        let came = stream.next(&Until { woken: wake, stdout: Some(stdout.as_fd()), time })?;
+        match came {
+            Came::Lines => {
+                // The cursor moves only over what the system has taken.
+                let written = write(ctx.out(), *look, stream.batch()).and_then(|seen| ctx.out().flush().map(|()| seen));
+                let seen = match written {
+                    Ok(seen) => seen,
+                    Err(error) => {
+                        // What was written before stays so; whether the daemon heard of it matters less than the error.
+                        drop(keeper.finish(stream));
+                        return Err(error);
+                    }
+                };
+                events += seen.events;
+                stream.moved(seen.last, seen.events);
+                keeper.done(seen.last);
+                if seen.ended {
+                    return keeper.finish(stream);
+                }
+            }
+            Came::ReaderLeft => return keeper.finish(stream),
+            Came::Woken => wake.heard(),
+            Came::Late => {}
+        }
+        if let Some(asked) = signals.and_then(Signals::asked) {
+            keeper.finish(stream)?;
+            return Err(asked);
+        }
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            keeper.finish(stream)?;
+            return Err(late(events));
+        }
+        keeper.tell_if_due(stream)?;
+    }
+}
+
+/// The time given with `--timeout` has passed.
+pub(super) fn late(events: u64) -> Error {
+    Error::no_answer(match events {
+        0 => "no such event came in time (--timeout)".to_owned(),
+        1 => "only one such event came in time (--timeout)".to_owned(),
+        n => format!("only {n} such events came in time (--timeout)"),
+    })
+}
+
+/// What the daemon said of its stream that is no event.
+pub(super) fn refused(refusal: crate::control::Refusal) -> Error {
+    crate::control::client::Error::Refused { status: 500, refusal }.into()
+}
+
+/// Tells of an event that cannot be read: it must not be passed over in silence.
+pub(super) fn damaged(seq: Seq, line: &[u8]) -> Error {
+    let line: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
+    let reason = line["damaged"].as_str().unwrap_or("it is damaged");
+    Error::failed(format!("event {seq} cannot be read: {reason}; see `wehelpd --salvage`"))
+}
+
+fn write(out: &Output, look: Look, batch: &[u8]) -> Result<Seen, Error> {
+    let mut seen = Seen::default();
+    // Where the events that are not yet written begin: they go in one piece.
+    let mut from = 0;
+    for (line, range) in lines::lines(batch) {
+        if let (Line::Event(seq, _), Look::Json) = (&line, look) {
+            seen.last = *seq;
+            seen.events += 1;
+            continue;
+        }
+        out.bytes(&batch[from..range.start])?;
+        from = range.end;
+        match line {
+            Line::Event(seq, json) => {
+                match look {
+                    Look::Text { accounts } => {
+                        let text = render::event::line(json, accounts);
+                        out.text(&text.unwrap_or_else(|| render::clean(&String::from_utf8_lossy(json)).into_owned()))?;
+                    }
+                    _ => {
+                        out.bytes(&render::event::for_terminal(json))?;
+                        out.bytes(b"\n")?;
+                    }
+                }
+                seen.last = seq;
+                seen.events += 1;
+            }
+            Line::Passed(seq) => seen.last = seq,
+            Line::End(seq) => {
+                seen.last = seq;
+                seen.ended = true;
+            }
+            Line::Damaged(seq, line) => {
+                out.complain(&damaged(seq, line));
+                seen.last = seq;
+            }
+            Line::Refused(refusal) => {
+                out.flush()?;
+                return Err(refused(refusal));
+            }
+            Line::Beat => {}
+            Line::Strange => return Err(Error::failed("wehelpd sent a line that this wehelp does not understand")),
+        }
+    }
+    out.bytes(&batch[from..])?;
+    Ok(seen)
+}

@@ -1,0 +1,99 @@
+//! `wehelp forward`: the web addresses that the daemon posts events to.
+
+use crate::cli::args::events::{self as args, ForwardWhat};
+use crate::cli::ctx::Ctx;
+use crate::cli::error::Error;
+use crate::cli::render;
+use crate::cli::who::Who;
+use crate::control::Forward;
+use crate::control::client::part;
+
+pub(in crate::cli) fn run(ctx: &Ctx, args: args::Forward) -> Result<(), Error> {
+    match args.what {
+        ForwardWhat::Add(args) => add(ctx, args),
+        ForwardWhat::List(_) => list(ctx),
+        ForwardWhat::Remove(args) => {
+            let client = ctx.client()?;
+            super::cursor::each(ctx, &args.names, |name| {
+                client.send("DELETE", &format!("/v1/forwards/{}", part(name)), None)?;
+                Ok(())
+            })
+        }
+        ForwardWhat::Pause(args) => tell(ctx, &args.names, "pause", "paused; events wait for it"),
+        ForwardWhat::Resume(args) => tell(ctx, &args.names, "resume", "goes on"),
+        ForwardWhat::Test(args) => tell(ctx, &args.names, "test", "took the test event"),
+    }
+}
+
+fn add(ctx: &Ctx, args: args::ForwardAdd) -> Result<(), Error> {
+    let chat = args.chat.as_deref().map(|chat| Who::parse(chat)?.id(ctx)).transpose()?;
+    let wish = Forward {
+        url: args.url,
+        secret: args.secret,
+        kind: args.kind,
+        chat: chat.map(|chat| chat.as_str().to_owned()),
+        r#match: args.r#match,
+        account: ctx.global().account.clone(),
+        ..Forward::default()
+    };
+    let forward: Forward = ctx.client()?.put("PUT", &format!("/v1/forwards/{}", part(&args.name)), &wish)?.json()?;
+    if ctx.out().is_quiet() {
+        return Ok(());
+    }
+    ctx.out().print(&forward, |forward| {
+        format!(
+            "events after {} go to `{}`; try it with `wehelp forward test {}`",
+            forward.seq, forward.name, forward.name
+        )
+    })
+}
+
+fn list(ctx: &Ctx) -> Result<(), Error> {
+    let forwards: Vec<Forward> = ctx.client()?.lines("/v1/forwards", &())?.values()?;
+    if forwards.is_empty() {
+        ctx.out().note("there are no forwards; `wehelp forward add NAME URL` makes one");
+    }
+    ctx.out().table(&forwards, &["name", "url", "position", "lag", "filters", "state"], |forward| {
+        let filters = [
+            ("kind", &forward.kind),
+            ("chat", &forward.chat),
+            ("match", &forward.r#match),
+            ("account", &forward.account),
+        ];
+        let filters: Vec<_> =
+            filters.iter().filter_map(|(name, value)| value.as_ref().map(|value| format!("{name}={value}"))).collect();
+        vec![
+            forward.name.clone(),
+            forward.url.clone(),
+            forward.seq.to_string(),
+            forward.lag.to_string(),
+            if filters.is_empty() { "-".to_owned() } else { filters.join(" ") },
+            state(forward),
+        ]
+    })
+}
+
+fn state(forward: &Forward) -> String {
+    let error = forward.last_error.as_deref().unwrap_or_default();
+    match (forward.paused, forward.failures) {
+        (true, _) => "paused".to_owned(),
+        (false, 0) if error.is_empty() => "ok".to_owned(),
+        (false, 0) => error.to_owned(),
+        (false, n) => {
+            let again = render::time(forward.retry_at);
+            format!("failed {n} times, again at {again}: {error}")
+        }
+    }
+}
+
+fn tell(ctx: &Ctx, names: &[String], verb: &str, done: &str) -> Result<(), Error> {
+    let client = ctx.client()?;
+    super::cursor::each(ctx, names, |name| {
+        let path = format!("/v1/forwards/{}/{verb}", part(name));
+        let forward: Forward = client.send("POST", &path, None)?.json()?;
+        if ctx.out().is_quiet() {
+            return Ok(());
+        }
+        ctx.out().print(&forward, |forward| format!("`{}` {done}", forward.name))
+    })
+}

@@ -1,0 +1,196 @@
+//! `wehelp friend`
+
+use super::contact::{self, Found};
+use crate::cli::args::friend as args;
+use crate::cli::ctx::Ctx;
+use crate::cli::error::{Error, Exit};
+use crate::cli::queueing::{self, Plan};
+use crate::cli::render::{self, items};
+use crate::control::{DirectoryQuery, Until};
+use crate::protocol::command::{Command, Wire};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+pub(in crate::cli) fn run(ctx: &Ctx, args: args::Friend) -> Result<(), Error> {
+    match args.what {
+        args::What::List(list) if list.cached => cached(ctx),
+        args::What::List(list) => queueing::put(ctx, &list.wiring, |_| Ok(vec![Command::FriendList])),
+        args::What::Add(add) => self::add(ctx, &add),
+        args::What::Delete(args::Delete { wxid, wiring }) => {
+            queueing::put(ctx, &wiring, |names| Ok(vec![Command::FriendDelete { wxid: names.who(&wxid)? }]))
+        }
+        args::What::Info(args::Info { wxids, wiring }) => queueing::put(ctx, &wiring, |names| {
+            let ids: Vec<_> = wxids.iter().map(|who| names.who(who)).collect::<Result<_, _>>()?;
+            Ok(Command::friend_info(&ids))
+        }),
+        args::What::Get(args::Get { wxid, wiring }) => {
+            queueing::put(ctx, &wiring, |names| Ok(vec![Command::FriendGet { wxid: names.who(&wxid)? }]))
+        }
+        args::What::Lookup(args::Lookup { wxid, wiring }) => {
+            queueing::put(ctx, &wiring, |names| Ok(vec![Command::FriendLookup { wxid: names.who(&wxid)? }]))
+        }
+        args::What::Accept(accept) => self::accept(ctx, accept),
+        args::What::Requests(_) => requests(ctx),
+    }
+}
+
+fn cached(ctx: &Ctx) -> Result<(), Error> {
+    let query = DirectoryQuery {
+        account: ctx.global().account.clone(),
+        only: Some("people".to_owned()),
+        friends: true,
+        ..DirectoryQuery::default()
+    };
+    let nobody = "no event has told of friends yet; `wehelp friend list` asks the client";
+    contact::list(ctx, "/v1/contacts", &query, items::PEOPLE, Found::MayBeEmpty(nobody))
+}
+
+/// A member of a room is added with a ticket that the wire of this command has no place for: it names the person only
+/// (wehelp-api.zh.md 好友操作 2). The client learns the ticket itself when it is asked for it (群操作 6, "then they
+/// can be added"), so the question must have been answered before the command is queued.
+fn add(ctx: &Ctx, args: &args::Add) -> Result<(), Error> {
+    let Some(place) = &args.room else {
+        return queueing::put(ctx, &args.wiring, |names| {
+            Ok(vec![Command::FriendAdd { wxid: names.who(&args.wxid)?, message: args.message.clone() }])
+        });
+    };
+    let plan = Plan::new(ctx, &args.wiring)?;
+    let wires = plan.wires(ctx, |names| {
+        let room = names.room(place)?;
+        let wxid = names.member(&args.wxid, &room)?;
+        let message = args.message.clone();
+        Ok(vec![Command::RoomStranger { room, wxid: wxid.clone() }, Command::FriendAdd { wxid, message }])
+    })?;
+    let [question, add] = &wires[..] else { return Err(Error::failed("two commands were to be made")) };
+    if args.wiring.no_wait || args.wiring.dry_run {
+        // The client carries commands out in order, so they may go together; whether the ticket came, nobody looks.
+        return plan.put(ctx, &wires);
+    }
+    ask_for_ticket(ctx, args, question)?;
+    plan.put(ctx, std::slice::from_ref(add))
+}
+
+/// Asks for the ticket now, also when the command itself is to be held: the options are for the command.
+fn ask_for_ticket(ctx: &Ctx, args: &args::Add, question: &Wire) -> Result<(), Error> {
+    let wiring = crate::cli::args::Wiring {
+        wait: args.wiring.wait,
+        key: args.wiring.key.as_ref().map(|key| format!("{key}/v2")),
+        ..Default::default()
+    };
+    let plan = Plan::new(ctx, &wiring)?;
+    let patience = plan.patience(question.api()).unwrap_or(Duration::ZERO);
+    let receipt = plan.enqueue_one(ctx, question, wiring.key.as_ref())?;
+    let progress = crate::cli::progress::Progress::wait(ctx.out());
+    progress.say("asking for the member's ticket");
+    let outcome = queueing::watch(ctx, receipt.id, Until::Answered, Instant::now() + patience, |_| {})?;
+    drop(progress);
+    match queueing::failure(&outcome, patience) {
+        None => Ok(()),
+        Some(error) => {
+            let message = format!("the member's ticket did not come, so nobody was added: {}", error.message);
+            Err(Error { message, ..error })
+        }
+    }
+}
+
+fn accept(ctx: &Ctx, args: args::Accept) -> Result<(), Error> {
+    let mut plan = Plan::new(ctx, &args.wiring)?;
+    let (v1, v2) = match (&args.request, args.v1, args.v2) {
+        (None, Some(v1), Some(v2)) => (v1, v2),
+        (Some(request), ..) => {
+            let found = open_request(ctx, request)?;
+            let get = |key: &str| found[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+            if let Some(account) = get("account") {
+                plan.bind(&account);
+            }
+            let lacking = || {
+                let seq = &found["seq"];
+                Error::not_found(format!(
+                    "event {seq} told of the request without its tickets; see `wehelp events show {seq}`, and give --v1 \
+                     and --v2"
+                ))
+            };
+            get("v1").zip(get("v2")).ok_or_else(lacking)?
+        }
+        _ => return Err(Error::usage("give a REQUEST, or --v1 and --v2")),
+    };
+    let wires = plan.wires(ctx, |_| Ok(vec![Command::FriendAccept { v1: v1.clone(), v2: v2.clone() }]))?;
+    plan.put(ctx, &wires)
+}
+
+fn open_requests(ctx: &Ctx) -> Result<Vec<Value>, Error> {
+    let query = DirectoryQuery { account: ctx.global().account.clone(), ..DirectoryQuery::default() };
+    Ok(ctx.client()?.lines("/v1/requests", &query)?.values()?)
+}
+
+/// The open request that is meant: by its seq, by who asks, or by their @NICK.
+fn open_request(ctx: &Ctx, request: &str) -> Result<Value, Error> {
+    if request.trim().is_empty() {
+        return Err(Error::usage("REQUEST is empty; give a seq or an id, as `wehelp friend requests` prints them"));
+    }
+    let mut found = pick(open_requests(ctx)?, request);
+    let shown = render::clean(request);
+    match found.len() {
+        0 => Err(Error::not_found(format!(
+            "no open friend request is `{shown}`; `wehelp friend requests` lists those not yet accepted"
+        ))),
+        1 => Ok(found.swap_remove(0)),
+        n => {
+            let list: Vec<String> =
+                found.iter().map(|r| format!("{} to {}", r["seq"], r["account"].as_str().unwrap_or("-"))).collect();
+            Err(Error::new(
+                Exit::Refused,
+                "ambiguous-request",
+                format!("`{shown}` means {n} friend requests; give the seq of one: {}", list.join(", ")),
+            ))
+        }
+    }
+}
+
+/// The requests that are meant; of several by the same person to the same account only the newest.
+fn pick(requests: Vec<Value>, wanted: &str) -> Vec<Value> {
+    let seq = wanted.strip_prefix('#').unwrap_or(wanted).parse::<u64>().ok();
+    if let Some(seq) = seq {
+        let by_seq: Vec<Value> = requests.iter().filter(|r| r["seq"] == seq).cloned().collect();
+        if !by_seq.is_empty() {
+            return by_seq;
+        }
+    }
+    let nick = wanted.strip_prefix('@');
+    let is_meant = |request: &Value| match nick {
+        Some(nick) => request["nick"].as_str() == Some(nick),
+        None => request["wxid"].as_str() == Some(wanted),
+    };
+    let mut found: Vec<Value> = Vec::new();
+    for request in requests.into_iter().filter(is_meant) {
+        found.retain(|other| other["account"] != request["account"] || other["wxid"] != request["wxid"]);
+        found.push(request);
+    }
+    found
+}
+
+fn requests(ctx: &Ctx) -> Result<(), Error> {
+    let open = open_requests(ctx)?;
+    contact::show_all(ctx, &open, items::REQUESTS, Found::MayBeEmpty("no friend request is open"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_request_is_meant_by_its_seq_by_who_asks_or_by_nick() {
+        let all = vec![
+            json!({"seq": 1, "account": "me", "wxid": "a", "nick": "A"}),
+            json!({"seq": 4, "account": "me", "wxid": "a", "nick": "A"}),
+            json!({"seq": 5, "account": "you", "wxid": "b", "nick": "A"}),
+        ];
+        let seqs = |wanted| pick(all.clone(), wanted).iter().map(|r| r["seq"].as_u64().unwrap()).collect::<Vec<_>>();
+        assert_eq!(seqs("1"), [1]);
+        assert_eq!(seqs("#5"), [5]);
+        assert_eq!(seqs("a"), [4]);
+        assert_eq!(seqs("@A"), [4, 5]);
+        assert!(seqs("9").is_empty() && seqs("nobody").is_empty());
+    }
+}

@@ -1,0 +1,305 @@
+//! `wehelp setup`
+//!
+//! The client can be given nothing but two URLs, so the token stands in their path where it is needed.
+
+use crate::cli::args::daemon as args;
+use crate::cli::ctx::Ctx;
+use crate::cli::error::Error;
+use crate::cli::render;
+use crate::clock::Time;
+use crate::control::{Status, Token, client};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// How often the daemon is asked while waiting for the client: a person looks on.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Everything that `setup` says.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct Plan {
+    /// Under which addresses a client can reach the daemon.
+    pub(in crate::cli) addresses: Vec<Address>,
+    /// What is in the way, and what to do about it.
+    pub(in crate::cli) hints: Vec<String>,
+}
+
+/// One address of this machine, and what to type into a client that reaches it there.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct Address {
+    /// An IP address, or a configured host name.
+    pub(in crate::cli) address: String,
+    /// The network interface that has it.
+    pub(in crate::cli) interface: String,
+    /// Only clients on this machine reach it.
+    pub(in crate::cli) loopback: bool,
+    /// The callback address to type in.
+    pub(in crate::cli) callback: String,
+    /// The poll address to type in.
+    pub(in crate::cli) poll: String,
+    /// The poll address of each account known.
+    pub(in crate::cli) accounts: Vec<AccountPoll>,
+}
+
+/// The poll address of one account's client.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct AccountPoll {
+    /// wxid
+    pub(in crate::cli) account: String,
+    /// The address.
+    pub(in crate::cli) poll: String,
+}
+
+pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Setup) -> Result<(), Error> {
+    let status: Status = ctx.client()?.get("/v1/status")?;
+    let token: Token = ctx.client()?.get("/v1/token")?;
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let interfaces: Vec<_> = interfaces.into_iter().map(|i| (i.name.clone(), i.ip())).collect();
+    let plan = plan(&status, &token, &interfaces);
+    let out = ctx.out();
+    if out.is_json() {
+        for address in &plan.addresses {
+            out.json_line(address)?;
+        }
+        plan.hints.iter().for_each(|hint| out.note(hint));
+    } else {
+        out.text(&render::setup::plan(&plan))?;
+    }
+    out.flush()?;
+    let watch = args.watch || (!args.no_watch && !out.is_json() && std::io::stdout().is_terminal());
+    if watch { self::watch(ctx, &status, args.timeout) } else { Ok(()) }
+}
+
+/// Works out what to type; `interfaces` are this machine's, name and address.
+fn plan(status: &Status, token: &Token, interfaces: &[(String, IpAddr)]) -> Plan {
+    let scheme = if status.http.tls { "https" } else { "http" };
+    let listen: Vec<SocketAddr> = status.http.listen.iter().filter_map(|a| a.parse().ok()).collect();
+    let mut plan = Plan::default();
+    let mut reached: Vec<(String, SocketAddr)> = Vec::new();
+    for at in &listen {
+        if at.ip().is_unspecified() {
+            let here = interfaces.iter().filter(|(_, ip)| ip.is_ipv4() == at.is_ipv4() && is_typeable(*ip));
+            reached.extend(here.map(|(name, ip)| (name.clone(), SocketAddr::new(*ip, at.port()))));
+        } else {
+            let name = interfaces.iter().find(|(_, ip)| *ip == at.ip()).map(|(name, _)| name.clone());
+            reached.push((name.unwrap_or_else(|| "another network".to_owned()), *at));
+        }
+    }
+    // Other machines first: the client is on a PC of its own, mostly.
+    reached.sort_by_key(|(_, at)| (at.ip().is_loopback(), at.is_ipv6()));
+    reached.dedup();
+    for (interface, at) in reached {
+        let loopback = at.ip().is_loopback();
+        let needed = match token.required.as_str() {
+            "always" => true,
+            "never" => false,
+            _ => !loopback,
+        };
+        let prefix = if needed { format!("/t/{}", token.token) } else { String::new() };
+        let base = format!("{scheme}://{at}{prefix}");
+        let poll = format!("{base}/send_msg");
+        let named = |account: &str| AccountPoll {
+            account: account.to_owned(),
+            poll: format!("{poll}?account={}", typed(account)),
+        };
+        plan.addresses.push(Address {
+            address: at.ip().to_string(),
+            interface,
+            loopback,
+            callback: format!("{base}/recieve_msg"),
+            accounts: status.accounts.iter().map(|a| named(&a.account)).collect(),
+            poll,
+        });
+    }
+    if !listen.is_empty() && listen.iter().all(|at| at.ip().is_loopback()) {
+        let port = listen[0].port();
+        plan.hints.push(format!(
+            "wehelpd listens on this machine only; for a client on another PC set `listen = \"0.0.0.0:{port}\"` under \
+             [http] in {}, or start `wehelpd --listen 0.0.0.0:{port}`, then run `wehelp setup` again",
+            status.daemon.config.as_ref().map_or_else(|| "the settings file".to_owned(), |c| c.display().to_string()),
+        ));
+    }
+    if plan.addresses.is_empty() {
+        plan.hints.push("wehelpd listens on no address that this machine has; see http.listen".to_owned());
+    }
+    if plan.addresses.iter().any(|a| !a.loopback) {
+        plan.hints.push(
+            "if the client cannot reach it, let TCP through the firewall of this machine; the addresses hold a secret: \
+             who has them can read your messages' commands and invent events"
+                .to_owned(),
+        );
+    }
+    plan
+}
+
+/// An account as it stands in a URL: ids of people stay readable.
+pub(in crate::cli) fn typed(account: &str) -> String {
+    client::part(account).replace("%5F", "_").replace("%2D", "-")
+}
+
+/// Whether an address can be typed into a URL: one that is valid on a single link only needs a zone, which cannot.
+fn is_typeable(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_unicast_link_local(),
+    }
+}
+
+/// Waits for the first poll and the first callback.
+fn watch(ctx: &Ctx, before: &Status, timeout: Duration) -> Result<(), Error> {
+    let out = ctx.out();
+    out.note("waiting for the client's first poll and first callback (Ctrl-C ends this) …");
+    let until = Instant::now() + timeout;
+    let (mut polled, mut called) = (false, false);
+    let mut refused = before.http.rejected.clone();
+    loop {
+        let status: Status = ctx.client()?.get("/v1/status")?;
+        for (reason, n) in &status.http.rejected {
+            if refused.get(reason) < Some(n) {
+                out.note(&format!("a request was turned away: {}", advice(reason)));
+            }
+        }
+        refused = status.http.rejected.clone();
+        if !polled && let Some(who) = poller(before, &status) {
+            polled = true;
+            arrived(ctx, "poll", &who)?;
+        }
+        if !called && status.http.last_callback > before.http.last_callback {
+            called = true;
+            arrived(ctx, "callback", &BTreeMap::from([("events", status.events.last.to_string())]))?;
+        }
+        if polled && called {
+            out.note("both have arrived: the client is set up; try `wehelp send text filehelper hi`");
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            let missing = match (polled, called) {
+                (true, _) => {
+                    "the first poll has arrived, but no callback (something must happen in WeChat: write a message)"
+                }
+                (_, true) => "the first callback has arrived, but no poll (is polling on?)",
+                _ => "neither a poll nor a callback has arrived",
+            };
+            return Err(Error::no_answer(format!(
+                "{missing}; check the addresses, the firewall, and that API is started"
+            )));
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Who has polled meanwhile, if anybody has.
+fn poller(before: &Status, now: &Status) -> Option<BTreeMap<&'static str, String>> {
+    let last = |account: &str| before.accounts.iter().find(|a| a.account == account).and_then(|a| a.last_poll);
+    if let Some(account) = now.accounts.iter().find(|a| a.last_poll > last(&a.account)) {
+        return Some(BTreeMap::from([("account", account.account.clone())]));
+    }
+    (now.http.anonymous_poll > before.http.anonymous_poll)
+        .then(|| BTreeMap::from([("peer", now.http.anonymous_peer.clone().unwrap_or_default())]))
+}
+
+fn arrived(ctx: &Ctx, what: &str, more: &BTreeMap<&'static str, String>) -> Result<(), Error> {
+    let line = serde_json::json!({ "arrived": what, "time": Time::now(), "from": more });
+    ctx.out().print(&line, |_| {
+        let more: Vec<_> = more.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        format!("the first {what} has arrived ({})", render::clean(&more.join(", ")))
+    })?;
+    ctx.out().flush()
+}
+
+/// What to do about a refusal, by its code.
+fn advice(reason: &str) -> &str {
+    match reason {
+        "token-needed" => "the token is missing or wrong in the address; type it in as printed above",
+        "no-such-path" => "the address ends in something else than /recieve_msg or /send_msg",
+        "wrong-method" => "the two addresses are swapped: callback and poll",
+        "browser-refused" => "it came from a web browser, or under a host name that is not in http.hosts",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn status(listen: &[&str], tls: bool, accounts: &[&str]) -> Status {
+        let accounts: Vec<_> = accounts
+            .iter()
+            .map(|a| json!({"account": a, "nick": null, "pid": null, "logged_in": null, "last_poll": null, "last_event": null, "waiting": 0}))
+            .collect();
+        serde_json::from_value(json!({
+            "daemon": {"version": "0", "pid": 1, "uptime_s": 1, "data_dir": "/d", "socket": "/s", "config": null},
+            "http": {"listen": listen, "tls": tls, "connections": 0, "rejected": {}, "anonymous_poll": null,
+                "anonymous_peer": null, "last_callback": null},
+            "accounts": accounts, "queue": {}, "events": {"first": 0, "last": 0, "count": 0, "followers": 0},
+            "store": {"bytes": 0, "free_bytes": 0, "writable": true, "reason": null},
+            "paused": {"all": false, "accounts": []}, "hints": [],
+        }))
+        .unwrap()
+    }
+
+    fn token(required: &str) -> Token {
+        Token { token: "secret".into(), previous_until: None, required: required.into() }
+    }
+
+    fn interfaces() -> Vec<(String, IpAddr)> {
+        ["127.0.0.1", "192.168.1.7", "::1", "fe80::1", "fd00::7"]
+            .iter()
+            .zip(["lo", "eth0", "lo", "eth0", "eth0"])
+            .map(|(ip, name)| (name.to_owned(), ip.parse().unwrap()))
+            .collect()
+    }
+
+    fn polls(plan: &Plan) -> Vec<&str> {
+        plan.addresses.iter().map(|a| a.poll.as_str()).collect()
+    }
+
+    #[test]
+    fn on_loopback_no_token_is_typed_and_the_way_out_is_told() {
+        let plan = plan(&status(&["127.0.0.1:4567"], false, &[]), &token("remote"), &interfaces());
+        assert_eq!(polls(&plan), ["http://127.0.0.1:4567/send_msg"]);
+        assert_eq!(plan.addresses[0].callback, "http://127.0.0.1:4567/recieve_msg");
+        assert!(plan.hints[0].contains("0.0.0.0:4567"), "{:?}", plan.hints);
+    }
+
+    #[test]
+    fn every_address_of_the_machine_is_named_those_of_other_machines_with_the_token() {
+        let plan = plan(&status(&["0.0.0.0:1", "[::]:2"], true, &[]), &token("remote"), &interfaces());
+        assert_eq!(
+            polls(&plan),
+            [
+                "https://192.168.1.7:1/t/secret/send_msg",
+                "https://[fd00::7]:2/t/secret/send_msg",
+                "https://127.0.0.1:1/send_msg",
+                "https://[::1]:2/send_msg",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_token_is_typed_where_it_is_asked_for() {
+        let status = status(&["127.0.0.1:1", "192.168.1.7:1"], false, &[]);
+        let with = |required| {
+            let plan = plan(&status, &token(required), &interfaces());
+            polls(&plan).iter().map(|p| p.contains("/t/secret/")).collect::<Vec<_>>()
+        };
+        assert_eq!(with("always"), [true, true]);
+        assert_eq!(with("remote"), [true, false]);
+        assert_eq!(with("never"), [false, false]);
+    }
+
+    #[test]
+    fn each_of_several_accounts_has_a_poll_address() {
+        let plan = plan(&status(&["127.0.0.1:1"], false, &["wxid_a", "老王"]), &token("remote"), &interfaces());
+        let named: Vec<_> = plan.addresses[0].accounts.iter().map(|a| a.poll.as_str()).collect();
+        assert_eq!(
+            named,
+            ["http://127.0.0.1:1/send_msg?account=wxid_a", "http://127.0.0.1:1/send_msg?account=%E8%80%81%E7%8E%8B"]
+        );
+        let text = render::setup::plan(&plan);
+        assert!(text.contains("消息回调地址") && text.contains("?account=wxid_a"), "{text}");
+    }
+}

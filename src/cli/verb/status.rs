@@ -1,0 +1,129 @@
+//! `wehelp status`
+
+use crate::cli::args::daemon as args;
+use crate::cli::ctx::Ctx;
+use crate::cli::error::{Error, Exit};
+use crate::cli::render;
+use crate::clock::Time;
+use crate::control::{Account, Status};
+use serde_json::value::RawValue;
+use std::time::Duration;
+
+pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Status) -> Result<(), Error> {
+    // What the daemon says goes through as it is: a newer daemon's keys are not lost in an older CLI.
+    let raw: Box<RawValue> = ctx.client()?.get("/v1/status")?;
+    let status: Status = serde_json::from_str(raw.get()).map_err(|e| {
+        Error::failed(format!("wehelpd's status cannot be read: {e}; install the same version of both"))
+    })?;
+    let now = Time::now();
+    // From cron, where --check is at home, every line is a mail: it prints the status only when told how.
+    if !args.check || ctx.global().json || ctx.global().text {
+        ctx.out().print(&raw, |_| render::status::status(&status, now, ctx.out().columns()))?;
+    }
+    if !args.check {
+        return Ok(());
+    }
+    match problems(&status, args.max_age, now) {
+        problems if problems.is_empty() => Ok(()),
+        problems => Err(Error::new(Exit::Failed, "check-failed", problems.join("; "))),
+    }
+}
+
+/// What a monitor should wake somebody for, one sentence each.
+fn problems(status: &Status, max_age: Duration, now: Time) -> Vec<String> {
+    let mut problems = Vec::new();
+    if !status.store.writable {
+        let reason = status.store.reason.as_deref().unwrap_or("no reason given");
+        problems.push(format!("the store does not accept writes: {reason}"));
+    }
+    for account in &status.accounts {
+        let name = match &account.nick {
+            Some(nick) => format!("{} ({nick})", account.account),
+            None => account.account.clone(),
+        };
+        if account.logged_in == Some(false) {
+            problems.push(format!("{name} is logged out; `wehelp login` shows the code to log it in"));
+        } else if let Some(silence) = silence(account, status, now).filter(|silence| *silence > max_age) {
+            let polled = account.last_poll.or(status.http.anonymous_poll);
+            let last = polled.map_or_else(|| "never".to_owned(), |time| format!("{} ago", render::ago(time, now)));
+            problems.push(format!(
+                "the client of {name} has stopped polling for {}s (its last poll: {last}); see whether WeHelp runs and its polling is on",
+                silence.as_secs()
+            ));
+        }
+    }
+    problems
+}
+
+/// For how long this daemon has waited for the account's client to poll. What happened while it was not running does
+/// not count against the client. A client that does not say who it is stands for the accounts that never polled by name.
+fn silence(account: &Account, status: &Status, now: Time) -> Option<Duration> {
+    let started = now.before(Duration::from_secs(status.daemon.uptime_s));
+    let polled = account.last_poll.or(status.http.anonymous_poll);
+    Some(now.since(polled.unwrap_or(started).max(started)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const NOW: Time = Time::from_millis(1_795_510_800_000);
+
+    fn status(uptime_s: u64, anonymous_s: Option<u64>, account: Option<(Option<bool>, Option<u64>)>) -> Status {
+        let ago = |s: u64| NOW.before(Duration::from_secs(s));
+        let accounts: Vec<_> = account
+            .into_iter()
+            .map(|(logged_in, polled_s)| Account {
+                account: "wxid_me".into(),
+                logged_in,
+                last_poll: polled_s.map(ago),
+                ..Account::default()
+            })
+            .collect();
+        serde_json::from_value(json!({
+            "daemon": {"version": "0", "pid": 1, "uptime_s": uptime_s, "data_dir": "/d", "socket": "/s", "config": null},
+            "http": {"listen": [], "tls": false, "connections": 0, "rejected": {}, "anonymous_poll": anonymous_s.map(ago),
+                "anonymous_peer": null, "last_callback": null},
+            "accounts": accounts, "queue": {}, "events": {"first": 0, "last": 0, "count": 0, "followers": 0},
+            "store": {"bytes": 0, "free_bytes": 0, "writable": true, "reason": null},
+            "paused": {"all": false, "accounts": []}, "hints": [],
+        }))
+        .unwrap()
+    }
+
+    fn fine(status: &Status) -> bool {
+        problems(status, Duration::from_secs(120), NOW).is_empty()
+    }
+
+    #[test]
+    fn a_check_complains_of_logged_out_accounts_and_silent_clients() {
+        assert!(fine(&status(1000, None, None)), "nobody is known: nobody is missing");
+        assert!(fine(&status(1000, None, Some((Some(true), Some(119))))));
+        assert!(fine(&status(1000, None, Some((None, Some(3))))));
+        assert!(!fine(&status(1000, None, Some((Some(false), Some(3))))));
+        assert!(!fine(&status(1000, None, Some((Some(true), Some(121))))));
+        assert!(!fine(&status(1000, None, Some((Some(true), None)))));
+    }
+
+    #[test]
+    fn an_unnamed_poller_stands_for_an_account_that_never_polled_by_name() {
+        assert!(fine(&status(1000, Some(3), Some((Some(true), None)))));
+        assert!(!fine(&status(1000, Some(300), Some((Some(true), None)))));
+        assert!(!fine(&status(1000, Some(3), Some((Some(true), Some(300))))));
+    }
+
+    #[test]
+    fn a_daemon_that_has_just_started_gives_clients_time_to_come_back() {
+        assert!(fine(&status(60, None, Some((Some(true), Some(4000))))));
+        assert!(!fine(&status(130, None, Some((Some(true), Some(4000))))));
+    }
+
+    #[test]
+    fn a_store_that_refuses_writes_is_a_problem() {
+        let mut status = status(1, None, None);
+        status.store.writable = false;
+        status.store.reason = Some("the disk is full".into());
+        assert!(problems(&status, Duration::ZERO, NOW)[0].contains("the disk is full"));
+    }
+}
