@@ -1,0 +1,530 @@
+//! Contract 3, answers: each question is answered by an event; waiting, echoes, refusals, `ask`.
+
+use crate::fixture::{Daemon, Run, eventually, message};
+use data_encoding::HEXUPPER;
+use serde_json::{Value, json};
+
+/// A daemon that knows one account.
+fn known() -> Daemon {
+    let daemon = Daemon::unpaced();
+    daemon.login("wxid_me", 7);
+    daemon
+}
+
+/// Fetches the next command as the client of `wxid_me`.
+fn fetch(daemon: &Daemon) -> Value {
+    eventually("a command", || daemon.client().poll("wxid=wxid_me&pid=7").into_iter().next())
+}
+
+/// Asks, fetches the question as a client, reports these events, and gives what was printed.
+#[track_caller]
+fn answered(daemon: &Daemon, args: &[&str], events: &[Value]) -> Run {
+    let asking = daemon.beside(args);
+    fetch(daemon);
+    for event in events {
+        daemon.client().event(&event.to_string());
+    }
+    asking.end().exits(0)
+}
+
+fn friends(ids: &[&str]) -> Value {
+    let lists: Vec<Value> = ids.iter().map(|id| json!({"wxid": id, "nick": format!("n-{id}"), "sex": 1})).collect();
+    json!({"type": 210, "processid": 7, "cwxid": "wxid_me", "userLists": lists})
+}
+
+fn packet(kind: i64, text: &str) -> Value {
+    let mut bytes = vec![0x0a, u8::try_from(text.len()).unwrap()];
+    bytes.extend_from_slice(text.as_bytes());
+    json!({"type": kind, "processid": 7, "cwxid": "wxid_me", "packLen": bytes.len(), "hex": HEXUPPER.encode(&bytes)})
+}
+
+fn members(room: &str, ids: &[&str]) -> Value {
+    let lists: Vec<Value> = ids.iter().map(|id| json!({"wxid": id, "nick": format!("n-{id}")})).collect();
+    json!({"type": 77, "processid": 7, "cwxid": "wxid_me", "wxid": room, "info": "", "userLists": lists})
+}
+
+/// Each line's value of a key.
+fn column(run: &Run, key: &str) -> Vec<String> {
+    run.lines().iter().map(|l| l[key].as_str().unwrap_or_else(|| panic!("no {key}: {l}")).to_owned()).collect()
+}
+
+#[test]
+fn friend_list_prints_a_line_a_friend() {
+    let daemon = known();
+    let run = answered(&daemon, &["friend", "list"], &[packet(97, "wxid_a"), friends(&["wxid_a", "wxid_b"])]);
+    assert_eq!(column(&run, "wxid"), ["wxid_a", "wxid_b"]);
+    assert_eq!(column(&run, "nick"), ["n-wxid_a", "n-wxid_b"]);
+    assert_eq!(daemon.reaches(1, "answered")["answer"], 3);
+}
+
+#[test]
+fn friend_info_prints_those_asked_for() {
+    let daemon = known();
+    let run = answered(&daemon, &["friend", "info", "wxid_a", "wxid_b"], &[friends(&["wxid_a", "wxid_b"])]);
+    assert_eq!(column(&run, "wxid"), ["wxid_a", "wxid_b"]);
+}
+
+#[test]
+fn friend_get_and_lookup_print_the_one() {
+    let daemon = known();
+    let profile = |id: &str| json!({"type": 71, "processid": 7, "cwxid": "wxid_me", "wxid": id, "nick": "N"});
+    // The account's own profile is not the answer to the question for somebody else's.
+    let run = answered(&daemon, &["friend", "get", "wxid_a"], &[profile("wxid_me"), profile("wxid_a")]);
+    assert_eq!(column(&run, "wxid"), ["wxid_a"]);
+    let run = answered(&daemon, &["friend", "lookup", "wxid_b"], &[packet(88, "wxid_b")]);
+    assert!(run.out.contains("wxid_b"), "{}", run.out);
+    assert_eq!(daemon.reaches(2, "answered")["answer"], 4);
+}
+
+#[test]
+fn adding_and_accepting_are_answered_by_the_verification() {
+    let daemon = known();
+    let sure = packet(96, "v1_0011223344@stranger");
+    answered(&daemon, &["friend", "add", "wxid_a", "--wait=20s"], std::slice::from_ref(&sure));
+    daemon.reaches(1, "answered");
+    answered(&daemon, &["friend", "accept", "--v1", "v1_a@stranger", "--v2", "v2_a@stranger", "--wait=20s"], &[sure]);
+    daemon.reaches(2, "answered");
+}
+
+#[test]
+fn a_friend_request_is_open_until_it_is_accepted() {
+    let daemon = known();
+    let xml = r#"<msg fromusername="wxid_new" encryptusername="v1_n@stranger" ticket="v2_n@stranger" content="hi"/>"#;
+    let request = json!({"type": 78, "msgType": "37", "cwxid": "wxid_me", "wxid": "fmessage", "message": xml});
+    daemon.client().event(&request.to_string());
+    let open = || daemon.cli(&["friend", "requests"]).exits(0).lines();
+    let seq = eventually("the request", || Some(open().first()?["seq"].to_string()));
+    // Accepting failed: the packet holds no v1.
+    answered(&daemon, &["friend", "accept", &seq, "--wait=20s"], &[packet(96, "x")]);
+    assert_eq!(open().len(), 1);
+    answered(&daemon, &["friend", "accept", &seq, "--wait=20s"], &[packet(96, "v1_n@stranger")]);
+    assert!(open().is_empty());
+}
+
+#[test]
+fn room_list_and_members_print_a_line_each() {
+    let daemon = known();
+    let rooms = json!({"type": 211, "processid": 7, "cwxid": "wxid_me", "chatrooms": [
+        {"wxid": "1@chatroom", "xml": "", "exist": true, "count": 2, "roomLord": false},
+        {"wxid": "2@chatroom", "nick": "R2", "userLists": "^Gwxid_a^G", "count": 1},
+    ]});
+    let run = answered(&daemon, &["room", "list"], &[rooms]);
+    assert_eq!(column(&run, "wxid"), ["1@chatroom", "2@chatroom"]);
+    // Another room's members are no answer.
+    let events = [members("2@chatroom", &["wxid_z"]), members("1@chatroom", &["wxid_a", "wxid_b"])];
+    let run = answered(&daemon, &["room", "members", "1@chatroom"], &events);
+    assert_eq!(column(&run, "nick"), ["n-wxid_a", "n-wxid_b"]);
+}
+
+#[test]
+fn room_stranger_is_answered_with_the_v2() {
+    let daemon = known();
+    let event = json!({"type": 81, "processid": 7, "cwxid": "wxid_me", "wxid": "wxid_a", "v2": "v2_abc@stranger"});
+    let run = answered(&daemon, &["room", "stranger", "1@chatroom", "wxid_a"], &[event]);
+    assert!(run.out.contains("v2_abc@stranger"), "{}", run.out);
+}
+
+#[test]
+fn account_status_qrcode_and_logout_are_answered() {
+    let daemon = known();
+    let state = json!({"type": 66, "processid": 7, "cwxid": "wxid_me", "code": 200});
+    let run = answered(&daemon, &["account", "status"], &[state]);
+    assert!(run.out.contains("true") || run.out.contains("200"), "{}", run.out);
+    // Where nobody is logged in there is no account to name.
+    for nobody in [json!({"type": 66, "processid": 7, "cwxid": "null", "code": -1}), json!({"type": 66, "code": "-1"})]
+    {
+        let run = answered(&daemon, &["account", "status"], &[nobody]);
+        assert!(run.out.contains("false"), "{}", run.out);
+    }
+    let code = json!({"code": 401, "message": "http://weixin.qq.com/x/abc"});
+    let login = json!({"type": 67, "processid": 7, "cwxid": "wxid_me", "code": 200});
+    let run = answered(&daemon, &["account", "qrcode"], &[code, login]);
+    assert!(run.out.contains("http://weixin.qq.com/x/abc"), "{}", run.out);
+    answered(&daemon, &["account", "logout", "--wait=20s"], &[packet(90, "x")]);
+    daemon.reaches(5, "answered");
+}
+
+#[test]
+fn raw_shows_the_event_itself() {
+    let daemon = known();
+    let run = answered(&daemon, &["room", "members", "1@chatroom", "--raw"], &[members("1@chatroom", &["wxid_a"])]);
+    let event = run.line();
+    assert_eq!((&event["kind"], &event["seq"]), (&json!("room.members"), &json!(2)));
+}
+
+#[test]
+fn text_output_is_a_table_for_people() {
+    let daemon = known();
+    let events = [members("1@chatroom", &["wxid_a", "wxid_b"])];
+    let run = answered(&daemon, &["room", "members", "1@chatroom", "--text"], &events);
+    assert!(run.out.contains("n-wxid_a") && !run.out.contains('{'), "{}", run.out);
+}
+
+#[test]
+fn another_accounts_events_answer_nothing() {
+    let daemon = known();
+    daemon.login("wxid_you", 8);
+    let asking = daemon.beside(&["room", "members", "1@chatroom", "-a", "wxid_me"]);
+    fetch(&daemon);
+    let mut foreign = members("1@chatroom", &["wxid_foreign"]);
+    foreign["cwxid"] = "wxid_you".into();
+    daemon.client().event(&foreign.to_string());
+    daemon.client().event(&members("1@chatroom", &["wxid_own"]).to_string());
+    assert_eq!(column(&asking.end().exits(0), "wxid"), ["wxid_own"]);
+}
+
+#[test]
+fn of_two_equal_questions_the_oldest_is_answered_first() {
+    let daemon = known();
+    let first = daemon.queue(&["room", "members", "1@chatroom", "--no-wait"]);
+    let second = daemon.queue(&["room", "members", "1@chatroom", "--no-wait"]);
+    assert_eq!(daemon.client().poll("wxid=wxid_me").len(), 2);
+    for id in [first, second] {
+        daemon.reaches(id, "fetched");
+    }
+    daemon.client().event(&members("1@chatroom", &["wxid_a"]).to_string());
+    assert_eq!(daemon.reaches(first, "answered")["answer"], 2);
+    daemon.client().event(&members("1@chatroom", &["wxid_a"]).to_string());
+    daemon.reaches(second, "answered");
+}
+
+#[test]
+fn an_event_before_the_question_was_fetched_answers_nothing() {
+    let daemon = known();
+    let id = daemon.queue(&["room", "members", "1@chatroom", "--no-wait"]);
+    daemon.client().event(&members("1@chatroom", &["wxid_a"]).to_string());
+    assert_eq!(daemon.show(id)["state"], "ready");
+    fetch(&daemon);
+    daemon.reaches(id, "fetched");
+}
+
+#[test]
+fn no_answer_in_time_is_6_and_says_whether_the_client_has_fetched_it() {
+    let daemon = known();
+    let unfetched = daemon.cli(&["room", "list", "--wait=200ms"]).exits(6);
+    assert!(unfetched.out.is_empty(), "{}", unfetched.out);
+    unfetched.says(&["fetched"]);
+    let asking = daemon.beside(&["friend", "list", "--wait=2s"]);
+    assert_eq!(
+        eventually("both", || {
+            let commands = daemon.client().poll("wxid=wxid_me");
+            commands.iter().any(|c| c["api"] == "initContact").then_some(())
+        }),
+        ()
+    );
+    let fetched = asking.end().exits(6);
+    fetched.says(&["fetched"]);
+    assert_ne!(unfetched.err.replace('1', "2"), fetched.err.replace('1', "2"), "both say the same");
+    // A late answer is still noted.
+    daemon.client().event(&friends(&["wxid_a"]).to_string());
+    eventually("answered late", || {
+        let all = daemon.cli(&["queue", "list", "--all", "--state", "answered"]).exits(0).lines();
+        all.iter().any(|r| r["api"] == "initContact").then_some(())
+    });
+}
+
+#[test]
+fn no_wait_prints_the_receipt_at_once() {
+    let daemon = known();
+    let receipt = daemon.cli(&["room", "list", "--no-wait"]).exits(0).line();
+    assert_eq!((&receipt["api"], &receipt["state"]), (&json!("getChatRoomLists"), &json!("ready")));
+}
+
+#[test]
+fn an_action_waits_when_told_to_until_the_client_has_fetched_it() {
+    let daemon = known();
+    let waiting = daemon.beside(&["send", "image", "wxid_a", r"C:\a.png", "--wait=20s"]);
+    fetch(&daemon);
+    let run = waiting.end().exits(0);
+    assert!(run.out.is_empty() || run.lines().iter().any(|l| l["state"] == "fetched"), "{}", run.out);
+    daemon.cli(&["send", "image", "wxid_a", r"C:\a.png", "--wait=200ms"]).exits(6).says(&["fetched"]);
+}
+
+fn own(chat: &str, text: &str) -> String {
+    json!({"type": 78, "msgType": "1", "processid": 7, "cwxid": "wxid_me", "wxid": chat, "myMsg": "1", "message": text})
+        .to_string()
+}
+
+fn notice(chat: &str, text: &str) -> String {
+    json!({"type": 78, "msgType": "10000", "processid": 7, "cwxid": "wxid_me", "wxid": chat, "message": text})
+        .to_string()
+}
+
+#[test]
+fn the_echo_of_a_text_answers_it() {
+    let daemon = known();
+    let id = daemon.queue(&["send", "text", "wxid_a", "hello 你好"]);
+    let other = daemon.queue(&["send", "text", "wxid_b", "hello 你好"]);
+    assert_eq!(daemon.client().poll("wxid=wxid_me").len(), 2);
+    daemon.reaches(id, "fetched");
+    daemon.reaches(other, "fetched");
+    // Not the same text, not our own message: no echoes.
+    daemon.client().event(&own("wxid_a", "something else"));
+    daemon.client().event(&message("wxid_me", "wxid_a", None, "hello 你好"));
+    assert_eq!(daemon.show(id)["state"], "fetched");
+    daemon.client().event(&own("wxid_a", "hello 你好"));
+    assert_eq!(daemon.reaches(id, "answered")["answer"], 4);
+    assert_eq!(daemon.show(other)["state"], "fetched");
+}
+
+#[test]
+fn a_refusal_notice_rejects_the_text() {
+    let daemon = known();
+    for (index, text) in
+        ["消息已发出，但被对方拒收了。", "对方开启了朋友验证，你还不是他（她）朋友。请先发送朋友验证请求"]
+            .iter()
+            .enumerate()
+    {
+        let id = daemon.queue(&["send", "text", "wxid_a", &format!("t{index}")]);
+        fetch(&daemon);
+        daemon.reaches(id, "fetched");
+        daemon.client().event(&notice("wxid_b", text));
+        assert_eq!(daemon.show(id)["state"], "fetched", "a notice in another chat");
+        daemon.client().event(&notice("wxid_a", "你已添加了对方"));
+        assert_eq!(daemon.show(id)["state"], "fetched", "a notice of something else");
+        daemon.client().event(&notice("wxid_a", text));
+        let receipt = daemon.reaches(id, "rejected");
+        assert_eq!(receipt["answer"], daemon.last_event()["seq"]);
+    }
+}
+
+#[test]
+fn a_refusal_while_waiting_is_exit_5() {
+    let daemon = known();
+    let id = daemon.queue(&["send", "text", "wxid_a", "x", "--key", "k"]);
+    fetch(&daemon);
+    daemon.reaches(id, "fetched");
+    daemon.client().event(&notice("wxid_a", "消息已发出，但被对方拒收了。"));
+    daemon.reaches(id, "rejected");
+    // The same key finds the same command: what is known of it is said.
+    daemon.cli(&["send", "text", "wxid_a", "x", "--key", "k", "--wait=5s"]).exits(5);
+}
+
+#[test]
+fn ask_prints_the_next_message_of_that_chat() {
+    let daemon = known();
+    let asking = daemon.beside(&["ask", "wxid_a", "deploy?", "--timeout", "60s"]);
+    let question = fetch(&daemon);
+    assert_eq!(question["text"], "deploy?");
+    daemon.client().event(&own("wxid_a", "deploy?"));
+    daemon.client().event(&message("wxid_me", "wxid_b", None, "not me"));
+    daemon.client().event(&message("wxid_me", "wxid_a", None, "yes, go"));
+    let run = asking.end().exits(0);
+    assert_eq!(run.out.lines().count(), 1, "{}", run.out);
+    assert!(run.out.contains("yes, go"), "{}", run.out);
+}
+
+#[test]
+fn ask_waits_for_what_matches_and_no_longer_than_told() {
+    let daemon = known();
+    daemon.client().event(&message("wxid_me", "wxid_a", None, "yes, said before"));
+    let asking = daemon.beside(&["ask", "wxid_a", "deploy?", "--timeout", "60s", "--match", "^(yes|no)$"]);
+    fetch(&daemon);
+    for text in ["hm", "yes and no", "no"] {
+        daemon.client().event(&message("wxid_me", "wxid_a", None, text));
+    }
+    let run = asking.end().exits(0);
+    assert!(run.out.contains("no") && !run.out.contains("hm"), "{}", run.out);
+    let run = daemon.cli(&["ask", "wxid_a", "still there?", "--timeout", "300ms"]).exits(6);
+    assert!(run.out.is_empty() && !run.err.is_empty(), "{run:?}");
+}
+
+#[test]
+fn ask_takes_the_answer_of_one_person_in_a_room() {
+    let daemon = known();
+    daemon.client().event(&members("1@chatroom", &["wxid_a", "wxid_b"]).to_string());
+    let asking = daemon.beside(&["ask", "1@chatroom", "deploy?", "--from", "@n-wxid_b", "--text"]);
+    fetch(&daemon);
+    daemon.client().event(&message("wxid_me", "1@chatroom", Some("wxid_a"), "not me"));
+    daemon.client().event(&message("wxid_me", "1@chatroom", Some("wxid_b"), "me"));
+    assert_eq!(asking.end().exits(0).out, "me\n");
+}
+
+#[test]
+fn ask_ends_at_once_when_the_question_is_refused() {
+    let daemon = known();
+    let asking = daemon.beside(&["ask", "wxid_a", "deploy?", "--timeout", "60s"]);
+    fetch(&daemon);
+    daemon.reaches(1, "fetched");
+    daemon.client().event(&notice("wxid_a", "你已添加了对方"));
+    daemon.client().event(&notice("wxid_a", "消息已发出，但被对方拒收了。"));
+    let run = asking.end().exits(5);
+    run.says(&["被对方拒收了"]);
+    assert!(run.out.is_empty(), "{}", run.out);
+}
+
+#[test]
+fn ask_refuses_a_bad_pattern_before_anything_is_queued() {
+    let daemon = known();
+    daemon.cli(&["ask", "wxid_a", "x", "--match", "("]).exits(2).says(&["--match"]);
+    daemon.cli(&["ask", "wxid_a", "x", "--no-wait"]).exits(2).says(&["--timeout"]);
+    assert!(daemon.cli(&["queue", "list", "--all"]).exits(0).lines().is_empty());
+}
+
+#[test]
+fn ask_and_questions_outlive_a_restart_of_the_daemon() {
+    let mut daemon = known();
+    let asking = daemon.beside(&["ask", "wxid_a", "deploy?", "--timeout", "60s"]);
+    let question = daemon.beside(&["room", "members", "1@chatroom", "--wait=60s"]);
+    let mut fetched = 0;
+    eventually("both are fetched", || {
+        fetched += daemon.client().poll("wxid=wxid_me&pid=7").len();
+        (fetched == 2).then_some(())
+    });
+    daemon.reaches(1, "fetched");
+    daemon.reaches(2, "fetched");
+    daemon.restart();
+    daemon.client().event(&message("wxid_me", "wxid_a", None, "yes"));
+    daemon.client().event(&members("1@chatroom", &["wxid_a"]).to_string());
+    assert_eq!(asking.end().exits(0).line()["text"], "yes");
+    assert_eq!(column(&question.end().exits(0), "wxid"), ["wxid_a"]);
+}
+
+#[test]
+fn a_send_that_waits_prints_the_final_state_it_knows() {
+    let daemon = known();
+    let waiting = daemon.beside(&["send", "text", "wxid_a", "hi", "--wait=20s"]);
+    fetch(&daemon);
+    daemon.client().event(&own("wxid_a", "hi"));
+    assert_eq!(waiting.end().exits(0).line()["state"], "answered");
+    let waiting = daemon.beside(&["send", "text", "wxid_a", "hi there", "--wait=20s"]);
+    fetch(&daemon);
+    daemon.client().event(&notice("wxid_a", "消息已发出，但被对方拒收了。"));
+    let run = waiting.end().exits(5);
+    run.says(&["被对方拒收了"]);
+    assert_eq!(run.line()["state"], "rejected");
+}
+
+#[test]
+fn what_is_taken_back_while_it_is_waited_for_ends_the_wait() {
+    let daemon = known();
+    let waiting = daemon.beside(&["room", "list", "--wait=60s"]);
+    eventually("it is queued", || (!daemon.cli(&["queue", "list"]).out.is_empty()).then_some(()));
+    daemon.cli(&["queue", "cancel", "1"]).exits(0);
+    waiting.end().exits(5).says(&["cancelled"]);
+    daemon.cli(&["room", "list", "--expires", "100ms", "--wait=60s"]).exits(6).says(&["expired"]);
+}
+
+#[test]
+fn friend_info_of_many_is_answered_piece_by_piece() {
+    let daemon = known();
+    let ids: Vec<String> = (0..120).map(|n| format!("wxid_{n:03}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let asking = daemon.beside(&[&["friend", "info"], &ids[..]].concat());
+    let mut fetched = 0;
+    eventually("all are fetched", || {
+        fetched += daemon.client().poll("wxid=wxid_me&pid=7").len();
+        (fetched == 3).then_some(())
+    });
+    for ids in [&ids[..30], &ids[30..50], &ids[50..100], &ids[100..]] {
+        daemon.client().event(&friends(ids).to_string());
+    }
+    assert_eq!(column(&asking.end().exits(0), "wxid"), ids);
+}
+
+#[test]
+fn a_member_of_a_room_is_added_once_its_ticket_is_known() {
+    let daemon = known();
+    let adding = daemon.beside(&["friend", "add", "wxid_a", "--room", "1@chatroom", "--message", "hi"]);
+    let question = fetch(&daemon);
+    assert_eq!((&question["api"], &question["wxid"]), (&json!("getRoomUserV2"), &json!("wxid_a")));
+    assert!(daemon.client().poll("wxid=wxid_me").is_empty(), "added without a ticket");
+    daemon.client().event(
+        &json!({"type": 81, "processid": 7, "cwxid": "wxid_me", "wxid": "wxid_a", "v2": "v2_a@stranger"}).to_string(),
+    );
+    let receipt = adding.end().exits(0).line();
+    assert_eq!(receipt["command"].to_string(), r#"{"api":"addUserEvent","code":5,"wxid":"wxid_a","message":"hi"}"#);
+    assert_eq!(fetch(&daemon)["api"], "addUserEvent");
+    // Without an answer nobody is added.
+    daemon
+        .cli(&["friend", "add", "wxid_b", "--room", "1@chatroom", "--wait=200ms"])
+        .exits(6)
+        .says(&["nobody was added"]);
+    let queued = daemon.cli(&["queue", "list"]).exits(0).lines();
+    assert!(queued.iter().all(|r| r["api"] == "getRoomUserV2"), "{queued:?}");
+}
+
+fn request(account: &str, wxid: &str) -> String {
+    let xml = format!(
+        r#"<msg encryptusername="v1_{wxid}@stranger" ticket="v2_{wxid}@stranger" fromusername="{wxid}" fromnickname="N {wxid}" content="hello" />"#
+    );
+    json!({"type": 78, "msgType": "37", "processid": 7, "cwxid": account, "wxid": "fmessage", "message": xml})
+        .to_string()
+}
+
+#[test]
+fn a_friend_request_is_accepted_by_its_seq_or_by_who_asks() {
+    let daemon = known();
+    daemon.login("wxid_you", 8);
+    daemon.client().event(&request("wxid_me", "wxid_a"));
+    daemon.client().event(&request("wxid_you", "wxid_b"));
+    let requests = daemon.cli(&["friend", "requests"]).exits(0);
+    assert_eq!(column(&requests, "wxid"), ["wxid_a", "wxid_b"]);
+    let seq = requests.lines()[0]["seq"].to_string();
+    // Two accounts are known, and the request says which one is meant.
+    for (request, account, wxid) in
+        [(seq.as_str(), "wxid_me", "wxid_a"), ("wxid_b", "wxid_you", "wxid_b"), ("@N wxid_a", "wxid_me", "wxid_a")]
+    {
+        let receipt = daemon.cli(&["friend", "accept", request]).exits(0).line();
+        assert_eq!(receipt["account"], account);
+        assert_eq!(receipt["command"]["v1"], format!("v1_{wxid}@stranger"));
+        assert_eq!(receipt["command"]["v2"], format!("v2_{wxid}@stranger"));
+    }
+    for nobody in ["99", "wxid_z"] {
+        daemon.cli(&["friend", "accept", nobody]).exits(4).says(&["friend requests"]);
+    }
+}
+
+/// A link in a picture, as the later client sends it.
+const PICTURE: &str = include_str!("../fixtures/qrcode.base64");
+
+#[test]
+fn a_login_code_is_drawn_until_somebody_has_logged_in() {
+    let daemon = known();
+    let mut login = daemon.beside(&["login", "--text", "--png", "code.png"]);
+    assert_eq!(fetch(&daemon)["api"], "getLoginQrCode");
+    let uri = format!("data:image/png;base64,{}", PICTURE.trim());
+    daemon.client().event(&json!({"type": 82, "processid": 7, "hex": uri}).to_string());
+    let first = login.next();
+    assert!(first.chars().all(|c| c == '█'), "{first}");
+    let saved = std::fs::read(daemon.path("code.png")).unwrap();
+    assert!(saved.starts_with(b"\x89PNG"));
+    // A new code is drawn and saved as well; another client's login is none.
+    daemon.client().event(r#"{"code":401,"message":"no link at all"}"#);
+    while login.next() != "no link at all" {}
+    assert_ne!(std::fs::read(daemon.path("code.png")).unwrap(), saved);
+    daemon.login("wxid_other", 8);
+    daemon.login("wxid_me", 7);
+    assert_eq!(login.end().exits(0).out, "wxid_me is logged in\n");
+}
+
+#[test]
+fn what_was_learned_is_printed_from_the_cache() {
+    let daemon = known();
+    daemon.cli(&["room", "members", "1@chatroom", "--cached"]).exits(4).says(&["--cached"]);
+    assert!(daemon.cli(&["friend", "list", "--cached"]).exits(0).out.is_empty());
+    daemon.client().event(&friends(&["wxid_a", "wxid_b"]).to_string());
+    daemon.client().event(&members("1@chatroom", &["wxid_a", "wxid_m"]).to_string());
+    assert_eq!(column(&daemon.cli(&["friend", "list", "--cached"]).exits(0), "wxid"), ["wxid_a", "wxid_b"]);
+    assert_eq!(column(&daemon.cli(&["room", "list", "--cached"]).exits(0), "wxid"), ["1@chatroom"]);
+    let run = daemon.cli(&["room", "members", "1@chatroom", "--cached"]).exits(0);
+    assert_eq!(column(&run, "wxid"), ["wxid_a", "wxid_m"]);
+    // A name is looked up among the members first.
+    let kick = daemon.cli(&["room", "kick", "1@chatroom", "@n-wxid_m"]).exits(0).line();
+    assert_eq!(kick["command"]["wxid"], "wxid_m");
+}
+
+#[test]
+fn the_simulated_client_plays_the_other_end() {
+    let daemon = Daemon::unpaced();
+    let simulate = daemon.beside(&["simulate", "--interval", "100ms"]);
+    eventually("an account", || (!daemon.cli(&["account", "list"]).out.is_empty()).then_some(()));
+    let rooms = daemon.cli(&["room", "list"]).exits(0).lines();
+    assert!(!rooms.is_empty());
+    let room = rooms[0]["wxid"].as_str().unwrap();
+    assert!(!daemon.cli(&["room", "members", room]).exits(0).lines().is_empty());
+    assert!(!daemon.cli(&["friend", "list"]).exits(0).lines().is_empty());
+    drop(simulate);
+    daemon.cli(&["simulate", "event", "message.text", "text=hello"]).exits(0);
+    assert_eq!(daemon.last_event()["text"], "hello");
+}

@@ -1,0 +1,351 @@
+//! Contract 2, the client door: methods, errors, token, browsers, limits.
+
+use crate::client::{Client, Wire};
+use crate::fixture::{Daemon, Recipe, clean, run};
+use std::net::{IpAddr, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+/// An address of this machine that is not loopback, if it has one. No packet is sent for it.
+fn remote_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
+}
+
+/// The token, wherever the door keeps it in the data folder.
+fn token(daemon: &Daemon) -> String {
+    let shown = daemon.control("GET", "/v1/token", b"").json();
+    let token = shown["token"].as_str().unwrap().to_owned();
+    assert!(token.len() >= 20, "128 bits do not fit in {} characters", token.len());
+    token
+}
+
+#[test]
+fn what_is_not_there_is_404_and_what_is_not_done_is_405_both_as_json() {
+    let daemon = Daemon::new();
+    let client = daemon.client();
+    for path in ["/", "/nothing", "/v1/status", "/send_msg/x", "/recieve_msgs", "/%2e%2e/etc/passwd", "//"] {
+        client.get(path).error(404);
+    }
+    client.get("/recieve_msg").error(405);
+    for (method, path) in [("PUT", "/send_msg"), ("DELETE", "/callback"), ("POST", "/healthz"), ("PATCH", "/metrics")] {
+        client.send(method, path, &[], b"").error(405);
+    }
+    let mut wire = client.connect();
+    wire.send(b"HEAD /recieve_msg HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(wire.receive_head().unwrap().status, 405);
+    assert_eq!(daemon.status()["events"]["count"], 0);
+}
+
+#[test]
+fn health_and_metrics_are_told() {
+    let daemon = Daemon::new();
+    daemon.login("wxid_me", 7);
+    let health = daemon.client().get("/healthz");
+    assert_eq!((health.status, health.json()), (200, serde_json::json!({"status": "ok"})));
+    let metrics = daemon.client().get("/metrics");
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.header("content-type").unwrap().starts_with("text/plain"), "{metrics:?}");
+    let text = metrics.text();
+    assert!(text.contains("# TYPE ") && text.contains("wehelp"), "{text}");
+    for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let (_, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line}"));
+        assert!(value.parse::<f64>().is_ok(), "no number: {line}");
+    }
+}
+
+#[test]
+fn loopback_needs_no_token_unless_it_is_always_required() {
+    let daemon = Recipe::default().config("[http]\nrequire_token = \"always\"\n").start();
+    let token = token(&daemon);
+    let client = daemon.client();
+    let body = br#"{"data":{"type":90}}"#;
+    let bearer = format!("Bearer {token}");
+    let wrong = format!("Bearer {}x", &token[..token.len() - 1]);
+    client.post("/recieve_msg", body).error(401);
+    client.get("/send_msg").error(401);
+    client.get("/send_msg?token=").error(401);
+    client.get(&format!("/send_msg?token={token}x")).error(401);
+    client.get(&format!("/t/{}/send_msg", &token[1..])).error(401);
+    client.send("GET", "/send_msg", &[("Authorization", &wrong)], b"").error(401);
+    assert_eq!(daemon.status()["events"]["count"], 0);
+    assert_eq!(client.get("/healthz").status, 200);
+    for path in ["/recieve_msg", "/receive_msg", "/callback"] {
+        assert_eq!(client.post(&format!("{path}?token={token}"), body).status, 200, "{path}");
+        assert_eq!(client.post(&format!("/t/{token}{path}"), body).status, 200, "{path}");
+        assert_eq!(client.send("POST", path, &[("Authorization", &bearer)], body).status, 200, "{path}");
+    }
+    for path in ["/send_msg", "/poll"] {
+        assert!(client.get(&format!("{path}?wxid=wxid_me&token={token}")).array().is_empty());
+        assert!(client.get(&format!("/t/{token}{path}?wxid=wxid_me")).array().is_empty());
+        assert!(client.send("GET", path, &[("Authorization", &bearer)], b"").array().is_empty());
+    }
+    assert!(!daemon.log().contains(&token), "the token is in the log");
+}
+
+#[test]
+fn other_addresses_need_the_token() {
+    let Some(ip) = remote_address() else {
+        eprintln!("SKIPPED: this machine has no address but loopback");
+        return;
+    };
+    let daemon = Recipe::default().listen("0.0.0.0:0").start();
+    let token = token(&daemon);
+    let client = Client { addr: (ip, daemon.port()).into() };
+    let host = format!("{ip}:{}", daemon.port());
+    let get = |path: &str| client.send("GET", path, &[("Host", &host)], b"");
+    get("/send_msg").error(401);
+    assert!(get(&format!("/send_msg?token={token}")).array().is_empty());
+    assert!(get(&format!("/t/{token}/send_msg")).array().is_empty());
+    // Loopback is still free.
+    assert!(daemon.client().poll("").is_empty());
+}
+
+#[test]
+fn a_browser_is_no_client() {
+    let daemon = Daemon::new();
+    daemon.queue_text("secret");
+    let client = daemon.client();
+    let body = br#"{"data":{"type":90}}"#;
+    let hostile: &[(&str, &str)] = &[
+        ("Origin", "https://evil.example"),
+        ("Origin", "null"),
+        ("Origin", "http://localhost:4567"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Host", "evil.example"),
+        ("Host", "evil.example:4567"),
+        ("Host", "localhost.evil.example"),
+        ("Host", "127.0.0.1.evil.example"),
+    ];
+    for header in hostile {
+        assert_eq!(client.send("POST", "/recieve_msg", &[*header], body).error(403), {
+            client.send("GET", "/send_msg", &[*header], b"").error(403)
+        });
+    }
+    assert_eq!(daemon.status()["events"]["count"], 0);
+    for host in ["127.0.0.1", "127.0.0.1:4567", "[::1]:4567", "[::1]", "localhost", "LOCALHOST:99", "10.0.0.7:80"] {
+        assert_eq!(client.send("POST", "/recieve_msg", &[("Host", host)], body).status, 200, "{host}");
+    }
+    assert_eq!(client.send("POST", "/recieve_msg", &[("Sec-Fetch-Site", "none")], body).status, 200);
+    assert_eq!(daemon.show(1)["state"], "ready");
+}
+
+#[test]
+fn a_configured_name_may_be_the_host() {
+    let daemon = Recipe::default().config("[http]\nhosts = [\"wehelp.lan\"]\n").start();
+    for host in ["wehelp.lan", "WeHelp.lan:4567"] {
+        assert_eq!(daemon.client().send("GET", "/send_msg", &[("Host", host)], b"").status, 200, "{host}");
+    }
+    daemon.client().send("GET", "/send_msg", &[("Host", "other.lan")], b"").error(403);
+}
+
+fn chunked(client: Client, chunks: &[&[u8]], end: bool) -> Wire<TcpStream> {
+    let mut wire = client.connect();
+    wire.send(b"POST /recieve_msg HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for chunk in chunks {
+        let mut framed = format!("{:x}\r\n", chunk.len()).into_bytes();
+        framed.extend_from_slice(chunk);
+        framed.extend_from_slice(b"\r\n");
+        // The daemon may refuse midway and stop reading.
+        if std::io::Write::write_all(&mut wire.stream, &framed).is_err() {
+            return wire;
+        }
+    }
+    if end {
+        wire.send(b"0\r\n\r\n");
+    }
+    wire
+}
+
+#[test]
+fn chunked_bodies_are_read_whole() {
+    let daemon = Daemon::new();
+    let mut wire = chunked(daemon.client(), &[br#"{"data":{"#, br#""type":9"#, b"0}}"], true);
+    let answer = wire.receive().unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "[]"));
+    assert_eq!(daemon.last_event()["kind"], "logout");
+}
+
+#[test]
+fn a_body_beyond_the_limit_is_413_sized_or_chunked() {
+    let daemon = Recipe::default().config("[http]\nbody_max = \"64KiB\"\n").start();
+    let big = format!(r#"{{"data":{{"type":90,"x":"{}"}}}}"#, "y".repeat(80_000));
+    daemon.client().post("/recieve_msg", big.as_bytes()).error(413);
+    let half = "z".repeat(40_000);
+    let mut wire = chunked(daemon.client(), &[half.as_bytes(), half.as_bytes()], false);
+    wire.receive().unwrap().error(413);
+    // Announced is enough: nothing needs to be read.
+    let mut wire = daemon.client().connect();
+    wire.send(b"POST /recieve_msg HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n");
+    wire.receive().unwrap().error(413);
+    assert_eq!(daemon.status()["events"]["count"], 0);
+    let fits = format!(r#"{{"data":{{"type":90,"x":"{}"}}}}"#, "y".repeat(60_000));
+    assert_eq!(daemon.client().post("/recieve_msg", fits.as_bytes()).status, 200);
+}
+
+#[test]
+fn sixteen_megabytes_are_the_default() {
+    let daemon = Daemon::new();
+    let inner = format!(r#"{{"type":90,"x":"{}"}}"#, "y".repeat(15 << 20));
+    daemon.client().event(&inner);
+    let line = daemon.cli(&["events", "show", "1"]).exits(0).out;
+    assert!(line.contains(&inner), "15 MiB came back changed ({} bytes)", line.len());
+    let big = vec![b' '; (16 << 20) + 1];
+    daemon.client().post("/recieve_msg", &big).error(413);
+}
+
+#[test]
+fn expect_100_continue_is_honoured() {
+    let daemon = Daemon::new();
+    let mut wire = daemon.client().connect();
+    let body = br#"{"data":{"type":90}}"#;
+    wire.send(
+        format!(
+            "POST /callback HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        )
+        .as_bytes(),
+    );
+    let mut first = [0];
+    wire.stream.peek(&mut first).unwrap();
+    wire.send(body);
+    assert_eq!(wire.receive().unwrap().status, 200);
+}
+
+#[test]
+fn slow_headers_and_slow_bodies_are_cut_off_and_hold_nobody_up() {
+    let config = "[http]\nheader_timeout = \"1s\"\nbody_timeout = \"1s\"\n";
+    let daemon = Recipe::default().config(config).start();
+    let mut header = daemon.client().connect();
+    header.send(b"GET /send_msg HTTP/1.1\r\nHos");
+    let mut body = daemon.client().connect();
+    body.send(b"POST /recieve_msg HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{\"data\"");
+    assert!(daemon.client().poll("").is_empty());
+    if let Ok(answer) = header.receive() {
+        assert!(answer.status >= 400, "{answer:?}");
+    }
+    // It ends; when it is answered, then with 408 in JSON.
+    if let Ok(answer) = body.receive() {
+        answer.error(408);
+    }
+    assert_eq!(daemon.status()["events"]["count"], 0);
+}
+
+#[test]
+fn rubbish_on_the_wire_harms_nobody() {
+    let daemon = Daemon::new();
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(200_000));
+    let many = format!("GET /send_msg HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(5_000));
+    let rubbish: &[&[u8]] = &[
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\0\0\0\0",
+        long.as_bytes(),
+        many.as_bytes(),
+    ];
+    for bytes in rubbish {
+        let mut wire = daemon.client().connect();
+        // The daemon may close before everything is written.
+        drop(std::io::Write::write_all(&mut wire.stream, bytes));
+        drop(wire.stream.shutdown(std::net::Shutdown::Write));
+        if let Ok(answer) = wire.receive() {
+            assert!(answer.status >= 400, "{answer:?}");
+        }
+    }
+    assert!(daemon.client().poll("").is_empty());
+}
+
+#[test]
+fn many_idle_connections_do_not_keep_a_client_out() {
+    let daemon = Daemon::new();
+    let idle: Vec<_> = (0..300).map(|_| daemon.client().connect()).collect();
+    let start = std::time::Instant::now();
+    assert!(daemon.client().poll("").is_empty());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    drop(idle);
+}
+
+#[test]
+fn several_addresses_can_be_listened_on() {
+    let daemon = Recipe::default().arg("--listen").arg("[::1]:0").start();
+    let listen = daemon.status()["http"]["listen"].clone();
+    let addresses: Vec<std::net::SocketAddr> =
+        listen.as_array().unwrap().iter().map(|a| a.as_str().unwrap().parse().unwrap()).collect();
+    assert_eq!(addresses.len(), 2, "{listen}");
+    for addr in addresses {
+        assert_ne!(addr.port(), 0);
+        assert!(Client { addr }.poll("").is_empty());
+    }
+}
+
+/// Starts a daemon that must refuse to; what it said.
+fn refuses(config: &str, args: &[&str]) -> String {
+    let dir = tempfile::Builder::new().prefix("wh").tempdir_in("/tmp").unwrap();
+    let path = dir.path().join("c.toml");
+    std::fs::write(&path, config).unwrap();
+    let mut command = clean(crate::fixture::WEHELPD, dir.path());
+    command.arg("--config").arg(path).arg("--data-dir").arg(dir.path().join("d")).args(args);
+    let run = run(command, None, Duration::from_secs(20));
+    assert!(matches!(run.code, 1 | 2), "{run:?}");
+    assert!(run.out.is_empty(), "{}", run.out);
+    run.err
+}
+
+#[test]
+fn a_daemon_open_to_the_world_without_a_token_does_not_start() {
+    let err = refuses("[http]\nrequire_token = \"never\"\n", &["--listen", "0.0.0.0:0"]);
+    assert!(err.contains("--insecure"), "{err}");
+    let err = refuses("[http]\nrequire_token = \"never\"\n", &["--listen", "[::]:0"]);
+    assert!(err.contains("--insecure"), "{err}");
+    let daemon =
+        Recipe::default().config("[http]\nrequire_token = \"never\"\n").listen("0.0.0.0:0").arg("--insecure").start();
+    assert!(daemon.client().poll("").is_empty());
+    // On loopback it is nobody's business.
+    let daemon = Recipe::default().config("[http]\nrequire_token = \"never\"\n").start();
+    assert!(daemon.client().poll("").is_empty());
+}
+
+#[test]
+fn the_token_is_made_once_and_is_its_owners_alone() {
+    let mut daemon = Daemon::new();
+    let first = token(&daemon);
+    let file = daemon.data_dir().join("token");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), first);
+    daemon.restart();
+    assert_eq!(token(&daemon), first);
+    let shown = daemon.cli(&["token", "show"]).exits(0);
+    assert!(shown.out.contains(&first), "{}", shown.out);
+}
+
+#[test]
+fn setup_names_the_two_addresses_to_type_in() {
+    let daemon = Daemon::new();
+    let run = daemon.cli(&["setup", "--text"]).exits(0);
+    for part in ["/recieve_msg", "/send_msg", &daemon.port().to_string()] {
+        assert!(run.out.contains(part), "`{part}` is not in: {}", run.out);
+    }
+}
+
+#[test]
+fn setup_names_the_addresses_of_this_machine_with_the_token() {
+    let Some(ip) = remote_address() else {
+        eprintln!("SKIPPED: this machine has no address but loopback");
+        return;
+    };
+    let daemon = Recipe::default().listen("0.0.0.0:0").start();
+    let out = daemon.cli(&["setup", "--text"]).exits(0).out;
+    for part in [&format!("http://{ip}:{}", daemon.port()), &token(&daemon)] {
+        assert!(out.contains(part), "`{part}` is not in: {out}");
+    }
+    // What it says to type in works.
+    let told: Vec<&str> =
+        out.split_whitespace().filter(|w| w.starts_with(&format!("http://{ip}")) && w.contains("/send_msg")).collect();
+    assert!(!told.is_empty(), "{out}");
+    let path = told[0].strip_prefix(&format!("http://{ip}:{}", daemon.port())).unwrap();
+    let client = Client { addr: (ip, daemon.port()).into() };
+    let host = format!("{ip}:{}", daemon.port());
+    assert_eq!(client.send("GET", path, &[("Host", &host)], b"").status, 200, "{path}");
+}

@@ -1,0 +1,227 @@
+//! Contract 7, `--exec`: every event at least once and none skipped, in order within a chat, replies not repeated.
+
+use crate::fixture::{Daemon, eventually, message};
+use rustix::process::{Signal, kill_process};
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+fn say(daemon: &Daemon, chat: &str, text: &str) {
+    daemon.client().event(&message("wxid_me", chat, None, text));
+}
+
+/// A script in the daemon's folder, where it also runs.
+fn script(daemon: &Daemon, text: &str) -> String {
+    let path = daemon.path("script.sh");
+    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn read(daemon: &Daemon, name: &str) -> String {
+    std::fs::read_to_string(daemon.path(name)).unwrap_or_default()
+}
+
+/// Where a cursor stands.
+fn position(daemon: &Daemon, cursor: &str) -> Option<u64> {
+    let cursors = daemon.cli(&["cursor", "list"]).exits(0).lines();
+    cursors.iter().find(|c| c["name"] == cursor)?["seq"].as_u64()
+}
+
+#[test]
+fn jobs_run_side_by_side_but_those_of_a_chat_in_order() {
+    let daemon = Daemon::new();
+    for n in 0..4 {
+        for chat in ["wxid_a", "wxid_b", "5@chatroom"] {
+            say(&daemon, chat, &n.to_string());
+        }
+    }
+    // Each waits until another chat's has begun: alone it would fail.
+    let script = script(
+        &daemon,
+        r#"echo "$WEHELP_CHAT $WEHELP_TEXT" >> began
+        i=0; while [ "$(cut -d' ' -f1 began | sort -u | wc -l)" -lt 3 ]; do i=$((i+1)); [ $i -lt 500 ] || exit 1; sleep 0.02; done
+        echo "first $WEHELP_SEQ"; sleep 0.01; echo "second $WEHELP_SEQ""#,
+    );
+    let run = daemon.cli(&["events", "--cursor", "c", "--jobs", "3", "--exec", &script]).exits(0);
+    let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in read(&daemon, "began").lines() {
+        let (chat, text) = line.split_once(' ').unwrap();
+        texts.entry(chat.to_owned()).or_default().push(text.to_owned());
+    }
+    assert_eq!(texts.len(), 3);
+    assert!(texts.values().all(|texts| texts == &["0", "1", "2", "3"]), "{texts:?}");
+    // What a run prints stays in one piece.
+    let lines: Vec<&str> = run.out.lines().collect();
+    assert_eq!(lines.len(), 24);
+    for pair in lines.chunks(2) {
+        assert_eq!(pair[0].replace("first", "second"), pair[1]);
+    }
+    assert_eq!(position(&daemon, "c"), Some(12));
+}
+
+#[test]
+fn a_failed_command_is_tried_again_and_then_stops_everything_or_is_skipped() {
+    let daemon = Daemon::new();
+    for text in ["one", "flaky", "bad", "four"] {
+        say(&daemon, "wxid_a", text);
+    }
+    let script = script(
+        &daemon,
+        r#"echo "$WEHELP_TEXT" >> tried
+        case "$WEHELP_TEXT" in
+            flaky) [ "$(grep -c flaky tried)" -ge 3 ];;
+            bad) exit 7;;
+        esac"#,
+    );
+    let args = ["events", "--cursor", "c", "--retries", "2", "--backoff", "10ms"];
+    let run = daemon.cli(&[&args[..], &["--exec", &script]].concat()).exits(1);
+    run.says(&["event 3", "7", "`c`"]);
+    assert_eq!(read(&daemon, "tried"), "one\nflaky\nflaky\nflaky\nbad\nbad\nbad\n");
+    assert_eq!(position(&daemon, "c"), Some(2));
+    let skip = ["--on-failure", "skip", "--exec", "--", &script];
+    let run = daemon.cli(&[&args[..], &skip].concat()).exits(0);
+    run.says(&["event 3", "skipped"]);
+    assert!(read(&daemon, "tried").ends_with("bad\nbad\nbad\nfour\n"));
+    assert_eq!(position(&daemon, "c"), Some(4));
+}
+
+#[test]
+fn a_command_that_takes_too_long_is_ended_with_its_children() {
+    let daemon = Daemon::new();
+    say(&daemon, "wxid_a", "x");
+    let script = script(&daemon, "sleep 300 & echo $! > child; wait");
+    let run = daemon.cli(&["events", "--exec-timeout", "300ms", "--exec", &script]).exits(1);
+    run.says(&["event 1", "300ms"]);
+    let child = read(&daemon, "child").trim().to_owned();
+    eventually("its child has ended", || {
+        let state = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        (state.is_empty() || state.contains(") Z ")).then_some(())
+    });
+}
+
+#[test]
+fn a_command_need_not_read_its_input_and_large_values_stay_out_of_its_environment() {
+    let daemon = Daemon::new();
+    say(&daemon, "wxid_a", &"x".repeat(300_000));
+    say(&daemon, "wxid_a", "small");
+    assert!(daemon.cli(&["events", "--exec", "true"]).exits(0).out.is_empty());
+    let run = daemon.cli(&["events", "--exec", "sh", "-c", "echo \"${WEHELP_TEXT-left out}\"; cat | wc -c"]).exits(0);
+    let lines: Vec<&str> = run.out.lines().map(str::trim).collect();
+    assert_eq!((lines[0], lines[2]), ("left out", "small"));
+    assert!(lines[1].parse::<usize>().unwrap() > 300_000, "{lines:?}");
+}
+
+#[test]
+fn what_a_command_prints_is_sent_to_the_chat_once() {
+    let daemon = Daemon::unpaced();
+    daemon.login("wxid_me", 7);
+    daemon.client().event(&message("wxid_me", "5@chatroom", Some("wxid_a"), "ping"));
+    daemon.client().event(&message("wxid_me", "wxid_b", None, "silence"));
+    let script = script(&daemon, r#"[ "$WEHELP_TEXT" = silence ] || printf 'pong\nto %s\n\n' "$WEHELP_FROM""#);
+    let args = ["events", "--cursor", "bot", "--kind", "message.text", "--reply", "--exec", &script];
+    let receipts = daemon.cli(&args).exits(0).lines();
+    assert_eq!(receipts.len(), 1, "nothing is said where nothing was printed");
+    // As after a crash between reply and cursor.
+    daemon.cli(&["cursor", "set", "bot", "oldest"]).exits(0);
+    daemon.cli(&args).exits(0);
+    let sent = daemon.client().poll("wxid=wxid_me");
+    assert_eq!(sent.len(), 1, "{sent:?}");
+    assert_eq!((&sent[0]["wxid"], &sent[0]["text"]), (&"5@chatroom".into(), &"pong\nto wxid_a".into()));
+}
+
+#[test]
+fn a_signal_lets_what_runs_end_and_keeps_the_cursor_right() {
+    let daemon = Daemon::new();
+    for n in 1..=3 {
+        say(&daemon, "wxid_a", &n.to_string());
+    }
+    let script = script(&daemon, r#"echo "$WEHELP_SEQ" >> began; sleep 0.5; echo "$WEHELP_SEQ" >> ended"#);
+    let reader = daemon.beside(&["events", "-f", "--cursor", "c", "--exec", &script]);
+    eventually("the second runs", || read(&daemon, "began").contains('2').then_some(()));
+    kill_process(reader.pid(), Signal::TERM).unwrap();
+    assert_eq!(reader.end().code, 143);
+    assert_eq!(read(&daemon, "ended"), "1\n2\n");
+    assert_eq!(position(&daemon, "c"), Some(2));
+}
+
+#[test]
+fn nobody_else_gets_a_cursor_while_its_reader_still_works() {
+    let daemon = Daemon::new();
+    say(&daemon, "wxid_a", "x");
+    // The daemon has nothing more to say to this reader.
+    let script = script(&daemon, "touch began; while [ ! -e go ]; do sleep 0.02; done");
+    let reader = daemon.beside(&["events", "--cursor", "c", "--exec", &script]);
+    eventually("it runs", || daemon.path("began").exists().then_some(()));
+    daemon.cli(&["events", "--cursor", "c"]).exits(5).says(&["process"]);
+    daemon.cli(&["cursor", "set", "c", "now"]).exits(5);
+    daemon.cli(&["cursor", "delete", "c"]).exits(5);
+    std::fs::write(daemon.path("go"), "").unwrap();
+    reader.end().exits(0);
+    assert!(daemon.events(&["--cursor", "c"]).is_empty());
+}
+
+#[test]
+fn a_reader_with_a_cursor_gets_it_back_when_the_daemon_restarts() {
+    let mut daemon = Daemon::new();
+    say(&daemon, "wxid_a", "1");
+    let script = script(&daemon, r#"echo "$WEHELP_SEQ" >> seen"#);
+    let mut printer = daemon.beside(&["events", "-f", "--cursor", "p"]);
+    let mut runner = daemon.beside(&["events", "-f", "--cursor", "r", "--exec", &script]);
+    assert_eq!(printer.next_json()["seq"], 1);
+    eventually("both are at work", || (position(&daemon, "r") == Some(1)).then_some(()));
+    for round in 2..=4 {
+        daemon.kill9();
+        daemon.start();
+        say(&daemon, "wxid_a", &round.to_string());
+        assert_eq!(printer.next_json()["seq"], round);
+    }
+    eventually("all were run", || (read(&daemon, "seen") == "1\n2\n3\n4\n").then_some(()));
+    eventually("both cursors have moved", || {
+        (position(&daemon, "p") == Some(4) && position(&daemon, "r") == Some(4)).then_some(())
+    });
+    daemon.cli(&["events", "--cursor", "p"]).exits(5);
+    assert!(printer.is_running() && runner.is_running());
+}
+
+#[test]
+fn a_reader_killed_at_random_moments_misses_nothing() {
+    // `WEHELP_EVENTS=100000` for the long run.
+    let events: u64 = std::env::var("WEHELP_EVENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(400);
+    let daemon = Daemon::new();
+    let filler = std::thread::scope(|scope| {
+        let client = daemon.client();
+        let filler = scope.spawn(move || {
+            for n in 0..events {
+                client.event(&message("wxid_me", &format!("wxid_{}", n % 7), None, &n.to_string()));
+            }
+        });
+        let script = script(&daemon, r#"cat > /dev/null; echo "$WEHELP_SEQ" >> seen"#);
+        let mut kills = 0;
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        loop {
+            let count = read(&daemon, "seen").lines().count() as u64;
+            if count >= events && position(&daemon, "c") == Some(events) {
+                return (kills, filler.join().is_ok());
+            }
+            let reader = daemon.beside(&["events", "-f", "--cursor", "c", "--exec", &script]);
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            // When it is killed is left to chance: that is the point.
+            std::thread::sleep(Duration::from_millis(20 + state % (events / 2).clamp(200, 5000)));
+            kill_process(reader.pid(), Signal::KILL).unwrap();
+            drop(reader);
+            kills += 1;
+        }
+    });
+    let (kills, filled) = filler;
+    assert!(filled);
+    let seen: Vec<u64> = read(&daemon, "seen").lines().map(|l| l.parse().unwrap()).collect();
+    let mut unique = seen.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(unique, (1..=events).collect::<Vec<_>>());
+    let repeats = seen.len() as u64 - events;
+    assert!(repeats <= 2 * kills, "{repeats} repeats by {kills} kills");
+}

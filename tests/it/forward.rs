@@ -1,0 +1,231 @@
+//! Forwards (wehelp-events(7)): each target gets every event, in order, signed, at its own pace.
+
+use crate::fixture::{Daemon, eventually, message};
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::Value;
+use sha2::Sha256;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What a target was posted.
+#[derive(Debug, Clone)]
+struct Post {
+    seq: u64,
+    signature: Option<String>,
+    body: String,
+}
+
+/// A hand-made web server that remembers what it was posted.
+struct Target {
+    addr: SocketAddr,
+    posts: Arc<Mutex<Vec<Post>>>,
+    status: Arc<AtomicU16>,
+    gone: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Target {
+    fn start() -> Self {
+        let mut target = Self {
+            addr: ([127, 0, 0, 1], 0).into(),
+            posts: Arc::default(),
+            status: Arc::new(AtomicU16::new(200)),
+            gone: Arc::default(),
+            thread: None,
+        };
+        target.open();
+        target
+    }
+
+    /// Listens, at the same place as before.
+    fn open(&mut self) {
+        let listener = eventually("the port is free", || TcpListener::bind(self.addr).ok());
+        self.addr = listener.local_addr().unwrap();
+        self.gone = Arc::default();
+        let (posts, status, gone) = (Arc::clone(&self.posts), Arc::clone(&self.status), Arc::clone(&self.gone));
+        self.thread = Some(std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if gone.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (posts, status, gone) = (Arc::clone(&posts), Arc::clone(&status), Arc::clone(&gone));
+                std::thread::spawn(move || serve(stream.unwrap(), &posts, &status, &gone));
+            }
+        }));
+    }
+
+    /// Answers nobody any more.
+    fn close(&mut self) {
+        self.gone.store(true, Ordering::SeqCst);
+        drop(TcpStream::connect(self.addr));
+        self.thread.take().unwrap().join().unwrap();
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/hook", self.addr)
+    }
+
+    fn posts(&self) -> Vec<Post> {
+        self.posts.lock().unwrap().clone()
+    }
+
+    fn seqs(&self) -> Vec<u64> {
+        self.posts().iter().map(|post| post.seq).collect()
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.close();
+        }
+    }
+}
+
+fn serve(stream: TcpStream, posts: &Mutex<Vec<Post>>, status: &AtomicU16, gone: &AtomicBool) {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut headers = Vec::new();
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                return;
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+            headers.push(line.trim().to_owned());
+        }
+        let header = |name: &str| {
+            let value = headers.iter().filter_map(|h| h.split_once(':')).find(|(n, _)| n.eq_ignore_ascii_case(name));
+            value.map(|(_, value)| value.trim().to_owned())
+        };
+        let mut body = vec![0; header("content-length").unwrap().parse().unwrap()];
+        reader.read_exact(&mut body).unwrap();
+        if gone.load(Ordering::SeqCst) {
+            return;
+        }
+        let status = status.load(Ordering::SeqCst);
+        if status == 200 {
+            posts.lock().unwrap().push(Post {
+                seq: header("x-wehelp-seq").map_or(0, |seq| seq.parse().unwrap()),
+                signature: header("x-wehelp-signature"),
+                body: String::from_utf8(body).unwrap(),
+            });
+        }
+        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\nok");
+        if reader.get_mut().write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn say(daemon: &Daemon, chat: &str, text: &str) {
+    daemon.client().event(&message("wxid_me", chat, None, text));
+}
+
+fn listed(daemon: &Daemon, name: &str) -> Value {
+    let all = daemon.cli(&["forward", "list"]).exits(0).lines();
+    all.into_iter().find(|forward| forward["name"] == name).unwrap_or_else(|| panic!("no forward {name}"))
+}
+
+#[test]
+fn each_event_is_posted_in_order_and_signed() {
+    let daemon = Daemon::new();
+    say(&daemon, "wxid_a", "before");
+    let target = Target::start();
+    let added = daemon.cli(&["forward", "add", "hook", &target.url(), "--secret", "s3cret"]).exits(0).line();
+    assert_ne!(added["secret"], "s3cret", "secrets are never printed");
+    for n in 0..20 {
+        say(&daemon, "wxid_a", &n.to_string());
+    }
+    eventually("all are posted", || (target.posts().len() >= 20).then_some(()));
+    assert_eq!(target.seqs(), (2..=21).collect::<Vec<_>>(), "from now on");
+    let events = daemon.cli(&["events", "-n", "20"]).exits(0);
+    for (post, line) in target.posts().iter().zip(events.out.lines()) {
+        assert_eq!(post.body, line);
+        let signature = post.signature.as_deref().unwrap();
+        let (time, digest) = signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
+        let mut mac = Hmac::<Sha256>::new_from_slice(b"s3cret").unwrap();
+        mac.update(format!("{time}.{}", post.body).as_bytes());
+        let expected: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(digest, expected);
+    }
+    eventually("its position is told", || (listed(&daemon, "hook")["lag"] == 0).then_some(()));
+}
+
+#[test]
+fn a_target_that_dies_and_returns_misses_nothing_and_holds_up_nobody() {
+    let mut daemon = Daemon::new();
+    let (mut dying, steady) = (Target::start(), Target::start());
+    daemon.cli(&["forward", "add", "dying", &dying.url()]).exits(0);
+    daemon.cli(&["forward", "add", "steady", &steady.url()]).exits(0);
+    say(&daemon, "wxid_a", "1");
+    eventually("both got the first", || (dying.seqs() == [1] && steady.seqs() == [1]).then_some(()));
+    dying.close();
+    for n in 2..=5 {
+        say(&daemon, "wxid_a", &n.to_string());
+    }
+    eventually("the other one goes on", || (steady.seqs() == [1, 2, 3, 4, 5]).then_some(()));
+    let told = eventually("the failure is told", || {
+        Some(listed(&daemon, "dying")).filter(|forward| forward["failures"].as_u64() > Some(0))
+    });
+    assert!(told["last_error"].is_string() && told["retry_at"].is_string() && told["lag"] == 4, "{told}");
+    // Positions survive the daemon, too.
+    daemon.kill9();
+    daemon.start();
+    say(&daemon, "wxid_a", "6");
+    dying.open();
+    eventually("it got what it missed", || (dying.seqs() == [1, 2, 3, 4, 5, 6]).then_some(()));
+    eventually("so did the other", || (steady.seqs().last() == Some(&6)).then_some(()));
+    assert!(steady.seqs().len() <= 7, "a repeat only where the kill cut one: {:?}", steady.seqs());
+}
+
+#[test]
+fn a_target_that_refuses_is_tried_again() {
+    let daemon = Daemon::new();
+    let target = Target::start();
+    target.status.store(503, Ordering::SeqCst);
+    daemon.cli(&["forward", "add", "hook", &target.url()]).exits(0);
+    say(&daemon, "wxid_a", "x");
+    eventually("it has failed", || {
+        listed(&daemon, "hook")["last_error"].as_str().is_some_and(|e| e.contains("503")).then_some(())
+    });
+    target.status.store(200, Ordering::SeqCst);
+    eventually("it is posted", || (target.seqs() == [1]).then_some(()));
+    eventually("the failure is forgotten", || (listed(&daemon, "hook")["failures"] == 0).then_some(()));
+}
+
+#[test]
+fn filters_pauses_tests_and_resending() {
+    let daemon = Daemon::new();
+    let target = Target::start();
+    let filters = ["--kind", "message.*", "--chat", "5@chatroom", "--match", "^yes"];
+    daemon.cli(&[&["forward", "add", "hook", &target.url()], &filters[..]].concat()).exits(0);
+    say(&daemon, "5@chatroom", "yes 1");
+    say(&daemon, "5@chatroom", "no");
+    say(&daemon, "wxid_a", "yes 2");
+    daemon.client().event(r#"{"type":90,"cwxid":"wxid_me"}"#);
+    say(&daemon, "5@chatroom", "yes 3");
+    eventually("what matches is posted", || (target.seqs() == [1, 5]).then_some(()));
+    daemon.cli(&["forward", "pause", "hook"]).exits(0);
+    say(&daemon, "5@chatroom", "yes 4");
+    daemon.cli(&["forward", "test", "hook"]).exits(0);
+    let posts = target.posts();
+    assert_eq!(posts.len(), 3, "only the test came: {posts:?}");
+    assert_eq!(serde_json::from_str::<Value>(&posts[2].body).unwrap()["kind"], "test");
+    daemon.cli(&["forward", "resume", "hook"]).exits(0);
+    eventually("what waited is posted", || (target.seqs() == [1, 5, 0, 6]).then_some(()));
+    daemon.cli(&["events", "resend", "1", "--to", "hook"]).exits(0);
+    assert_eq!(target.seqs(), [1, 5, 0, 6, 1]);
+    daemon.cli(&["events", "resend", "99", "--to", "hook"]).exits(4);
+    daemon.cli(&["events", "resend", "1", "--to", "nobody"]).exits(4);
+    daemon.cli(&["forward", "remove", "hook"]).exits(0);
+    daemon.cli(&["forward", "remove", "hook"]).exits(4);
+    daemon.cli(&["forward", "add", "bad", "ftp://example.org"]).exits(2);
+    target.status.store(500, Ordering::SeqCst);
+    daemon.cli(&["forward", "add", "hook", &target.url()]).exits(0);
+    daemon.cli(&["forward", "test", "hook"]).exits(5).says(&["500"]);
+}

@@ -1,0 +1,320 @@
+//! Contract 6, the hand-over: each way in which a poll's response can end, and what becomes of its commands.
+
+use crate::client::{Wire, reset};
+use crate::fixture::{Daemon, eventually};
+use serde_json::Value;
+use std::io::Read;
+use std::net::{Shutdown, TcpStream};
+
+const POLL: &[u8] = b"GET /send_msg HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// Queues about 240 kB of commands, more than a narrow client takes in.
+fn much(daemon: &Daemon) -> Vec<u64> {
+    let lines: Vec<String> =
+        (0..8).map(|n| format!(r#"{{"api":"big{n}","filling":"{}"}}"#, "x".repeat(30_000))).collect();
+    let receipts = daemon.cli_with(&["raw", "-"], &lines.join("\n")).exits(0).lines();
+    receipts.iter().map(|r| r["id"].as_u64().unwrap()).collect()
+}
+
+/// A narrow client that has polled `much` and not read any of it.
+fn stuck(daemon: &Daemon) -> (Vec<u64>, Wire<TcpStream>) {
+    let ids = much(daemon);
+    let mut wire = daemon.client().connect_narrow();
+    wire.send(POLL);
+    daemon.reaches(ids[0], "in_flight");
+    (ids, wire)
+}
+
+fn confirmed(receipt: &Value) -> Option<bool> {
+    receipt["fetched"]["confirmed"].as_bool()
+}
+
+#[test]
+fn an_orderly_close_confirms_the_fetch() {
+    let daemon = Daemon::new();
+    let id = daemon.queue_text("x");
+    let mut wire = daemon.client().connect();
+    wire.send(b"GET /send_msg?wxid=wxid_me&pid=77 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(wire.receive().unwrap().array().len(), 1);
+    let peer = wire.stream.local_addr().unwrap().to_string();
+    wire.stream.shutdown(Shutdown::Write).unwrap();
+    drop(wire);
+    let receipt = daemon.reaches(id, "fetched");
+    assert_eq!(confirmed(&receipt), Some(true), "{receipt}");
+    assert_eq!(receipt["fetched"]["account"], "wxid_me");
+    assert_eq!(receipt["fetched"]["pid"], 77);
+    assert!(receipt["fetched"]["peer"].as_str().unwrap().starts_with("127.0.0.1"), "{receipt} {peer}");
+    assert!(receipt["fetched"]["time"].is_string());
+    assert_eq!(receipt["attempts"], 1);
+}
+
+#[test]
+fn a_fetched_command_is_not_handed_over_again() {
+    let daemon = Daemon::new();
+    let id = daemon.queue_text("x");
+    assert_eq!(daemon.client().poll("").len(), 1);
+    assert!(daemon.client().poll("").is_empty());
+    daemon.reaches(id, "fetched");
+    assert!(daemon.client().poll("").is_empty());
+}
+
+#[test]
+fn asking_again_on_the_same_connection_confirms_the_fetch() {
+    let daemon = Daemon::new();
+    let id = daemon.queue_text("x");
+    let mut wire = daemon.client().connect();
+    wire.send(POLL);
+    let first = wire.receive().unwrap();
+    assert_eq!(first.array().len(), 1);
+    if first.header("connection").is_some_and(|c| c.eq_ignore_ascii_case("close")) {
+        // The daemon does not want another request here; the client's close is the evidence then.
+        drop(wire);
+    } else {
+        wire.send(POLL);
+        assert!(wire.receive().unwrap().array().is_empty());
+        let receipt = daemon.reaches(id, "fetched");
+        assert_eq!(confirmed(&receipt), Some(true), "{receipt}");
+        drop(wire);
+    }
+    let receipt = daemon.reaches(id, "fetched");
+    assert_eq!(confirmed(&receipt), Some(true), "{receipt}");
+}
+
+#[test]
+fn empty_polls_keep_their_connection() {
+    let daemon = Daemon::new();
+    let mut wire = daemon.client().connect();
+    for _ in 0..5 {
+        wire.send(POLL);
+        assert!(wire.receive().unwrap().array().is_empty());
+    }
+    let id = daemon.queue_text("x");
+    wire.send(POLL);
+    assert_eq!(wire.receive().unwrap().array().len(), 1);
+    drop(wire);
+    daemon.reaches(id, "fetched");
+}
+
+#[test]
+fn a_reset_before_everything_was_taken_in_makes_it_ready_again() {
+    let daemon = Daemon::unpaced();
+    let (ids, wire) = stuck(&daemon);
+    reset(wire);
+    for id in &ids {
+        let receipt = daemon.reaches(*id, "ready");
+        assert_eq!(receipt["attempts"], 1, "{receipt}");
+        assert_eq!(receipt["fetched"], Value::Null);
+    }
+    let again: Vec<String> = daemon.client().poll("").iter().map(|c| c["api"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(again, (0..8).map(|n| format!("big{n}")).collect::<Vec<_>>());
+    assert_eq!(daemon.reaches(ids[7], "fetched")["attempts"], 2);
+}
+
+#[test]
+fn a_half_read_response_is_handed_over_again() {
+    let daemon = Daemon::unpaced();
+    let (ids, mut wire) = stuck(&daemon);
+    let mut half = vec![0; 20_000];
+    wire.stream.read_exact(&mut half).unwrap();
+    reset(wire);
+    for id in &ids {
+        daemon.reaches(*id, "ready");
+    }
+    assert_eq!(daemon.client().poll("").len(), ids.len());
+}
+
+#[test]
+fn a_close_before_everything_was_taken_in_makes_it_ready_again() {
+    let daemon = Daemon::unpaced();
+    let (ids, wire) = stuck(&daemon);
+    // Closing with unread input resets: an orderly close is only possible when all was read.
+    drop(wire);
+    daemon.reaches(ids[0], "ready");
+}
+
+#[test]
+fn a_slow_reader_gets_it_all_once() {
+    let daemon = Daemon::unpaced();
+    let (ids, mut wire) = stuck(&daemon);
+    let commands = wire.receive().unwrap().array();
+    assert_eq!(commands.len(), ids.len());
+    drop(wire);
+    let receipt = daemon.reaches(ids[0], "fetched");
+    assert_eq!(confirmed(&receipt), Some(true), "{receipt}");
+    assert!(daemon.client().poll("").is_empty());
+}
+
+#[test]
+fn a_reset_after_the_response_was_acknowledged_leaves_it_fetched_but_unconfirmed() {
+    let daemon = Daemon::new();
+    let id = daemon.queue_text("x");
+    let mut wire = daemon.client().connect();
+    wire.send(POLL);
+    // The kernel has taken the response in and acknowledged it when the first byte can be seen.
+    let mut first = [0];
+    wire.stream.peek(&mut first).unwrap();
+    reset(wire);
+    // An acknowledgement that had not left when the reset did is a loss, and then it is handed over again.
+    let receipt = eventually("settled", || {
+        let receipt = daemon.show(id);
+        (receipt["state"] != "in_flight").then_some(receipt)
+    });
+    if receipt["state"] == "fetched" {
+        assert_eq!(confirmed(&receipt), Some(false), "{receipt}");
+    } else {
+        assert_eq!(receipt["state"], "ready", "{receipt}");
+    }
+}
+
+#[test]
+fn a_host_that_takes_in_no_more_and_says_nothing_is_given_up_and_loses_nothing() {
+    let daemon = Daemon::unpaced();
+    // Its window is full and it is still connected: only time tells that it has gone.
+    let (ids, wire) = stuck(&daemon);
+    for id in &ids {
+        let receipt = daemon.reaches(*id, "ready");
+        assert_eq!((&receipt["attempts"], &receipt["fetched"]), (&1.into(), &Value::Null), "{receipt}");
+    }
+    drop(wire);
+    assert_eq!(daemon.client().poll("").len(), ids.len());
+}
+
+#[test]
+fn behind_a_proxy_that_ends_the_connection_itself_a_poll_is_fetched_once() {
+    let daemon = Daemon::new();
+    let id = daemon.queue_text("x");
+    let door = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let front = crate::client::Client { addr: door.local_addr().unwrap() };
+    let back = daemon.client();
+    let proxy = std::thread::spawn(move || {
+        let (mut near, _) = door.accept().unwrap();
+        let mut far = back.connect();
+        let mut request = [0; 4096];
+        let n = near.read(&mut request).unwrap();
+        far.send(&request[..n]);
+        let mut answer = Vec::new();
+        far.stream.read_to_end(&mut answer).unwrap();
+        drop(far);
+        std::io::Write::write_all(&mut near, &answer).unwrap();
+    });
+    let commands = front.get("/send_msg").array();
+    proxy.join().unwrap();
+    assert_eq!(commands.len(), 1);
+    let receipt = daemon.reaches(id, "fetched");
+    assert_eq!((confirmed(&receipt), &receipt["attempts"]), (Some(true), &1.into()), "{receipt}");
+    assert!(daemon.client().poll("").is_empty());
+}
+
+#[test]
+fn a_silent_client_leaves_it_fetched_but_unconfirmed() {
+    let daemon = Daemon::new();
+    let id = daemon.queue_text("x");
+    let mut wire = daemon.client().connect();
+    wire.send(POLL);
+    let receipt = daemon.reaches(id, "fetched");
+    assert_eq!(confirmed(&receipt), Some(false), "{receipt}");
+    // It is never handed over twice because of that.
+    assert!(daemon.client().poll("").is_empty());
+    drop(wire);
+}
+
+#[test]
+fn an_http_1_0_client_is_served() {
+    let daemon = Daemon::new();
+    let id = daemon.queue_text("x");
+    let mut wire = daemon.client().connect();
+    wire.send(b"GET /send_msg HTTP/1.0\r\n\r\n");
+    let answer = wire.receive().unwrap();
+    assert_eq!(answer.array().len(), 1);
+    let mut rest = Vec::new();
+    wire.stream.read_to_end(&mut rest).unwrap();
+    assert!(rest.is_empty());
+    drop(wire);
+    assert_eq!(confirmed(&daemon.reaches(id, "fetched")), Some(true));
+}
+
+#[test]
+fn pipelined_polls_lose_nothing_and_repeat_nothing() {
+    let daemon = Daemon::unpaced();
+    let ids: Vec<u64> = (0..30)
+        .map(|n| (n, daemon.cli_with(&["raw", "-"], &format!("{{\"api\":\"p{n}\"}}"))))
+        .map(|(_, run)| run.exits(0).line()["id"].as_u64().unwrap())
+        .collect();
+    let mut wire = daemon.client().connect();
+    wire.send(&POLL.repeat(3));
+    let mut seen = Vec::new();
+    while let Ok(answer) = wire.receive() {
+        seen.extend(answer.array().iter().map(|c| c["api"].as_str().unwrap().to_owned()));
+        if seen.len() == ids.len() {
+            break;
+        }
+    }
+    drop(wire);
+    eventually("the rest", || {
+        seen.extend(daemon.client().poll("").iter().map(|c| c["api"].as_str().unwrap().to_owned()));
+        (seen.len() >= ids.len()).then_some(())
+    });
+    assert_eq!(seen, (0..30).map(|n| format!("p{n}")).collect::<Vec<_>>());
+    for id in ids {
+        daemon.reaches(id, "fetched");
+    }
+}
+
+#[test]
+fn a_head_request_never_consumes_commands() {
+    let daemon = Daemon::new();
+    let id = daemon.queue_text("x");
+    let mut wire = daemon.client().connect();
+    wire.send(b"HEAD /send_msg HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let answer = wire.receive_head().unwrap();
+    assert!(matches!(answer.status, 404 | 405), "{answer:?}");
+    assert_eq!(daemon.show(id)["state"], "ready");
+    assert_eq!(daemon.client().poll("").len(), 1);
+}
+
+#[test]
+fn a_client_that_vanishes_before_its_poll_is_answered_takes_nothing_with_it() {
+    let daemon = crate::fixture::Recipe::default().config("[http]\npoll_hold = \"60s\"\n").start();
+    let mut wire = daemon.client().connect();
+    wire.send(POLL);
+    eventually("the poll is parked", || (daemon.status()["http"]["connections"].as_u64() != Some(0)).then_some(()));
+    reset(wire);
+    let id = daemon.queue_text("x");
+    let mut seen = daemon.client().poll("");
+    if seen.is_empty() {
+        daemon.reaches(id, "ready");
+        seen = daemon.client().poll("");
+    }
+    assert_eq!(seen.len(), 1);
+}
+
+#[test]
+fn a_held_poll_is_answered_as_soon_as_a_command_is_due() {
+    let daemon = crate::fixture::Recipe::default().config("[http]\npoll_hold = \"60s\"\n").start();
+    let client = daemon.client();
+    let parked = std::thread::spawn(move || {
+        let commands = client.poll("");
+        (commands, std::time::Instant::now())
+    });
+    let id = daemon.queue(&["send", "text", "filehelper", "held", "--in", "300ms"]);
+    let (commands, at) = parked.join().unwrap();
+    assert_eq!(commands[0]["text"], "held");
+    assert!(at.elapsed() < std::time::Duration::from_secs(10));
+    daemon.reaches(id, "fetched");
+}
+
+#[test]
+fn commands_may_ride_in_the_answer_to_a_callback_when_that_is_switched_on() {
+    let daemon = crate::fixture::Recipe::default().config("[http]\ncommands_in_callback = true\n").start();
+    daemon.login("wxid_me", 7);
+    daemon.login("wxid_you", 8);
+    let id = daemon.queue(&["send", "text", "wxid_a", "ride", "-a", "wxid_me"]);
+    let post = |account: &str| {
+        let body = format!(r#"{{"data":{{"type":90,"cwxid":"{account}"}}}}"#);
+        daemon.client().post("/recieve_msg", body.as_bytes()).array()
+    };
+    assert!(post("wxid_you").is_empty());
+    assert_eq!(post("wxid_me")[0]["text"], "ride");
+    daemon.reaches(id, "fetched");
+    assert!(post("wxid_me").is_empty());
+}

@@ -1,0 +1,32 @@
+//! The integration suite: the real `wehelpd` and `wehelp`, and a WeHelp client played by hand over raw sockets.
+//!
+//! One file per promise of the contract; a test's name is the promise as a sentence. What is promised is read from
+//! the contract alone: nothing here names a type of the product. `fixture` starts, kills and reaps daemons and runs
+//! the command line; `client` is the hand-played client. Tests wait for conditions with deadlines, use no fixed
+//! port, and clean up after themselves, so they run in parallel.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says aloud what it skips")]
+
+mod client;
+mod fixture;
+
+mod accounts;
+mod answers;
+mod completion;
+mod control;
+mod door;
+mod durability;
+mod events;
+mod exec;
+mod faults;
+mod follow;
+mod forward;
+mod handover;
+mod load;
+mod output;
+mod play;
+mod powercut;
+mod queue;
+mod readme;
+mod retention;
+mod tls;
+mod wire;

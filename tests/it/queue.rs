@@ -1,0 +1,328 @@
+//! Contract 3 and 4: holding, expiring, idempotency, cancelling, order, pacing, and what a receipt says.
+
+use crate::fixture::{Daemon, Recipe, eventually};
+use serde_json::{Value, json};
+
+/// The keys of a receipt, in the contract's order.
+const KEYS: &[&str] =
+    &["id", "state", "account", "api", "command", "created", "due", "expires", "key", "attempts", "fetched", "answer"];
+
+/// Queues `count` texts in one go.
+fn bulk(daemon: &Daemon, count: usize, more: &[&str]) -> Vec<u64> {
+    let lines: Vec<String> =
+        (0..count).map(|n| format!(r#"{{"api":"sendTextMessage","code":1,"wxid":"wxid_a","text":"t{n}"}}"#)).collect();
+    let receipts = daemon.cli_with(&[&["raw", "-"], more].concat(), &lines.join("\n")).exits(0).lines();
+    receipts.iter().map(|r| r["id"].as_u64().unwrap()).collect()
+}
+
+fn texts(commands: &[Value]) -> Vec<String> {
+    commands.iter().map(|c| c["text"].as_str().unwrap().to_owned()).collect()
+}
+
+fn states(daemon: &Daemon, args: &[&str]) -> Vec<(u64, String)> {
+    let run = daemon.cli(&[&["queue", "list"], args].concat()).exits(0);
+    run.lines().iter().map(|r| (r["id"].as_u64().unwrap(), r["state"].as_str().unwrap().to_owned())).collect()
+}
+
+#[test]
+fn a_receipt_has_every_key_in_the_contracts_order() {
+    let daemon = Daemon::new();
+    daemon.login("wxid_me", 7);
+    let receipt = daemon.cli(&["send", "text", "filehelper", "hi"]).exits(0).line();
+    let keys: Vec<_> = receipt.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys[..KEYS.len()], *KEYS);
+    assert_eq!(receipt["id"], 1);
+    assert_eq!(receipt["state"], "ready");
+    assert_eq!(receipt["account"], "wxid_me");
+    assert_eq!(receipt["api"], "sendTextMessage");
+    assert_eq!(receipt["command"].to_string(), r#"{"api":"sendTextMessage","code":1,"wxid":"filehelper","text":"hi"}"#);
+    for null in ["expires", "key", "fetched", "answer"] {
+        assert_eq!(receipt[null], Value::Null, "{null}");
+    }
+    assert_eq!(receipt["attempts"], 0);
+    for time in ["created", "due"] {
+        let time = receipt[time].as_str().unwrap();
+        assert!(time.len() == 24 && time.ends_with('Z'), "{time}");
+    }
+    assert_eq!(daemon.show(1), receipt);
+}
+
+#[test]
+fn a_delayed_command_is_scheduled_and_fetched_only_when_it_is_due() {
+    let daemon = Daemon::new();
+    let long = daemon.queue(&["send", "text", "wxid_a", "long", "--in", "1h"]);
+    let short = daemon.queue(&["send", "text", "wxid_a", "short", "--in", "700ms"]);
+    let receipt = daemon.show(long);
+    assert_eq!(receipt["state"], "scheduled");
+    assert!(receipt["due"].as_str().unwrap() > receipt["created"].as_str().unwrap());
+    let commands = eventually("due", || {
+        let commands = daemon.client().poll("");
+        (!commands.is_empty()).then_some(commands)
+    });
+    assert_eq!(texts(&commands), ["short"]);
+    let receipt = daemon.reaches(short, "fetched");
+    assert!(receipt["fetched"]["time"].as_str().unwrap() >= receipt["due"].as_str().unwrap(), "{receipt}");
+    assert_eq!(daemon.show(long)["state"], "scheduled");
+}
+
+#[test]
+fn at_takes_a_time_of_the_future_or_of_the_past() {
+    let daemon = Daemon::new();
+    let id = daemon.queue(&["send", "text", "wxid_a", "x", "--at", "2099-01-01T00:00:00Z"]);
+    let receipt = daemon.show(id);
+    assert_eq!((&receipt["state"], &receipt["due"]), (&json!("scheduled"), &json!("2099-01-01T00:00:00.000Z")));
+    let zoned = daemon.queue(&["send", "text", "wxid_a", "x", "--at", "2099-01-01T02:00:00+02:00"]);
+    assert_eq!(daemon.show(zoned)["due"], "2099-01-01T00:00:00.000Z");
+    // What lies in the past is due, or is refused: it is not lost silently.
+    let past = daemon.cli(&["send", "text", "wxid_a", "past", "--at", "2020-01-01T00:00:00Z"]);
+    if past.code == 0 {
+        assert_eq!(texts(&daemon.client().poll("")), ["past"]);
+    } else {
+        past.exits(2);
+    }
+}
+
+#[test]
+fn what_nobody_fetches_in_time_expires() {
+    let daemon = Daemon::new();
+    let id = daemon.queue(&["send", "text", "wxid_a", "x", "--expires", "300ms"]);
+    let kept = daemon.queue(&["send", "text", "wxid_a", "y", "--expires", "1h"]);
+    assert!(daemon.show(id)["expires"].is_string());
+    daemon.reaches(id, "expired");
+    assert_eq!(texts(&daemon.client().poll("")), ["y"]);
+    let _settled: Value = daemon.reaches(kept, "fetched");
+}
+
+#[test]
+fn the_same_key_and_command_enqueue_nothing_new() {
+    let daemon = Daemon::new();
+    daemon.login("wxid_me", 7);
+    daemon.login("wxid_you", 8);
+    let send = |account: &str, text: &str| daemon.cli(&["send", "text", "wxid_a", text, "--key", "k 1", "-a", account]);
+    let first = send("wxid_me", "once").exits(0).line();
+    let again = send("wxid_me", "once").exits(0).line();
+    assert_eq!(first["id"], again["id"]);
+    assert_eq!(first["key"], "k 1");
+    send("wxid_me", "other").exits(5);
+    // Another account's keys are its own.
+    let other = send("wxid_you", "once").exits(0).line();
+    assert_ne!(other["id"], first["id"]);
+    assert_eq!(daemon.client().poll("wxid=wxid_me").len(), 1);
+    daemon.reaches(first["id"].as_u64().unwrap(), "fetched");
+    // After it was fetched it is still the same one.
+    let later = send("wxid_me", "once").exits(0).line();
+    assert_eq!(later["id"], first["id"]);
+    assert!(daemon.client().poll("wxid=wxid_me").is_empty());
+}
+
+#[test]
+fn a_key_of_several_commands_holds_for_each_of_them() {
+    let daemon = Daemon::unpaced();
+    let kick = || daemon.cli(&["room", "kick", "1@chatroom", "wxid_a", "wxid_b", "--key", "k"]).exits(0);
+    let ids = |run: &crate::fixture::Run| run.lines().iter().map(|l| l["id"].clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&kick()), [1, 2]);
+    let again = kick();
+    assert_eq!(ids(&again), [1, 2]);
+    again.says(&["nothing new"]);
+    // Who is put out with that key is put out, and another one is another command.
+    daemon.cli(&["room", "kick", "1@chatroom", "wxid_c", "--key", "k"]).exits(5);
+    assert_eq!(daemon.client().poll("").len(), 2);
+    daemon.cli(&["send", "text", "wxid_a", "x", "--key", ""]).exits(2).says(&["--key"]);
+}
+
+#[test]
+fn of_several_commands_each_is_changed_and_each_failure_told() {
+    let daemon = Daemon::new();
+    let ids: Vec<u64> = (0..3).map(|n| daemon.queue_text(&n.to_string())).collect();
+    let run = daemon.cli(&["queue", "cancel", "1", "98", "2", "99"]).exits(4);
+    run.says(&["98", "99"]);
+    assert_eq!(run.lines().len(), 2);
+    assert_eq!(states(&daemon, &[]), [(ids[2], "ready".to_owned())]);
+}
+
+#[test]
+fn a_key_holds_across_a_crash_and_among_racing_senders() {
+    let mut daemon = Daemon::new();
+    let first = daemon.queue(&["send", "text", "wxid_a", "once", "--key", "k"]);
+    daemon.kill9();
+    daemon.start();
+    assert_eq!(daemon.queue(&["send", "text", "wxid_a", "once", "--key", "k"]), first);
+    let ids: Vec<u64> = std::thread::scope(|scope| {
+        let daemon = &daemon;
+        let racers: Vec<_> = (0..6)
+            .map(|_| scope.spawn(move || daemon.queue(&["send", "text", "wxid_a", "race", "--key", "race"])))
+            .collect();
+        racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+    });
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    assert_eq!(texts(&daemon.client().poll("")), ["once", "race"]);
+}
+
+#[test]
+fn a_cancelled_command_is_never_handed_over() {
+    let daemon = Daemon::new();
+    let id = daemon.queue_text("x");
+    let scheduled = daemon.queue(&["send", "text", "wxid_a", "y", "--in", "1h"]);
+    for id in [id, scheduled] {
+        daemon.cli(&["queue", "cancel", &id.to_string()]).exits(0);
+        assert_eq!(daemon.show(id)["state"], "cancelled");
+    }
+    assert!(daemon.client().poll("").is_empty());
+    daemon.cli(&["queue", "cancel", "99"]).exits(4);
+    daemon.cli(&["queue", "show", "99"]).exits(4);
+    daemon.cli(&["queue", "retry", "99"]).exits(4);
+    daemon.cli(&["queue", "show", "x"]).exits(2);
+    let fetched = daemon.queue_text("z");
+    daemon.client().poll("");
+    daemon.reaches(fetched, "fetched");
+    daemon.cli(&["queue", "cancel", &fetched.to_string()]).exits(5);
+    assert_eq!(daemon.show(fetched)["state"], "fetched");
+}
+
+#[test]
+fn a_retry_hands_a_fetched_command_over_again() {
+    let daemon = Daemon::new();
+    let id = daemon.queue_text("x");
+    daemon.client().poll("");
+    daemon.reaches(id, "fetched");
+    daemon.cli(&["queue", "retry", &id.to_string()]).exits(0);
+    assert_eq!(texts(&daemon.client().poll("")), ["x"]);
+    assert_eq!(daemon.reaches(id, "fetched")["attempts"], 2);
+}
+
+#[test]
+fn commands_come_in_the_order_they_became_due_twenty_at_a_time() {
+    let daemon = Daemon::unpaced();
+    // The later one is queued first.
+    daemon.queue(&["send", "text", "wxid_a", "second", "--in", "400ms"]);
+    daemon.queue(&["send", "text", "wxid_a", "first", "--in", "100ms"]);
+    let second = 1;
+    eventually("both due", || {
+        let receipt = daemon.show(second);
+        (receipt["state"] == "ready").then_some(())
+    });
+    bulk(&daemon, 45, &[]);
+    let sizes: Vec<Vec<String>> = (0..4).map(|_| texts(&daemon.client().poll(""))).collect();
+    assert_eq!(sizes.iter().map(Vec::len).collect::<Vec<_>>(), [20, 20, 7, 0]);
+    let all = sizes.concat();
+    assert_eq!(all[..2], ["first", "second"]);
+    assert_eq!(all[2..], (0..45).map(|n| format!("t{n}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_batch_is_a_setting() {
+    let daemon = Recipe::default().config("[queue]\nbatch = 3\n").start();
+    bulk(&daemon, 7, &[]);
+    let sizes: Vec<usize> = (0..4).map(|_| daemon.client().poll("").len()).collect();
+    assert_eq!(sizes, [3, 3, 1, 0]);
+}
+
+#[test]
+fn every_state_can_be_listed() {
+    let daemon = Daemon::unpaced();
+    daemon.login("wxid_me", 7);
+    let fetched = daemon.queue_text("f");
+    assert_eq!(daemon.client().poll("wxid=wxid_me").len(), 1);
+    daemon.reaches(fetched, "fetched");
+    let cancelled = daemon.queue_text("c");
+    daemon.cli(&["queue", "cancel", &cancelled.to_string()]).exits(0);
+    let scheduled = daemon.queue(&["send", "text", "wxid_a", "s", "--in", "1h"]);
+    let ready = daemon.queue(&["friend", "delete", "wxid_a"]);
+    let is = |args: &[&str]| states(&daemon, args).into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    let mut unfinished = is(&[]);
+    unfinished.sort_unstable();
+    assert_eq!(unfinished, [scheduled, ready]);
+    assert_eq!(is(&["--all"]).len(), 4);
+    assert_eq!(is(&["--state", "fetched"]), [fetched]);
+    assert_eq!(is(&["--state", "cancelled"]), [cancelled]);
+    assert_eq!(is(&["--state", "scheduled"]), [scheduled]);
+    assert_eq!(is(&["--all", "--state", "ready"]), [ready]);
+    assert_eq!(is(&["--api", "delUser"]), [ready]);
+    assert_eq!(is(&["--all", "--api", "sendTextMessage"]).len(), 3);
+    assert_eq!(is(&["--all", "-a", "wxid_me"]).len(), 4);
+    daemon.cli(&["queue", "list", "--state", "nonsense"]).exits(2);
+    let queue = daemon.status()["queue"].clone();
+    for (state, count) in [("scheduled", 1), ("ready", 1), ("in_flight", 0), ("fetched", 1), ("cancelled", 1)] {
+        assert_eq!(queue[state], count, "{state} in {queue}");
+    }
+    for state in ["answered", "rejected", "expired"] {
+        assert_eq!(queue[state], 0, "{state} in {queue}");
+    }
+}
+
+#[test]
+fn a_paused_queue_hands_nothing_over_until_it_is_resumed() {
+    let mut daemon = Daemon::new();
+    daemon.login("wxid_me", 7);
+    daemon.login("wxid_you", 8);
+    daemon.queue(&["send", "text", "wxid_a", "mine", "-a", "wxid_me"]);
+    daemon.queue(&["send", "text", "wxid_a", "yours", "-a", "wxid_you"]);
+    daemon.cli(&["queue", "pause"]).exits(0);
+    assert!(daemon.client().poll("wxid=wxid_me").is_empty());
+    daemon.restart();
+    assert!(daemon.client().poll("wxid=wxid_me").is_empty(), "the pause is forgotten");
+    daemon.cli(&["queue", "resume"]).exits(0);
+    daemon.cli(&["queue", "pause", "-a", "wxid_me"]).exits(0);
+    assert!(daemon.client().poll("wxid=wxid_me").is_empty());
+    assert_eq!(texts(&daemon.client().poll("wxid=wxid_you")), ["yours"]);
+    let held = daemon.show(1)["held"].clone();
+    assert!(held["reason"].as_str().is_some_and(|r| r.contains("pause")), "{held}");
+    daemon.cli(&["queue", "resume", "-a", "wxid_me"]).exits(0);
+    assert_eq!(texts(&daemon.client().poll("wxid=wxid_me")), ["mine"]);
+}
+
+#[test]
+fn forty_go_at_once_and_the_rest_is_held_with_a_reason() {
+    let daemon = Daemon::new();
+    daemon.login("wxid_me", 7);
+    let ids = bulk(&daemon, 80, &[]);
+    let mut seen = 0;
+    loop {
+        let count = daemon.client().poll("wxid=wxid_me").len();
+        seen += count;
+        if count == 0 {
+            break;
+        }
+    }
+    // A token comes every 1.5 s: a busy machine sees a few of them.
+    assert!((40..=50).contains(&seen), "{seen}");
+    let receipt = daemon.show(*ids.last().unwrap());
+    let held = &receipt["held"];
+    assert!(held["reason"].as_str().is_some_and(|r| r.starts_with("pacing: ")), "{receipt}");
+    assert!(held["until"].is_string(), "{receipt}");
+    // Questions are never paced.
+    daemon.cli(&["room", "list", "--no-wait"]).exits(0);
+    let commands = daemon.client().poll("wxid=wxid_me");
+    assert!(commands.iter().any(|c| c["api"] == "getChatRoomLists"), "{commands:?}");
+}
+
+#[test]
+fn commands_that_add_or_accept_friends_keep_their_distance() {
+    let daemon = Daemon::new();
+    daemon.login("wxid_me", 7);
+    let first = daemon.queue(&["friend", "add", "wxid_a", "--no-wait"]);
+    let second = daemon.queue(&["friend", "accept", "--v1", "v1_x@stranger", "--v2", "v2_x@stranger", "--no-wait"]);
+    assert_eq!(daemon.client().poll("wxid=wxid_me").len(), 1);
+    assert!(daemon.client().poll("wxid=wxid_me").is_empty());
+    daemon.reaches(first, "fetched");
+    let receipt = daemon.show(second);
+    assert!(receipt["held"]["reason"].as_str().unwrap().starts_with("pacing: "), "{receipt}");
+    let start = std::time::Instant::now();
+    eventually("the gap is over", || (daemon.client().poll("wxid=wxid_me").len() == 1).then_some(()));
+    assert!(start.elapsed() > std::time::Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[test]
+fn pacing_is_per_account_and_can_be_switched_off() {
+    let daemon = Recipe::default().config("[pacing]\nsends_per_minute = 2\n").start();
+    daemon.login("wxid_me", 7);
+    daemon.login("wxid_you", 8);
+    bulk(&daemon, 6, &["-a", "wxid_me"]);
+    bulk(&daemon, 6, &["-a", "wxid_you"]);
+    assert_eq!(daemon.client().poll("wxid=wxid_me").len(), 2);
+    assert_eq!(daemon.client().poll("wxid=wxid_you").len(), 2);
+    daemon.rewrite_config("[pacing]\nsends_per_minute = 0\n");
+    let mut daemon = daemon;
+    daemon.restart();
+    assert_eq!(daemon.client().poll("wxid=wxid_me").len(), 4);
+}
