@@ -1,0 +1,537 @@
+//! The written pages, and what of them comes from the source.
+
+use super::roff::{Page, tidy};
+use serde_json::Value;
+use wehelp::clock::Time;
+use wehelp::protocol::command::{APIS, Class};
+use wehelp::protocol::event::{Kind, decode, entry_json, unparsed_json};
+use wehelp::seq::Seq;
+
+const CONTROL: &str = include_str!("../../../src/control.rs");
+
+/// What `wehelp.1` says beside what clap knows.
+pub(super) fn wehelp(page: &mut Page) {
+    page.sh("OUTPUT");
+    page.p("On a terminal every subcommand prints text for people, anywhere else one JSON object a line; `--json` and `--text` force either. Results go to standard output and nothing else does; receipts are left out with `-q`, and so is everything on standard error but errors. An error is one sentence on standard error, with `--json` one JSON object with `error` (a kebab-case code), `message` and `exit`. Standard input is read only where `-` is given. Times are UTC with milliseconds in JSON, local on a terminal. Text that came from a chat is stripped of control and escape characters before it reaches a terminal.");
+    page.sh("RECEIPTS");
+    page.p("What puts a command into the queue prints its receipt: `id`, `state`, `account`, `api`, `command`, `created`, `due`, `expires`, `key`, `attempts`, `fetched` and `answer`. A receipt that was printed is on disk. The states:");
+    for (state, means) in [
+        ("scheduled", "Held until its time comes."),
+        ("ready", "Due; the next poll of its account takes it."),
+        ("in_flight", "In a response of which is not known yet whether it arrived."),
+        (
+            "fetched",
+            "Handed over. WeHelp acknowledges nothing, so this says that the client has it, not that it was carried out. `fetched.confirmed` is false when the client then reset the connection or fell silent.",
+        ),
+        (
+            "answered",
+            "An event answered it: the answer to a question, or the client's own report of a text that was sent.",
+        ),
+        ("rejected", "WeChat told that it was refused; `answer` is the notice's position."),
+        ("expired", "No client fetched it in time."),
+        ("cancelled", "Taken back before it was fetched."),
+    ] {
+        page.tp(&[&format!("`{state}`")], means);
+    }
+    page.sh("ACCOUNTS AND NAMES");
+    page.p("A command is bound to an account when it is queued: the one of `--account`, else `accounts.default` of the settings, else the only one that the daemon knows, else whichever client polls first. An account is named by its wxid, a configured alias, or its nick if no other has it.");
+    page.p("Where a WXID or ROOM is due, `@NAME` names someone by remark, nick or username, as far as events have told them. Several matches are an error that lists them; `--pick` `N` takes one of the list.");
+    page.sh("DURATIONS AND TIMES");
+    page.p("Durations are written `30s`, `10m`, `1h30m`, `3d`, `2 weeks`; a bare number counts seconds. Times are `2026-11-23T09:00:00Z`, `2026-11-23 09:00` (local), `09:00`, or `2h ago`.");
+    page.sh("EXIT STATUS");
+    for (code, means) in super::EXITS {
+        page.tp(&[&format!("`{code}`")], means);
+    }
+    page.sh("ENVIRONMENT");
+    for (name, means) in [
+        ("WEHELP_ACCOUNT", "The account that is meant, as `--account`."),
+        ("WEHELP_SOCKET", "The control socket, as `--socket`."),
+        ("WEHELP_CONFIG", "The settings file, as `--config`."),
+        ("WEHELP_DATA_DIR", "The daemon's data folder, as `--data-dir`."),
+        ("WEHELP_FORWARD_SECRET", "The key of a forward's signature, as `--secret` of `wehelp-forward-add`(1)."),
+        ("NO_COLOR", "When set and not empty: no colour."),
+        ("CLICOLOR_FORCE", "When set and neither empty nor 0: colour, terminal or not."),
+        (
+            "XDG_RUNTIME_DIR",
+            "Where the control socket of a login session lies. Under cron, where it is unset, the socket is found all the same.",
+        ),
+        ("TZ", "The time zone of times that are shown to people."),
+        ("COMPLETE", "Set by the completion scripts of the shells: complete instead of run."),
+    ] {
+        page.tp(&[&format!("`{name}`")], means);
+    }
+    page.sh("FILES");
+    for (name, means) in [
+        ("~/.config/wehelp/config.toml", "Settings; see `wehelp-config`(5)."),
+        ("$XDG_RUNTIME_DIR/wehelp/wehelpd.sock", "The control socket of a daemon that was started in a login session."),
+        ("~/.local/share/wehelp/run/wehelpd.sock", "The control socket of one that was started without."),
+        ("/run/wehelp/wehelpd.sock", "The control socket of the system's daemon."),
+        ("~/.local/share/wehelp/wehelpd.log", "The log of a daemon that `wehelp daemon start` started."),
+    ] {
+        page.tp(&[&format!("`{name}`")], means);
+    }
+}
+
+/// What `wehelpd.8` says beside what clap knows.
+pub(super) fn wehelpd(page: &mut Page) {
+    page.sh("THE TWO DOORS");
+    page.p("The client door is HTTP over TCP, by default on `127.0.0.1:4567`. The WeHelp client reports each event with `POST /recieve_msg` (also `/receive_msg` and `/callback`) and asks for commands with `GET /send_msg` (also `/poll`, and with POST). `GET /healthz` answers 200 while the store accepts writes, `GET /metrics` in the text format of Prometheus. See `wehelp-protocol`(7).");
+    page.p("Requests from loopback addresses need no token, all others do: as the path's beginning, `/t/TOKEN/recieve_msg`, as `?token=TOKEN`, or as `Authorization: Bearer TOKEN`. `wehelp-setup`(1) prints the addresses with it. What a web page could have caused is refused.");
+    page.p("The control door is a Unix socket, mode 0600 in a folder of mode 0700, over which `wehelp`(1) and any other program of the same user speaks HTTP/1.1 with JSON. See `wehelp-control`(7).");
+    page.sh("WHAT IS PROMISED");
+    page.p("A callback that was answered with 200 and a receipt that was printed are on disk: they survive `kill -9` and a power cut at the next instruction. A command is handed to a client at least once and, as far as TCP can tell, exactly once. Events are numbered from 1 without gaps; a follower sees each exactly once and in order. When the disk is full or read-only, writes are refused with a clear error, what was stored stays readable, and the daemon goes on by itself when there is room again.");
+    page.sh("SIGNALS");
+    page.tp(
+        &["`SIGTERM`, `SIGINT`"],
+        "Stop: no new connections, requests in flight get at most 5 s, the store is synced, exit 0.",
+    );
+    page.tp(
+        &["`SIGHUP`"],
+        "Read the token and the TLS files again; say which other settings have changed and need a restart.",
+    );
+    page.sh("SYSTEMD");
+    page.p("It tells systemd when it is ready and when it stops (`Type=notify`), and takes sockets over by activation: TCP sockets become client doors, a Unix socket the control door. Units for a user and for the system are shipped:");
+    page.code("systemctl --user enable --now wehelpd\nloginctl enable-linger          # to have it without a session\njournalctl --user -u wehelpd");
+    page.p("Without systemd, `wehelp-daemon`(1) starts it in the background.");
+    page.sh("EXIT STATUS");
+    page.tp(&["`0`"], "It was stopped, or did what `--check`, `--print-config`, `--restore` or `--salvage` asked for.");
+    page.tp(&["`1`"], "It could not start or go on; standard error says why. A second daemon on the same data folder is told the first one's pid.");
+    page.tp(&["`2`"], "Wrong usage.");
+    page.sh("ENVIRONMENT");
+    page.p("Flags win over the environment, which wins over the settings file.");
+    for (name, means) in [
+        ("WEHELP_CONFIG", "As `--config`."),
+        ("WEHELP_DATA_DIR", "As `--data-dir`."),
+        ("WEHELP_SOCKET", "As `--socket`."),
+        ("WEHELP_LISTEN", "As `--listen`, several with commas."),
+        ("WEHELP_LOG", "Filters of the log, finer than `-v`: `warn,wehelp=debug`."),
+        ("WEHELP_LOG_FORMAT", "As `--log-format`."),
+        ("XDG_RUNTIME_DIR", "Where the control socket goes when no other place is asked for."),
+    ] {
+        page.tp(&[&format!("`{name}`")], means);
+    }
+    page.sh("FILES");
+    for (name, means) in [
+        ("~/.config/wehelp/config.toml", "Settings, optional; see `wehelp-config`(5)."),
+        (
+            "~/.local/share/wehelp/",
+            "The data folder, mode 0700: `journal/` and `sled/` (the store), `token` (mode 0600; made at the first start), `token.previous` (valid for a day after a rotation), `lock` (held while it runs), `socket` (where the control socket is).",
+        ),
+        (
+            "$XDG_RUNTIME_DIR/wehelp/wehelpd.sock",
+            "The control socket; without a runtime folder `run/wehelpd.sock` in the data folder.",
+        ),
+    ] {
+        page.tp(&[&format!("`{name}`")], means);
+    }
+}
+
+/// `wehelp-config.5`, out of the annotated settings themselves.
+pub(super) fn config() -> String {
+    let mut page = Page::new("wehelp-config", "5", "settings of wehelpd and wehelp");
+    page.sh("SYNOPSIS");
+    page.p("`~/.config/wehelp/config.toml`");
+    page.sh("DESCRIPTION");
+    page.p("A TOML file. Every setting is optional and shown with its default; those without one are shown with an example. Another file is named with `--config` or `WEHELP_CONFIG`. Flags and environment win over it. An unknown key is an error that names the key and the nearest valid one; `wehelpd --check` tells without starting. `wehelpd --print-config` prints the file that this page is made of.");
+    page.p("Durations are written `30s`, `10m`, `2h`, `3d`, sizes `500MB`, `2GiB`. `wehelp`(1) reads `socket` and `data_dir` only.");
+    let mut comment: Vec<&str> = Vec::new();
+    let mut terms: Vec<String> = Vec::new();
+    let mut text = String::new();
+    let flush = |page: &mut Page, terms: &mut Vec<String>, text: &mut String| {
+        if !terms.is_empty() {
+            let terms: Vec<_> = terms.iter().map(String::as_str).collect();
+            page.tp(&terms, text);
+        }
+        terms.clear();
+        text.clear();
+    };
+    page.sh("PLACES");
+    let is_key = |line: &str| {
+        line.split_once(" = ").is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+    };
+    // The first two lines are about the file.
+    for line in wehelp::config::ANNOTATED.lines().skip(2) {
+        let bare = line.strip_prefix("# ").unwrap_or(line);
+        if let Some(section) = bare.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            flush(&mut page, &mut terms, &mut text);
+            page.sh(&format!("[{section}]"));
+        } else if is_key(bare) {
+            if !comment.is_empty() {
+                flush(&mut page, &mut terms, &mut text);
+                text = comment.join(" ");
+                comment.clear();
+            }
+            terms.push(format!("`{bare}`"));
+        } else if line.starts_with('#') {
+            comment.push(bare);
+        }
+    }
+    flush(&mut page, &mut terms, &mut text);
+    page.sh("FILES");
+    page.tp(&["`~/.config/wehelp/config.toml`"], "The settings of a user.");
+    page.tp(&["`/etc/wehelp/config.toml`"], "What the system's unit names.");
+    page.sh("EXAMPLES");
+    page.p("A daemon for a client on another PC, which keeps events for a month:");
+    page.code("[http]\nlisten = \"0.0.0.0:4567\"\n\n[events]\nkeep = \"30d\"\n\n[accounts]\ndefault = \"work\"\n\n[accounts.alias]\nwork = \"wxid_0123456789abcd\"");
+    page.sh("SEE ALSO");
+    page.p("`wehelp`(1), `wehelpd`(8)");
+    tidy(&page.finish())
+}
+
+/// What `decoded` holds, by kind.
+fn decoded(kind: Kind) -> (&'static str, &'static str) {
+    match kind {
+        Kind::Login => ("67", "`code`: 200 when it succeeded."),
+        Kind::LoginState => ("66", "`logged_in`: the answer to `wehelp account status`."),
+        Kind::LoginQrcode => (
+            "401, 82",
+            "`content`, the link or text to be shown as a QR code, or `image`, with `media_type` and `base64`.",
+        ),
+        Kind::Profile => ("71", "`contact`, normalised; `self`: it is the account's own."),
+        Kind::ContactsPacket => ("97", "`wxids`: the ids found in the packet."),
+        Kind::Contacts => (
+            "210",
+            "`contacts`: normalised: `wxid`, `nick`, `remark`, `username`, `sex` (a word), `province`, `city`, `region`, `sign`, `avatar`, `avatar_small`, `type`, `group_id`.",
+        ),
+        Kind::Rooms => {
+            ("211", "`rooms`: each with `wxid`, `nick`, `avatar`, `count`, `owner` (the account is), `members` (ids).")
+        }
+        Kind::RoomMembers => {
+            ("77", "`room`, `members` (normalised contacts), `info` (the decoded XML and what was found in it).")
+        }
+        Kind::MessageText => ("78, msgType 1", "Nothing: `text` has it all."),
+        Kind::MessageImage => ("78, msgType 3", "The attributes of the picture, and `size`."),
+        Kind::MessageVoice => ("78, msgType 34", "The attributes, `duration_ms`, `size`."),
+        Kind::MessageFriendRequest => (
+            "78, msgType 37",
+            "`v1`, `v2`, `wxid`, `nick`, `greeting`, `scene`, and what else it tells of the person. `text` is the greeting.",
+        ),
+        Kind::MessageCard => ("78, msgType 42", "`wxid`, `nick`, `v1`, `v2`, and what else it tells of the person."),
+        Kind::MessageVideo => ("78, msgType 43", "The attributes, `duration_ms`, `size`."),
+        Kind::MessageSticker => ("78, msgType 47", "The attributes, `url`, `size`."),
+        Kind::MessageLocation => ("78, msgType 48", "`latitude`, `longitude`, `label`, `name`."),
+        Kind::MessageApp => (
+            "78, msgType 49",
+            "`title`, `description`, `url`, `app_type`, `app` (a word: link, file, mini_program, quote, transfer …), and what belongs to that.",
+        ),
+        Kind::MessageCall => ("78, msgType 50", "What the invitation tells."),
+        Kind::MessageSystem => {
+            ("78, msgType 10000", "`sysmsg`, where it is XML of a type. A notice in a room has no `from`.")
+        }
+        Kind::MessageRecall => ("78, msgType 10002", "`sysmsg`, `session`, `msgid`, `newmsgid`, `replacemsg`."),
+        Kind::MessageOther => ("78, any other msgType", "`sysmsg`, where it tells."),
+        Kind::ContactPacket => ("88", "`wxids`, `v1`, `v2`, `avatars`, `strings`: what was found in the packet."),
+        Kind::RoomCreated => ("69", "`room`."),
+        Kind::FriendVerified => {
+            ("96", "`ok`: the packet contains a v1, which is how the client tells that a request was sent or accepted.")
+        }
+        Kind::FriendV2 => ("81", "`contact`, `v2`."),
+        Kind::Avatars => ("95", "`avatars`: from wxid to address."),
+        Kind::Logout => ("90", "Nothing."),
+        Kind::LogoutPhone => ("98", "Nothing. Somebody logged the account out by phone."),
+        Kind::Other => ("any other", "Nothing; `data` has it all."),
+        Kind::Unparsed => ("not readable", "`reason`; `data` is `{\"base64\":…}` with the bytes that came."),
+    }
+}
+
+/// `wehelp-events.7`
+pub(super) fn events() -> String {
+    let mut page = Page::new("wehelp-events", "7", "the format of events");
+    page.sh("DESCRIPTION");
+    page.p("`wehelp events`, the control door and forwards give each event as one JSON object, on a line of its own. New keys may be added; none is ever renamed. These are always there, and `null` where they do not apply:");
+    for (key, means) in [
+        ("seq", "The position: 1, 2, 3 … without gaps, in the order in which the client was answered; never reused."),
+        ("time", "When it was received: RFC 3339, UTC, with milliseconds."),
+        ("kind", "What it is about; see below."),
+        ("type", "The number in `type`; for a login code also that in `code`."),
+        ("account", "`cwxid`: the account that the client drives."),
+        ("pid", "`processid`, a number whichever way it came."),
+        ("chat", "The conversation: the room, else the other person."),
+        ("from", "Who spoke."),
+        ("self", "Whether the account itself spoke."),
+        ("nick", "The chat's name in a message, the person's in a profile."),
+        ("text", "Readable text, where there is some."),
+        ("decoded", "An object: what was packed, by kind."),
+        (
+            "data",
+            "What the client sent: the inner object, byte for byte. Everything else is derived from it, anew at each reading.",
+        ),
+    ] {
+        page.tp(&[&format!("`{key}`")], means);
+    }
+    page.p("A body that cannot be read is kept as an event too, of kind `unparsed`; the client is then answered with 400. Strings that say nothing (`null`, `(null)`, `None`, and empty ones) become null in what is derived, and numbers and strings are taken for each other.");
+    page.sh("KINDS");
+    page.p("The examples are what `wehelp simulate event KIND` posts, with long values cut short.");
+    for &kind in Kind::ALL {
+        let (types, holds) = decoded(kind);
+        page.ss(kind.as_str());
+        page.p(&format!("Type {types}. `decoded` holds: {holds}").replace("holds: Nothing", "holds nothing"));
+        page.code(&example(kind));
+    }
+    page.sh("EXAMPLES");
+    page.p("What was said today, as CSV:");
+    page.code(
+        "wehelp events --since 24h --kind 'message.*' -n all |\n  jq -r '[.time, .chat, .from, .text // \"\"] | @csv'",
+    );
+    page.p("The links of a room:");
+    page.code("wehelp events -n all --kind message.app --chat @team |\n  jq -r 'select(.decoded.app == \"link\") | .decoded.url'");
+    page.sh("SEE ALSO");
+    page.p("`wehelp-events`(1), `wehelp-simulate-event`(1), `wehelp-control`(7), `wehelp-protocol`(7)");
+    tidy(&page.finish())
+}
+
+fn example(kind: Kind) -> String {
+    let time = Time::from_millis(1_795_424_400_123);
+    let line = match wehelp::cli::example(kind) {
+        Some(data) => {
+            assert_eq!(decode(&data).kind, kind);
+            entry_json(Seq(17), time, &data)
+        }
+        None => unparsed_json(Seq(17), time, "the body is no JSON: EOF while parsing", b"{\"data\":{\"type\":78,"),
+    };
+    let mut value: Value = serde_json::from_str(&line).unwrap();
+    shorten(&mut value);
+    wrap(&value.to_string())
+}
+
+/// Cuts what is too long to be read.
+fn shorten(value: &mut Value) {
+    const KEPT: usize = 40;
+    match value {
+        Value::String(text) if text.chars().count() > KEPT + 8 => {
+            *text = text.chars().take(KEPT).collect::<String>() + "…"
+        }
+        Value::Array(items) => items.iter_mut().for_each(shorten),
+        Value::Object(map) => map.values_mut().for_each(shorten),
+        _ => {}
+    }
+}
+
+/// Breaks a JSON line after commas between values.
+fn wrap(json: &str) -> String {
+    const WIDTH: usize = 70;
+    let mut pieces = vec![String::new()];
+    let (mut in_string, mut escaped) = (false, false);
+    for c in json.chars() {
+        pieces.last_mut().unwrap().push(c);
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if in_string => escaped = true,
+            '"' => in_string = !in_string,
+            ',' if !in_string => pieces.push(String::new()),
+            _ => {}
+        }
+    }
+    let mut lines = vec![String::new()];
+    for piece in pieces {
+        let last = lines.last_mut().unwrap();
+        if !last.is_empty() && last.chars().count() + piece.chars().count() > WIDTH {
+            lines.push(format!(" {piece}"));
+        } else {
+            last.push_str(&piece);
+        }
+    }
+    lines.join("\n")
+}
+
+/// `wehelp-control.7`: routes and structures out of `src/control.rs`.
+pub(super) fn control() -> String {
+    assert_eq!(wehelp::control::ENQUEUE_MAX, 1000);
+    let mut page = Page::new("wehelp-control", "7", "the control door of wehelpd");
+    page.sh("DESCRIPTION");
+    page.p("`wehelpd`(8) answers HTTP/1.1 on a Unix socket that only its own user (and root) may open. `wehelp`(1) is one of its clients; curl and any language are others. Bodies are JSON, lists and streams are NDJSON: one object a line. A program of another user is turned away.");
+    page.code("S=$XDG_RUNTIME_DIR/wehelp/wehelpd.sock\ncurl --unix-socket $S http://localhost/v1/status");
+    page.sh("ROUTES");
+    for line in CONTROL.lines().filter_map(|l| l.strip_prefix("//! | ")) {
+        let cells: Vec<&str> = line.trim_end_matches('|').split(" |").map(str::trim).collect();
+        let [route, asks, gives] = cells[..] else { continue };
+        if !route.starts_with('`') {
+            continue;
+        }
+        let takes = if asks.is_empty() { String::new() } else { format!("Takes {}. ", plain(asks)) };
+        page.tp(&[route], &format!("{takes}Gives {}.", plain(gives)));
+    }
+    page.p("What GET takes stands in the query, URL-encoded; what the others take is a JSON object as the body. An unknown member is an error.");
+    page.sh("ERRORS");
+    page.p("An error is a JSON object with `error`, a kebab-case code, and `message`, a sentence that says what to do. The status tells the exit code that `wehelp`(1) makes of it: 400 is 2 (wrong usage), 404 is 4 (not found), every other of 4xx and 5xx is 5 (refused). A stream that fails midway ends with such an object as its last line: it has `error` and no `seq`.");
+    page.p("A request may carry `Wehelp-Version: 1`; a daemon that speaks another version refuses it with 426. One without the header is taken.");
+    page.sh("STREAMS");
+    page.p("`GET /v1/commands/ID/wait` gives `{\"receipt\":…}` at once and at each change, `{\"answer\":{\"event\":…,\"items\":[…]}}` for each event that answers, with what it holds for this command, and `{\"end\":{\"reached\":…}}` as its last line. `until` is `answered`, or `fetched`.");
+    page.p("`GET /v1/events` with `follow=true` does not end. It is written as it is read: a slow reader costs the daemon nothing. With `heartbeat_ms` an empty line comes at least so often. A cursor is held while its stream is open; the header `Wehelp-Lease` names the lease that commits must carry. The header `Wehelp-Dropped: FIRST-LAST` tells which of the events asked for are no longer kept.");
+    page.sh("STRUCTURES");
+    structures(&mut page);
+    page.sh("EXAMPLES");
+    for (about, code) in [
+        (
+            "Queue a text:",
+            "curl --unix-socket $S http://localhost/v1/commands -d '{\"commands\":\n  [{\"api\":\"sendTextMessage\",\"code\":1,\"wxid\":\"filehelper\",\"text\":\"hi\"}]}'",
+        ),
+        (
+            "See what it would be, and queue nothing:",
+            "curl --unix-socket $S http://localhost/v1/commands -d '{\"dry_run\":true,\n  \"commands\":[{\"api\":\"initContact\",\"code\":45}]}'",
+        ),
+        (
+            "Wait for the answer to command 42:",
+            "curl -N --unix-socket $S 'http://localhost/v1/commands/42/wait?timeout_ms=30000'",
+        ),
+        (
+            "What is unfinished, everything, what failed:",
+            "curl --unix-socket $S http://localhost/v1/commands\ncurl --unix-socket $S 'http://localhost/v1/commands?all=true'\ncurl --unix-socket $S 'http://localhost/v1/commands?state=rejected,expired'",
+        ),
+        (
+            "Take command 42 back, or hand it over again:",
+            "curl --unix-socket $S -X POST http://localhost/v1/commands/42/cancel\ncurl --unix-socket $S -X POST http://localhost/v1/commands/42/retry",
+        ),
+        (
+            "Hold the queue, and let it go on:",
+            "curl --unix-socket $S -X POST http://localhost/v1/queue/pause\ncurl --unix-socket $S http://localhost/v1/queue/resume -d '{\"account\":\"work\"}'",
+        ),
+        (
+            "The last five events; one; follow texts:",
+            "curl --unix-socket $S 'http://localhost/v1/events?lines=5'\ncurl --unix-socket $S http://localhost/v1/events/17\ncurl -N --unix-socket $S 'http://localhost/v1/events?follow=true&kind=message.text'",
+        ),
+        (
+            "Read with a cursor, and remember what was consumed:",
+            "curl -i --unix-socket $S 'http://localhost/v1/events?cursor=bot'\ncurl --unix-socket $S http://localhost/v1/cursors/bot/commit -d '{\"seq\":17}'\ncurl --unix-socket $S -X PUT http://localhost/v1/cursors/bot -d '{\"to\":\"now\"}'\ncurl --unix-socket $S -X DELETE http://localhost/v1/cursors/bot\ncurl --unix-socket $S http://localhost/v1/cursors",
+        ),
+        (
+            "Whom the daemon knows:",
+            "curl --unix-socket $S http://localhost/v1/accounts\ncurl --unix-socket $S 'http://localhost/v1/contacts?name=li'\ncurl --unix-socket $S http://localhost/v1/contacts/wxid_abc\ncurl --unix-socket $S http://localhost/v1/rooms\ncurl --unix-socket $S http://localhost/v1/rooms/123%40chatroom/members\ncurl --unix-socket $S http://localhost/v1/requests\ncurl --unix-socket $S 'http://localhost/v1/resolve?name=boss'",
+        ),
+        (
+            "Forward events:",
+            "curl --unix-socket $S -X PUT http://localhost/v1/forwards/hook \\\n  -d '{\"url\":\"https://example.org/hook\",\"kind\":\"message.*\"}'\ncurl --unix-socket $S -X POST http://localhost/v1/forwards/hook/test\ncurl --unix-socket $S http://localhost/v1/forwards",
+        ),
+        (
+            "The token, a new one, a backup:",
+            "curl --unix-socket $S http://localhost/v1/token\ncurl --unix-socket $S -X POST http://localhost/v1/token/rotate\ncurl --unix-socket $S -o wehelp.backup http://localhost/v1/backup",
+        ),
+    ] {
+        page.p(about);
+        page.code(code);
+    }
+    page.sh("FILES");
+    page.tp(&["`$XDG_RUNTIME_DIR/wehelp/wehelpd.sock`"], "The socket; see `wehelpd`(8) for where else it may be.");
+    page.sh("SEE ALSO");
+    page.p("`wehelp`(1), `wehelp-events`(7), `wehelpd`(8)");
+    tidy(&page.finish())
+}
+
+/// Rustdoc links and quotes as words in bold.
+fn plain(text: &str) -> String {
+    let mut text =
+        text.replace("[`", "`").replace("`]", "`").replace("entries (contract 7)", "events; see `wehelp-events`(7)");
+    // The contract is the makers', not the readers'.
+    while let Some((before, rest)) = text.split_once(" (contract ").or_else(|| text.split_once(" of contract ")) {
+        let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches(')');
+        text = format!("{before}{rest}");
+    }
+    // What Rust calls its values, as JSON has them.
+    for (rust, json) in [
+        ("`None`", "`null`"),
+        ("`Some(true)`", "`true`"),
+        ("`Some(false)`", "`false`"),
+        ("`ENQUEUE_MAX`", "1000"),
+        ("See `State`.", "See RECEIPTS in `wehelp`(1)."),
+    ] {
+        text = text.replace(rust, json);
+    }
+    text
+}
+
+/// Every structure of `src/control.rs` with its members, as they are documented there.
+fn structures(page: &mut Page) {
+    const NOT_ON_THE_WIRE: [&str; 1] = ["Refusal"];
+    let mut doc: Vec<&str> = Vec::new();
+    let mut renamed = None;
+    let mut inside = false;
+    for line in CONTROL.lines() {
+        let trimmed = line.trim();
+        if let Some(text) = trimmed.strip_prefix("/// ") {
+            doc.push(text);
+        } else if let Some(name) = trimmed.strip_prefix("#[serde(rename = \"").and_then(|r| r.strip_suffix("\")]")) {
+            renamed = Some(name);
+        } else if trimmed.starts_with("#[") {
+        } else if let Some(name) = line.strip_prefix("pub struct ").and_then(|l| l.strip_suffix(" {")) {
+            inside = !NOT_ON_THE_WIRE.contains(&name);
+            if inside {
+                page.ss(name);
+                page.p(&plain(&doc.join(" ")));
+            }
+            doc.clear();
+        } else if line == "}" {
+            inside = false;
+            doc.clear();
+        } else if let Some((name, _)) = trimmed.strip_prefix("pub ").and_then(|l| l.split_once(": ")).filter(|_| inside)
+        {
+            let name = renamed.take().unwrap_or(name.trim_start_matches("r#"));
+            page.tp(&[&format!("`{name}`")], &plain(&doc.join(" ")));
+            doc.clear();
+        } else {
+            doc.clear();
+        }
+    }
+}
+
+/// `wehelp-protocol.7`
+pub(super) fn protocol() -> String {
+    let mut page = Page::new("wehelp-protocol", "7", "what a WeHelp client and wehelpd say to each other");
+    page.sh("DESCRIPTION");
+    page.p("WeHelp is a Windows program that drives one PC WeChat. It is given two addresses: it POSTs every event to the first and polls the second for commands. It is always the client; nobody can call it. One client drives one logged-in account, known by `cwxid`, in one WeChat process, known by `processid`; the pair changes when WeChat restarts.");
+    page.sh("CALLBACK");
+    page.p("The client reports one event a request. The body is a JSON object, `{\"data\":{…}}` or the inner object alone, of any Content-Type:");
+    page.code("POST /recieve_msg HTTP/1.1\nHost: 192.168.1.7:4567\nContent-Type: application/json\n\n{\"data\":{\"type\":78,\"msgType\":\"1\",\"processid\":\"7768\",\"cwxid\":\"wxid_me\",\n \"wxid\":\"wxid_a\",\"nick\":\"A\",\"message\":\"hi\"}}");
+    page.p("`recieve` is the client's own spelling. wehelpd answers 200 with `[]`, and only when the event is on disk. It reads UTF-8 with or without a byte order mark, else GB18030, and mends what the maker's own examples show: comments, trailing commas, a missing outer brace. What still cannot be read is kept, as an event of kind `unparsed`, and answered with 400. What events hold is told in `wehelp-events`(7).");
+    page.sh("POLL");
+    page.p("The client asks for commands at an interval. The answer is a JSON array, `[]` when there is nothing, always with a Content-Length, and pure ASCII (`\\uXXXX`), with the keys in the order of the specification: what the maker's own demo servers send.");
+    page.code("GET /send_msg?wxid=wxid_me&pid=7768 HTTP/1.1\nHost: 192.168.1.7:4567\n\n[{\"api\":\"sendTextMessage\",\"code\":1,\"wxid\":\"filehelper\",\"text\":\"hi\"}]");
+    page.p("Newer clients name themselves in the query; for an older one a person types `?account=NAME` into the poll address. Empty values, `null` and `(null)` say nothing. A client that does not say who it is gets commands that are bound to no account, and bound ones only when they are bound to the only account known.");
+    page.p("The protocol has no acknowledgement. wehelpd takes a command for handed over when the peer's TCP has acknowledged the whole answer, and gives it to the next poll when the connection broke before that.");
+    page.sh("COMMANDS");
+    page.p("`wehelp api` prints this table. `time`, in seconds, is allowed on every command: the client waits so long before it carries it out. `answered by` names the types of the events that answer; a text is also answered by the client's report of an own message (type 78 with `myMsg` 1), and what is sent is refused by a notice (10000) in that chat.");
+    for row in APIS {
+        let code = row.code.map_or_else(|| "no code".to_owned(), |code| format!("code {code}"));
+        let answers = match row.answers {
+            [] => "nothing answers it".to_owned(),
+            types => format!("answered by {}", types.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")),
+        };
+        let class = match row.class {
+            Class::Send => "paced as a send",
+            Class::Friend => "paced as a friend request",
+            Class::Question => "never paced",
+        };
+        let fields = fields(row.api);
+        let fields = if fields.is_empty() { String::new() } else { format!(" Fields: {fields}.") };
+        page.tp(
+            &[&format!("`{}` ({code}): `wehelp {}`", row.api, row.verb)],
+            &format!("Specified at {}; {answers}; {class}.{fields}", row.spec),
+        );
+    }
+    page.sh("TOKENS");
+    page.p("A client can be given nothing but addresses, so where a token is needed it is part of them: `/t/TOKEN/recieve_msg`, or `?token=TOKEN`.");
+    page.sh("QUIRKS");
+    page.p("Numbers come as strings and strings as numbers. A login code (401) has its type in `code`. The text of a message in a room may begin with the speaker's id, a colon and a line break. Packets (88, 96, 97) are protobuf messages without a schema, in hex, sometimes cut off. Answers carry no reference to the question; wehelpd matches them by account, by the id asked for, and by age, the oldest question first.");
+    page.sh("SEE ALSO");
+    page.p("`wehelp`(1), `wehelp-api`(1), `wehelp-simulate`(1), `wehelp-events`(7), `wehelpd`(8)");
+    tidy(&page.finish())
+}
+
+/// The fields of a command after `api` and `code`, in their order.
+fn fields(api: &str) -> &'static str {
+    match api {
+        "sendTextMessage" => "`wxid`, `text`",
+        "sendPicMessage" => "`wxid`, `imgPath` (a path on the client's PC)",
+        "sendFileMessage" => "`wxid`, `filePath` (a path on the client's PC)",
+        "sendXmlMessage" => "`wxid`, `title`, `url`, `desc`, `pic`",
+        "addUserEvent" => "`wxid`, `message`",
+        "delUser" | "getUserInfo" | "netGetUserInfo" => "`wxid`",
+        "newGetUserLists" => "`wxidLists`, at most 50 ids",
+        "acceptFriend" => "`v1`, `v2`",
+        "getChatRoomUserLists" => "`wxid`, the room's",
+        "delChatRoomUser" | "getRoomUserV2" => "`chatroom`, `wxid`",
+        "sendChatroom" => "`wxid`, `chatroom`",
+        "updateRoomAsName" | "updateChatRoomName" => "`chatroom`, `name`",
+        "getLoginStatus" => "`info`",
+        _ => "",
+    }
+}
