@@ -1,0 +1,215 @@
+//! What the source promises of itself, read out of it: the layers of `src/lib.rs`, who names which crate, no left-overs,
+//! a contract at the head of every file, and no trace of the machine that it was written on.
+//!
+//! It reads text, not syntax: comments and unit tests are left out, and what remains is searched for paths. A file that
+//! is added is held to the rules of its folder without being named here.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use regex::Regex;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each layer may use of the crate, beside itself: the picture in `src/lib.rs`, as a table. Everything not named
+/// here is nobody's to use but the bins'.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("seq", &[]),
+    ("clock", &[]),
+    ("home", &[]),
+    ("config", &["clock", "home"]),
+    ("protocol", &["clock", "seq"]),
+    ("store", &["clock", "seq"]),
+    ("control", &["clock", "home", "seq"]),
+    ("directory", &["clock", "control", "protocol", "seq", "store"]),
+    ("cli", &["clock", "config", "control", "home", "protocol", "seq", "VERSION"]),
+    ("daemon", &["clock", "config", "control", "directory", "home", "protocol", "seq", "store", "VERSION"]),
+];
+
+/// Which files a rule is about.
+type Files = fn(&str) -> bool;
+
+/// Where a crate, or a part of the standard library, may be named.
+const NAMES: &[(&str, Files)] = &[
+    (r"\bsled\b", |file| is_in(file, "store")),
+    (r"\b(warp|hyper|hyper_util|http_body_util)::", |file| is_in(file, "daemon")),
+    (r"\b(clap|clap_complete)\b", |file| {
+        file.contains("/args") || file.ends_with("cli/complete.rs") || is_in(file, "bin")
+    }),
+    (r"\bcolored\b", |file| is_in(file, "cli/render") || is_in(file, "cli/output")),
+    // The command line starts without a runtime; only waiting for signals needs one.
+    (r"\btokio\b", |file| ["daemon", "store", "cli/verb/events/wake"].iter().any(|room| is_in(file, room))),
+    (r"\b(std::process::exit|process::exit)\b", |_| false),
+    (r"\b(Time|SystemTime|Instant|Timestamp|Zoned)::now\b", |file| {
+        !is_in(file, "protocol") && !is_in(file, "directory")
+    }),
+    (r"\b(std::(fs|net|env|process|thread)|(fs|net|env)::)", |file| {
+        !is_in(file, "protocol") && !is_in(file, "directory")
+    }),
+    (r"\b(SystemTime|Timestamp)::now\b", |file| is_in(file, "clock")),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Whether a file of `src/` is the room's `ROOM.rs`, or in its folder.
+fn is_in(file: &str, room: &str) -> bool {
+    let rest = file.strip_prefix("src/").and_then(|file| file.strip_prefix(room));
+    rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+}
+
+/// The files below a folder, as paths from the root; none when there is no such folder.
+fn files(folder: &str) -> Vec<String> {
+    fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { walk(&path, found) } else { found.push(path) }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&root().join(folder), &mut found);
+    found.sort();
+    found.iter().map(|path| path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+fn sources(folder: &str) -> impl Iterator<Item = (String, String)> {
+    let rust = files(folder).into_iter().filter(|file| file.ends_with(".rs"));
+    rust.map(|file| {
+        let text = fs::read_to_string(root().join(&file)).unwrap();
+        (file, text)
+    })
+}
+
+/// The code of the product: without comments, and without unit tests, which may read fixtures and clocks.
+fn code() -> impl Iterator<Item = (String, String)> {
+    let is_test = |file: &str| file.ends_with("/tests.rs") || file.contains("/tests/");
+    sources("src").filter(move |(file, _)| !is_test(file)).map(|(file, text)| {
+        let tested = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
+        let lines = text[..tested].lines().filter(|line| !line.trim_start().starts_with("//"));
+        (file, lines.collect::<Vec<_>>().join("\n"))
+    })
+}
+
+/// The modules of the crate that a text uses: `crate::a::b`, `crate::{a, b::{c, d}}`.
+fn used(code: &str) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for (at, path) in code.match_indices("crate::") {
+        // `$crate` and another crate's path are others' business.
+        if code[..at].ends_with(|before: char| before.is_alphanumeric() || matches!(before, '_' | ':' | '$')) {
+            continue;
+        }
+        let rest = &code[at + path.len()..];
+        let Some(list) = rest.strip_prefix('{') else {
+            used.extend(first_word(rest));
+            continue;
+        };
+        let (mut depth, mut begins) = (1, true);
+        for (at, c) in list.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 1 => begins = true,
+                _ if begins && depth == 1 && !c.is_whitespace() => {
+                    used.extend(first_word(&list[at..]));
+                    begins = false;
+                }
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    used
+}
+
+fn first_word(text: &str) -> Option<String> {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    (end > 0).then(|| text[..end].to_owned())
+}
+
+fn none(found: &[String]) {
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn uses_are_found_in_every_form() {
+    let code =
+        "use crate::a::{b, c};\nuse crate::{d, e::{f, g}, h as i};\nlet x = crate::j::k(); mycrate::l; $crate::m;";
+    assert_eq!(used(code).into_iter().collect::<Vec<_>>(), ["a", "d", "e", "h", "j"]);
+}
+
+#[test]
+fn imports_go_downwards_only() {
+    let mut wrong = Vec::new();
+    for (file, code) in code() {
+        let Some((layer, below)) = LAYERS.iter().find(|(layer, _)| is_in(&file, layer)) else {
+            let known = file == "src/lib.rs" || is_in(&file, "bin");
+            wrong.extend(
+                (!known).then(|| format!("{file}: which layer is this? Say so in tests/tidy.rs and src/lib.rs")),
+            );
+            continue;
+        };
+        let above = used(&code).into_iter().filter(|module| module != layer && !below.contains(&module.as_str()));
+        wrong.extend(above.map(|module| format!("{file}: {layer} uses {module}")));
+    }
+    none(&wrong);
+}
+
+#[test]
+fn the_map_names_every_room() {
+    let map = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let rooms = LAYERS.iter().filter(|(layer, _)| !map.contains(&format!("[`{layer}`]")));
+    none(&rooms.map(|(layer, _)| format!("src/lib.rs says nothing of [`{layer}`]")).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_crate_is_named_only_where_it_belongs() {
+    let mut wrong = Vec::new();
+    for (pattern, allowed) in NAMES {
+        let pattern = Regex::new(pattern).unwrap();
+        for (file, code) in code().filter(|(file, _)| !allowed(file)) {
+            wrong.extend(pattern.find(&code).map(|found| format!("{file} names {}", found.as_str())));
+        }
+    }
+    none(&wrong);
+}
+
+#[test]
+fn nothing_is_left_over() {
+    // Put together here, or this file would be found.
+    let marks = [["FIX", "ME"], ["X", "XX"], ["TO", "DO"]].map(|halves| halves.concat()).join("|");
+    let macros = [["db", "g!"], ["tod", "o!"], ["unimplement", "ed!"]].map(|halves| halves.concat()).join("|");
+    let left = Regex::new(&format!(r"\b({marks})\b|\b({macros})")).unwrap();
+    let mut wrong = Vec::new();
+    for (file, text) in ["src", "tests", "benches"].into_iter().flat_map(sources) {
+        for (number, line) in (1..).zip(text.lines()) {
+            wrong.extend(left.find(line).map(|found| format!("{file}:{number}: {}", found.as_str())));
+        }
+    }
+    none(&wrong);
+}
+
+#[test]
+fn every_file_opens_with_its_contract() {
+    let files = ["src", "tests", "benches"].into_iter().flat_map(sources);
+    let bare = files.filter(|(_, text)| !text.starts_with("//! "));
+    none(&bare.map(|(file, _)| format!("{file} does not begin with //!")).collect::<Vec<_>>());
+}
+
+#[test]
+fn no_path_of_this_machine_is_written_down() {
+    let here = root().parent().and_then(Path::to_str).map(|dir| format!("{dir}/"));
+    let home = std::env::var("HOME").ok().map(|dir| format!("{}/", dir.trim_end_matches('/')));
+    // A root folder is everywhere, and nobody's.
+    let paths: Vec<String> = here.into_iter().chain(home).filter(|path| path.len() > 2).collect();
+    let mut wrong = Vec::new();
+    let folders = ["src", "tests", "benches", "packaging", "man", "completions", ".ci"];
+    let top = ["Cargo.toml", "README.md", "README.zh-CN.md", "CHANGELOG.md", "deny.toml", "clippy.toml", "build.rs"];
+    for file in folders.into_iter().flat_map(files).chain(top.map(str::to_owned)) {
+        let text = fs::read(root().join(&file)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        wrong.extend(paths.iter().filter(|path| text.contains(*path)).map(|path| format!("{file} names {path}")));
+    }
+    none(&wrong);
+}
