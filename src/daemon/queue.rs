@@ -7,6 +7,8 @@
 //! A [`Record`] is stored whole; everything else (what is due, what expires, who waits for an answer, the counts) is
 //! an index that [`save`] derives from the record, so that an index cannot disagree with it.
 
+pub(super) mod read;
+
 use super::pacing;
 use crate::clock::Time;
 use crate::config;
@@ -813,110 +815,4 @@ pub(super) fn set_paused(tx: &mut Txn<'_>, account: Option<&str>, pause: bool) -
     }
     tx.put(META, b"paused", serde_json::to_vec(&now).expect("plain data"));
     now
-}
-
-/// Reads of the committed state, outside of transactions.
-pub(super) mod read {
-    use super::{COMMAND, COUNT, DUE, EXPIRY, META, Record, id_at_end, id_key, number, parse, time_key};
-    use crate::clock::Time;
-    use crate::control::{Paused, State};
-    use crate::store::{Error, Store};
-    use std::collections::BTreeMap;
-
-    /// Records read in one go: bounds memory and the time a scan holds.
-    const PAGE: usize = 500;
-
-    /// One command.
-    pub(in crate::daemon) fn one(store: &Store, id: u64) -> Result<Option<Record>, Error> {
-        Ok(store.get(COMMAND, &id_key(id))?.and_then(|b| parse(&b)))
-    }
-
-    /// Every command kept, oldest first.
-    pub(in crate::daemon) fn each(store: &Store, mut f: impl FnMut(Record)) -> Result<(), Error> {
-        let mut from = id_key(0);
-        loop {
-            let page = store.scan(COMMAND, &from, &[255; 16], PAGE, false)?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            from = id_key(id_at_end(last) + 1);
-            page.iter().filter_map(|(_, bytes)| parse(bytes)).for_each(&mut f);
-        }
-    }
-
-    /// The unfinished commands, in the order they become due; those in flight first.
-    pub(in crate::daemon) fn unfinished(store: &Store) -> Result<Vec<Record>, Error> {
-        let mut found = Vec::new();
-        for (space, width) in [(super::IN_FLIGHT, 8), (DUE, 16)] {
-            let mut from = vec![0; width];
-            loop {
-                let page = store.scan(space, &from, &[255; 17], PAGE, false)?;
-                let Some((last, _)) = page.last() else { break };
-                from = [&last[..], &[0]].concat();
-                for (key, _) in &page {
-                    found.extend(one(store, id_at_end(key))?);
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Whether something is due or expires by now: asked before a poll opens a transaction.
-    pub(in crate::daemon) fn has_due(store: &Store, now: Time) -> Result<bool, Error> {
-        let by = |space| Ok(!store.scan(space, &[], &time_key(now, u64::MAX), 1, false)?.is_empty());
-        Ok(by(DUE)? || by(EXPIRY)?)
-    }
-
-    /// When the next command becomes due after `now`.
-    pub(in crate::daemon) fn next_due(store: &Store, now: Time) -> Result<Option<Time>, Error> {
-        let next = store.scan(DUE, &time_key(now, u64::MAX), &[255; 17], 1, false)?;
-        Ok(next.first().map(|(key, _)| due_of(key)))
-    }
-
-    /// When the oldest due command became due.
-    pub(in crate::daemon) fn oldest_due(store: &Store, now: Time) -> Result<Option<Time>, Error> {
-        let oldest = store.scan(DUE, &[], &time_key(now, u64::MAX), 1, false)?;
-        Ok(oldest.first().map(|(key, _)| due_of(key)))
-    }
-
-    /// When the next command expires.
-    pub(in crate::daemon) fn next_expiry(store: &Store) -> Result<Option<Time>, Error> {
-        let next = store.scan(EXPIRY, &[], &[255; 17], 1, false)?;
-        Ok(next.first().map(|(key, _)| due_of(key)))
-    }
-
-    /// Whether something was over before a time.
-    pub(in crate::daemon) fn has_done(store: &Store, before: Time) -> Result<bool, Error> {
-        Ok(!store.scan(super::DONE, &[], &time_key(before, 0), 1, false)?.is_empty())
-    }
-
-    fn due_of(key: &[u8]) -> Time {
-        let flipped = key.first_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b));
-        Time::from_millis((flipped ^ (1 << 63)).cast_signed())
-    }
-
-    /// How many commands are in each state.
-    pub(in crate::daemon) fn counts(store: &Store, now: Time) -> Result<BTreeMap<State, u64>, Error> {
-        /// Scheduled commands counted one by one; more are more than the queue holds by default.
-        const SCHEDULED_MAX: usize = 1_000_000;
-        let scheduled = store.scan(DUE, &time_key(now, u64::MAX), &[255; 17], SCHEDULED_MAX, false)?.len() as u64;
-        let mut counts = BTreeMap::new();
-        for state in State::ALL {
-            let n = match state {
-                State::Scheduled => scheduled,
-                State::Ready => number(store.get(COUNT, b"phase/queued")?).saturating_sub(scheduled),
-                other => number(store.get(COUNT, format!("phase/{other}").as_bytes())?),
-            };
-            counts.insert(state, n);
-        }
-        Ok(counts)
-    }
-
-    /// Unfinished commands bound to an account (`""`: to nobody).
-    pub(in crate::daemon) fn waiting(store: &Store, account: &str) -> Result<u64, Error> {
-        Ok(number(store.get(COUNT, format!("waiting/{account}").as_bytes())?))
-    }
-
-    /// What is paused.
-    pub(in crate::daemon) fn paused(store: &Store) -> Result<Paused, Error> {
-        Ok(store.get(META, b"paused")?.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default())
-    }
 }
