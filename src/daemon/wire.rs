@@ -127,8 +127,10 @@ impl Conn {
                 }
                 // What the peer sent before the reset may not be read yet: under TLS it says goodbye, and its close
                 // becomes a reset when our own goodbye crosses it.
+                // Only what it sent counts: once the error was taken, reading gives an end that is none.
                 tokio::time::sleep(BEFORE_RESET).await;
-                return if said_more() { Outcome::Delivered } else { Outcome::Uncertain };
+                let goodbye = self.asked_again.load(Ordering::Acquire);
+                return if goodbye { Outcome::Delivered } else { Outcome::Uncertain };
             }
             if acked {
                 if said_more() || tcp.peer_closed() {
