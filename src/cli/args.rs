@@ -206,10 +206,6 @@ pub enum Verb {
     Completions(daemon::Completions),
 }
 
-/// A verb that takes nothing of its own.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Nothing {}
-
 /// Why the arguments are no call.
 #[derive(Debug)]
 pub enum Stop {

@@ -9,7 +9,7 @@ use crate::home::{self, Home};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tokio::net::{TcpListener, UnixListener};
@@ -286,12 +286,6 @@ fn point(home: &Home) -> Option<PathBuf> {
             None
         }
     }
-}
-
-/// Whether a listener is of a TCP family (for tests and systemd).
-#[must_use]
-pub fn is_tcp(fd: &impl AsFd) -> bool {
-    socket2::SockRef::from(fd).local_addr().is_ok_and(|a| !a.is_unix())
 }
 
 #[cfg(test)]

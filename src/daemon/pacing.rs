@@ -114,7 +114,7 @@ impl Pace {
     }
 
     /// Takes back what a command spent that did not arrive. The gap stays: the client may have seen a part of it.
-    pub(super) fn refund(&mut self, class: Class, _pacing: &config::Pacing) {
+    pub(super) fn refund(&mut self, class: Class) {
         match class {
             Class::Question => {}
             Class::Send => self.used = (self.used - 1.0).max(0.0),

@@ -538,7 +538,7 @@ pub(super) enum Settled {
 }
 
 /// Ends a hand-over. A command that was answered in the meantime stays answered: the answer proves that it arrived.
-pub(super) fn settle(tx: &mut Txn<'_>, ids: &[u64], settled: Settled, now: Time, pacing: &config::Pacing) {
+pub(super) fn settle(tx: &mut Txn<'_>, ids: &[u64], settled: Settled, now: Time) {
     for &id in ids {
         let Some(before) = load(tx, id) else { continue };
         if before.phase != Phase::InFlight {
@@ -555,7 +555,7 @@ pub(super) fn settle(tx: &mut Txn<'_>, ids: &[u64], settled: Settled, now: Time,
                 record.phase = Phase::Queued;
                 let account = record.claimed.take().and_then(|c| c.account).unwrap_or_default();
                 let mut pace = pacing::Pace::load(tx, &account, now);
-                pace.refund(record.class(), pacing);
+                pace.refund(record.class());
                 pace.store(tx, &account);
             }
         }

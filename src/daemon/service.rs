@@ -453,10 +453,10 @@ impl Service {
                 service.0.counters.given_back.fetch_add(ids.len() as u64, Ordering::Relaxed);
             }
             loop {
-                let (of, pacing) = (ids.clone(), service.0.config.pacing.clone());
+                let of = ids.clone();
                 let now = Time::now();
                 let stored = service.0.store.write(move |tx| {
-                    queue::settle(tx, &of, settled, now, &pacing);
+                    queue::settle(tx, &of, settled, now);
                     Ok::<_, ()>(())
                 });
                 match stored.await {
