@@ -171,6 +171,13 @@ pub enum Outcome {
 }
 
 impl Handover {
+    fn new(service: Service, ids: Vec<u64>) -> Self {
+        if !ids.is_empty() {
+            service.0.settling.send_modify(|n| *n += 1);
+        }
+        Self { service, ids }
+    }
+
     /// Records the outcome durably, in a task of its own; returns at once.
     pub fn settle(mut self, outcome: Outcome) {
         self.finish(outcome);
@@ -416,7 +423,7 @@ impl Service {
             lock(&service.0.live).extend(taken.iter().map(|r| r.id));
             let ids = taken.iter().map(|r| r.id).collect();
             // If the poll goes away while this is synced, dropping the hand-over gives the commands back.
-            Ok::<_, Failure>((taken, Handover { service, ids }))
+            Ok::<_, Failure>((taken, Handover::new(service, ids)))
         });
         let (taken, handover) = taken.await??;
         if taken.is_empty() {
@@ -441,7 +448,6 @@ impl Service {
             // The runtime is gone: the daemon is stopping, and the next start finds them in flight.
             return;
         };
-        self.0.settling.send_modify(|n| *n += 1);
         runtime.spawn(async move {
             const RETRY: Duration = Duration::from_secs(1);
             let settled = match outcome {

@@ -219,6 +219,21 @@ fn a_silent_client_leaves_it_fetched_but_unconfirmed() {
 }
 
 #[test]
+fn a_stop_waits_until_it_is_known_how_a_hand_over_ended() {
+    let mut daemon = Daemon::new();
+    let id = daemon.queue_text("x");
+    let mut wire = daemon.client().connect();
+    wire.send(POLL);
+    assert_eq!(wire.receive().unwrap().array().len(), 1);
+    // It has the command and neither closes nor asks again.
+    daemon.restart();
+    drop(wire);
+    let receipt = daemon.show(id);
+    assert_eq!(receipt["state"], "fetched", "{receipt}");
+    assert!(daemon.client().poll("").is_empty());
+}
+
+#[test]
 fn an_http_1_0_client_is_served() {
     let daemon = Daemon::new();
     let id = daemon.queue_text("x");
