@@ -37,10 +37,8 @@ pub(super) async fn run(service: Service) {
     if events.max_bytes.is_some() {
         round = round.min(Duration::from_secs(5));
     }
-    let mut changed = service.queue_changed();
     let mut next_round = tokio::time::Instant::now();
     loop {
-        changed.mark_unchanged();
         let healthy = service.healthy().is_ok();
         if healthy {
             // What it cannot move now it moves in the next round.
@@ -58,7 +56,7 @@ pub(super) async fn run(service: Service) {
         let wake = expiry.map(|at| tokio::time::Instant::now() + at.since(Time::now()) + Duration::from_millis(1));
         tokio::select! {
             () = tokio::time::sleep_until(wake.unwrap_or(next_round).min(next_round)) => {}
-            _ = changed.changed() => {}
+            () = service.expiring().notified() => {}
             () = service.shutdown().wait() => break,
         }
     }

@@ -44,6 +44,8 @@ struct Inner {
     live: Mutex<HashSet<u64>>,
     /// Bumped when the queue changed: waiters look again.
     queue_changed: watch::Sender<u64>,
+    /// A command may expire earlier than what was looked for last.
+    expiring: Notify,
     /// How far `react` has read.
     reacted: watch::Sender<Seq>,
     /// Somebody waits for it.
@@ -229,6 +231,7 @@ impl Service {
             accounts: Mutex::default(),
             live: Mutex::default(),
             queue_changed: watch::Sender::new(0),
+            expiring: Notify::new(),
             reacted: watch::Sender::new(Seq::ZERO),
             hurry: Notify::new(),
             settling: watch::Sender::new(0),
@@ -281,6 +284,11 @@ impl Service {
 
     pub(super) fn queue_changed(&self) -> watch::Receiver<u64> {
         self.0.queue_changed.subscribe()
+    }
+
+    /// Told when a command may expire earlier than what was looked for last.
+    pub(super) fn expiring(&self) -> &Notify {
+        &self.0.expiring
     }
 
     /// Tells waiters that the queue is not what it was.
@@ -455,7 +463,8 @@ impl Service {
                 Outcome::Uncertain => Settled::Fetched { confirmed: false },
                 Outcome::Failed => Settled::GivenBack,
             };
-            if settled == Settled::GivenBack {
+            let given_back = settled == Settled::GivenBack;
+            if given_back {
                 service.0.counters.given_back.fetch_add(ids.len() as u64, Ordering::Relaxed);
             }
             loop {
@@ -483,6 +492,9 @@ impl Service {
                 }
             }
             service.bump();
+            if given_back {
+                service.0.expiring.notify_one();
+            }
             service.0.settling.send_modify(|n| *n -= 1);
         });
     }
@@ -541,6 +553,9 @@ impl Service {
         };
         self.0.counters.enqueued.fetch_add(made.len() as u64, Ordering::Relaxed);
         self.bump();
+        if expires.is_some() {
+            self.0.expiring.notify_one();
+        }
         let receipt =
             |(record, repeated): &(queue::Record, bool)| Receipt { repeated: *repeated, ..record.receipt(now) };
         Ok(made.iter().map(receipt).collect())
@@ -567,6 +582,7 @@ impl Service {
         });
         let record = record.await??;
         self.bump();
+        self.0.expiring.notify_one();
         Ok(record.receipt(now))
     }
 
