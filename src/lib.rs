@@ -22,7 +22,7 @@
 //! * [`protocol`] is the WeHelp wire, pure: commands and events, their repairs, the XML and the packets inside. No
 //!   I/O, no clock, no runtime, no sled.
 //! * [`store`] knows positions, times and bytes, and not what a chat is: a journal of our own that is synced before
-//!   anything is answered, and sled as the queue's and the index's map. Only it names sled.
+//!   anything is answered, and behind it sled, the queue's and the index's map. Only it names sled.
 //! * [`directory`] is what the events teach: accounts, contacts, rooms, open friend requests.
 //! * [`control`] is what CLI and daemon say to each other: HTTP/1.1 and NDJSON over the Unix socket.
 //! * [`daemon`] has the two doors and the service behind them. Only it names warp and hyper.
@@ -33,7 +33,7 @@
 //! # The way of the data
 //!
 //! ```text
-//! callback ─POST─▶ daemon/http ─ bytes ─▶ protocol outlines ─▶ service::receive ─▶ store thread: batch → sync → apply
+//! callback ─POST─▶ daemon/http ─ bytes ─▶ protocol outlines ─▶ service::receive ─▶ store thread: batch → sync → show
 //!                                                                                    │        └▶ tail := seq
 //!    200 [] ◀────────────────── only after the sync ◀────────────────────────────────┘              │
 //! wehelp events -f ◀─ NDJSON ◀─ daemon/socket ◀─ follow: { read a page after the position; wait for tail } ◀─┤

@@ -4,16 +4,19 @@
 //!
 //! ```text
 //! write(closure) ─▶ writer thread: closures run against an overlay ─▶ one run of frames ─▶ journal, one data sync
-//!                                                        replies ◀─ tail ◀─ sled (changes, finished blocks) ◀┘
-//! keeper thread: syncs sled, writes the map's snapshots and the segments' indexes, removes old segments
+//!                                                        replies ◀─ tail ◀─ live map: what is pending over sled ◀┘
+//! keeper thread: puts into sled what is pending, syncs it, writes the map's snapshots and the segments' indexes,
+//!                removes old segments
 //! ```
 //!
 //! * The **journal** (`journal/<first lsn>.log`) is the truth: every transaction is a checksummed frame of events and
 //!   map changes. What was waiting when the writer looked shares one sync.
 //! * **sled** (`sled/`) is the live map, and the index of the log: one small entry per block of events with its place,
-//!   times and a set of its tags. It is never needed after a power cut: when its running checksum does not verify, it
-//!   does not open or it panics, it is made again from the newest **snapshot** of the map (`journal/<lsn>.map`), the
-//!   segments' indexes beside them (`.idx`) and the journal since. Large values are chunked below sled's blobs.
+//!   times and a set of its tags. Nobody waits for it: changes are pending in memory until there are enough for one
+//!   larger step, and readers look through them. sled never has what the journal may still lose. It is never needed
+//!   after a power cut: when its running checksum does not verify, it does not open or it panics, it is made again
+//!   from the newest **snapshot** of the map (`journal/<lsn>.map`), the segments' indexes beside them (`.idx`) and the
+//!   journal since. Large values are chunked below sled's blobs.
 //! * Dropping events moves the log's first position at once; a segment goes when all its events are dropped (or it has
 //!   none) and a snapshot covers its map changes.
 //!
@@ -45,6 +48,7 @@ mod health;
 mod index;
 mod journal;
 mod keeper;
+mod live;
 mod map;
 mod open;
 mod read;
@@ -330,7 +334,7 @@ impl Store {
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             options,
-            map: RwLock::new(Arc::new(opened.map)),
+            live: RwLock::new(Arc::new(live::Live::new(opened.map, lsn - 1))),
             view: Mutex::new(opened.view),
             handles: Mutex::new(VecDeque::new()),
             tail: watch::Sender::new(tail),
@@ -338,8 +342,7 @@ impl Store {
             health: watch::Sender::new(health),
             latency: health::Latency::default(),
             durable: AtomicU64::new(lsn - 1),
-            applied: AtomicU64::new(lsn - 1),
-            applying: AtomicU64::new(lsn - 1),
+            committed: AtomicU64::new(lsn - 1),
             waiting: AtomicUsize::new(0),
             pins: AtomicUsize::new(0),
         });
@@ -425,7 +428,7 @@ impl Store {
     /// # Errors
     /// When the map cannot be read.
     pub fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.0.shared.map().get(&frame::full_key(space, key))
+        self.0.shared.live().get(&frame::full_key(space, key))
     }
 
     /// Pairs with `from <= key < to`, at most `limit`, in order (or reversed). Blocking.
@@ -433,9 +436,27 @@ impl Store {
     /// # Errors
     /// When the map cannot be read.
     pub fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> Result<Vec<Pair>, Error> {
-        let (from, to) = (frame::full_key(space, from), frame::full_key(space, to));
-        let map = self.0.shared.map();
-        map.pairs(&from, &to, reverse).take(limit).map(|pair| pair.map(|(k, v)| (k[1..].to_vec(), v))).collect()
+        /// The writer waits for a look at so many.
+        const PAGE: usize = 500;
+        let (mut from, mut to) = (frame::full_key(space, from), frame::full_key(space, to));
+        let live = self.0.shared.live();
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let wanted = PAGE.min(limit - found.len());
+            let page = live.scan(None, &from, &to, wanted, reverse)?;
+            let Some((last, _)) = page.last().filter(|_| page.len() == wanted) else {
+                found.extend(page);
+                break;
+            };
+            if reverse {
+                to.clone_from(last);
+            } else {
+                // The least key after it.
+                from = [&last[..], &[0]].concat();
+            }
+            found.extend(page);
+        }
+        Ok(found.into_iter().map(txn::without_space).collect())
     }
 
     /// Whether writes are accepted, as a value to wait on.

@@ -88,17 +88,17 @@ pub(super) fn backup(shared: &Shared, out: &mut dyn Write) -> Result<(), Error> 
     let magic = [&MAGIC[..], &VERSION.to_le_bytes()].concat();
     pieces.out.write_all(&magic).map_err(|e| Error::Other(format!("write the backup: {e}")))?;
     // The map, while it changes; then its changes since: what comes of both is the map at `upto`.
-    let from = shared.applied.load(Ordering::SeqCst);
+    let live = shared.live();
+    let from = live.settled_to();
     let mut run = Vec::new();
-    let map = shared.map();
-    for pair in map.all() {
+    for pair in live.map.all() {
         let (key, value) = pair?;
         frame::put(&mut run, &key, &value);
         pieces.changes += 1;
         pieces.changes(&mut run, false)?;
     }
     pieces.changes(&mut run, true)?;
-    let upto = shared.applying.load(Ordering::SeqCst);
+    let upto = shared.committed.load(Ordering::SeqCst);
     let begun = Instant::now();
     while shared.durable.load(Ordering::Acquire) < upto {
         if begun.elapsed() > DURABLE_PATIENCE {

@@ -22,9 +22,11 @@ const DURABLE_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) enum Task {
     /// A segment is closed and its blocks are in the map.
     Closed(u64),
-    /// Everything up to this LSN (and event) is durable and applied.
+    /// There are enough changes to be put into sled.
+    Settle,
+    /// Everything up to this LSN (and event) is durable.
     Checkpoint(u64, u64),
-    /// The same, and the map is to be written out.
+    /// The same, and in sled: the map is to be written out.
     Snapshot(u64, u64),
     /// Segments and snapshots that nobody needs any more.
     Remove {
@@ -41,6 +43,11 @@ pub(super) fn run(shared: &Arc<Shared>, tasks: &Receiver<Task>, writer: &Sender<
         match task {
             Task::Stop => return,
             Task::Closed(segment) => tell(write_index(shared, segment)),
+            Task::Settle => {
+                if let Err(error) = shared.settle() {
+                    drop(writer.send(Request::MapFailed(error)));
+                }
+            }
             Task::Checkpoint(lsn, seq) => {
                 if let Err(error) = checkpoint(shared, lsn, seq) {
                     drop(writer.send(Request::MapFailed(error)));
@@ -65,7 +72,8 @@ fn tell(done: Result<(), Error>) {
 }
 
 fn checkpoint(shared: &Shared, lsn: u64, seq: u64) -> Result<(), Error> {
-    shared.map().flush()?;
+    shared.settle()?;
+    shared.live().map.flush()?;
     if let Err(error) = (Checkpoint { lsn, seq, clean: false }).write(&shared.dir) {
         // The old one is as good: the next start has more to verify.
         tracing::warn!("{error}");
@@ -85,7 +93,7 @@ fn write_index(shared: &Shared, segment: u64) -> Result<(), Error> {
         return index::write_sidecar(&shared.dir, segment, &[]);
     }
     let mut blocks = Vec::new();
-    for entry in shared.map().blocks(begin.seq, next.seq - 1, false) {
+    for entry in shared.live().map.blocks(begin.seq, next.seq - 1, false) {
         let (first, entry) = entry?;
         blocks.extend(Block::decode(first, &entry).filter(|b| b.segment == segment));
     }
@@ -93,9 +101,9 @@ fn write_index(shared: &Shared, segment: u64) -> Result<(), Error> {
 }
 
 fn write_snapshot(shared: &Shared, lsn: u64, seq: u64) -> Result<u64, Error> {
-    let map = shared.map();
-    let bytes = snapshot::write(&shared.dir, &map, lsn, seq, || {
-        let upto = shared.applying.load(Ordering::SeqCst);
+    let live = shared.live();
+    let bytes = snapshot::write(&shared.dir, &live.map, lsn, seq, || {
+        let upto = live.settling_to();
         let begun = Instant::now();
         while shared.durable.load(Ordering::Acquire) < upto {
             if begun.elapsed() > DURABLE_PATIENCE || shared.refuses().is_some() {
@@ -103,7 +111,7 @@ fn write_snapshot(shared: &Shared, lsn: u64, seq: u64) -> Result<u64, Error> {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        if !Arc::ptr_eq(&map, &shared.map()) {
+        if !Arc::ptr_eq(&live, &shared.live()) {
             return Err(io::Error::other("the map was made again meanwhile"));
         }
         Ok(upto)

@@ -30,6 +30,8 @@ const CHUNK_BYTES: usize = 8 << 10;
 const TRIES: usize = 100;
 /// Pairs that are put into sled in one go when it is filled: well below one of its segments (512 KiB).
 const FILL_BYTES: usize = 128 << 10;
+/// Changes that are put into sled in one go while it is read: its readers wait for a batch to end.
+const STEP_BYTES: usize = 8 << 10;
 
 const META: [u8; 1] = [0];
 const BLOCK: u8 = 1;
@@ -38,8 +40,10 @@ const CHUNK: u8 = 3;
 const WHOLE: u8 = 0;
 const CHUNKED: u8 = 1;
 
-/// Changes by full key (space and key): the new value, or none.
-pub(super) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+/// What becomes of a pair: its new value, or none.
+pub(super) type Change = Option<Vec<u8>>;
+/// Changes by full key (space and key).
+pub(super) type Changes = BTreeMap<Vec<u8>, Change>;
 
 /// A full key (space and key), and its value.
 pub(super) type Pair = (Vec<u8>, Vec<u8>);
@@ -87,7 +91,8 @@ impl Meta {
 pub(super) struct Map {
     db: sled::Db,
     dir: PathBuf,
-    sum: Mutex<u128>,
+    /// As it was last written, with the sum.
+    meta: Mutex<Meta>,
 }
 
 impl std::fmt::Debug for Map {
@@ -227,9 +232,9 @@ impl Map {
     pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, Error> {
         let config = sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(None);
         let db = guard("open the map", folder, || config.open())?;
-        let map = Self { db, dir: folder.to_owned(), sum: Mutex::new(0) };
+        let map = Self { db, dir: folder.to_owned(), meta: Mutex::default() };
         if let Some(meta) = map.meta()? {
-            *map.sum.lock().unwrap_or_else(PoisonError::into_inner) = meta.sum;
+            *map.meta.lock().unwrap_or_else(PoisonError::into_inner) = meta;
         }
         Ok(map)
     }
@@ -252,13 +257,36 @@ impl Map {
         Ok(sum == meta.sum)
     }
 
-    /// Applies changes, new blocks and the end of old ones (by first position) in one step.
-    pub(super) fn apply(&self, changes: &Changes, blocks: &[Block], gone: &[u64], mut meta: Meta) -> Result<(), Error> {
-        let mut sum = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Applies changes, new blocks and the end of old ones (by first position); `meta` is the state that results.
+    ///
+    /// That is done in steps, of which all but the last leave the LSN as it was: what a kill leaves then is a state
+    /// with a right sum that has some of the changes already, and making all of them (again) completes it. So they
+    /// must be durable in the journal.
+    pub(super) fn apply(&self, changes: &Changes, blocks: &[Block], gone: &[u64], meta: Meta) -> Result<(), Error> {
+        self.apply_in(STEP_BYTES, changes, blocks, gone, meta)
+    }
+
+    fn apply_in(
+        &self,
+        step_bytes: usize,
+        changes: &Changes,
+        blocks: &[Block],
+        gone: &[u64],
+        mut meta: Meta,
+    ) -> Result<(), Error> {
+        let mut written = self.meta.lock().unwrap_or_else(PoisonError::into_inner);
         let done = guard("write the map", &self.dir, || {
-            let mut step = Step { tree: &self.db, batch: sled::Batch::default(), sum: *sum };
+            let mut step = Step { tree: &self.db, batch: sled::Batch::default(), sum: written.sum };
+            let mut bytes = 0;
             for (key, value) in changes {
+                if bytes > step_bytes {
+                    written.sum = step.sum;
+                    step.batch.insert(&META, written.encode());
+                    self.db.apply_batch(std::mem::take(&mut step.batch))?;
+                    bytes = 0;
+                }
                 step.change(key, value.as_deref())?;
+                bytes += key.len() + value.as_ref().map_or(0, Vec::len);
             }
             for block in blocks {
                 let key = block_key(block.first);
@@ -271,9 +299,9 @@ impl Map {
             meta.sum = step.sum;
             step.batch.insert(&META, meta.encode());
             self.db.apply_batch(step.batch)?;
-            Ok(step.sum)
+            Ok(meta)
         })?;
-        *sum = done;
+        *written = done;
         Ok(())
     }
 
@@ -415,7 +443,7 @@ impl<'a> Fill<'a> {
 
     /// Applies what is left, and says how far the map is now.
     pub(super) fn finish(&mut self, meta: Meta) -> Result<(), Error> {
-        self.map.apply(&self.changes, &self.blocks, &[], meta)?;
+        self.map.apply_in(FILL_BYTES, &self.changes, &self.blocks, &[], meta)?;
         (self.changes, self.blocks, self.bytes) = (Changes::new(), Vec::new(), 0);
         Ok(())
     }

@@ -35,7 +35,8 @@ struct Reader<'a> {
 }
 
 pub(super) fn read(shared: &Shared, query: &Query, bytes_max: usize) -> Result<Page, Error> {
-    let map = shared.map();
+    let live = shared.live();
+    let map = &live.map;
     let (first, tail, open) = {
         let view: &View = &shared.view();
         (view.first, view.tail, view.open.clone())
@@ -108,7 +109,7 @@ pub(super) fn read(shared: &Shared, query: &Query, bytes_max: usize) -> Result<P
         }
         if !reader.wants(entry.as_deref()) {
             reader.page.looked_to = Seq(block.last.min(high));
-        } else if !reader.block_forwards(&map, &block, at.max(block.first), high)? {
+        } else if !reader.block_forwards(map, &block, at.max(block.first), high)? {
             return Ok(reader.page);
         }
         at = block.last + 1;

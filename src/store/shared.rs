@@ -4,7 +4,7 @@ use super::files::fault;
 use super::health::Latency;
 use super::index::Open;
 use super::journal::{self, Begin};
-use super::map::Map;
+use super::live::Live;
 use super::{Error, Health, Options};
 use crate::seq::Seq;
 use std::collections::{BTreeMap, VecDeque};
@@ -67,7 +67,7 @@ impl Newest {
 pub(super) struct Shared {
     pub(super) dir: PathBuf,
     pub(super) options: Options,
-    pub(super) map: RwLock<Arc<Map>>,
+    pub(super) live: RwLock<Arc<Live>>,
     pub(super) view: Mutex<View>,
     pub(super) handles: Mutex<VecDeque<(u64, Arc<File>)>>,
     pub(super) tail: watch::Sender<Seq>,
@@ -76,9 +76,8 @@ pub(super) struct Shared {
     pub(super) latency: Latency,
     /// The last LSN that is durable.
     pub(super) durable: AtomicU64,
-    /// The last LSN whose changes are in the map, and the last whose changes may be.
-    pub(super) applied: AtomicU64,
-    pub(super) applying: AtomicU64,
+    /// The last LSN that readers see.
+    pub(super) committed: AtomicU64,
     /// Requests on their way to the writer.
     pub(super) waiting: AtomicUsize,
     /// While a backup or a snapshot runs, no segment is removed.
@@ -91,8 +90,13 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn map(&self) -> Arc<Map> {
-        Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts what is pending into sled.
+    pub(super) fn settle(&self) -> Result<(), Error> {
+        self.live().settle(self.durable.load(Ordering::Acquire))
     }
 
     pub(super) fn view(&self) -> MutexGuard<'_, View> {

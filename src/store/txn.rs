@@ -4,11 +4,10 @@
 //! group sees what an earlier one did. Each transaction keeps what it replaced there, and puts it back when it fails.
 
 use super::frame::{self, Run};
-use super::map::{Changes, Map, Pair};
+use super::live::Live;
+use super::map::{Change, Changes, Pair};
 use super::{Append, Error, Space};
 use crate::seq::Seq;
-use std::cmp::Ordering;
-use std::ops::Bound;
 
 /// The longest key, bytes: it is a key of sled, and copied a lot.
 pub(super) const KEY_BYTES_MAX: usize = 4 << 10;
@@ -17,10 +16,11 @@ pub(super) const OUTLINE_BYTES_MAX: usize = 64 << 10;
 /// The store's own pairs: no caller's space.
 pub(super) const OWN: Space = Space(0);
 
-/// What becomes of a pair: its new value, or none.
-type Change = Option<Vec<u8>>;
-/// Changes in order, or the other way round.
-type InOrder<'a> = Box<dyn Iterator<Item = (&'a Vec<u8>, &'a Change)> + 'a>;
+/// A pair as callers know it.
+pub(super) fn without_space((mut key, value): Pair) -> Pair {
+    key.remove(0);
+    (key, value)
+}
 
 /// What a group has done so far.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ pub(super) struct Group {
 #[derive(Debug)]
 pub struct Txn<'a> {
     group: &'a mut Group,
-    map: &'a Map,
+    live: &'a Live,
     /// What it replaced in the overlay.
     undo: Vec<(Vec<u8>, Option<Change>)>,
     next: u64,
@@ -46,10 +46,10 @@ pub struct Txn<'a> {
 }
 
 impl<'a> Txn<'a> {
-    pub(super) fn begin(group: &'a mut Group, map: &'a Map) -> Self {
+    pub(super) fn begin(group: &'a mut Group, live: &'a Live) -> Self {
         let next = group.seq;
         group.run.begin(group.lsn, next);
-        Self { group, map, undo: Vec::new(), next, failed: std::cell::RefCell::new(None) }
+        Self { group, live, undo: Vec::new(), next, failed: std::cell::RefCell::new(None) }
     }
 
     /// Ends it; true when it changed something. `durable` is the last durable LSN.
@@ -112,7 +112,7 @@ impl<'a> Txn<'a> {
         if let Some(value) = self.group.overlay.get(&full) {
             return value.clone();
         }
-        self.map.get(&full).unwrap_or_else(|error| {
+        self.live.get(&full).unwrap_or_else(|error| {
             self.fail(error);
             None
         })
@@ -134,44 +134,11 @@ impl<'a> Txn<'a> {
     #[must_use]
     pub fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> Vec<Pair> {
         let (from, to) = (frame::full_key(space, from), frame::full_key(space, to));
-        if from >= to {
-            return Vec::new();
-        }
-        let range = (Bound::Included(from.clone()), Bound::Excluded(to.clone()));
-        let mut over: InOrder<'_> = if reverse {
-            Box::new(self.group.overlay.range(range).rev())
-        } else {
-            Box::new(self.group.overlay.range(range))
-        };
-        let mut under = self.map.pairs(&from, &to, reverse).map_while(|pair| match pair {
-            Ok(pair) => Some(pair),
-            Err(error) => {
-                self.fail(error);
-                None
-            }
+        let found = self.live.scan(Some(&self.group.overlay), &from, &to, limit, reverse).unwrap_or_else(|error| {
+            self.fail(error);
+            Vec::new()
         });
-        let (mut mine, mut stored) = (over.next(), under.next());
-        let mut found = Vec::new();
-        while found.len() < limit {
-            let order = match (&mine, &stored) {
-                (None, None) => break,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some((mine, _)), Some((stored, _))) if reverse => stored.cmp(mine),
-                (Some((mine, _)), Some((stored, _))) => (*mine).cmp(stored),
-            };
-            if order == Ordering::Greater {
-                found.extend(std::mem::replace(&mut stored, under.next()).map(|(k, v)| (k[1..].to_vec(), v)));
-                continue;
-            }
-            if order == Ordering::Equal {
-                stored = under.next();
-            }
-            if let Some((key, Some(value))) = std::mem::replace(&mut mine, over.next()) {
-                found.push((key[1..].to_vec(), value.clone()));
-            }
-        }
-        found
+        found.into_iter().map(without_space).collect()
     }
 
     /// The newest position, those appended in this transaction included.

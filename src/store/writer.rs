@@ -8,7 +8,7 @@ use super::health::Room;
 use super::index::{Block, Builder};
 use super::journal::{self, Active, Begin, HEADER};
 use super::keeper::Task;
-use super::map::{Changes, Map};
+use super::live::{Live, PENDING_BYTES_MAX};
 use super::open::{self, Opened};
 use super::retention;
 use super::shared::Shared;
@@ -78,12 +78,12 @@ struct Waiting {
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    map: Arc<Map>,
+    live: Arc<Live>,
     group: Group,
     builder: Builder,
     active: Option<Active>,
     durable: u64,
-    /// Lazy frames that are written, applied and answered, and not yet synced.
+    /// Lazy frames that are written, shown and answered, and not yet synced.
     unsynced: Run,
     lazy_since: Option<Instant>,
     /// Blocks that are not in the map yet.
@@ -128,11 +128,11 @@ impl Writer {
     pub(super) fn new(shared: Arc<Shared>, opened: OpenedWriter, keeper: Sender<Task>) -> Self {
         let OpenedWriter { builder, active, lsn, seq, keeping } = opened;
         let room = Room::new(shared.options.free_bytes_min);
-        let map = shared.map();
+        let live = shared.live();
         let group = Group { lsn, seq, ..Group::default() };
         Self {
             shared,
-            map,
+            live,
             group,
             builder,
             active,
@@ -248,7 +248,7 @@ impl Writer {
             let why = self.shared.refuses().unwrap_or_else(|| Error::Refusing("it is being opened again".to_owned()));
             return job.finish(Err(why));
         }
-        let mut txn = Txn::begin(&mut self.group, &self.map);
+        let mut txn = Txn::begin(&mut self.group, &self.live);
         let keep = job.run(&mut txn);
         match txn.end(keep, self.durable) {
             Ok(changed) => {
@@ -266,7 +266,7 @@ impl Writer {
             if let Err(why) = self.write() {
                 return self.fail(why);
             }
-            if let Err(error) = self.apply() {
+            if let Err(error) = self.reveal() {
                 return self.fail_map(&error);
             }
         }
@@ -299,7 +299,12 @@ impl Writer {
         let Some(active) = &mut self.active else { return Err("no segment is open".to_owned()) };
         let failed = |act: &str, active: &Active, e: &std::io::Error| fault(act, &active.path, e).to_string();
         let base = active.write(&self.group.run).map_err(|e| failed("write", active, &e))?;
-        let lazily = self.waiting.iter().all(|w| w.lazy || !w.changed) && self.unsynced.bytes() + bytes < LAZY_BYTES;
+        let lazily = self.waiting.iter().all(|w| w.lazy || !w.changed)
+            && self.unsynced.bytes() + bytes < LAZY_BYTES
+            && self.live.pending_bytes() < PENDING_BYTES_MAX
+            // What goes into sled at once is durable before.
+            && self.blocks.is_empty()
+            && self.gone.is_empty();
         if lazily {
             self.unsynced.extend(&self.group.run);
             self.lazy_since.get_or_insert_with(Instant::now);
@@ -347,19 +352,26 @@ impl Writer {
         Ok(())
     }
 
-    /// Applies the group to the map, then shows it to readers.
-    fn apply(&mut self) -> Result<(), Error> {
+    /// Shows the group to readers: its changes, then its events. Finished blocks go into sled before, or readers would
+    /// not find their events.
+    fn reveal(&mut self) -> Result<(), Error> {
         let last = self.group.lsn - 1;
-        if !self.group.overlay.is_empty() || !self.blocks.is_empty() || !self.gone.is_empty() {
-            self.shared.applying.store(last, Ordering::SeqCst);
+        let changes = !self.group.overlay.is_empty();
+        let blocks = !self.blocks.is_empty() || !self.gone.is_empty();
+        if changes || blocks {
             let end = self.active.as_ref().map_or((0, 0), |a| (a.lsn, a.end));
             let meta = open::meta(&self.builder, last, self.group.seq, end);
-            self.map.apply(&self.group.overlay, &self.blocks, &self.gone, meta)?;
-            self.blocks.clear();
-            self.gone.clear();
+            if changes {
+                self.live.add(&mut self.group.overlay, meta);
+            }
+            let much = self.lazy_since.is_none() && self.live.pending_bytes() > PENDING_BYTES_MAX;
+            if blocks || much {
+                self.live.settle_with(&self.blocks, &self.gone, meta)?;
+                self.blocks.clear();
+                self.gone.clear();
+            }
         }
-        self.shared.applying.store(last, Ordering::SeqCst);
-        self.shared.applied.store(last, Ordering::SeqCst);
+        self.shared.committed.store(last, Ordering::SeqCst);
         self.show();
         Ok(())
     }
@@ -454,14 +466,14 @@ impl Writer {
         self.active = None;
         let opened = open::again(&self.shared.dir, &self.shared.options, self.durable).map_err(|e| e.to_string())?;
         let Opened { map, view, builder, active, lsn, seq, .. } = opened;
-        let map = Arc::new(map);
+        let live = Arc::new(Live::new(map, lsn - 1));
         let old = {
-            let mut current = self.shared.map.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            std::mem::replace(&mut *current, Arc::clone(&map))
+            let mut current = self.shared.live.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            std::mem::replace(&mut *current, Arc::clone(&live))
         };
         // sled, after an error, is not trusted to end well either; its files are unlinked already.
         std::mem::forget(old);
-        std::mem::forget(std::mem::replace(&mut self.map, map));
+        std::mem::forget(std::mem::replace(&mut self.live, live));
         self.builder = builder;
         (self.group.lsn, self.group.seq, self.durable) = (lsn, seq, lsn - 1);
         self.blocks.clear();
@@ -483,9 +495,9 @@ impl Writer {
             // A backup reads what would be dropped.
             return Ok((Seq(self.shared.view().first), false));
         }
-        let plan = retention::plan(&self.shared, &self.map, before, bytes_max)?;
+        let plan = retention::plan(&self.shared, &self.live.map, before, bytes_max)?;
         if plan.first > self.shared.view().first {
-            let mut txn = Txn::begin(&mut self.group, &self.map);
+            let mut txn = Txn::begin(&mut self.group, &self.live);
             txn.put(txn::OWN, open::FIRST, open::first_bytes(plan.first, plan.cum));
             txn.end(true, self.durable)?;
             self.gone = plan.gone;
@@ -510,8 +522,11 @@ impl Writer {
             keeping.collect = true;
         }
         if self.lazy_since.is_some() {
-            // What is applied is not durable yet; soon.
+            // What is committed is not durable yet; soon.
             return;
+        }
+        if self.live.is_due() {
+            send(Task::Settle);
         }
         let (lsn, seq) = (self.group.lsn - 1, self.group.seq);
         if std::mem::take(&mut keeping.collect) && self.shared.pins.load(Ordering::SeqCst) == 0 {
@@ -530,7 +545,14 @@ impl Writer {
         if (keeping.snapshot_due || keeping.since_snapshot >= much) && !keeping.snapshotting && lsn > keeping.snapshot {
             (keeping.snapshot_due, keeping.snapshotting) = (false, true);
             (keeping.since_checkpoint, keeping.since_snapshot, keeping.dirty) = (0, 0, None);
-            send(Task::Snapshot(lsn, seq));
+            // Everything is durable at this moment, so that all of it goes into sled, where the snapshot is read from.
+            match self.live.settle(self.durable) {
+                Ok(()) => send(Task::Snapshot(lsn, seq)),
+                Err(error) => {
+                    keeping.snapshotting = false;
+                    self.fail_map(&error);
+                }
+            }
         } else if keeping.since_checkpoint >= CHECKPOINT_BYTES
             || keeping.dirty.is_some_and(|since| since.elapsed() >= CHECKPOINT_AGE)
         {
@@ -548,7 +570,7 @@ impl Writer {
         }
     }
 
-    /// Everything is synced, applied and marked as a clean stop.
+    /// Everything is synced, settled and marked as a clean stop.
     fn close(&mut self) -> Result<(), Error> {
         drop(self.keeper.send(Task::Stop));
         if self.refusing() {
@@ -563,8 +585,8 @@ impl Writer {
         }
         let end = self.active.as_ref().map_or((0, 0), |a| (a.lsn, a.end));
         let meta = open::meta(&self.builder, lsn, seq, end);
-        self.map.apply(&Changes::new(), &self.blocks, &[], meta)?;
-        self.map.flush()?;
+        self.live.settle_with(&self.blocks, &[], meta)?;
+        self.live.map.flush()?;
         if let Some(active) = &self.active {
             active.shrink();
         }
