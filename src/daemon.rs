@@ -122,13 +122,14 @@ fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, Error> {
 }
 
 /// How the settings shape the store.
-fn store_options(config: &Config) -> store::Options {
+fn store_options(config: &Config, runtime: &tokio::runtime::Handle) -> store::Options {
     // Retention gives space back segment by segment: with little to keep, segments must be small.
     let for_keeping = config.events.max_bytes.map_or(u64::MAX, |max| (max / 8).max(1 << 20));
     store::Options {
         cache_bytes: config.store.cache,
         segment_bytes: config.store.segment.min(for_keeping),
         free_bytes_min: config.store.min_free,
+        runtime: Some(runtime.clone()),
         ..store::Options::default()
     }
 }
@@ -150,10 +151,11 @@ pub fn run(args: &Args, mut activated: instance::Activated) -> Result<(), Error>
     let tokens = Tokens::open(&home.data_dir)
         .map_err(|e| Error::Secret(format!("read the token `{}`: {e}", home.data_dir.join("token").display())))?;
     let store_error = |act, source| Error::Store { act, dir: home.data_dir.clone(), source };
-    let store = Store::open(&home.data_dir, store_options(&config)).map_err(|e| store_error("open", e))?;
     let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, WORKERS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let runtime = runtime.map_err(Error::Runtime)?;
+    let options = store_options(&config, runtime.handle());
+    let store = Store::open(&home.data_dir, options).map_err(|e| store_error("open", e))?;
     let ended = runtime.block_on(async {
         let http = instance::bind_http(&mut activated, &addresses)?;
         let control = instance::bind_control(&mut activated, &home, &lock)?;

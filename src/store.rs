@@ -90,11 +90,14 @@ pub struct Options {
     pub free_bytes_min: u64,
     /// At most this many transactions share one sync.
     pub group_max: usize,
+    /// Those who wait for one sync are woken together by a task of this runtime: the writer wakes one thread instead of
+    /// each of them. Without it the writer wakes them itself.
+    pub runtime: Option<tokio::runtime::Handle>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 8 << 20, segment_bytes: 64 << 20, free_bytes_min: 16 << 20, group_max: 512 }
+        Self { cache_bytes: 8 << 20, segment_bytes: 64 << 20, free_bytes_min: 16 << 20, group_max: 512, runtime: None }
     }
 }
 /// An event to be appended. The store does not look into `outline` and `body`.

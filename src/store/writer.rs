@@ -276,8 +276,16 @@ impl Writer {
     fn answer(&mut self, done: &Result<(), Error>) {
         self.group.overlay.clear();
         self.group.run.clear();
-        for Waiting { job, .. } in self.waiting.drain(..) {
-            job.finish(done.clone());
+        let finish = |waiting: Vec<Waiting>, done: &Result<(), Error>| {
+            waiting.into_iter().for_each(|Waiting { job, .. }| job.finish(done.clone()));
+        };
+        let waiting = std::mem::take(&mut self.waiting);
+        match &self.shared.options.runtime {
+            Some(runtime) if waiting.len() > 1 => {
+                let done = done.clone();
+                drop(runtime.spawn(async move { finish(waiting, &done) }));
+            }
+            _ => finish(waiting, done),
         }
     }
 
