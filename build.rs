@@ -1,5 +1,5 @@
-//! Tells the version with the commit that it was built from: from `WEHELP_COMMIT`, which packagers set, else from git.
-//! Outside a checkout of this very repository there is none, and the version stands alone.
+//! Tells the version with the commit that it was built from: from `WEHELP_COMMIT`, which packagers set, else from git;
+//! outside a checkout of this very repository there is none, and the version stands alone. And how the binaries are linked.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +12,10 @@ fn main() {
     let target = |what: &str| std::env::var(format!("CARGO_CFG_TARGET_{what}")).unwrap_or_default();
     if target("OS") == "linux" && target("ENV") == "gnu" {
         println!("cargo::rustc-link-arg-bin=wehelp=-no-pie");
+        if let Some(folder) = of_unwinder() {
+            println!("cargo::rustc-link-search=native={}", folder.display());
+            println!("cargo::rustc-link-lib=static:-bundle=gcc_eh");
+        }
     }
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
     let given = std::env::var("WEHELP_COMMIT").ok().map(|commit| commit.trim().to_owned());
@@ -23,6 +27,21 @@ fn main() {
         Some(commit) => println!("cargo::rustc-env=WEHELP_VERSION={version} ({commit})"),
         None => println!("cargo::rustc-env=WEHELP_VERSION={version}"),
     }
+}
+
+/// Where the C compiler has its unwinder to be linked in, if it has one: as a shared library, finding and loading it
+/// takes a tenth of a short command's time. Without it rustc links the shared one.
+fn of_unwinder() -> Option<PathBuf> {
+    let linker = std::env::var_os("RUSTC_LINKER");
+    if linker.is_none() && std::env::var_os("HOST") != std::env::var_os("TARGET") {
+        return None;
+    }
+    let linker = linker.unwrap_or_else(|| "cc".into());
+    let out = Command::new(linker).arg("-print-file-name=libgcc_eh.a").output().ok()?;
+    // A compiler that does not find it says the name alone.
+    let path = PathBuf::from(String::from_utf8(out.stdout).ok()?.trim());
+    let found = out.status.success() && path.is_absolute() && path.is_file();
+    path.parent().filter(|_| found).map(Path::to_owned)
 }
 
 /// The commit that is checked out here, in short.
