@@ -51,6 +51,7 @@ mod keeper;
 mod live;
 mod map;
 mod open;
+mod page;
 mod read;
 mod retention;
 mod salvage;

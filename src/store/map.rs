@@ -3,42 +3,49 @@
 //! One tree; the key's first byte tells what it is:
 //!
 //! ```text
-//! 0                         Meta: which LSN is applied, and a sum over all other pairs
+//! 0 1                       Meta: which LSN is applied, and a sum over all other pairs
 //! 1 first seq (BE)          a block of the log (index.rs)
-//! 2 space key               a pair: 0 value, or 1 id length when the value lies in chunks
+//! 2 full key                a page (page.rs): all pairs from this key on to the next page's
 //! 3 id (BE) number (BE)     a chunk of a large value
 //! ```
 //!
 //! sled puts items above an eighth of a MiB into files of their own that it does not sync, and its leaves should stay
-//! small, so a value above [`CHUNK_BYTES`] is stored in chunks; nobody above this file sees that. The sum is a
-//! commutative checksum over all pairs, kept up to date in the batch that changes them: after an unclean stop it
+//! small, so a value above [`INLINE_BYTES`] is stored in chunks; nobody above this file sees that. The sum is a
+//! commutative checksum over all items, kept up to date in the batch that changes them: after an unclean stop it
 //! tells whether sled came back as a state that it once was in.
+//!
+//! sled writes behind, by a pool of threads that starts with seven. When it gives space back to the file system, and
+//! all of them are writing, it waits for ever: they for a lock, its holder for the truncation that is queued behind
+//! them. So not more is ever on its way than one step and what was small before it (`Written::behind`).
 //!
 //! sled has panics where others have errors, so every call into it is guarded.
 
 use super::Error;
 use super::index::{self, Block};
+use super::page::{self, Entries, Entry, Value};
 use crate::seq::Seq;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-/// The largest value, or piece of one, that goes into sled: none of this size ever became a blob.
+/// The largest value that lies in a page.
+const INLINE_BYTES: usize = page::PAGE_BYTES;
+/// The largest piece of a value: none of this size ever became a blob.
 const CHUNK_BYTES: usize = 8 << 10;
 /// A reader that meets a large value just being replaced tries again so often.
 const TRIES: usize = 100;
 /// Pairs that are put into sled in one go when it is filled: well below one of its segments (512 KiB).
 const FILL_BYTES: usize = 128 << 10;
-/// Changes that are put into sled in one go while it is read: its readers wait for a batch to end.
-const STEP_BYTES: usize = 8 << 10;
+/// What is put into sled in one go while it is read: its readers wait for a batch to end.
+const STEP_BYTES: usize = 32 << 10;
+/// With more than so much on its way sled is waited for.
+const BEHIND_BYTES: usize = 16 << 10;
 
-const META: [u8; 1] = [0];
+const META: [u8; 2] = [0, 1];
 const BLOCK: u8 = 1;
-const PAIR: u8 = 2;
+const PAGE: u8 = 2;
 const CHUNK: u8 = 3;
-const WHOLE: u8 = 0;
-const CHUNKED: u8 = 1;
 
 /// What becomes of a pair: its new value, or none.
 pub(super) type Change = Option<Vec<u8>>;
@@ -91,8 +98,16 @@ impl Meta {
 pub(super) struct Map {
     db: sled::Db,
     dir: PathBuf,
-    /// As it was last written, with the sum.
-    meta: Mutex<Meta>,
+    written: Mutex<Written>,
+}
+
+/// What was written into sled.
+#[derive(Debug, Default)]
+struct Written {
+    /// As it was last, with the sum.
+    meta: Meta,
+    /// Bytes that sled may still be writing out.
+    behind: usize,
 }
 
 impl std::fmt::Debug for Map {
@@ -119,9 +134,9 @@ fn hash(key: &[u8], value: &[u8]) -> u128 {
     state
 }
 
-fn pair_key(full: &[u8]) -> Vec<u8> {
-    let mut key = Vec::with_capacity(1 + full.len());
-    key.push(PAIR);
+fn page_key(full: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(2 + full.len());
+    key.push(PAGE);
     key.extend_from_slice(full);
     key
 }
@@ -139,14 +154,6 @@ fn chunk_key(id: u64, number: u32) -> [u8; 13] {
     key
 }
 
-/// The id and the number of chunks of a value in chunks.
-fn chunks_of(stored: &[u8]) -> Option<(u64, u32)> {
-    let (kind, rest) = stored.split_first()?;
-    let id = u64::from_be_bytes(rest.get(..8)?.try_into().ok()?);
-    let count = u32::from_be_bytes(rest.get(8..12)?.try_into().ok()?);
-    (*kind == CHUNKED).then_some((id, count))
-}
-
 /// Calls into sled: its errors and its panics become ours.
 fn guard<T>(act: &str, dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
     let failed = |why: &str| Error::Other(format!("{act} in `{}`: {why}", dir.display()));
@@ -156,22 +163,45 @@ fn guard<T>(act: &str, dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Re
     }
 }
 
+/// The page that covers a key, and where it begins (as a key of sled).
+fn page_at(tree: &sled::Tree, full: &[u8]) -> sled::Result<Option<(sled::IVec, sled::IVec)>> {
+    let mut above = page_key(full);
+    // The least key after it.
+    above.push(0);
+    Ok(tree.get_lt(above)?.filter(|(key, _)| key.first() == Some(&PAGE)))
+}
+
 /// Changes to be made in one step, with the sum that results.
 struct Step<'a> {
     tree: &'a sled::Tree,
     batch: sled::Batch,
     sum: u128,
+    bytes: usize,
 }
 
 impl Step<'_> {
+    /// Puts it into sled, and begins the next. With `behind` bytes on their way already it waits for these before.
+    fn apply(&mut self, meta: Meta, behind: &mut usize) -> sled::Result<()> {
+        if *behind > BEHIND_BYTES {
+            self.tree.flush()?;
+            *behind = 0;
+        }
+        self.batch.insert(&META, Meta { sum: self.sum, ..meta }.encode());
+        self.tree.apply_batch(std::mem::take(&mut self.batch))?;
+        *behind += std::mem::take(&mut self.bytes);
+        Ok(())
+    }
+
     fn insert(&mut self, key: &[u8], value: &[u8]) {
         self.sum = self.sum.wrapping_add(hash(key, value));
+        self.bytes += key.len() + value.len();
         self.batch.insert(key, value);
     }
 
     /// Removes a key whose value is known.
     fn remove(&mut self, key: &[u8], value: &[u8]) {
         self.sum = self.sum.wrapping_sub(hash(key, value));
+        self.bytes += key.len();
         self.batch.remove(key);
     }
 
@@ -182,28 +212,10 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn change(&mut self, full: &[u8], value: Option<&[u8]>) -> sled::Result<()> {
-        let key = pair_key(full);
-        let old = self.tree.get(&key)?;
-        if let Some(old) = &old {
-            // What does not change costs nothing.
-            if value.is_some_and(|v| old.first() == Some(&WHOLE) && &old[1..] == v) {
-                return Ok(());
-            }
-            self.remove(&key, old);
-            if let Some((id, count)) = chunks_of(old) {
-                for number in 0..count {
-                    self.remove_if_there(&chunk_key(id, number))?;
-                }
-            }
-        }
-        let Some(value) = value else { return Ok(()) };
-        if value.len() <= CHUNK_BYTES {
-            let mut stored = Vec::with_capacity(1 + value.len());
-            stored.push(WHOLE);
-            stored.extend_from_slice(value);
-            self.insert(&key, &stored);
-            return Ok(());
+    /// A value as it goes into a page.
+    fn value<'a>(&mut self, value: &'a [u8]) -> sled::Result<Value<'a>> {
+        if value.len() <= INLINE_BYTES {
+            return Ok(Value::Whole(value));
         }
         let mut id = fastrand::u64(..);
         while self.tree.contains_key(chunk_key(id, 0))? {
@@ -214,10 +226,66 @@ impl Step<'_> {
             self.insert(&chunk_key(id, count), piece);
             count += 1;
         }
-        let mut stored = vec![CHUNKED];
-        stored.extend_from_slice(&id.to_be_bytes());
-        stored.extend_from_slice(&count.to_be_bytes());
-        self.insert(&key, &stored);
+        Ok(Value::Chunks(id, count))
+    }
+
+    /// Makes these changes, at least one and in order, to the page that covers them all.
+    fn page(&mut self, old: Option<&(sled::IVec, sled::IVec)>, changes: &[(&Vec<u8>, &Change)]) -> sled::Result<()> {
+        let mut entries: Vec<Entry<'_>> = Vec::new();
+        let mut stored = Entries(old.map_or(&[], |(_, page)| page));
+        let mut next = stored.next().transpose()?;
+        let mut changed = false;
+        let mut appended = None;
+        for (key, change) in changes {
+            while let Some(entry) = next.filter(|(at, _)| *at < &key[..]) {
+                entries.push(entry);
+                next = stored.next().transpose()?;
+            }
+            appended.get_or_insert(next.is_none());
+            let was = next.filter(|(at, _)| *at == &key[..]);
+            if was.is_some() {
+                next = stored.next().transpose()?;
+            }
+            match (was, change) {
+                (None, None) => continue,
+                // What does not change costs nothing.
+                (Some((_, Value::Whole(old))), Some(new)) if old == new => {}
+                (was, _) => {
+                    changed = true;
+                    if let Some((_, Value::Chunks(id, count))) = was {
+                        for number in 0..count {
+                            self.remove_if_there(&chunk_key(id, number))?;
+                        }
+                    }
+                }
+            }
+            if let Some(value) = change {
+                entries.push((key, self.value(value)?));
+            }
+        }
+        if !changed {
+            return Ok(());
+        }
+        entries.extend(next);
+        for entry in stored {
+            entries.push(entry?);
+        }
+        // The first begins where the old one did, so that nothing is left uncovered.
+        let begin = old.map_or(&[PAGE][..], |(key, _)| key);
+        if let Some((key, page)) = old {
+            self.sum = self.sum.wrapping_sub(hash(key, page));
+        }
+        let pages = page::split(&entries, appended == Some(true));
+        if pages.is_empty() && old.is_some() {
+            self.batch.remove(begin);
+        }
+        for (number, (first, page)) in pages.iter().enumerate() {
+            if number == 0 {
+                self.insert(begin, page);
+            } else {
+                self.insert(&page_key(first), page);
+            }
+        }
         Ok(())
     }
 }
@@ -232,9 +300,9 @@ impl Map {
     pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, Error> {
         let config = sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(None);
         let db = guard("open the map", folder, || config.open())?;
-        let map = Self { db, dir: folder.to_owned(), meta: Mutex::default() };
+        let map = Self { db, dir: folder.to_owned(), written: Mutex::default() };
         if let Some(meta) = map.meta()? {
-            *map.meta.lock().unwrap_or_else(PoisonError::into_inner) = meta;
+            super::shared::lock(&map.written).meta = meta;
         }
         Ok(map)
     }
@@ -272,21 +340,32 @@ impl Map {
         changes: &Changes,
         blocks: &[Block],
         gone: &[u64],
-        mut meta: Meta,
+        meta: Meta,
     ) -> Result<(), Error> {
-        let mut written = self.meta.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = guard("write the map", &self.dir, || {
-            let mut step = Step { tree: &self.db, batch: sled::Batch::default(), sum: written.sum };
-            let mut bytes = 0;
-            for (key, value) in changes {
-                if bytes > step_bytes {
-                    written.sum = step.sum;
-                    step.batch.insert(&META, written.encode());
-                    self.db.apply_batch(std::mem::take(&mut step.batch))?;
-                    bytes = 0;
+        let written = &mut *super::shared::lock(&self.written);
+        guard("write the map", &self.dir, || {
+            let sum = written.meta.sum;
+            let mut step = Step { tree: &self.db, batch: sled::Batch::default(), sum, bytes: 0 };
+            let mut changes = changes.iter().peekable();
+            while let Some((key, _)) = changes.peek() {
+                if step.bytes > step_bytes {
+                    step.apply(written.meta, &mut written.behind)?;
+                    written.meta.sum = step.sum;
                 }
-                step.change(key, value.as_deref())?;
-                bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+                let old = page_at(&self.db, key)?;
+                let end = self.db.get_gt(page_key(key))?.filter(|(key, _)| key.first() == Some(&PAGE));
+                let mut bytes = 0;
+                let mut together = Vec::new();
+                // Not so many that they would not fit into a step: the rest comes after it, when this is in sled.
+                while let Some((key, change)) = changes
+                    .next_if(|(key, _)| bytes <= step_bytes && end.as_ref().is_none_or(|(end, _)| key[..] < end[1..]))
+                {
+                    bytes += key.len() + change.as_ref().map_or(0, Vec::len);
+                    together.push((key, change));
+                }
+                // What is removed has no bytes in a page; the step must end all the same.
+                step.bytes = step.bytes.max(if bytes > step_bytes { bytes } else { 0 });
+                step.page(old.as_ref(), &together)?;
             }
             for block in blocks {
                 let key = block_key(block.first);
@@ -296,13 +375,10 @@ impl Map {
             for first in gone {
                 step.remove_if_there(&block_key(*first))?;
             }
-            meta.sum = step.sum;
-            step.batch.insert(&META, meta.encode());
-            self.db.apply_batch(step.batch)?;
-            Ok(meta)
-        })?;
-        *written = done;
-        Ok(())
+            step.apply(meta, &mut written.behind)?;
+            written.meta = Meta { sum: step.sum, ..meta };
+            Ok(())
+        })
     }
 
     /// Makes everything applied so far durable.
@@ -318,61 +394,39 @@ impl Map {
         })
     }
 
-    fn value(&self, key: &[u8], stored: sled::IVec) -> sled::Result<Option<Vec<u8>>> {
-        let mut stored = Some(stored);
-        'again: for _ in 0..TRIES {
-            let Some(now) = stored else { return Ok(None) };
-            let Some((id, count)) = chunks_of(&now) else { return Ok(Some(now.get(1..).unwrap_or_default().to_vec())) };
-            let mut value = Vec::new();
-            for number in 0..count {
-                let Some(chunk) = self.db.get(chunk_key(id, number))? else {
-                    // Replaced meanwhile.
-                    stored = self.db.get(key)?;
-                    continue 'again;
-                };
-                value.extend_from_slice(&chunk);
+    /// A value out of its page; none when it has been replaced meanwhile.
+    fn whole(&self, value: Value<'_>) -> sled::Result<Option<Vec<u8>>> {
+        let (id, count) = match value {
+            Value::Whole(bytes) => return Ok(Some(bytes.to_vec())),
+            Value::Chunks(id, count) => (id, count),
+        };
+        let mut value = Vec::new();
+        for number in 0..count {
+            let Some(chunk) = self.db.get(chunk_key(id, number))? else { return Ok(None) };
+            value.extend_from_slice(&chunk);
+        }
+        Ok(Some(value))
+    }
+
+    fn look(&self, full: &[u8]) -> sled::Result<Option<Vec<u8>>> {
+        for _ in 0..TRIES {
+            let Some((_, page)) = page_at(&self.db, full)? else { return Ok(None) };
+            let Some(value) = page::find(&page, full)? else { return Ok(None) };
+            if let Some(value) = self.whole(value)? {
+                return Ok(Some(value));
             }
-            return Ok(Some(value));
         }
         Err(sled::Error::ReportableBug("a large value's chunks are missing".to_owned()))
     }
 
     pub(super) fn get(&self, full: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        guard("read the map", &self.dir, || {
-            let key = pair_key(full);
-            match self.db.get(&key)? {
-                Some(stored) => self.value(&key, stored),
-                None => Ok(None),
-            }
-        })
+        guard("read the map", &self.dir, || self.look(full))
     }
 
     /// Pairs with `from <= full key < to`, in order or reversed.
-    pub(super) fn pairs(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        reverse: bool,
-    ) -> impl Iterator<Item = Result<Pair, Error>> + '_ {
-        let (from, to) = (pair_key(from), pair_key(to));
-        let empty = from >= to;
-        let mut range = if empty { self.db.range(..&[][..]) } else { self.db.range(from..to) };
-        std::iter::from_fn(move || {
-            if empty {
-                return None;
-            }
-            let next = guard("read the map", &self.dir, || {
-                loop {
-                    let next = if reverse { range.next_back() } else { range.next() };
-                    let Some(pair) = next else { return Ok(None) };
-                    let (key, stored) = pair?;
-                    if let Some(value) = self.value(&key, stored)? {
-                        return Ok(Some((key[1..].to_vec(), value)));
-                    }
-                }
-            });
-            next.transpose()
-        })
+    pub(super) fn pairs(&self, from: &[u8], to: &[u8], reverse: bool) -> Pairs<'_> {
+        let (from, to) = (from.to_vec(), to.to_vec());
+        Pairs { map: self, from, to, reverse, pages: None, page: sled::IVec::default(), slots: VecDeque::new() }
     }
 
     /// Every pair, in order.
@@ -404,6 +458,74 @@ impl Map {
             });
             next.transpose()
         })
+    }
+}
+
+/// Pairs of a range, in order or reversed, while the map may change: each that is there all the time comes once.
+pub(super) struct Pairs<'a> {
+    map: &'a Map,
+    /// What is still to come lies between.
+    from: Vec<u8>,
+    to: Vec<u8>,
+    reverse: bool,
+    pages: Option<sled::Iter>,
+    page: sled::IVec,
+    /// Where in the page the entries to come are, in order.
+    slots: VecDeque<std::ops::Range<usize>>,
+}
+
+impl Pairs<'_> {
+    fn step(&mut self) -> sled::Result<Option<Pair>> {
+        loop {
+            while let Some(slot) = if self.reverse { self.slots.pop_back() } else { self.slots.pop_front() } {
+                let Some((key, value)) = Entries(&self.page[slot]).next().transpose()? else { continue };
+                let value = match self.map.whole(value)? {
+                    Some(value) => Some(value),
+                    None => self.map.look(key)?,
+                };
+                let key = key.to_vec();
+                // A page that is split meanwhile comes again in part.
+                if self.reverse {
+                    self.to.clone_from(&key);
+                } else {
+                    self.from.clone_from(&key);
+                    self.from.push(0);
+                }
+                if let Some(value) = value {
+                    return Ok(Some((key, value)));
+                }
+            }
+            if self.from >= self.to {
+                return Ok(None);
+            }
+            let pages = match &mut self.pages {
+                Some(pages) => pages,
+                none => {
+                    let begin = page_at(&self.map.db, &self.from)?.map_or_else(|| page_key(&self.from).into(), |p| p.0);
+                    none.insert(self.map.db.range(begin..page_key(&self.to).into()))
+                }
+            };
+            let Some(next) = (if self.reverse { pages.next_back() } else { pages.next() }) else { return Ok(None) };
+            self.page = next?.1;
+            let mut entries = Entries(&self.page);
+            let mut at = 0;
+            while let Some((key, _)) = entries.next().transpose()? {
+                let end = self.page.len() - entries.0.len();
+                if *key >= self.from[..] && *key < self.to[..] {
+                    self.slots.push_back(at..end);
+                }
+                at = end;
+            }
+        }
+    }
+}
+
+impl Iterator for Pairs<'_> {
+    type Item = Result<Pair, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let dir = &self.map.dir;
+        guard("read the map", dir, || self.step()).transpose()
     }
 }
 
@@ -446,5 +568,111 @@ impl<'a> Fill<'a> {
         self.map.apply_in(FILL_BYTES, &self.changes, &self.blocks, &[], meta)?;
         (self.changes, self.blocks, self.bytes) = (Changes::new(), Vec::new(), 0);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> Vec<u8> {
+        let len = if fastrand::u8(..) == 0 { 4000 } else { fastrand::usize(0..12) };
+        // Few different bytes, so that keys meet.
+        (0..len).map(|_| fastrand::u8(..4) * 80).collect()
+    }
+
+    fn value() -> Vec<u8> {
+        let len = match fastrand::u8(..20) {
+            0 => fastrand::usize(INLINE_BYTES - 2..40_000),
+            1..4 => fastrand::usize(..INLINE_BYTES + 2),
+            _ => fastrand::usize(..200),
+        };
+        vec![fastrand::u8(..); len]
+    }
+
+    fn all(map: &Map, from: &[u8], to: &[u8], reverse: bool) -> Vec<Pair> {
+        map.pairs(from, to, reverse).map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn it_holds_what_a_map_in_memory_holds_and_its_sum_is_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let map = Map::open(dir.path(), 1 << 20).unwrap();
+        let mut model = BTreeMap::new();
+        for round in 1..60 {
+            let mut changes = Changes::new();
+            // Some rounds mostly remove.
+            let kept = if round % 7 == 0 { 1 } else { 9 };
+            for _ in 0..fastrand::usize(1..200) {
+                changes.insert(key(), (fastrand::u8(..10) < kept).then(value));
+            }
+            if round % 10 == 0 {
+                changes.extend(model.keys().map(|key: &Vec<u8>| (key.clone(), None)).take(model.len() / 2));
+            }
+            for (key, change) in &changes {
+                match change {
+                    Some(value) => model.insert(key.clone(), value.clone()),
+                    None => model.remove(key),
+                };
+            }
+            let step_bytes = [100, STEP_BYTES, FILL_BYTES][round % 3];
+            map.apply_in(step_bytes, &changes, &[], &[], Meta { lsn: round as u64, ..Meta::default() }).unwrap();
+            let meta = map.meta().unwrap().unwrap();
+            assert_eq!(meta.lsn, round as u64);
+            assert!(map.verify(&meta).unwrap(), "round {round}");
+            let mut expected: Vec<Pair> = model.clone().into_iter().collect();
+            assert_eq!(map.all().map(Result::unwrap).collect::<Vec<_>>(), expected, "round {round}");
+            let (mut from, mut to) = (key(), key());
+            if from > to {
+                std::mem::swap(&mut from, &mut to);
+            }
+            expected.retain(|(key, _)| *key >= from && *key < to);
+            assert_eq!(all(&map, &from, &to, false), expected, "round {round}");
+            expected.reverse();
+            assert_eq!(all(&map, &from, &to, true), expected, "round {round}");
+            for _ in 0..50 {
+                let key = key();
+                assert_eq!(map.get(&key).unwrap().as_ref(), model.get(&key), "round {round}");
+            }
+        }
+        // What is gone leaves nothing behind.
+        let changes: Changes = model.into_keys().map(|key| (key, None)).collect();
+        map.apply(&changes, &[], &[], Meta { lsn: 99, ..Meta::default() }).unwrap();
+        assert_eq!(map.db.iter().count(), 1, "the Meta");
+        assert_eq!(map.meta().unwrap().unwrap().sum, 0);
+    }
+
+    #[test]
+    fn a_scan_meets_each_pair_once_while_pages_are_split_and_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let map = Map::open(dir.path(), 1 << 20).unwrap();
+        let full = |n: u32| n.to_be_bytes().to_vec();
+        let put = |numbers: &mut dyn Iterator<Item = u32>, value: Option<&[u8]>| {
+            let changes: Changes = numbers.map(|n| (full(n), value.map(<[u8]>::to_vec))).collect();
+            map.apply(&changes, &[], &[], Meta::default()).unwrap();
+        };
+        put(&mut (0..20_000).step_by(2), Some(&[1; 30]));
+        for reverse in [false, true] {
+            let scan = map.pairs(&full(0), &full(20_000), reverse);
+            let mut seen: Vec<u32> = Vec::new();
+            let mut writes = 0..20;
+            for pair in scan {
+                let n = u32::from_be_bytes(pair.unwrap().0.try_into().unwrap());
+                seen.extend((n % 2 == 0).then_some(n));
+                if seen.len() % 500 == 250
+                    && let Some(write) = writes.next()
+                {
+                    // Odd ones come and go, all over.
+                    let value = (write % 2 == 0).then_some(&[2; 40][..]);
+                    put(&mut (1..20_000).step_by(2), value);
+                }
+            }
+            let mut expected: Vec<u32> = (0..20_000).step_by(2).collect();
+            if reverse {
+                expected.reverse();
+            }
+            assert_eq!(seen.len(), expected.len());
+            assert_eq!(seen, expected);
+        }
     }
 }
