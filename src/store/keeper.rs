@@ -26,7 +26,7 @@ pub(super) enum Task {
     Settle,
     /// Everything up to this LSN (and event) is durable.
     Checkpoint(u64, u64),
-    /// The same, and in sled: the map is to be written out.
+    /// The same, and the map is to be written out.
     Snapshot(u64, u64),
     /// Segments and snapshots that nobody needs any more.
     Remove {
@@ -44,6 +44,7 @@ pub(super) fn run(shared: &Arc<Shared>, tasks: &Receiver<Task>, writer: &Sender<
             Task::Stop => return,
             Task::Closed(segment) => tell(write_index(shared, segment)),
             Task::Settle => {
+                // What is not durable yet comes with the next.
                 if let Err(error) = shared.settle() {
                     drop(writer.send(Request::MapFailed(error)));
                 }
@@ -102,7 +103,16 @@ fn write_index(shared: &Shared, segment: u64) -> Result<(), Error> {
 
 fn write_snapshot(shared: &Shared, lsn: u64, seq: u64) -> Result<u64, Error> {
     let live = shared.live();
-    let bytes = snapshot::write(&shared.dir, &live.map, lsn, seq, || {
+    let begun = Instant::now();
+    while !shared.settle()? {
+        if begun.elapsed() > DURABLE_PATIENCE || shared.refuses().is_some() {
+            return Err(Error::Other("no snapshot of the map: what came last is not durable".to_owned()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Or what came meanwhile would be the writer's to put there.
+    let meanwhile = || if live.has_enough() { shared.settle().map(drop) } else { Ok(()) };
+    let bytes = snapshot::write(&shared.dir, &live.map, lsn, seq, meanwhile, || {
         let upto = live.settling_to();
         let begun = Instant::now();
         while shared.durable.load(Ordering::Acquire) < upto {

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 /// Changes of so many bytes are due to go into sled: some milliseconds' work, and well below one of its segments.
 const SETTLE_BYTES: usize = 128 << 10;
 /// With so many the writer does it itself, whatever the keeper is at: what memory they may take.
-pub(super) const PENDING_BYTES_MAX: usize = 2 << 20;
+pub(super) const PENDING_BYTES_MAX: usize = 4 << 20;
 /// What a change costs besides its bytes.
 const CHANGE_BYTES: usize = 64;
 
@@ -88,15 +88,26 @@ impl Live {
 
     /// Whether the keeper should be told to settle: once for each time that there is enough.
     pub(super) fn is_due(&self) -> bool {
-        self.pending_bytes() > SETTLE_BYTES && !self.told.swap(true, Ordering::AcqRel)
+        self.has_enough() && !self.told.swap(true, Ordering::AcqRel)
     }
 
-    /// Puts what is pending into sled, if everything up to the newest of it is durable.
+    /// Whether there is enough pending for the keeper to settle.
+    pub(super) fn has_enough(&self) -> bool {
+        self.pending_bytes() > SETTLE_BYTES
+    }
+
+    /// Puts what is pending into sled, if everything up to the newest of it is durable; false when it is not.
     ///
     /// # Errors
     /// When sled fails; then what is pending stays so, for readers, until the map was made again.
-    pub(super) fn settle(&self, durable: u64) -> Result<(), Error> {
-        self.put(&[], &[], |pending| (!pending.fresh.is_empty() && pending.meta.lsn <= durable).then_some(pending.meta))
+    pub(super) fn settle(&self, durable: u64) -> Result<bool, Error> {
+        let mut all = true;
+        self.put(&[], &[], |pending| {
+            let fresh = !pending.fresh.is_empty();
+            all = !fresh || pending.meta.lsn <= durable;
+            (fresh && all).then_some(pending.meta)
+        })?;
+        Ok(all)
     }
 
     /// Puts what is pending into sled, with finished blocks of the log and without those that are `gone` (by first
@@ -279,9 +290,9 @@ mod tests {
         assert_eq!(live.map.get(&[1]).unwrap(), None);
         assert_eq!(live.get(&[1]).unwrap().as_deref(), Some(&b"one"[..]));
         // Not while the journal may lose it.
-        live.settle(5).unwrap();
+        assert!(!live.settle(5).unwrap());
         assert_eq!(live.settling_to(), 4);
-        live.settle(6).unwrap();
+        assert!(live.settle(6).unwrap());
         assert_eq!((live.settled_to(), live.settling_to()), (6, 6));
         assert_eq!(live.map.get(&[1]).unwrap().as_deref(), Some(&b"one"[..]));
         assert_eq!(live.map.meta().unwrap().unwrap().lsn, 6);

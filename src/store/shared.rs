@@ -94,8 +94,8 @@ impl Shared {
         Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts what is pending into sled.
-    pub(super) fn settle(&self) -> Result<(), Error> {
+    /// Puts what is pending into sled; false when not all of it is durable yet.
+    pub(super) fn settle(&self) -> Result<bool, Error> {
         self.live().settle(self.durable.load(Ordering::Acquire))
     }
 

@@ -72,13 +72,17 @@ impl<T: Read> Summed<T> {
     }
 }
 
-/// Writes a snapshot of everything in `map`; `ready` says, once all is written, up to which LSN it may hold changes,
+/// After so many pairs `meanwhile` is called.
+const MEANWHILE_PAIRS: u64 = 512;
+
+/// Writes a snapshot of everything in `map`; `meanwhile` is called now and then, and `ready` says, once all is written, up to which LSN it may hold changes,
 /// and that these are durable. Returns its size.
 pub(super) fn write(
     dir: &Path,
     map: &Map,
     from: u64,
     seq: u64,
+    mut meanwhile: impl FnMut() -> Result<(), Error>,
     ready: impl FnOnce() -> io::Result<u64>,
 ) -> Result<u64, Error> {
     let path = path(dir, from);
@@ -97,6 +101,9 @@ pub(super) fn write(
             out.put(&key)?;
             out.put(&value)?;
             pairs += 1;
+            if pairs.is_multiple_of(MEANWHILE_PAIRS) {
+                meanwhile().map_err(io::Error::other)?;
+            }
             bytes += 8 + (key.len() + value.len()) as u64;
         }
         out.put(&END.to_le_bytes())?;

@@ -553,14 +553,7 @@ impl Writer {
         if (keeping.snapshot_due || keeping.since_snapshot >= much) && !keeping.snapshotting && lsn > keeping.snapshot {
             (keeping.snapshot_due, keeping.snapshotting) = (false, true);
             (keeping.since_checkpoint, keeping.since_snapshot, keeping.dirty) = (0, 0, None);
-            // Everything is durable at this moment, so that all of it goes into sled, where the snapshot is read from.
-            match self.live.settle(self.durable) {
-                Ok(()) => send(Task::Snapshot(lsn, seq)),
-                Err(error) => {
-                    keeping.snapshotting = false;
-                    self.fail_map(&error);
-                }
-            }
+            send(Task::Snapshot(lsn, seq));
         } else if keeping.since_checkpoint >= CHECKPOINT_BYTES
             || keeping.dirty.is_some_and(|since| since.elapsed() >= CHECKPOINT_AGE)
         {
