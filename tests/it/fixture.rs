@@ -4,7 +4,7 @@
 //! it kills and reaps the process. A run of `wehelp` has a deadline; one that overstays is killed and the test fails.
 
 use crate::client::{Client, PATIENCE, Response, Wire, request};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -151,7 +151,8 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().unwrap();
         let lines = |stream: Box<dyn Read + Send>| {
             let (sender, receiver) = mpsc::channel();
             std::thread::spawn(move || {
@@ -212,8 +213,11 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+        if let Ok(None) = self.child.try_wait() {
+            // A shell's children too.
+            let _ = kill_process_group(pid(&self.child), Signal::KILL);
+            drop(self.child.wait());
+        }
     }
 }
 
