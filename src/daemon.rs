@@ -28,6 +28,7 @@ mod metrics;
 mod pacing;
 mod queue;
 mod react;
+mod slow;
 mod steps;
 
 use crate::config::Config;

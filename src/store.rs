@@ -251,6 +251,10 @@ struct AppendOne {
 }
 
 impl Job for AppendOne {
+    fn bytes(&self) -> usize {
+        self.event.as_ref().map_or(0, |event| event.body.len())
+    }
+
     fn run(&mut self, txn: &mut Txn<'_>) -> bool {
         let Some(event) = self.event.take() else { return false };
         self.seq = txn.append(event);

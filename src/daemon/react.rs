@@ -99,10 +99,9 @@ struct Page {
     learned: Option<(Taught, Vec<directory::Change>)>,
 }
 
-/// Reads a page and works out what it teaches. Only this task writes to the directory, so the writer's thread, which
-/// every callback waits for, needs not do that.
-fn study(store: &Store, at: Seq) -> Result<Page, crate::store::Error> {
-    let page = store.read(&Query { after: at, ..Query::default() }, PAGE_BYTES)?;
+/// Works out what a page teaches. Only this task writes to the directory, so the writer's thread, which every callback
+/// waits for, needs not do that.
+fn study(store: &Store, page: &crate::store::Page) -> Result<Page, crate::store::Error> {
     let seen: Vec<Seen> = page.entries.iter().filter_map(decode).collect();
     let to = page.looked_to;
     // What a verified friend changes is known once its command is found: in the transaction, in the events' order.
@@ -124,10 +123,22 @@ async fn step(
     stored_at: Seq,
     pieces: &mut Pieces,
 ) -> Result<(Seq, bool), crate::store::Error> {
+    let panicked = || crate::store::Error::Other("reading events panicked".into());
     let store = service.store().clone();
-    let read = tokio::task::spawn_blocking(move || study(&store, at));
-    let Page { to, mut seen, learned } =
-        read.await.map_err(|_| crate::store::Error::Other("reading events panicked".into()))??;
+    let read = tokio::task::spawn_blocking(move || {
+        let page = store.read(&Query { after: at, ..Query::default() }, PAGE_BYTES)?;
+        // A page of one large event, mostly a list, has more than a page's bytes.
+        let bytes: usize = page.entries.iter().map(|stored| stored.body.len()).sum();
+        let studied = if bytes <= PAGE_BYTES { Ok(study(&store, &page)?) } else { Err(page) };
+        Ok::<_, crate::store::Error>(studied)
+    });
+    let Page { to, mut seen, learned } = match read.await.map_err(|_| panicked())?? {
+        Ok(studied) => studied,
+        Err(page) => {
+            let store = service.store().clone();
+            service.learning().run(move || study(&store, &page)).await.map_err(|_| panicked())??
+        }
+    };
     if to <= at {
         return Ok((at, false));
     }

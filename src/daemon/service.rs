@@ -8,6 +8,7 @@ use super::accounts::Accounts;
 use super::entry;
 use super::queue::{self, Claimed, Lists, New, Settled, read};
 use super::shutdown::Shutdown;
+use super::slow;
 use crate::clock::Time;
 use crate::config::Config;
 use crate::control::{self, Enqueue, Receipt, State};
@@ -24,8 +25,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
-/// A body of so many bytes is read on a thread of its own: it takes longer than a few small callbacks, which should not
-/// wait for it.
+/// A body of so many bytes is read in a slow lane: it takes longer than a few small callbacks, which should not wait for
+/// it.
 const LARGE_BODY_BYTES: usize = 256 << 10;
 
 /// What both doors call; cheap to clone.
@@ -52,6 +53,9 @@ struct Inner {
     hurry: Notify,
     /// Hand-overs whose end is not stored yet.
     settling: watch::Sender<usize>,
+    /// For large bodies, and for what they teach: who posts one does not wait for the other.
+    reading: slow::Lane,
+    learning: slow::Lane,
     /// Who reads from which cursor.
     leases: Mutex<HashMap<String, (u64, String)>>,
     lease_next: AtomicU64,
@@ -235,6 +239,8 @@ impl Service {
             reacted: watch::Sender::new(Seq::ZERO),
             hurry: Notify::new(),
             settling: watch::Sender::new(0),
+            reading: slow::Lane::default(),
+            learning: slow::Lane::default(),
             leases: Mutex::default(),
             // A lease of the daemon before this one must not be taken for one of this one's.
             lease_next: AtomicU64::new(fastrand::u64(1..1 << 52)),
@@ -284,6 +290,11 @@ impl Service {
 
     pub(super) fn queue_changed(&self) -> watch::Receiver<u64> {
         self.0.queue_changed.subscribe()
+    }
+
+    /// Where large events are learned from.
+    pub(super) fn learning(&self) -> &slow::Lane {
+        &self.0.learning
     }
 
     /// Told when a command may expire earlier than what was looked for last.
@@ -361,8 +372,8 @@ impl Service {
         let read = if body.len() < LARGE_BODY_BYTES {
             entry::incoming(body, now)
         } else {
-            let read = tokio::task::spawn_blocking(move || entry::incoming(body, now)).await;
-            read.map_err(|_| Failure::new(500, "internal", "an internal error; the daemon's log says more"))?
+            let read = self.0.reading.run(move || entry::incoming(body, now)).await;
+            read.map_err(|slow::Failed| Failure::new(500, "internal", "an internal error; the daemon's log says more"))?
         };
         let entry::Incoming { append, outline, unreadable } = read;
         let seq = self.0.store.append(append).await?;

@@ -1,6 +1,6 @@
 //! The journal's segments: `DIR/journal/<first lsn, 20 digits>.log`, each a header and a row of frames.
 //!
-//! A segment is written at its end only. It grows in steps of [`RESERVE_BYTES`], filled with zeros that are durable
+//! A segment is written at its end only. It grows in steps (from [`RESERVE_BYTES`]), filled with zeros that are durable
 //! before anything is written over them; zeros after the last frame are the end and no damage. So most syncs have no
 //! size and no new place on the disk to record, only data. That is faster for single writers, and safer: with
 //! reserved but unwritten space (`fallocate`), or a growing file, a file system shut down during a sync was seen to
@@ -9,20 +9,27 @@
 use super::files::{fault, sync_dir};
 use super::frame::{self, Bad, HEAD, Head, Run};
 use super::{Error, VERSION};
+use rustix::fs::Advice;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes before the first frame.
 pub(super) const HEADER: u64 = HEADER_BYTES as u64;
 const HEADER_BYTES: usize = 64;
-/// A segment grows by at least this much at a time: little is lost when a segment stays small…
+/// A segment grows by this much at first: little is lost when it stays small…
 const RESERVE_BYTES: u64 = 1 << 20;
-/// …and by a quarter of itself up to this: few syncs of zeros under load, each short enough for those who wait.
+/// …by twice as much each time, up to a quarter of itself and this: few syncs of zeros under load, each short enough for
+/// those who wait…
 const RESERVE_BYTES_MAX: u64 = 4 << 20;
+/// …and by this after one that it was not prepared for, when the next may be like it.
+const RESERVE_BYTES_MIN: u64 = 64 << 10;
 /// A run of this size is not prepared for: writing it twice would cost more than recording a size.
 const RESERVE_RUN_BYTES: usize = 4 << 20;
+/// Bytes written at a time.
+const WRITE_BYTES: usize = 1 << 20;
 /// Bytes read at a time when a segment is scanned.
 const SCAN_BYTES: usize = 1 << 20;
 const MAGIC: [u8; 8] = *b"WEHELPJ\n";
@@ -112,6 +119,8 @@ pub(super) struct Active {
     pub(super) end: u64,
     /// The file's size: zeros from `end` on.
     reserved: u64,
+    /// What is reserved the next time; nothing directly after a large run.
+    step: u64,
     /// Something was written beyond what was reserved, and not synced yet.
     grew: bool,
 }
@@ -124,7 +133,7 @@ impl Active {
         file.write_all_at(&encode(begin), 0)?;
         file.sync_all()?;
         sync_dir(&folder(dir))?;
-        Ok(Self { file, path, lsn: begin.lsn, end: HEADER, reserved: HEADER, grew: false })
+        Ok(Self { file, path, lsn: begin.lsn, end: HEADER, reserved: HEADER, step: RESERVE_BYTES, grew: false })
     }
 
     /// Opens a segment to go on at `end`; what lies after it is cut off, durably.
@@ -133,20 +142,31 @@ impl Active {
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
         file.set_len(end)?;
         file.sync_all()?;
-        Ok(Self { file, path, lsn, end, reserved: end, grew: false })
+        Ok(Self { file, path, lsn, end, reserved: end, step: RESERVE_BYTES, grew: false })
     }
 
     /// Writes a run; returns where it begins. Nothing is durable yet, and after an error `end` is unchanged.
     pub(super) fn write(&mut self, run: &Run) -> io::Result<u64> {
         let (base, after) = (self.end, self.end + run.bytes() as u64);
-        if after > self.reserved && run.bytes() < RESERVE_RUN_BYTES {
-            let step = (self.end / 4).clamp(RESERVE_BYTES, RESERVE_BYTES_MAX);
-            self.reserve((after + step).next_multiple_of(RESERVE_BYTES))?;
+        if run.bytes() >= RESERVE_RUN_BYTES {
+            self.step = 0;
+        } else if after > self.reserved {
+            if self.step > 0 {
+                self.reserve((after + self.step).next_multiple_of(RESERVE_BYTES_MIN))?;
+            }
+            let most = (self.end / 4).clamp(RESERVE_BYTES, RESERVE_BYTES_MAX);
+            self.step = (self.step * 2).clamp(RESERVE_BYTES_MIN, most);
         }
         let mut at = base;
         for piece in run.pieces() {
-            self.file.write_all_at(piece, at)?;
-            at += piece.len() as u64;
+            for piece in piece.chunks(WRITE_BYTES) {
+                self.file.write_all_at(piece, at)?;
+                if piece.len() == WRITE_BYTES {
+                    // The kernel begins to write it out while we go on; the sync has less to wait for.
+                    let _ = rustix::fs::fadvise(&self.file, at, NonZeroU64::new(WRITE_BYTES as u64), Advice::DontNeed);
+                }
+                at += piece.len() as u64;
+            }
         }
         self.end = after;
         self.grew |= after > self.reserved;

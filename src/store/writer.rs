@@ -17,6 +17,7 @@ use super::txn::{self, Group, Txn};
 use super::{Error, Health};
 use crate::clock::Time;
 use crate::seq::Seq;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
@@ -25,6 +26,9 @@ use tokio::sync::oneshot;
 
 /// A group takes no further transaction once it has so many bytes: its sync should not take long.
 const GROUP_BYTES: usize = 8 << 20;
+/// A transaction that brings so much has a group of its own, after what else is waiting: its write and sync take as long
+/// as those of thousands of small ones.
+const LARGE_BYTES: usize = 1 << 20;
 /// A lazy change is synced after this at the latest.
 const LAZY: Duration = Duration::from_millis(900);
 /// Lazy changes that wait for their sync are held in memory; with this many bytes they wait no longer.
@@ -44,6 +48,10 @@ const REMOVE_BYTES: u64 = 1 << 20;
 
 /// Something to be done on the writer's thread.
 pub(super) trait Job: Send {
+    /// Bytes of the events that it will append, as far as that is known before it ran.
+    fn bytes(&self) -> usize {
+        0
+    }
     /// Does it; true when its changes are to be kept.
     fn run(&mut self, txn: &mut Txn<'_>) -> bool;
     /// Answers: its changes are durable (or rolled back, as `run` said), or why nothing was done.
@@ -90,6 +98,8 @@ pub(super) struct Writer {
     blocks: Vec<Block>,
     room: Room,
     waiting: Vec<Waiting>,
+    /// Large transactions whose turn has not come, and whether they are lazy.
+    large: VecDeque<(Box<dyn Job>, bool)>,
     /// Blocks that are to leave the map.
     gone: Vec<u64>,
     /// The map must be made again before anything is written.
@@ -142,6 +152,7 @@ impl Writer {
             blocks: Vec::new(),
             room,
             waiting: Vec::new(),
+            large: VecDeque::new(),
             gone: Vec::new(),
             map_failed: false,
             keeper,
@@ -154,6 +165,8 @@ impl Writer {
         self.due();
         loop {
             let request = match self.deadline() {
+                // Between two large ones those that are small have their turn.
+                _ if !self.large.is_empty() => inbox.try_recv().map_err(|_| RecvTimeoutError::Timeout),
                 None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => inbox.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
@@ -172,6 +185,10 @@ impl Writer {
                     }
                     return;
                 }
+            }
+            if let Some((job, lazy)) = self.large.pop_front() {
+                self.work(job, lazy);
+                self.commit();
             }
             self.due();
         }
@@ -213,7 +230,11 @@ impl Writer {
             match request {
                 Request::Work { job, lazy } => {
                     self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
-                    self.work(job, lazy);
+                    if job.bytes() < LARGE_BYTES {
+                        self.work(job, lazy);
+                    } else {
+                        self.large.push_back((job, lazy));
+                    }
                     count += 1;
                 }
                 Request::Trim { before, bytes_max, reply } => {
@@ -233,6 +254,12 @@ impl Writer {
             }
         }
         self.commit();
+        if closing.is_some() {
+            for (job, lazy) in std::mem::take(&mut self.large) {
+                self.work(job, lazy);
+                self.commit();
+            }
+        }
         closing
     }
 

@@ -97,3 +97,38 @@ fn a_failed_or_panicking_transaction_leaves_nothing_and_a_later_one_sees_an_earl
     assert_eq!(*store.tail().borrow(), Seq::ZERO);
     assert_eq!(wait(store.append(event(1, 1))).unwrap(), Seq(1));
 }
+
+#[test]
+fn large_events_go_after_small_ones_that_wait_and_are_not_forgotten_at_the_end() {
+    let dir = fast();
+    let store = open(&dir);
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let seqs = wait(async {
+        let hold = store.write(move |_| held.recv().map_err(|_| ()));
+        let large = || store.append(event(1, 2 << 20));
+        let (first, second, third) = (large(), store.append(event(2, 100)), large());
+        let release = async { release.send(()).unwrap() };
+        // In this order: the writer is held until all of them wait.
+        let (held, first, second, third, ()) = tokio::join!(hold, first, second, third, release);
+        held.unwrap().unwrap();
+        [first, second, third].map(|seq| seq.unwrap().0)
+    });
+    assert_eq!(seqs, [2, 1, 3]);
+    // A close is no reason to lose one.
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let last = wait(async {
+        let hold = store.write(move |_| held.recv().map_err(|_| ()));
+        let close = async {
+            let closing = store.clone();
+            let closed = std::thread::spawn(move || closing.close());
+            release.send(()).unwrap();
+            closed
+        };
+        let (held, last, closed) = tokio::join!(hold, store.append(event(4, 2 << 20)), close);
+        held.unwrap().unwrap();
+        closed.join().unwrap().unwrap();
+        last.unwrap().0
+    });
+    assert_eq!(last, 4);
+    assert_eq!(*open(&dir).tail().borrow(), Seq(4));
+}
