@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, mpsc};
 use tokio::sync::oneshot;
 
-/// Below what others have by default, and not so far that nothing is left on a busy machine (about a tenth).
-const NICE: i32 = 10;
+/// Below what others have by default, and not so far that nothing is left on a busy machine (about a thirtieth).
+const NICE: i32 = 15;
 
 type Work = Box<dyn FnOnce() + Send>;
 
