@@ -101,7 +101,8 @@ impl Run {
 fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     if args.first().is_some_and(|a| a == bare::ARGUMENT) {
-        bare::serve(&PathBuf::from(args.remove(1)));
+        let paths: Vec<PathBuf> = args.drain(1..).map(PathBuf::from).collect();
+        bare::serve(&paths[0], paths.get(1).map(PathBuf::as_path));
         return ExitCode::SUCCESS;
     }
     let smoke = args.iter().any(|a| a == "--smoke" || a == "--test");

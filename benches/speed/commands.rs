@@ -1,11 +1,12 @@
 //! Commands: into the queue, and through it.
 
 use crate::Run;
+use crate::bare::Bare;
 use crate::daemon::Daemon;
-use crate::http::{self, Client};
+use crate::http::{self, Client, Door};
 use crate::load::{self, Load};
 use crate::rivals::{Beanstalkd, Lines, Redis, resp};
-use crate::table::{Goal, Unit};
+use crate::table::{Goal, Unit, median};
 use std::time::{Duration, Instant};
 
 /// What is queued: a short text.
@@ -20,12 +21,12 @@ pub(crate) fn enqueue(run: &mut Run) {
     let dir = run.folder("enqueue");
     let daemon = Daemon::start(&dir);
     let redis = Redis::start(&dir);
+    let bare = Bare::start_local(&dir);
     let (request, push) = (enqueue_request(), resp(&[b"LPUSH", b"queue", COMMAND.as_bytes()]));
     for (clients, goal) in [(1, Goal::Known), (64, Goal::RatioMin(1.0))] {
-        let ours = || {
-            let door = daemon.control();
+        let asked = |door: &Door| {
             let load = load::run(clients, run.time(), |_| {
-                let mut client = Client::new(&door);
+                let mut client = Client::new(door);
                 let request = &request;
                 move || {
                     let answer = client.ask(request).unwrap();
@@ -36,6 +37,7 @@ pub(crate) fn enqueue(run: &mut Run) {
             daemon.rest();
             load.rate
         };
+        let (ours, limit) = (|| asked(&daemon.control()), || asked(&bare.door));
         let Some(redis) = &redis else {
             let rate = ours();
             run.table.alone(&format!("enqueue, {clients} clients"), Unit::PerSecond, rate, Goal::Known);
@@ -52,9 +54,14 @@ pub(crate) fn enqueue(run: &mut Run) {
             });
             load.rate
         };
-        let pairs: Vec<_> = (0..run.rounds()).map(|_| (ours(), theirs())).collect();
+        let rounds: Vec<_> = (0..run.rounds()).map(|_| (ours(), theirs(), limit())).collect();
+        let pairs = |pair: fn(&(f64, f64, f64)) -> (f64, f64)| rounds.iter().map(pair).collect::<Vec<_>>();
         let name = format!("enqueue, {clients} clients, Redis LPUSH always");
-        run.table.compare(&name, Unit::PerSecond, &pairs, goal);
+        run.table.compare(&name, Unit::PerSecond, &pairs(|r| (r.0, r.1)), goal);
+        let name = format!("enqueue, {clients} clients, bare hyper + fdatasync");
+        run.table.compare(&name, Unit::PerSecond, &pairs(|r| (r.0, r.2)), Goal::Known);
+        let reached = median(rounds.iter().map(|r| r.2 / r.1));
+        run.table.note(format!("with {clients} clients bare hyper, on such a socket, reaches {reached:.2} of Redis"));
     }
     if redis.is_none() {
         run.table.note("no redis-server here: enqueueing is not compared with LPUSH");
