@@ -6,13 +6,22 @@
 
 use super::map::{Map, Pairs, View};
 use crate::store::{Error, Space, Store, Txn};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+
+/// So many values are remembered: a page of messages has few chats, and those of a long list come once.
+const READ_MAX: usize = 256;
+
+/// Where a value lies.
+type Key = (Space, Vec<u8>);
 
 /// Changes over a store.
 #[derive(Debug)]
 pub struct Draft<'s> {
     store: &'s Store,
-    changes: BTreeMap<(Space, Vec<u8>), Option<Vec<u8>>>,
+    changes: BTreeMap<Key, Option<Vec<u8>>>,
+    /// What was read from the store: messages of one account and chat follow each other.
+    read: RefCell<HashMap<Key, Option<Vec<u8>>>>,
 }
 
 /// One of them: the new value of a key, or none.
@@ -37,7 +46,7 @@ impl<'s> Draft<'s> {
     /// An empty one.
     #[must_use]
     pub fn new(store: &'s Store) -> Self {
-        Self { store, changes: BTreeMap::new() }
+        Self { store, changes: BTreeMap::new(), read: RefCell::default() }
     }
 
     /// What is to be written.
@@ -51,12 +60,16 @@ impl View for Draft<'_> {
     type Error = Error;
 
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        if !self.changes.is_empty()
-            && let Some(value) = self.changes.get(&(space, key.to_vec()))
-        {
+        let key = (space, key.to_vec());
+        let mut read = self.read.borrow_mut();
+        if let Some(value) = self.changes.get(&key).or_else(|| read.get(&key)) {
             return Ok(value.clone());
         }
-        self.store.get(space, key)
+        let value = self.store.get(space, &key.1)?;
+        if read.len() < READ_MAX {
+            read.insert(key, value.clone());
+        }
+        Ok(value)
     }
 
     fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Pairs, Error> {
