@@ -2,8 +2,8 @@
 //!
 //! A block is a stretch of one segment: at most [`BLOCK_EVENTS_MAX`] events or [`BLOCK_BYTES`] bytes (or one larger
 //! frame). Its entry lives in sled under its first position; a closed segment's entries also lie beside it in
-//! `<lsn>.idx`, so that a lost sled does not mean that every body is read again. The newest, unfinished block is in
-//! memory only, and is put together again from the journal at open.
+//! `<lsn>.idx`, so that a lost sled does not mean that every body is read again. The newest blocks, finished or not, are
+//! in memory only, and are put together again from the journal at open.
 
 use super::frame::Info;
 use super::{Error, VERSION, files, journal};
@@ -73,18 +73,13 @@ impl Block {
             tags: bytes.get(FIXED..)?.to_vec(),
         })
     }
-}
 
-/// What a reader needs of an entry before it decides, without a copy of the tags.
-pub(super) fn may_match(entry: &[u8], since: Option<Time>, until: Option<Time>, any_of: &[Vec<u64>]) -> bool {
-    let time = |i: usize| number(entry, i * 8).map(|n| Time::from_millis(n.cast_signed()));
-    if since.is_some_and(|since| time(5).is_some_and(|max| max < since))
-        || until.is_some_and(|until| time(4).is_some_and(|min| min > until))
-    {
-        return false;
+    /// Whether an event in it may be of that time, and have one tag of each group.
+    pub(super) fn may_match(&self, since: Option<Time>, until: Option<Time>, any_of: &[Vec<u64>]) -> bool {
+        since.is_none_or(|since| self.times.1 >= since)
+            && until.is_none_or(|until| self.times.0 <= until)
+            && any_of.iter().all(|group| group.iter().any(|tag| has(&self.tags, *tag)))
     }
-    let tags = entry.get(FIXED..).unwrap_or_default();
-    any_of.iter().all(|group| group.iter().any(|tag| has(tags, *tag)))
 }
 
 fn mix(tag: u64) -> (u64, u64) {

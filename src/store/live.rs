@@ -2,7 +2,7 @@
 //!
 //! A group's changes are durable in the journal before anybody is answered, so sled need not have them by then. They
 //! lie here, readers look through them, and they go into sled ("settle") in one larger step: by the keeper when there
-//! are [`SETTLE_BYTES`], and by the writer with each finished block of the log. What came and went meanwhile, as most
+//! are [`SETTLE_BYTES`], and by the writer with some finished blocks of the log. What came and went meanwhile, as most
 //! of a command's index entries do, never reaches sled. After a kill the journal has it all, and since only what is
 //! durable there goes into sled, sled is never ahead of it.
 

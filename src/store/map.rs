@@ -64,7 +64,7 @@ pub(super) struct Meta {
     pub(super) seq: u64,
     /// Bytes of all events before `segment`'s `offset`.
     pub(super) cum: u64,
-    /// The unfinished block begins here (without one: the next frame).
+    /// The first block that the map has not begins here (without one: the next frame).
     pub(super) segment: u64,
     pub(super) offset: u64,
     /// Filled in by `apply`.

@@ -2,7 +2,7 @@
 
 use super::files::{self, fault};
 use super::frame::{Info, Record, Records};
-use super::index::{self, Builder};
+use super::index::{self, Block, Builder};
 use super::journal::{self, Active, Begin, HEADER, Item, Scanner};
 use super::map::{Fill, Map, Meta};
 use super::shared::View;
@@ -12,6 +12,7 @@ use crate::clock::Time;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The pair that says where the log begins.
 pub(super) const FIRST: &[u8] = b"first";
@@ -229,14 +230,14 @@ impl Replay<'_, '_> {
 
     /// Where a later open has to go on.
     fn meta(&self, lsn: u64, seq: u64, segment: u64) -> Meta {
-        meta(&self.builder, lsn, seq, (segment, self.tail.end))
+        meta(&[], &self.builder, lsn, seq, (segment, self.tail.end))
     }
 }
 
-/// The map's state after `lsn`; `end` is where the next frame goes.
-pub(super) fn meta(builder: &Builder, lsn: u64, seq: u64, end: (u64, u64)) -> Meta {
-    let (segment, offset, cum) = match &builder.open {
-        Some(open) => (open.block.segment, open.block.start, open.block.cum),
+/// The map's state after `lsn`; `fresh` are finished blocks that it has not, `end` is where the next frame goes.
+pub(super) fn meta(fresh: &[Block], builder: &Builder, lsn: u64, seq: u64, end: (u64, u64)) -> Meta {
+    let (segment, offset, cum) = match fresh.first().or(builder.open.as_ref().map(|open| &open.block)) {
+        Some(block) => (block.segment, block.start, block.cum),
         None => (end.0, end.1, builder.cum),
     };
     Meta { lsn, seq, cum, segment, offset, ..Meta::default() }
@@ -491,7 +492,7 @@ fn view(map: &Map, segments: &BTreeMap<u64, Begin>, builder: &Builder, seq: u64)
     let mut gone = Vec::new();
     for block in map.blocks(0, u64::MAX, false) {
         let (first, entry) = block?;
-        match index::Block::decode(first, &entry) {
+        match Block::decode(first, &entry) {
             Some(block) if segments.contains_key(&block.segment) => break,
             _ => gone.push(first),
         }
@@ -506,6 +507,7 @@ fn view(map: &Map, segments: &BTreeMap<u64, Begin>, builder: &Builder, seq: u64)
         first_cum: first.1,
         tail: seq - 1,
         cum: builder.cum,
+        fresh: Arc::default(),
         open: builder.open.clone(),
         segments: segments.clone(),
     })

@@ -5,14 +5,14 @@
 //! block's bytes are read once, and its events are slices of them.
 
 use super::frame::{self, HEAD, Record, Records};
-use super::index::{self, Block};
+use super::index::Block;
 use super::journal;
-use super::map::Map;
 use super::shared::{Shared, View};
 use super::{Error, Page, Query, Stored};
 use crate::seq::Seq;
 use bytes::Bytes;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// Journal bytes looked at in one call: some milliseconds' work.
 const LOOK_BYTES: u64 = 4 << 20;
@@ -37,9 +37,10 @@ struct Reader<'a> {
 pub(super) fn read(shared: &Shared, query: &Query, bytes_max: usize) -> Result<Page, Error> {
     let live = shared.live();
     let map = &live.map;
-    let (first, tail, open) = {
+    // The view before the map: what is not in the one is in the other by then, or in both.
+    let (first, tail, fresh, open) = {
         let view: &View = &shared.view();
-        (view.first, view.tail, view.open.clone())
+        (view.first, view.tail, Arc::clone(&view.fresh), view.open.clone())
     };
     let low = query.after.0.saturating_add(1).max(first);
     let high = query.upto.map_or(tail, |upto| upto.0.min(tail));
@@ -53,15 +54,15 @@ pub(super) fn read(shared: &Shared, query: &Query, bytes_max: usize) -> Result<P
     let open = open.filter(|open| open.block.first <= high);
     if query.backwards {
         let mut at = high;
-        let newest = open.iter().map(|open| Ok((open.block.clone(), None)));
-        let older = map.blocks(0, high, true).map(|entry| entry.map(|(first, entry)| (first, Some(entry))));
-        let older = older.map(|entry| entry.map(|(first, e)| (decode(first, e.as_deref()), e)));
-        for entry in newest.chain(older) {
-            let (block, entry) = entry?;
+        let newest = open.iter().map(|open| Ok((open.block.clone(), true)));
+        let fresh = fresh.iter().rev().filter(|block| block.first <= high).map(|block| Ok((block.clone(), false)));
+        let older = map.blocks(0, high, true).map(|entry| entry.map(|(first, entry)| (decode(first, &entry), false)));
+        for entry in newest.chain(fresh).chain(older) {
+            let (block, is_open) = entry?;
             if block.last < low {
                 break;
             }
-            // An entry left from before may overlap the open block.
+            // An entry left from before may overlap the open block, and those of fresh blocks may be there already.
             if block.first > at {
                 continue;
             }
@@ -69,7 +70,7 @@ pub(super) fn read(shared: &Shared, query: &Query, bytes_max: usize) -> Result<P
                 return Ok(reader.page);
             }
             at = block.first - 1;
-            if !reader.wants(entry.as_deref()) {
+            if !reader.wants(&block, is_open) {
                 reader.page.looked_to = Seq(block.first.max(low));
             } else if !reader.block_backwards(&block, low, high)? {
                 return Ok(reader.page);
@@ -89,7 +90,8 @@ pub(super) fn read(shared: &Shared, query: &Query, bytes_max: usize) -> Result<P
     }
     let mut at = low;
     let from = map.block_at(low)?.map_or(low, |(first, _)| first);
-    let closed = map.blocks(from, high, false).map(|entry| entry.map(|(first, e)| (decode(first, Some(&e)), Some(e))));
+    let older = map.blocks(from, high, false).map(|entry| entry.map(|(first, entry)| (decode(first, &entry), false)));
+    let fresh = fresh.iter().filter(|block| block.first <= high).map(|block| Ok((block.clone(), false)));
     let newest = open.iter().map(|open| {
         let mut block = open.block.clone();
         // A reader at the tail starts at its event, not at the block's.
@@ -97,19 +99,19 @@ pub(super) fn read(shared: &Shared, query: &Query, bytes_max: usize) -> Result<P
         if let Some((seq, offset)) = after.checked_sub(1).and_then(|i| open.frames.get(i)) {
             (block.first, block.start) = (*seq, *offset);
         }
-        Ok((block, None))
+        Ok((block, true))
     });
-    for entry in closed.chain(newest) {
-        let (block, entry) = entry?;
+    for entry in older.chain(fresh).chain(newest) {
+        let (block, is_open) = entry?;
         if block.last < at {
             continue;
         }
         if block.first > at && !reader.gap(at, block.first - 1, NOT_INDEXED) {
             return Ok(reader.page);
         }
-        if !reader.wants(entry.as_deref()) {
+        if !reader.wants(&block, is_open) {
             reader.page.looked_to = Seq(block.last.min(high));
-        } else if !reader.block_forwards(map, &block, at.max(block.first), high)? {
+        } else if !reader.block_forwards(&block, at.max(block.first), high)? {
             return Ok(reader.page);
         }
         at = block.last + 1;
@@ -129,9 +131,9 @@ pub(super) fn read(shared: &Shared, query: &Query, bytes_max: usize) -> Result<P
 
 const NOT_INDEXED: &str = "no readable part of the journal holds it";
 
-fn decode(first: u64, entry: Option<&[u8]>) -> Block {
+fn decode(first: u64, entry: &[u8]) -> Block {
     // What cannot be decoded is an empty block, and shows as a gap.
-    entry.and_then(|e| Block::decode(first, e)).unwrap_or(Block {
+    Block::decode(first, entry).unwrap_or(Block {
         first,
         last: first - 1,
         segment: 0,
@@ -154,10 +156,11 @@ impl Reader<'_> {
         self.looked >= LOOK_BYTES || self.blocks >= LOOK_BLOCKS
     }
 
-    fn wants(&mut self, entry: Option<&[u8]>) -> bool {
+    /// Whether a block is worth a look; the unfinished one's tags are not known yet.
+    fn wants(&mut self, block: &Block, is_open: bool) -> bool {
         self.blocks += 1;
         let query = self.query;
-        entry.is_none_or(|e| index::may_match(e, query.since, query.until, &query.any_of))
+        is_open || block.may_match(query.since, query.until, &query.any_of)
     }
 
     /// Tells that `from..=to` cannot be read; false when the page is full of that.
@@ -193,7 +196,7 @@ impl Reader<'_> {
         false
     }
 
-    fn block_forwards(&mut self, _map: &Map, block: &Block, from: u64, to: u64) -> Result<bool, Error> {
+    fn block_forwards(&mut self, block: &Block, from: u64, to: u64) -> Result<bool, Error> {
         let mut go_on = true;
         for found in self.events(block, from, to)? {
             match found {

@@ -28,7 +28,7 @@ pub(super) struct Plan {
 
 /// Finds what one step drops.
 pub(super) fn plan(shared: &Shared, map: &Map, before: Option<Time>, bytes_max: Option<u64>) -> Result<Plan, Error> {
-    let View { first, first_cum, tail, cum: total, open, .. } = {
+    let View { first, first_cum, tail, cum: total, fresh, open, .. } = {
         let view = shared.view();
         View { segments: std::collections::BTreeMap::new(), ..view.clone() }
     };
@@ -39,7 +39,8 @@ pub(super) fn plan(shared: &Shared, map: &Map, before: Option<Time>, bytes_max: 
     let old = |time: Time| before.is_some_and(|before| time < before);
     let from = map.block_at(first)?.map_or(first, |(first, _)| first);
     let closed = map.blocks(from, tail, false).map(|entry| entry.map(|(first, entry)| Block::decode(first, &entry)));
-    let mut blocks = closed.chain(open.iter().map(|open| Ok(Some(open.block.clone())))).peekable();
+    let newest = fresh.iter().chain(open.iter().map(|open| &open.block));
+    let mut blocks = closed.chain(newest.map(|block| Ok(Some(block.clone())))).peekable();
     while let Some(block) = blocks.next() {
         let Some(block) = block? else { continue };
         if block.last < first {

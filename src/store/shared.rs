@@ -2,7 +2,7 @@
 
 use super::files::fault;
 use super::health::Latency;
-use super::index::Open;
+use super::index::{Block, Open};
 use super::journal::{self, Begin};
 use super::live::Live;
 use super::{Error, Health, Options};
@@ -28,6 +28,8 @@ pub(super) struct View {
     pub(super) tail: u64,
     /// Bytes of all events.
     pub(super) cum: u64,
+    /// Finished blocks that sled may not have yet.
+    pub(super) fresh: Arc<Vec<Block>>,
     pub(super) open: Option<Open>,
     /// By first LSN.
     pub(super) segments: BTreeMap<u64, Begin>,

@@ -9,6 +9,7 @@ use super::index::{Block, Builder};
 use super::journal::{self, Active, Begin, HEADER};
 use super::keeper::Task;
 use super::live::{Live, PENDING_BYTES_MAX};
+use super::map::Meta;
 use super::open::{self, Opened};
 use super::retention;
 use super::shared::Shared;
@@ -29,6 +30,9 @@ const GROUP_BYTES: usize = 8 << 20;
 /// A transaction that brings so much has a group of its own, after what else is waiting: its write and sync take as long
 /// as those of thousands of small ones.
 const LARGE_BYTES: usize = 1 << 20;
+/// Finished blocks go into the map together, once they have so many bytes of journal: what a start after a kill reads
+/// again.
+const FRESH_BYTES: u64 = 1 << 20;
 /// A lazy change is synced after this at the latest.
 const LAZY: Duration = Duration::from_millis(900);
 /// Lazy changes that wait for their sync are held in memory; with this many bytes they wait no longer.
@@ -94,8 +98,8 @@ pub(super) struct Writer {
     /// Lazy frames that are written, shown and answered, and not yet synced.
     unsynced: Run,
     lazy_since: Option<Instant>,
-    /// Blocks that are not in the map yet.
-    blocks: Vec<Block>,
+    /// Finished blocks that are not in the map yet.
+    fresh: Arc<Vec<Block>>,
     room: Room,
     waiting: Vec<Waiting>,
     /// Large transactions whose turn has not come, and whether they are lazy.
@@ -149,7 +153,7 @@ impl Writer {
             durable: lsn - 1,
             unsynced: Run::default(),
             lazy_since: None,
-            blocks: Vec::new(),
+            fresh: Arc::default(),
             room,
             waiting: Vec::new(),
             large: VecDeque::new(),
@@ -338,7 +342,6 @@ impl Writer {
             && self.unsynced.bytes() + bytes < LAZY_BYTES
             && self.live.pending_bytes() < PENDING_BYTES_MAX
             // What goes into sled at once is durable before.
-            && self.blocks.is_empty()
             && self.gone.is_empty();
         if lazily {
             self.unsynced.extend(&self.group.run);
@@ -356,9 +359,17 @@ impl Writer {
             let tags = &self.group.run.tags[info.tags.0..info.tags.1];
             let last = info.seq + u64::from(info.events.saturating_sub(1));
             tags.iter().for_each(|tag| self.shared.newest.note(*tag, last));
-            self.blocks.extend(self.builder.push(segment, &info, tags.iter().copied()));
+            let finished = self.builder.push(segment, &info, tags.iter().copied());
+            self.finished(finished);
         }
         Ok(())
+    }
+
+    fn finished(&mut self, block: Option<Block>) {
+        if let Some(block) = block {
+            // Readers have the others.
+            Arc::make_mut(&mut self.fresh).push(block);
+        }
     }
 
     /// Makes everything written so far durable: the frames up to `lsn`.
@@ -376,7 +387,8 @@ impl Writer {
 
     /// Goes on in a new segment, which begins with the frame `lsn`.
     fn new_segment(&mut self, lsn: u64, seq: u64) -> Result<(), String> {
-        self.blocks.extend(self.builder.finish());
+        let finished = self.builder.finish();
+        self.finished(finished);
         let begin = Begin { lsn, seq, cum: self.builder.cum };
         self.active = None;
         let path = journal::path(&self.shared.dir, lsn);
@@ -387,34 +399,42 @@ impl Writer {
         Ok(())
     }
 
-    /// Shows the group to readers: its changes, then its events. Finished blocks go into sled before, or readers would
-    /// not find their events.
+    /// Shows the group to readers: its changes, then its events.
     fn reveal(&mut self) -> Result<(), Error> {
-        let last = self.group.lsn - 1;
-        let changes = !self.group.overlay.is_empty();
-        let blocks = !self.blocks.is_empty() || !self.gone.is_empty();
-        if changes || blocks {
-            let end = self.active.as_ref().map_or((0, 0), |a| (a.lsn, a.end));
-            let meta = open::meta(&self.builder, last, self.group.seq, end);
-            if changes {
-                self.live.add(&mut self.group.overlay, meta);
-            }
-            let much = self.lazy_since.is_none() && self.live.pending_bytes() > PENDING_BYTES_MAX;
-            if blocks || much {
-                self.live.settle_with(&self.blocks, &self.gone, meta)?;
-                self.blocks.clear();
-                self.gone.clear();
-            }
+        if !self.group.overlay.is_empty() {
+            let meta = self.meta();
+            self.live.add(&mut self.group.overlay, meta);
         }
-        self.shared.committed.store(last, Ordering::SeqCst);
+        let fresh: u64 = self.fresh.iter().map(|block| block.end - block.start).sum();
+        let much = fresh >= FRESH_BYTES || self.live.pending_bytes() > PENDING_BYTES_MAX;
+        if !self.gone.is_empty() || (much && self.lazy_since.is_none()) {
+            self.settle()?;
+        }
+        self.shared.committed.store(self.group.lsn - 1, Ordering::SeqCst);
         self.show();
         Ok(())
     }
 
-    /// Publishes the log's new state. IMPORTANT: after the sync, and after the map has its blocks.
+    /// The map's state once it has what is pending, but for the finished blocks.
+    fn meta(&self) -> Meta {
+        let end = self.active.as_ref().map_or((0, 0), |active| (active.lsn, active.end));
+        open::meta(&self.fresh, &self.builder, self.group.lsn - 1, self.group.seq, end)
+    }
+
+    /// Puts everything that is pending into the map. IMPORTANT: when it is durable.
+    fn settle(&mut self) -> Result<(), Error> {
+        let (mut fresh, gone) = (std::mem::take(&mut self.fresh), std::mem::take(&mut self.gone));
+        if !gone.is_empty() {
+            Arc::make_mut(&mut fresh).retain(|block| !gone.contains(&block.first));
+        }
+        self.live.settle_with(&fresh, &gone, self.meta())
+    }
+
+    /// Publishes the log's new state. IMPORTANT: after the sync.
     fn show(&mut self) {
         let tail = self.group.seq - 1;
         let mut view = self.shared.view();
+        view.fresh = Arc::clone(&self.fresh);
         if view.tail == tail && view.cum == self.builder.cum {
             return;
         }
@@ -511,7 +531,7 @@ impl Writer {
         std::mem::forget(std::mem::replace(&mut self.live, live));
         self.builder = builder;
         (self.group.lsn, self.group.seq, self.durable) = (lsn, seq, lsn - 1);
-        self.blocks.clear();
+        self.fresh = Arc::default();
         self.unsynced.clear();
         self.lazy_since = None;
         self.active = active.ok();
@@ -549,16 +569,23 @@ impl Writer {
 
     /// Gives the keeper what is due.
     fn keep(&mut self) {
+        if self.lazy_since.is_some() {
+            // What is committed is not durable yet; soon.
+            return;
+        }
+        if !self.keeping.closed.is_empty() && !self.fresh.is_empty() {
+            // A closed segment's index is taken from the map.
+            if let Err(error) = self.settle() {
+                return self.fail_map(&error);
+            }
+            self.show();
+        }
         let keeping = &mut self.keeping;
         // A keeper that has gone has panicked; then starts take longer, and nothing else.
         let send = |task| drop(self.keeper.send(task));
         for segment in keeping.closed.drain(..) {
             send(Task::Closed(segment));
             keeping.collect = true;
-        }
-        if self.lazy_since.is_some() {
-            // What is committed is not durable yet; soon.
-            return;
         }
         if self.live.is_due() {
             send(Task::Settle);
@@ -611,9 +638,7 @@ impl Writer {
         if lsn == 0 {
             return Ok(());
         }
-        let end = self.active.as_ref().map_or((0, 0), |a| (a.lsn, a.end));
-        let meta = open::meta(&self.builder, lsn, seq, end);
-        self.live.settle_with(&self.blocks, &[], meta)?;
+        self.settle()?;
         self.live.map.flush()?;
         if let Some(active) = &self.active {
             active.shrink();
