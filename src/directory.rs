@@ -34,6 +34,8 @@ pub struct Learned {
     pub changed: bool,
     /// An account was: a new one, its nick, its process, or whether it is logged in.
     pub accounts: bool,
+    /// Nothing was, and the same told again later might be.
+    pub(crate) later: bool,
 }
 
 /// Takes in what an event tells, as a part of the caller's transaction.
@@ -42,12 +44,19 @@ pub fn learn(tx: &mut Txn<'_>, event: &Event, time: Time, seq: Seq) -> Learned {
     learned
 }
 
-/// Takes in what an event tells, into a draft.
+/// Takes in what an event tells, into a draft. A message that can teach nothing beyond one that just taught nothing is
+/// passed over: most are such.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub fn learn_into(draft: &mut Draft<'_>, event: &Event, time: Time, seq: Seq) -> Result<Learned, Error> {
-    learn::learn(draft, event, time, seq)
+    let told = learn::told_by_message(event).map(|told| draft.told(&told));
+    if told.is_some_and(|told| draft.knows(told)) {
+        return Ok(Learned::default());
+    }
+    let learned = learn::learn(draft, event, time, seq)?;
+    draft.note(told, learned);
+    Ok(learned)
 }
 
 /// Closes the friend request with this v1: a client has fetched the command that accepts it, and the event `seq` (96)

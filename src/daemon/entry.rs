@@ -62,7 +62,8 @@ pub(super) fn incoming(body: Bytes, time: Time) -> Incoming {
         from: outline.from.as_deref(),
         inner,
     };
-    let mut tags = vec![tag('k', kind.as_str())];
+    let mut tags = Vec::with_capacity(4);
+    tags.push(tag('k', kind.as_str()));
     for (what, value) in [('a', packed.account), ('c', packed.chat), ('f', packed.from)] {
         tags.extend(value.map(|v| tag(what, v)));
     }
@@ -88,7 +89,9 @@ fn tag(what: char, value: &str) -> u64 {
 }
 
 fn pack(packed: &Packed<'_>) -> Bytes {
-    let mut out = vec![
+    let texts = [packed.account, packed.chat, packed.from].map(|text| text.unwrap_or("").as_bytes());
+    let mut out = Vec::with_capacity(3 + 2 * 4 + texts.iter().map(|text| 2 + text.len()).sum::<usize>());
+    out.extend([
         DECODER,
         packed.kind.number(),
         match packed.is_self {
@@ -96,13 +99,12 @@ fn pack(packed: &Packed<'_>) -> Bytes {
             Some(false) => 1,
             Some(true) => 2,
         },
-    ];
+    ]);
     let range = packed.inner.clone().unwrap_or(0..0);
     for n in [range.start, range.end] {
         out.extend(u32::try_from(n).unwrap_or(0).to_be_bytes());
     }
-    for text in [packed.account, packed.chat, packed.from] {
-        let text = text.unwrap_or("").as_bytes();
+    for text in texts {
         let text = if text.len() > usize::from(u16::MAX) { &[] } else { text };
         out.extend(u16::try_from(text.len()).unwrap_or(0).to_be_bytes());
         out.extend(text);

@@ -4,24 +4,20 @@
 //! nobody else writes to the directory meanwhile.
 //! Leaves to others: writing the changes.
 
+use super::Learned;
 use super::map::{Map, Pairs, View};
 use crate::store::{Error, Space, Store, Txn};
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
-
-/// So many values are remembered: a page of messages has few chats, and those of a long list come once.
-const READ_MAX: usize = 256;
-
-/// Where a value lies.
-type Key = (Space, Vec<u8>);
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher, Hash, RandomState};
 
 /// Changes over a store.
 #[derive(Debug)]
 pub struct Draft<'s> {
     store: &'s Store,
-    changes: BTreeMap<Key, Option<Vec<u8>>>,
-    /// What was read from the store: messages of one account and chat follow each other.
-    read: RefCell<HashMap<Key, Option<Vec<u8>>>>,
+    changes: BTreeMap<(Space, Vec<u8>), Option<Vec<u8>>>,
+    /// What messages told, by its hash, that taught nothing since the last change.
+    heard: HashSet<u64>,
+    hasher: RandomState,
 }
 
 /// One of them: the new value of a key, or none.
@@ -46,7 +42,26 @@ impl<'s> Draft<'s> {
     /// An empty one.
     #[must_use]
     pub fn new(store: &'s Store) -> Self {
-        Self { store, changes: BTreeMap::new(), read: RefCell::default() }
+        Self { store, changes: BTreeMap::new(), heard: HashSet::new(), hasher: RandomState::new() }
+    }
+
+    /// What was told, as [`knows`](Self::knows) and [`note`](Self::note) take it.
+    pub(super) fn told(&self, told: &impl Hash) -> u64 {
+        self.hasher.hash_one(told)
+    }
+
+    /// Whether the same was told before, and would teach nothing now.
+    pub(super) fn knows(&self, told: u64) -> bool {
+        self.heard.contains(&told)
+    }
+
+    /// Remembers what came of something told.
+    pub(super) fn note(&mut self, told: Option<u64>, learned: Learned) {
+        if learned.changed {
+            self.heard.clear();
+        } else if !learned.later {
+            self.heard.extend(told);
+        }
     }
 
     /// What is to be written.
@@ -60,16 +75,12 @@ impl View for Draft<'_> {
     type Error = Error;
 
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        let key = (space, key.to_vec());
-        let mut read = self.read.borrow_mut();
-        if let Some(value) = self.changes.get(&key).or_else(|| read.get(&key)) {
+        if !self.changes.is_empty()
+            && let Some(value) = self.changes.get(&(space, key.to_vec()))
+        {
             return Ok(value.clone());
         }
-        let value = self.store.get(space, &key.1)?;
-        if read.len() < READ_MAX {
-            read.insert(key, value.clone());
-        }
-        Ok(value)
+        self.store.get(space, key)
     }
 
     fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Pairs, Error> {

@@ -25,6 +25,7 @@ use crate::protocol::id;
 use crate::seq::Seq;
 use serde_json::Value;
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -59,6 +60,19 @@ pub(super) fn learn<M: Map>(map: &mut M, event: &Event, time: Time, seq: Seq) ->
         lesson.people(event)?;
     }
     Ok(lesson.learned)
+}
+
+/// All that a message tells of accounts, chats and people; `None` for one that tells more.
+pub(super) fn told_by_message(event: &Event) -> Option<impl Hash> {
+    let only_message = event.r#type == Some(78) && event.kind != Kind::MessageFriendRequest;
+    (only_message && !tells_of_friendship(event)).then_some((
+        &event.account,
+        event.pid,
+        &event.chat,
+        &event.from,
+        &event.nick,
+        event.is_self,
+    ))
 }
 
 /// Closes the request with this v1, and remembers the friend.
@@ -152,6 +166,7 @@ impl<M: Map> Lesson<'_, M> {
             take(&mut account.nick, record::name(told, "nick"));
             take(&mut account.avatar, record::url(told, "avatar"));
         }
+        self.learned.later = account.logged_in == Some(false);
         if known.as_ref() != Some(&account) {
             self.put_account(account);
         }
@@ -179,7 +194,7 @@ impl<M: Map> Lesson<'_, M> {
     fn put_account(&mut self, mut account: Account) {
         (account.seq, account.updated) = (self.seq, self.time);
         self.map.put(map::ACCOUNTS, account.account.as_bytes(), map::encode(&account));
-        self.learned = Learned { changed: true, accounts: true };
+        (self.learned.changed, self.learned.accounts) = (true, true);
     }
 
     /// What the event tells of others.

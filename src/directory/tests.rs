@@ -130,7 +130,7 @@ fn asks(wxid: &str, v1: &str) -> Value {
 #[test]
 fn a_login_makes_an_account_and_a_logout_ends_it() {
     let mut map = Fake::default();
-    assert_eq!(map.hears(&login("me", 7)), Learned { changed: true, accounts: true });
+    assert_eq!(map.hears(&login("me", 7)), Learned { changed: true, accounts: true, later: false });
     let me = map.account("me");
     assert_eq!((me.pid, me.logged_in, me.nick.as_deref()), (Some(7), Some(true), None));
     assert_eq!(map.hears(&login("me", 7)), Learned::default());
@@ -195,6 +195,52 @@ fn a_client_that_reports_messages_long_after_a_logout_is_logged_in() {
 }
 
 #[test]
+fn a_draft_learns_what_a_transaction_would() {
+    let room = |speaker: &str, nick: &str| json!({"type": 78, "msgType": "1", "cwxid": "me", "wxid": "1@chatroom", "formWxid": speaker, "nick": nick, "message": "x"});
+    let events = [
+        login("me", 7),
+        json!({"type": 90, "cwxid": "me", "processid": 7}),
+        text("wxid_a", "A", "x"),
+        text("wxid_a", "A", "x"),
+        text("wxid_a", "Anna", "x"),
+        text("wxid_n", "Neu", "x"),
+        text("wxid_n", "Neu", "我通过了你的朋友验证请求，现在我们可以开始聊天了"),
+        json!({"type": 78, "msgType": "1", "cwxid": "me", "wxid": "wxid_a", "nick": "Ich", "message": "x", "myMsg": "1"}),
+        json!({"type": 78, "msgType": "1", "cwxid": "me", "processid": 8, "wxid": "wxid_a", "nick": "A", "message": "x"}),
+        json!({"type": 78, "msgType": "1", "cwxid": "other", "wxid": "wxid_a", "nick": "A", "message": "x"}),
+        room("wxid_a", "Room"),
+        room("wxid_b", "Room"),
+        asks("wxid_n", "v1_n@stranger"),
+        friends(&json!([{"wxid": "wxid_a", "nick": "A"}, {"wxid": "1@chatroom", "nick": "Raum"}])),
+    ];
+    for _ in 0..30 {
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::open(dir.path(), crate::store::Options::default()).unwrap();
+        let (mut map, mut draft) = (Fake::default(), super::Draft::new(&store));
+        for _ in 0..100 {
+            map.now = map.now.after(Duration::from_secs(fastrand::u64(..20)));
+            let data = fastrand::choice(&events).unwrap();
+            let expected = map.hears(data);
+            let event = event::decode(&data.to_string());
+            let learned = super::learn_into(&mut draft, &event, map.now, Seq(map.last)).unwrap();
+            assert_eq!((learned.changed, learned.accounts), (expected.changed, expected.accounts), "{data}");
+        }
+        for ((space, key), value) in &map.pairs {
+            assert_eq!(
+                draft.get(Space(*space), key).unwrap().as_ref(),
+                Some(value),
+                "{}",
+                String::from_utf8_lossy(key)
+            );
+        }
+        let (from, to) = (&[][..], &[0xff][..]);
+        let spaces = map.pairs.keys().map(|(space, _)| *space).collect::<std::collections::BTreeSet<_>>();
+        let drafted = spaces.into_iter().map(|space| draft.scan(Space(space), from, to, usize::MAX).unwrap().len());
+        assert_eq!(drafted.sum::<usize>(), map.pairs.len());
+    }
+}
+
+#[test]
 fn invented_accounts_end_somewhere() {
     let mut map = Fake::default();
     for n in 0..1001 {
@@ -215,7 +261,7 @@ fn a_profile_is_the_accounts_own_or_a_contacts() {
     assert_eq!(map.contact("me"), Value::Null);
     let other = json!({"type": 71, "cwxid": "me", "wxid": "wxid_a", "nick": "Anna", "asName": "An", "sex": "2",
         "username": "anna1", "province": "上海", "city": "(null)", "regionCode": "CN", "sign": "", "headPic": "http://wx.qlogo.cn/a/0"});
-    assert_eq!(map.hears(&other), Learned { changed: true, accounts: false });
+    assert_eq!(map.hears(&other), Learned { changed: true, accounts: false, later: false });
     assert_eq!(
         map.contact("wxid_a"),
         json!({"account": "me", "wxid": "wxid_a", "kind": "person", "nick": "Anna", "remark": "An", "username": "anna1",
