@@ -42,8 +42,14 @@ fn what_was_written_is_there_after_every_reopen() {
 
 #[test]
 fn a_kill_at_any_time_leaves_everything_that_was_answered() {
+    for segment_bytes in [256 << 10, 64 << 20] {
+        kill_often(segment_bytes);
+    }
+}
+
+fn kill_often(segment_bytes: u64) {
     let dir = fast();
-    let store = open(&dir);
+    let store = Store::open(dir.path(), Options { segment_bytes, ..small() }).unwrap();
     for n in 0..300_u64 {
         let seq = wait(store.write(move |tx| {
             tx.put(SPACE, &(n % 10).to_be_bytes(), n.to_be_bytes());
@@ -59,6 +65,33 @@ fn a_kill_at_any_time_leaves_everything_that_was_answered() {
             let value = again.get(SPACE, &(n % 10).to_be_bytes()).unwrap().unwrap();
             assert_eq!(value, n.to_be_bytes());
             assert_eq!(wait(again.append(event(9, 9))).unwrap(), Seq(n + 2));
+        }
+    }
+}
+
+#[test]
+fn finished_blocks_are_found_before_and_after_they_are_in_the_map() {
+    let dir = fast();
+    let store = Store::open(dir.path(), Options { segment_bytes: 64 << 20, ..small() }).unwrap();
+    for n in 0..35_u64 {
+        // Each is a block.
+        wait(store.append(event(n, 100_000))).unwrap();
+        for (any_of, expected) in [
+            (vec![], (0..=n).collect::<Vec<_>>()),
+            (vec![vec![n % 7]], (0..=n).filter(|other| other % 7 == n % 7).collect()),
+            (vec![vec![1000 + n / 2]], vec![n / 2]),
+        ] {
+            for backwards in [false, true] {
+                let query = Query { any_of: any_of.clone(), backwards, ..Query::default() };
+                let (mut found, damaged) = all(&store, query, 1 << 20);
+                assert_eq!(damaged, []);
+                if backwards {
+                    found.reverse();
+                }
+                // A block may be looked at in vain.
+                found.retain(|entry| expected.contains(&(entry.seq.0 - 1)));
+                assert!(found.iter().map(|entry| entry.seq.0 - 1).eq(expected.iter().copied()), "{n} {any_of:?}");
+            }
         }
     }
 }

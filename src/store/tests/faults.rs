@@ -34,8 +34,10 @@ fn recovers(store: &Store, dir: &Path, kept: u64) {
     let mut health = store.health();
     wait(health.wait_for(|h| *h == Health::Writable)).unwrap();
     assert_eq!(wait(store.append(event(kept, 600))).unwrap(), Seq(kept + 1));
-    let killed = copy(dir);
-    for store in [store, &open(&killed)] {
+    eventually("the closed segment has its index", || files_of(dir, "idx") > 0);
+    let (killed, lost) = (copy(dir), copy(dir));
+    std::fs::remove_dir_all(lost.path().join("sled")).unwrap();
+    for store in [store, &open(&killed), &open(&lost)] {
         let (entries, damaged) = all(store, Query::default(), 100_000);
         assert!(damaged.is_empty(), "{damaged:?}");
         assert!(entries.iter().map(|e| e.seq.0).eq(1..=kept + 1));
