@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     let activated = instance::activated();
     let args = Args::parse();
     log(&args);
+    log_panics();
     match run(&args, activated) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -66,4 +67,20 @@ fn log(args: &Args) {
         LogFormat::Json => lines.json().init(),
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
     }
+}
+
+/// Panics are logged with their place, and of their messages only what stands in the code: a string that was cut
+/// wrongly would else show a chat.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let message = panic.payload().downcast_ref::<&str>().copied().unwrap_or_default();
+        tracing::error!(thread, place, reason = message, "a panic, please report this");
+        let trace = std::backtrace::Backtrace::capture();
+        if trace.status() == std::backtrace::BacktraceStatus::Captured {
+            tracing::error!("{trace}");
+        }
+    }));
 }

@@ -7,12 +7,13 @@
 use crate::clock::{Bare, Time};
 use crate::control::EventsQuery;
 use crate::daemon::service::Failure;
-use crate::protocol::event::{self, Body, Kind, Outline};
+use crate::protocol::event::{self, Body, Event, Kind, Outline};
 use crate::seq::Seq;
 use crate::store::{Append, Query, Stored};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Raise it whenever `protocol` derives kind, account, chat, speaker or `self` differently: outlines made before are
 /// then derived anew from the bytes.
@@ -43,13 +44,13 @@ pub(super) struct Incoming {
 
 /// Reads a callback's body for the store.
 pub(super) fn incoming(body: Bytes, time: Time) -> Incoming {
-    let (outline, inner, unreadable) = match event::read_body(&body) {
+    let (outline, inner, unreadable) = match read(&body) {
         Body::Readable(data) => {
             let inner = match &data {
                 Cow::Borrowed(slice) => position(&body, slice),
                 Cow::Owned(_) => None,
             };
-            (event::outline(&data), inner, None)
+            (outline_of(&data), inner, None)
         }
         Body::Unreadable(reason) => (Outline { kind: Some(Kind::Unparsed), ..Outline::default() }, None, Some(reason)),
     };
@@ -147,28 +148,46 @@ pub(super) fn data(stored: &Stored) -> Result<Cow<'_, str>, String> {
     if let Some(text) = inner.and_then(|range| stored.body.get(range)).and_then(|b| std::str::from_utf8(b).ok()) {
         return Ok(text.into());
     }
-    match event::read_body(&stored.body) {
+    match read(&stored.body) {
         Body::Readable(data) => Ok(data),
         Body::Unreadable(reason) => Err(reason),
     }
 }
 
+/// A stored event, decoded, or why it cannot be.
+pub(super) fn decoded(stored: &Stored) -> Result<Event, String> {
+    let data = data(stored)?;
+    guarded(|| event::decode(&data))
+}
+
 /// Puts the line that a follower sees at the end of `out`, without its end.
 pub(super) fn write_line(out: &mut Vec<u8>, stored: &Stored) {
-    match data(stored) {
-        Ok(data) => event::write_entry(out, stored.seq, stored.time, &data),
-        Err(reason) => {
-            out.extend_from_slice(event::unparsed_json(stored.seq, stored.time, &reason, &stored.body).as_bytes());
-        }
+    let begin = out.len();
+    let written = data(stored).and_then(|data| guarded(|| event::write_entry(out, stored.seq, stored.time, &data)));
+    if let Err(reason) = written {
+        out.truncate(begin);
+        out.extend_from_slice(event::unparsed_json(stored.seq, stored.time, &reason, &stored.body).as_bytes());
     }
 }
 
 /// The line that a follower sees, without its end.
 pub(super) fn line(stored: &Stored) -> String {
-    match data(stored) {
-        Ok(data) => event::entry_json(stored.seq, stored.time, &data),
-        Err(reason) => event::unparsed_json(stored.seq, stored.time, &reason, &stored.body),
-    }
+    let line = data(stored).and_then(|data| guarded(|| event::entry_json(stored.seq, stored.time, &data)));
+    line.unwrap_or_else(|reason| event::unparsed_json(stored.seq, stored.time, &reason, &stored.body))
+}
+
+fn read(body: &[u8]) -> Body<'_> {
+    guarded(|| event::read_body(body)).unwrap_or_else(Body::Unreadable)
+}
+
+fn outline_of(data: &str) -> Outline {
+    guarded(|| event::outline(data)).unwrap_or_else(|_| Outline { kind: Some(Kind::Other), ..Outline::default() })
+}
+
+/// What reading comes to. Anybody may send us an event; one that panics the reader must neither be lost nor end those
+/// who follow.
+fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(read)).map_err(|_| "reading it failed, please report this".to_owned())
 }
 
 /// Filters on events (contract 7); all must hold.
@@ -254,7 +273,7 @@ impl Filter {
                 let Ok(data) = data(stored) else {
                     return self.text.is_none() && self.passes(Kind::Unparsed, None, None, None, None);
                 };
-                outline = event::outline(&data);
+                outline = outline_of(&data);
                 Packed {
                     kind: outline.kind.unwrap_or(Kind::Other),
                     is_self: outline.is_self,
@@ -271,7 +290,7 @@ impl Filter {
         let Some(pattern) = &self.text else { return true };
         // Only messages have text; others may be megabytes of contacts.
         packed.kind.is_message()
-            && data(stored).is_ok_and(|data| event::decode(&data).text.is_some_and(|text| pattern.is_match(&text)))
+            && decoded(stored).is_ok_and(|event| event.text.is_some_and(|text| pattern.is_match(&text)))
     }
 
     fn passes(
@@ -374,6 +393,16 @@ mod tests {
         for cut in 0..event.outline.len() {
             let _ = unpack(&event.outline[..cut]);
         }
+    }
+
+    #[test]
+    fn a_reader_that_panics_gives_a_reason() {
+        assert_eq!(guarded(|| 7), Ok(7));
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let failed = guarded(|| "文".split_at(1).0.len());
+        std::panic::set_hook(hook);
+        assert_eq!(failed, Err("reading it failed, please report this".to_owned()));
     }
 
     #[test]

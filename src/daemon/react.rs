@@ -11,7 +11,7 @@ use crate::clock::Time;
 use crate::directory;
 use crate::protocol::answer::{self, Bearing};
 use crate::protocol::command::Wire;
-use crate::protocol::event::{self, Event, Kind};
+use crate::protocol::event::{Event, Kind};
 use crate::seq::Seq;
 use crate::store::{Query, Space, Store, Stored, Txn};
 use std::collections::HashMap;
@@ -190,8 +190,7 @@ async fn step(
 }
 
 fn decode(stored: &Stored) -> Option<Seen> {
-    let data = entry::data(stored).ok()?;
-    Some(Seen { seq: stored.seq, time: stored.time, event: event::decode(&data) })
+    Some(Seen { seq: stored.seq, time: stored.time, event: entry::decoded(stored).ok()? })
 }
 
 /// What changed.

@@ -469,8 +469,7 @@ fn all_answers(receipt: &control::Receipt) -> Vec<Seq> {
 /// An answering event, with what it holds for the command.
 fn answer_of(service: &Service, receipt: &control::Receipt, seq: Seq) -> Option<Progress> {
     let stored = follow::one(service.store(), seq).ok()?;
-    let data = entry::data(&stored).ok()?;
-    let event = crate::protocol::event::decode(&data);
+    let event = entry::decoded(&stored).ok()?;
     let wire = crate::protocol::command::Wire::from_json(receipt.command.get()).ok()?;
     let items = crate::protocol::answer::items(&wire, &event);
     let event = serde_json::value::RawValue::from_string(entry::line(&stored)).ok()?;
