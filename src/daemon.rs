@@ -4,6 +4,7 @@
 //! followers return → connections join → hand-overs are recorded → the store thread drains, syncs, ends → socket and
 //! lock go. The store is opened first and closed last.
 
+pub mod alloc;
 pub mod args;
 pub mod http;
 pub mod instance;

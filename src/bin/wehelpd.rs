@@ -8,6 +8,9 @@ use tracing_subscriber::EnvFilter;
 use wehelp::daemon::args::{Args, LogFormat};
 use wehelp::daemon::{self, instance};
 
+#[global_allocator]
+static ALLOCATOR: wehelp::daemon::alloc::Allocator = wehelp::daemon::alloc::Allocator;
+
 fn main() -> ExitCode {
     // First, while no other thread runs: it changes the environment.
     let activated = instance::activated();
