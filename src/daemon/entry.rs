@@ -398,10 +398,7 @@ mod tests {
     #[test]
     fn a_reader_that_panics_gives_a_reason() {
         assert_eq!(guarded(|| 7), Ok(7));
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|_| {}));
         let failed = guarded(|| "文".split_at(1).0.len());
-        std::panic::set_hook(hook);
         assert_eq!(failed, Err("reading it failed, please report this".to_owned()));
     }
 

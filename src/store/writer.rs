@@ -365,9 +365,10 @@ impl Writer {
         Ok(())
     }
 
+    /// Keeps a finished block until the map has it.
     fn finished(&mut self, block: Option<Block>) {
         if let Some(block) = block {
-            // Readers have the others.
+            // Readers may hold the list as it was.
             Arc::make_mut(&mut self.fresh).push(block);
         }
     }
