@@ -68,7 +68,7 @@ use shared::Shared;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -330,7 +330,7 @@ impl Store {
     /// When it cannot be read, or was written by a newer version. One that can be read and not written opens, and
     /// refuses writes.
     pub fn open(dir: &Path, options: Options) -> Result<Self, Error> {
-        let opened = open::open(dir, &options)?;
+        let (opened, checkpoint) = open::open(dir, &options)?;
         let (active, health) = match opened.active {
             Ok(active) => (Some(active), Health::Writable),
             Err(why) => {
@@ -353,6 +353,7 @@ impl Store {
             committed: AtomicU64::new(lsn - 1),
             waiting: AtomicUsize::new(0),
             pins: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
         });
         let keeping = Keeping::new(opened.snapshot, opened.since_snapshot, opened.needs_snapshot, opened.unindexed);
         let (inbox, requests) = mpsc::channel();
@@ -367,7 +368,7 @@ impl Store {
             }
         })?;
         let (of_keeper, to_writer) = (Arc::clone(&shared), inbox.clone());
-        let keeper = thread("store-keeper", move || keeper::run(&of_keeper, &for_keeper, &to_writer))?;
+        let keeper = thread("store-keeper", move || keeper::run(&of_keeper, checkpoint, &for_keeper, &to_writer))?;
         Ok(Self(Arc::new(Inner { shared, inbox, threads: Mutex::new(Some([writer, keeper])) })))
     }
 

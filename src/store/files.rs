@@ -3,7 +3,10 @@
 use super::Error;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Ends the name of a file that is not finished.
+const UNFINISHED: &str = ".new";
 
 /// An error that names the act and the path.
 pub(super) fn fault(act: &str, path: &Path, error: &io::Error) -> Error {
@@ -33,7 +36,7 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), Error> {
 /// Writes a file so that after a power cut either the old or the new one is there, whole: a new name, a sync, a
 /// rename, a sync of the folder.
 pub(super) fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let new = path.with_extension("new");
+    let new = unfinished(path);
     let mut out = io::BufWriter::with_capacity(1 << 18, File::create(&new)?);
     let written = write(&mut out).and_then(|()| out.flush()).and_then(|()| out.get_ref().sync_all());
     drop(out);
@@ -44,6 +47,24 @@ pub(super) fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Res
     }
     fs::rename(&new, path)?;
     path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// The name that a file has while it is written: no other file's. Who writes a file is its only writer, since two would
+/// meet here.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(UNFINISHED);
+    path.with_file_name(name)
+}
+
+/// Removes what a kill left unfinished in a folder. Best effort: it takes room and does no harm.
+pub(super) fn sweep(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        if path.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(UNFINISHED.as_bytes())) {
+            drop(fs::remove_file(path));
+        }
+    }
 }
 
 /// Removes a file that may be gone already.

@@ -6,12 +6,12 @@ use super::files;
 use super::index::{self, Block};
 use super::journal;
 use super::shared::Shared;
-use super::snapshot::{self, Checkpoint};
+use super::snapshot::{self, Checkpoint, CheckpointFile};
 use super::writer::Request;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 /// A snapshot waits so long until what it may have seen is durable: lazy changes are within a second.
@@ -29,19 +29,19 @@ pub(super) enum Task {
     /// The same, and the map is to be written out.
     Snapshot(u64, u64),
     /// Segments and snapshots that nobody needs any more.
-    Remove {
-        segments: Vec<u64>,
-        snapshots_before: u64,
-    },
-    Stop,
+    Remove { segments: Vec<u64>, snapshots_before: u64 },
+    /// Ends, and hands over what only one may write.
+    Stop(SyncSender<CheckpointFile>),
 }
 
 /// Works until it is told to stop.
-pub(super) fn run(shared: &Arc<Shared>, tasks: &Receiver<Task>, writer: &Sender<Request>) {
+pub(super) fn run(shared: &Arc<Shared>, mut file: CheckpointFile, tasks: &Receiver<Task>, writer: &Sender<Request>) {
     while let Ok(task) = tasks.recv() {
         // A writer that has gone needs no answer.
         match task {
-            Task::Stop => return,
+            Task::Stop(to) => return drop(to.send(file)),
+            // Whatever it is, the next start finds it to be done.
+            _ if shared.is_closing() => {}
             Task::Closed(segment) => tell(write_index(shared, segment)),
             Task::Settle => {
                 // What is not durable yet comes with the next.
@@ -50,13 +50,15 @@ pub(super) fn run(shared: &Arc<Shared>, tasks: &Receiver<Task>, writer: &Sender<
                 }
             }
             Task::Checkpoint(lsn, seq) => {
-                if let Err(error) = checkpoint(shared, lsn, seq) {
+                if let Err(error) = checkpoint(shared, &mut file, lsn, seq) {
                     drop(writer.send(Request::MapFailed(error)));
                 }
             }
             Task::Snapshot(lsn, seq) => {
-                let done = write_snapshot(shared, lsn, seq);
-                if let Err(error) = &done {
+                let done = write_snapshot(shared, &mut file, lsn, seq);
+                if let Err(error) = &done
+                    && !shared.is_closing()
+                {
                     tracing::warn!("{error}");
                 }
                 drop(writer.send(Request::Snapshotted(done.ok().map(|bytes| (lsn, bytes)))));
@@ -72,10 +74,10 @@ fn tell(done: Result<(), Error>) {
     }
 }
 
-fn checkpoint(shared: &Shared, lsn: u64, seq: u64) -> Result<(), Error> {
+fn checkpoint(shared: &Shared, file: &mut CheckpointFile, lsn: u64, seq: u64) -> Result<(), Error> {
     shared.settle()?;
     shared.live().map.flush()?;
-    if let Err(error) = (Checkpoint { lsn, seq, clean: false }).write(&shared.dir) {
+    if let Err(error) = file.write(Checkpoint { lsn, seq, clean: false }) {
         // The old one is as good: the next start has more to verify.
         tracing::warn!("{error}");
     }
@@ -101,21 +103,31 @@ fn write_index(shared: &Shared, segment: u64) -> Result<(), Error> {
     index::write_sidecar(&shared.dir, segment, &blocks)
 }
 
-fn write_snapshot(shared: &Shared, lsn: u64, seq: u64) -> Result<u64, Error> {
+/// An error while the store is being closed.
+fn go_on(shared: &Shared) -> Result<(), Error> {
+    if shared.is_closing() { Err(Error::Other("the store is being closed".to_owned())) } else { Ok(()) }
+}
+
+fn write_snapshot(shared: &Shared, file: &mut CheckpointFile, lsn: u64, seq: u64) -> Result<u64, Error> {
     let live = shared.live();
     let begun = Instant::now();
     while !shared.settle()? {
+        go_on(shared)?;
         if begun.elapsed() > DURABLE_PATIENCE || shared.refuses().is_some() {
             return Err(Error::Other("no snapshot of the map: what came last is not durable".to_owned()));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
     // Or what came meanwhile would be the writer's to put there.
-    let meanwhile = || if live.has_enough() { shared.settle().map(drop) } else { Ok(()) };
+    let meanwhile = || {
+        go_on(shared)?;
+        if live.has_enough() { shared.settle().map(drop) } else { Ok(()) }
+    };
     let bytes = snapshot::write(&shared.dir, &live.map, lsn, seq, meanwhile, || {
         let upto = live.settling_to();
         let begun = Instant::now();
         while shared.durable.load(Ordering::Acquire) < upto {
+            go_on(shared).map_err(io::Error::other)?;
             if begun.elapsed() > DURABLE_PATIENCE || shared.refuses().is_some() {
                 return Err(io::Error::other("what it holds is not durable"));
             }
@@ -126,7 +138,7 @@ fn write_snapshot(shared: &Shared, lsn: u64, seq: u64) -> Result<u64, Error> {
         }
         Ok(upto)
     })?;
-    checkpoint(shared, lsn, seq)?;
+    checkpoint(shared, file, lsn, seq)?;
     Ok(bytes)
 }
 

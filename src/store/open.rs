@@ -6,7 +6,7 @@ use super::index::{self, Block, Builder};
 use super::journal::{self, Active, Begin, HEADER, Item, Scanner};
 use super::map::{Fill, Map, Meta};
 use super::shared::View;
-use super::snapshot::{self, Checkpoint};
+use super::snapshot::{self, Checkpoint, CheckpointFile};
 use super::{Error, Options, VERSION, txn};
 use crate::clock::Time;
 use std::collections::BTreeMap;
@@ -362,14 +362,17 @@ fn rebuild<'a, 'b>(
 }
 
 /// Opens or makes a store.
-pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened, Error> {
+pub(super) fn open(dir: &Path, options: &Options) -> Result<(Opened, CheckpointFile), Error> {
     files::make_dir(dir)?;
     version(dir)?;
     files::make_dir(&journal::folder(dir))?;
+    files::sweep(dir);
+    files::sweep(&journal::folder(dir));
+    let mut checkpoint = CheckpointFile::of(dir);
     let last = Checkpoint::read(dir);
     let segments = segments(dir)?;
-    let marked = Checkpoint::begin(dir, last.unwrap_or_default()).and_then(|()| write_version(dir));
-    load(dir, options, last, segments, marked.err().as_ref(), true)
+    let marked = checkpoint.begin(last.unwrap_or_default()).and_then(|()| write_version(dir));
+    Ok((load(dir, options, last, segments, marked.err().as_ref(), true)?, checkpoint))
 }
 
 /// Opens again at runtime, when the map has failed; everything up to `durable` is known to be in the journal.

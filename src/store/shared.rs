@@ -10,7 +10,7 @@ use crate::seq::Seq;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::watch;
 
@@ -84,6 +84,8 @@ pub(super) struct Shared {
     pub(super) waiting: AtomicUsize,
     /// While a backup or a snapshot runs, no segment is removed.
     pub(super) pins: AtomicUsize,
+    /// The store is being closed: what takes long and can be done after the next start is left.
+    pub(super) closing: AtomicBool,
 }
 
 /// A lock's contents; a panic elsewhere leaves them as they were, since they are only replaced whole.
@@ -123,6 +125,10 @@ impl Shared {
     /// Lets go of a segment that is removed, so that its space comes back.
     pub(super) fn forget(&self, lsn: u64) {
         lock(&self.handles).retain(|(of, _)| *of != lsn);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     pub(super) fn refuses(&self) -> Option<Error> {

@@ -115,7 +115,7 @@ pub(super) fn write(
     });
     written.map_err(|e| fault("write the map's snapshot", &path, &e))?;
     // What is only read in need is read once while the old one is still there.
-    read(dir, from, &mut |_, _| Ok(()))?;
+    read(dir, from, &mut |_, _| meanwhile())?;
     Ok(bytes)
 }
 
@@ -173,12 +173,41 @@ pub(super) struct Checkpoint {
     pub(super) clean: bool,
 }
 
+/// The right to write the checkpoint. There is one of a store: the open has it, then the keeper, and when that has ended
+/// the writer. Two who write one file at once would take its half-written copy from each other.
+#[derive(Debug)]
+pub(super) struct CheckpointFile(PathBuf);
+
+impl CheckpointFile {
+    /// For the open of the store in `dir`, and nobody else.
+    pub(super) fn of(dir: &Path) -> Self {
+        Self(Checkpoint::path(dir))
+    }
+
+    /// Replaces it, durably.
+    pub(super) fn write(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
+        let bytes = checkpoint.encode();
+        files::replace(&self.0, |out| out.write_all(&bytes)).map_err(|e| fault("write", &self.0, &e))
+    }
+
+    /// From now on the store counts as not closed. Durable.
+    pub(super) fn begin(&mut self, last: Checkpoint) -> Result<(), Error> {
+        self.write(Checkpoint { clean: false, ..last }).or_else(|_| {
+            // A full disk still lets us remove it.
+            let folder = self.0.parent().unwrap_or(Path::new("."));
+            files::remove(&self.0)
+                .and_then(|()| files::sync_dir(folder))
+                .map_err(|e| fault("remove the mark of a clean stop", &self.0, &e))
+        })
+    }
+}
+
 impl Checkpoint {
     fn path(dir: &Path) -> PathBuf {
         dir.join("checkpoint")
     }
 
-    pub(super) fn write(&self, dir: &Path) -> Result<(), Error> {
+    fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::from(*b"WEHELPC\n");
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&u32::from(self.clean).to_le_bytes());
@@ -186,8 +215,7 @@ impl Checkpoint {
         bytes.extend_from_slice(&self.seq.to_le_bytes());
         let crc = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
-        let path = Self::path(dir);
-        files::replace(&path, |out| out.write_all(&bytes)).map_err(|e| fault("write", &path, &e))
+        bytes
     }
 
     /// The newest one; a missing or damaged one means an unclean stop.
@@ -199,17 +227,5 @@ impl Checkpoint {
             return None;
         }
         Some(Self { lsn: n(16)?, seq: n(24)?, clean: bytes[12] == 1 })
-    }
-
-    /// From now on the store counts as not closed. Durable.
-    pub(super) fn begin(dir: &Path, last: Self) -> Result<(), Error> {
-        let unclean = Self { clean: false, ..last };
-        let path = Self::path(dir);
-        unclean.write(dir).or_else(|_| {
-            // A full disk still lets us remove it.
-            files::remove(&path)
-                .and_then(|()| files::sync_dir(dir))
-                .map_err(|e| fault("remove the mark of a clean stop", &path, &e))
-        })
     }
 }

@@ -21,7 +21,7 @@ use crate::seq::Seq;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -628,7 +628,14 @@ impl Writer {
 
     /// Everything is synced, settled and marked as a clean stop.
     fn close(&mut self) -> Result<(), Error> {
-        drop(self.keeper.send(Task::Stop));
+        self.shared.closing.store(true, Ordering::Release);
+        // IMPORTANT: the keeper ends first, and leaves its files to us.
+        let (hand_over, checkpoint) = mpsc::sync_channel(1);
+        let asked = self.keeper.send(Task::Stop(hand_over)).is_ok();
+        let Some(mut checkpoint) = checkpoint.recv().ok().filter(|_| asked) else {
+            // It has panicked: without a mark the next start verifies everything.
+            return Ok(());
+        };
         if self.refusing() {
             return Ok(());
         }
@@ -644,7 +651,7 @@ impl Writer {
         if let Some(active) = &self.active {
             active.shrink();
         }
-        Checkpoint { lsn, seq, clean: true }.write(&self.shared.dir)
+        checkpoint.write(Checkpoint { lsn, seq, clean: true })
     }
 }
 

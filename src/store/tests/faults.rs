@@ -131,3 +131,20 @@ fn a_newer_store_is_refused_with_a_sentence_and_left_alone() {
     assert!(error.contains("newer") && error.contains(".log"), "{error}");
     assert_eq!(std::fs::read(&segment).unwrap(), bytes);
 }
+
+#[test]
+fn a_store_that_is_closed_while_its_keeper_works_closes_well() {
+    let dir = fast();
+    let store = open(&dir);
+    append_many(&store, 0..200, 600);
+    store.close().unwrap();
+    for round in 0..600 {
+        // The journal does not reach as far as is known: the keeper begins with a snapshot and a checkpoint.
+        let (lsn, seq) = (1_000 + round * 10, 201);
+        let known = snapshot::Checkpoint { lsn, seq, clean: false };
+        snapshot::CheckpointFile::of(dir.path()).write(known).unwrap();
+        let store = open(&dir);
+        std::thread::sleep(Duration::from_micros(fastrand::u64(..3000)));
+        store.close().unwrap_or_else(|error| panic!("round {round}: {error}"));
+    }
+}
