@@ -209,6 +209,50 @@ pub enum Error {
     },
 }
 
+/// What the command line reads of the settings: where the daemon is. A fault elsewhere in the file does not stop it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places {
+    /// `data_dir`
+    pub data_dir: Option<PathBuf>,
+    /// `socket`
+    pub socket: Option<PathBuf>,
+    /// What is wrong with the rest, in one sentence.
+    pub fault: Option<String>,
+}
+
+impl Places {
+    /// Reads the settings file; when it is absent and nobody named it, nothing is asked for.
+    ///
+    /// # Errors
+    /// When it cannot be read, or what it says of these two cannot be told.
+    pub fn load(path: &Path, named: bool) -> Result<Self, Error> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text).map_err(|message| Error::Invalid { path: path.to_owned(), message }),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !named => Ok(Self::default()),
+            Err(source) => Err(Error::Read { path: path.to_owned(), source }),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Head {
+            data_dir: Option<PathBuf>,
+            socket: Option<PathBuf>,
+        }
+        let fault = match Config::parse(text) {
+            Ok(config) => return Ok(Self { data_dir: config.data_dir, socket: config.socket, fault: None }),
+            Err(fault) => fault,
+        };
+        // Both stand before the first table; where the file as a whole is no TOML, that part may still be.
+        let before_tables = || -> String {
+            text.split_inclusive('\n').take_while(|line| !line.trim_start().starts_with('[')).collect()
+        };
+        let head: Head =
+            toml::from_str(text).or_else(|_| toml::from_str(&before_tables())).map_err(|_| fault.clone())?;
+        Ok(Self { data_dir: head.data_dir, socket: head.socket, fault: Some(fault) })
+    }
+}
+
 impl Config {
     /// Reads the settings file; when it is absent and nobody named it, the defaults.
     ///
@@ -439,6 +483,19 @@ mod tests {
         assert!(error.contains("line 3: `queue.batch`: "), "{error}");
         let error = Config::parse("[htp]\n").unwrap_err();
         assert!(error.contains("`htp`") && error.contains("`http`"), "{error}");
+    }
+
+    #[test]
+    fn a_fault_in_another_section_does_not_hide_where_the_daemon_is() {
+        for rest in ["[htp]\n", "[queue]\nbatch = \"many\"\n", "[queue\nbatch = 3\n", "[pacing]\nfriend_gap = \n"] {
+            let places = Places::parse(&format!("data_dir = \"/d\"\nsocket = \"/s\"\n{rest}")).unwrap();
+            assert_eq!((places.data_dir, places.socket), (Some("/d".into()), Some("/s".into())), "{rest}");
+            assert!(places.fault.is_some_and(|fault| fault.contains("line ")), "{rest}");
+        }
+        let whole = Places::parse("socket = \"/s\"\n[queue]\nbatch = 3\n").unwrap();
+        assert_eq!(whole, Places { socket: Some("/s".into()), ..Places::default() });
+        assert!(Places::parse("data_dir = 7\n").is_err());
+        assert!(Places::parse("data_dir = \"/d\n[queue]\n").is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | method, path | body or query | answer |
 //! |---|---|---|
-//! | `GET /v1/status` | | [`Status`] |
+//! | `GET /v1/status` | [`StatusQuery`] | [`Status`] |
 //! | `POST /v1/commands` | [`Enqueue`] | NDJSON of [`Receipt`], one a command, in order |
 //! | `GET /v1/commands` | [`QueueQuery`] | NDJSON of [`Receipt`], oldest first |
 //! | `GET /v1/commands/ID` | | [`Receipt`] |
@@ -30,7 +30,8 @@
 //! last line: it has `error` and no `seq`.
 //!
 //! Requests carry `Wehelp-Version: N` ([`VERSION`]); the daemon refuses another one with a sentence (426), and
-//! takes requests without the header (curl).
+//! takes requests without the header (curl). One that means the daemon of a certain data folder says so with
+//! `Wehelp-Data-Dir` ([`DATA_DIR_HEADER`]); the daemon of another folder refuses it (421), and does nothing.
 
 use crate::{clock::Time, seq::Seq};
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,12 @@ pub const VERSION: u32 = 1;
 
 /// The header that carries [`VERSION`].
 pub const VERSION_HEADER: &str = "wehelp-version";
+
+/// The request header that names the data folder of the daemon that is meant: an absolute path, percent-encoded.
+pub const DATA_DIR_HEADER: &str = "wehelp-data-dir";
+
+/// The status of a refusal by the daemon of another data folder.
+pub const OTHER_DAEMON: u16 = 421;
 
 /// The longest request body on the control door, bytes: a bulk of a thousand long texts.
 pub const REQUEST_BYTES_MAX: usize = 16 << 20;
@@ -479,6 +486,14 @@ pub struct Token {
     pub previous_until: Option<Time>,
     /// Whether requests from other machines need it: `always`, `remote`, `never`.
     pub required: String,
+}
+
+/// `GET /v1/status`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StatusQuery {
+    /// `daemon`: answer with [`Status::daemon`] alone, at once.
+    pub only: Option<String>,
 }
 
 /// `GET /v1/status` (contract 8).

@@ -98,8 +98,10 @@ pub fn settle(args: &Args) -> Result<(Home, Config), Error> {
         None => Config::default(),
     };
     let wishes = flags.or(Wishes { config: None, data_dir: config.data_dir.clone(), socket: config.socket.clone() });
-    if !args.listen.is_empty() {
-        config.http.listen.clone_from(&args.listen);
+    let listen: Vec<String> =
+        args.listen.iter().map(|address| address.trim().to_owned()).filter(|address| !address.is_empty()).collect();
+    if !listen.is_empty() {
+        config.http.listen = listen;
     }
     Ok((Home::resolve(&wishes)?, config))
 }

@@ -3,6 +3,7 @@
 //! Flags win over the environment, which wins over the settings file, which wins over the platform's folders
 //! (contract 1). Nothing here creates anything.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The longest path a Unix socket can have on Linux, bytes: `sun_path` less its closing zero.
@@ -33,6 +34,19 @@ pub enum Error {
     /// The socket's path is too long for the kernel.
     #[error("the socket path `{0}` is longer than {SOCKET_PATH_MAX} bytes; choose a shorter one with --socket")]
     SocketTooLong(PathBuf),
+}
+
+/// Takes variables that are set to nothing out of the environment: they count as not set (contract 1), for this process
+/// and for those that it starts. To be called first, while no other thread runs.
+#[expect(unsafe_code, reason = "std marks a change of the environment unsafe; no other thread runs yet")]
+pub fn forget_empty_variables() {
+    let empty = |(name, value): (OsString, OsString)| {
+        (value.is_empty() && name.as_encoded_bytes().starts_with(b"WEHELP_")).then_some(name)
+    };
+    for name in std::env::vars_os().filter_map(empty).collect::<Vec<_>>() {
+        // SAFETY: called first in `main`, before any other thread exists.
+        unsafe { std::env::remove_var(name) };
+    }
 }
 
 /// What was asked for by flag, environment or settings; empty means: not asked for.
@@ -80,14 +94,16 @@ impl Home {
     /// When the user has no home folder and none was named, or the socket's path is too long.
     pub fn resolve(wishes: &Wishes) -> Result<Self, Error> {
         let data_dir = match &wishes.data_dir {
-            Some(dir) => dir.clone(),
+            // `status` tells it to programs that run elsewhere.
+            Some(dir) => absolute(dir),
             None => dirs()?.data_dir().to_owned(),
         };
+        let fits = |socket: &PathBuf| socket.as_os_str().len() <= SOCKET_PATH_MAX;
         let socket = match &wishes.socket {
             Some(socket) => socket.clone(),
-            None => runtime_socket().unwrap_or_else(|| data_dir_socket(&data_dir)),
+            None => runtime_socket().filter(fits).unwrap_or_else(|| data_dir_socket(&data_dir)),
         };
-        if socket.as_os_str().len() > SOCKET_PATH_MAX {
+        if !fits(&socket) {
             return Err(Error::SocketTooLong(socket));
         }
         let config = config_path(wishes).unwrap_or_else(|_| data_dir.join("config.toml"));
@@ -105,28 +121,57 @@ fn data_dir_socket(data_dir: &Path) -> PathBuf {
     data_dir.join("run").join(SOCKET_NAME)
 }
 
-/// Where the CLI looks for a daemon, the likeliest first: the one asked for and nothing else, or else every place
-/// in which a daemon of this user (or the system's one) may have put its socket. Under cron `XDG_RUNTIME_DIR` is
-/// unset, so the login session's folder is guessed from the user id.
+/// Which daemon the CLI is to talk to. What names a daemon is obeyed, or nothing is done (contract 1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Where it may listen, the likeliest first.
+    pub sockets: Vec<PathBuf>,
+    /// The data folder that it must have; `None`: whichever daemon listens there.
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Which daemon is meant. `ranks` are what was asked for, the strongest first (flags, environment, settings): the first
+/// that names a socket or a data folder decides, and the weaker ones only help to find a named folder's daemon. Without
+/// any, every place counts in which a daemon of this user (or the system's one) may have put its socket. Under cron
+/// `XDG_RUNTIME_DIR` is unset, so the login session's folder is guessed from the user id.
 ///
 /// # Errors
-/// When the user has no home folder and no socket was named.
-pub fn sockets(wishes: &Wishes, uid: u32) -> Result<Vec<PathBuf>, Error> {
-    if let Some(socket) = &wishes.socket {
-        return Ok(vec![socket.clone()]);
+/// When the user has no home folder and nothing was named.
+pub fn target(ranks: &[Wishes], uid: u32) -> Result<Target, Error> {
+    let Some(asked) = ranks.iter().find(|w| w.socket.is_some() || w.data_dir.is_some()) else {
+        let data_dir = dirs()?.data_dir().to_owned();
+        let mut sockets = runtime_sockets(uid);
+        sockets.extend(pointer(&data_dir));
+        sockets.push(data_dir_socket(&data_dir));
+        sockets.push(PathBuf::from("/run/wehelp").join(SOCKET_NAME));
+        sockets.dedup();
+        return Ok(Target { sockets, data_dir: None });
+    };
+    let data_dir = asked.data_dir.as_deref().map(absolute);
+    let sockets = match (&asked.socket, &data_dir) {
+        (Some(socket), _) => vec![socket.clone()],
+        (None, Some(dir)) => {
+            let own = pointer(dir).into_iter().chain([data_dir_socket(dir)]);
+            own.chain(ranks.iter().filter_map(|w| w.socket.clone())).chain(runtime_sockets(uid)).collect()
+        }
+        (None, None) => Vec::new(),
+    };
+    Ok(Target { sockets, data_dir })
+}
+
+/// A path that means the same wherever it is read.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Whether two paths lead to the same folder, through symbolic links and bind mounts too.
+#[must_use]
+pub fn is_same_folder(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (std::fs::metadata(a), std::fs::metadata(b)) {
+        (Ok(a), Ok(b)) => a.is_dir() && (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
     }
-    if let Some(dir) = &wishes.data_dir {
-        // The daemon of a named data folder may still have used the runtime folder, but so may another one: the
-        // pointer that a daemon leaves in its data folder decides.
-        return Ok(pointer(dir).into_iter().chain([data_dir_socket(dir)]).chain(runtime_sockets(uid)).collect());
-    }
-    let data_dir = dirs()?.data_dir().to_owned();
-    let mut places = runtime_sockets(uid);
-    places.extend(pointer(&data_dir));
-    places.push(data_dir_socket(&data_dir));
-    places.push(PathBuf::from("/run/wehelp").join(SOCKET_NAME));
-    places.dedup();
-    Ok(places)
 }
 
 fn runtime_sockets(uid: u32) -> Vec<PathBuf> {
@@ -154,15 +199,42 @@ fn pointer(data_dir: &Path) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
+    fn asks(socket: Option<&str>, data_dir: Option<&Path>) -> Wishes {
+        Wishes { config: None, data_dir: data_dir.map(Into::into), socket: socket.map(Into::into) }
+    }
+
     #[test]
-    fn a_named_socket_is_the_only_place_looked_at() {
-        let wishes = Wishes { socket: Some("/x/y.sock".into()), data_dir: Some("/d".into()), ..Wishes::default() };
-        assert_eq!(sockets(&wishes, 7).unwrap(), [PathBuf::from("/x/y.sock")]);
+    fn what_is_asked_for_most_strongly_names_the_daemon() {
+        let (none, dir) = (Wishes::default(), Path::new("/d"));
+        let (socket, folder) = (asks(Some("/x/y.sock"), None), asks(None, Some(dir)));
+        let only = |data_dir: Option<&Path>| Target {
+            sockets: vec![PathBuf::from("/x/y.sock")],
+            data_dir: data_dir.map(Into::into),
+        };
+        // A socket is the only place looked at; a folder asked for as strongly is checked, a weaker one is not meant.
+        assert_eq!(target(&[asks(Some("/x/y.sock"), Some(dir))], 7).unwrap(), only(Some(dir)));
+        assert_eq!(target(&[none.clone(), socket.clone(), folder.clone()], 7).unwrap(), only(None));
+        // A folder decides over a weaker socket, which may be where its daemon listens.
+        let found = target(&[folder, socket], 7).unwrap();
+        assert_eq!(found.data_dir.as_deref(), Some(dir));
+        assert!(found.sockets.contains(&PathBuf::from("/x/y.sock")), "{found:?}");
+        assert_eq!(target(&[none], 7).unwrap().data_dir, None);
+    }
+
+    #[test]
+    fn a_folder_is_the_same_through_a_link_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two, link) = (dir.path().join("one"), dir.path().join("two"), dir.path().join("link"));
+        std::fs::create_dir(&one).unwrap();
+        std::fs::create_dir(&two).unwrap();
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        assert!(is_same_folder(&one, &link) && is_same_folder(&one, &one.join("../one")));
+        assert!(!is_same_folder(&one, &two) && !is_same_folder(&dir.path().join("no"), &dir.path().join("no")));
     }
 
     #[test]
     fn without_a_runtime_folder_the_session_of_the_user_is_guessed() {
-        let places = sockets(&Wishes::default(), 4242).unwrap();
+        let places = target(&[], 4242).unwrap().sockets;
         assert!(places.contains(&PathBuf::from("/run/user/4242/wehelp/wehelpd.sock")), "{places:?}");
     }
 
@@ -170,8 +242,8 @@ mod tests {
     fn a_pointer_in_the_data_folder_leads_to_the_socket() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(pointer_path(dir.path()), "/some/where.sock\n").unwrap();
-        let wishes = Wishes { data_dir: Some(dir.path().into()), ..Wishes::default() };
-        assert_eq!(sockets(&wishes, 1).unwrap()[0], PathBuf::from("/some/where.sock"));
+        let found = target(&[asks(None, Some(dir.path()))], 1).unwrap();
+        assert_eq!(found.sockets[0], PathBuf::from("/some/where.sock"));
     }
 
     #[test]

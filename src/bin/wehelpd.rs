@@ -12,7 +12,8 @@ use wehelp::daemon::{self, instance};
 static ALLOCATOR: wehelp::daemon::alloc::Allocator = wehelp::daemon::alloc::Allocator;
 
 fn main() -> ExitCode {
-    // First, while no other thread runs: it changes the environment.
+    // First, while no other thread runs: both change the environment.
+    wehelp::home::forget_empty_variables();
     let activated = instance::activated();
     let args = Args::parse();
     log(&args);

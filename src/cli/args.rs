@@ -16,6 +16,7 @@ pub mod simulate;
 
 use super::who::{Place, Who};
 use crate::clock;
+use crate::home::Wishes;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -83,9 +84,31 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FILE", env = "WEHELP_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
 
-    /// The data folder of the daemon
+    /// The data folder of the daemon: no other daemon than this one is talked to
     #[arg(long, global = true, value_name = "DIR", env = "WEHELP_DATA_DIR", hide_env_values = true)]
     pub data_dir: Option<PathBuf>,
+
+    /// The socket comes out of the environment.
+    #[arg(skip)]
+    pub socket_by_env: bool,
+
+    /// The data folder comes out of the environment.
+    #[arg(skip)]
+    pub data_dir_by_env: bool,
+}
+
+impl Global {
+    /// What flags ask for, and what the environment asks for: the stronger first.
+    #[must_use]
+    pub fn wishes(&self) -> Vec<Wishes> {
+        let pick = |path: &Option<PathBuf>, by_env: bool, env: bool| path.clone().filter(|_| by_env == env);
+        let of = |env| Wishes {
+            config: self.config.clone(),
+            data_dir: pick(&self.data_dir, self.data_dir_by_env, env),
+            socket: pick(&self.socket, self.socket_by_env, env),
+        };
+        vec![of(false), of(true)]
+    }
 }
 
 /// When to colour.
@@ -228,7 +251,20 @@ pub fn parse(args: &[std::ffi::OsString]) -> Result<Cli, Stop> {
     {
         return Err(Stop::Said(format!("wehelp {}\n", crate::VERSION)));
     }
-    Cli::try_parse_from(args).map_err(|error| {
+    let mut command = <Cli as clap::CommandFactory>::command();
+    let parsed = command.try_get_matches_from_mut(args).and_then(|matches| {
+        let by_env = |id| matches.value_source(id) == Some(clap::parser::ValueSource::EnvVariable);
+        let (socket, data_dir) = (by_env("socket"), by_env("data_dir"));
+        let mut cli = <Cli as clap::FromArgMatches>::from_arg_matches(&matches)?;
+        (cli.global.socket_by_env, cli.global.data_dir_by_env) = (socket, data_dir);
+        if cli.global.json && cli.global.text {
+            // They stand on different sides of a subcommand, where clap does not see that one overrides the other.
+            cli.global.json = last_says_json(args);
+            cli.global.text = !cli.global.json;
+        }
+        Ok(cli)
+    });
+    parsed.map_err(|error| {
         use clap::error::ErrorKind;
         let text = error.render().to_string();
         match error.kind() {
@@ -241,6 +277,13 @@ pub fn parse(args: &[std::ffi::OsString]) -> Result<Cli, Stop> {
             }
         }
     })
+}
+
+/// Whether `--json` is the last word about how to print, as far as that can be told without parsing.
+#[must_use]
+pub fn last_says_json(args: &[std::ffi::OsString]) -> bool {
+    let own = args.iter().skip(1).take_while(|arg| *arg != "--" && *arg != "--exec");
+    own.filter(|arg| *arg == "--json" || *arg == "--text").last().is_some_and(|arg| arg == "--json")
 }
 
 /// clap's message as one sentence: what is wrong, what it would suggest, where help is.

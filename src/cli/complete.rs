@@ -5,10 +5,10 @@
 
 use super::args::Cli;
 use super::render;
-use crate::config::Config;
+use crate::config::Places;
 use crate::control::client::Client;
 use crate::control::{DirectoryQuery, QueueQuery, State};
-use crate::home::{self, Wishes};
+use crate::home::{self, Target, Wishes};
 use crate::protocol::command::APIS;
 use crate::protocol::event::Kind;
 use clap::{Arg, Command, CommandFactory};
@@ -181,7 +181,7 @@ fn ask(values: Values, typed: &str, words: &Arc<[OsString]>) -> Found {
 
 fn look_up(values: Values, typed: &str, words: &[OsString]) -> Option<Found> {
     let line = Words(words);
-    let client = Client::find(&line.sockets()?).ok()?;
+    let client = Client::find(&line.target()?).ok()?;
     let get = |path: &str, query: &dyn erased::Query| -> Option<Vec<Value>> {
         client.send("GET", &query.onto(path)?, None).ok()?.values().ok()
     };
@@ -288,11 +288,17 @@ mod erased {
     }
 }
 
+/// A variable of the environment; an empty one counts as not set.
+fn variable_named(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// The words of the line that is being completed: they may say which daemon and which account is meant.
 struct Words<'a>(&'a [OsString]);
 
 impl Words<'_> {
-    fn value(&self, long: &str, short: Option<&str>, variable: &str) -> Option<String> {
+    /// What was typed behind an option, the last time.
+    fn typed(&self, long: &str, short: Option<&str>) -> Option<String> {
         let mut words = self.0.iter().filter_map(|word| word.to_str());
         let mut found = None;
         while let Some(word) = words.next() {
@@ -302,27 +308,28 @@ impl Words<'_> {
                 found = Some(value);
             }
         }
-        let found = found.filter(|value| !value.is_empty()).map(str::to_owned);
-        found.or_else(|| std::env::var(variable).ok().filter(|value| !value.is_empty()))
+        found.filter(|value| !value.is_empty()).map(str::to_owned)
     }
 
     fn account(&self) -> Option<String> {
-        self.value("--account", Some("-a"), "WEHELP_ACCOUNT")
+        self.typed("--account", Some("-a")).or_else(|| variable_named("WEHELP_ACCOUNT"))
     }
 
-    fn sockets(&self) -> Option<Vec<PathBuf>> {
-        let path = |long, variable| self.value(long, None, variable).map(PathBuf::from);
-        let wishes = Wishes {
-            config: path("--config", "WEHELP_CONFIG"),
-            data_dir: path("--data-dir", "WEHELP_DATA_DIR"),
-            socket: path("--socket", "WEHELP_SOCKET"),
-        };
-        let config = match home::config_path(&wishes) {
-            Ok(path) if wishes.socket.is_none() => Config::load(&path, wishes.config.is_some()).ok()?,
-            _ => Config::default(),
-        };
-        let wishes = wishes.or(Wishes { config: None, data_dir: config.data_dir, socket: config.socket });
-        home::sockets(&wishes, rustix::process::getuid().as_raw()).ok()
+    fn target(&self) -> Option<Target> {
+        let typed = |long| self.typed(long, None).map(PathBuf::from);
+        let set = |variable| variable_named(variable).map(PathBuf::from);
+        let config = typed("--config").or_else(|| set("WEHELP_CONFIG"));
+        let mut ranks = vec![
+            Wishes { config: config.clone(), data_dir: typed("--data-dir"), socket: typed("--socket") },
+            Wishes { config: config.clone(), data_dir: set("WEHELP_DATA_DIR"), socket: set("WEHELP_SOCKET") },
+        ];
+        if ranks.iter().all(|wishes| wishes.socket.is_none())
+            && let Ok(path) = home::config_path(&ranks[0])
+        {
+            let read = Places::load(&path, config.is_some()).ok()?;
+            ranks.push(Wishes { config: None, data_dir: read.data_dir, socket: read.socket });
+        }
+        home::target(&ranks, rustix::process::getuid().as_raw()).ok()
     }
 }
 
@@ -397,7 +404,7 @@ mod tests {
     fn the_line_says_which_daemon_is_meant() {
         let words: Vec<OsString> = ["wehelp", "--socket=/x.sock", "-a", "work", "send"].map(Into::into).into();
         let line = Words(&words);
-        assert_eq!(line.sockets().unwrap(), [PathBuf::from("/x.sock")]);
+        assert_eq!(line.target().unwrap().sockets, [PathBuf::from("/x.sock")]);
         assert_eq!(line.account().as_deref(), Some("work"));
     }
 }

@@ -3,9 +3,9 @@
 use super::args::Global;
 use super::error::Error;
 use super::output::Output;
-use crate::config::Config;
+use crate::config::Places;
 use crate::control::client::Client;
-use crate::home::{self, Wishes};
+use crate::home::{self, Target, Wishes};
 use std::cell::OnceCell;
 use std::path::PathBuf;
 
@@ -39,47 +39,55 @@ impl Ctx {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client = Client::find(&self.sockets()?)?;
+        let client = Client::find(&self.target()?)?;
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// Where a daemon may listen, the likeliest place first (contract 1).
+    /// Which daemon is meant (contract 1).
     ///
     /// # Errors
     /// When the settings cannot be read, or the user has no home folder.
-    pub(super) fn sockets(&self) -> Result<Vec<PathBuf>, Error> {
-        let wishes = self.wishes()?;
-        let uid = rustix::process::getuid().as_raw();
-        home::sockets(&wishes, uid).map_err(|e| Error::failed(e.to_string()))
+    pub(super) fn target(&self) -> Result<Target, Error> {
+        home::target(&self.ranks()?, rustix::process::getuid().as_raw()).map_err(|e| Error::failed(e.to_string()))
     }
 
-    /// What flags, environment and settings ask for.
+    /// What flags, environment and settings ask for, the strongest first.
     ///
     /// # Errors
     /// When the settings cannot be read.
-    pub(super) fn wishes(&self) -> Result<Wishes, Error> {
-        if self.global.socket.is_some() {
-            // Nothing else is needed to find the daemon: settings that are broken do no harm.
-            return Ok(self.asked());
+    pub(super) fn ranks(&self) -> Result<Vec<Wishes>, Error> {
+        let mut ranks = self.global.wishes();
+        if ranks.iter().all(|wishes| wishes.socket.is_none()) {
+            // With a socket nothing else is needed to find the daemon: settings that are broken do no harm.
+            ranks.push(self.settings(None)?);
         }
-        self.wishes_with(None)
+        Ok(ranks)
     }
 
-    /// What flags and environment ask for.
-    fn asked(&self) -> Wishes {
-        let global = &self.global;
-        Wishes { config: global.config.clone(), data_dir: global.data_dir.clone(), socket: global.socket.clone() }
+    /// What the settings ask for; `config` names another settings file.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(super) fn settings(&self, config: Option<PathBuf>) -> Result<Wishes, Error> {
+        let config = config.or_else(|| self.global.config.clone());
+        let named = config.is_some();
+        let Ok(path) = home::config_path(&Wishes { config, ..Wishes::default() }) else {
+            return Ok(Wishes::default());
+        };
+        let read = Places::load(&path, named).map_err(|e| Error::failed(e.to_string()))?;
+        if let Some(fault) = read.fault {
+            self.out.warn(&format!("settings `{}`: {fault}; wehelpd will refuse them", path.display()));
+        }
+        Ok(Wishes { config: None, data_dir: read.data_dir, socket: read.socket })
     }
 
-    /// As [`Ctx::wishes`], with everything that the settings say; `config` names another settings file.
+    /// All of that together, for the places of a daemon that is to be started; `config` names another settings file.
     ///
     /// # Errors
     /// When the settings cannot be read.
     pub(super) fn wishes_with(&self, config: Option<PathBuf>) -> Result<Wishes, Error> {
-        let mut wishes = self.asked();
-        wishes.config = config.or(wishes.config);
-        let Ok(path) = home::config_path(&wishes) else { return Ok(wishes) };
-        let config = Config::load(&path, wishes.config.is_some()).map_err(|e| Error::failed(e.to_string()))?;
-        Ok(wishes.or(Wishes { config: None, data_dir: config.data_dir, socket: config.socket }))
+        let mut wishes = self.global.wishes().into_iter().fold(Wishes::default(), Wishes::or);
+        wishes.config = config.clone().or(wishes.config);
+        Ok(wishes.or(self.settings(config)?))
     }
 }

@@ -3,6 +3,7 @@
 use crate::control::client;
 use std::borrow::Cow;
 use std::fmt;
+use std::path::Path;
 
 /// How `wehelp` ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,15 +96,21 @@ impl From<client::Error> for Error {
                     ),
                 )
             }
-            client::Error::NoDaemon { .. } => Self::new(
-                Exit::NoDaemon,
-                "no-daemon",
-                format!("{error}; start one with `wehelp daemon start` or `wehelpd`, or name its socket with --socket"),
+            client::Error::NoDaemon { data_dir, .. } => {
+                Self::new(Exit::NoDaemon, "no-daemon", format!("{error}; {}", how_to_start(data_dir.as_deref())))
+            }
+            client::Error::OtherDaemon { data_dir, .. } => {
+                Self::new(Exit::NoDaemon, "no-daemon", format!("{error}; {}", how_to_start(Some(data_dir))))
+            }
+            client::Error::Unsent(_) | client::Error::Broken(_) if client::is_timeout(&error) => Self::new(
+                Exit::NoAnswer,
+                "no-answer",
+                format!("{error}: it hangs, or this machine is very busy; `wehelp daemon logs` may say why"),
             ),
-            client::Error::Broken(_) => Self::new(
+            client::Error::Unsent(_) | client::Error::Broken(_) => Self::new(
                 Exit::NoDaemon,
                 "daemon-gone",
-                format!("{error}; see whether wehelpd still runs, and try again"),
+                format!("{error}; see with `wehelp status` whether wehelpd still runs"),
             ),
             client::Error::Refused { status, refusal } => {
                 let exit = match status {
@@ -115,6 +122,15 @@ impl From<client::Error> for Error {
             }
             client::Error::Strange(_) => Self::failed(error.to_string()),
         }
+    }
+}
+
+/// What to do where no daemon is; nothing of that is done by itself.
+fn how_to_start(data_dir: Option<&Path>) -> String {
+    match data_dir {
+        Some(dir) if !dir.is_dir() => "there is no such folder, so correct the name".to_owned(),
+        Some(dir) => format!("start it with `wehelp --data-dir {} daemon start`", dir.display()),
+        None => "start one with `wehelp daemon start` or `wehelpd`, or name its socket with --socket".to_owned(),
     }
 }
 

@@ -197,7 +197,7 @@ pub(super) fn stopped(args: &[OsString], stop: Stop) -> ExitCode {
         Stop::Wrong(message) => {
             colour(When::Auto, io::stderr().is_terminal());
             let error = Error::usage(message);
-            if args.iter().any(|a| a == "--json") {
+            if super::args::last_says_json(args) {
                 json_failure(&error);
             } else {
                 say(&format!("{} {}", "error:".red().bold(), render::clean(&error.message)));

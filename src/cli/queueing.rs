@@ -408,7 +408,7 @@ pub(super) fn watch(
                 there = Instant::now();
                 None
             }
-            Err(error @ (client::Error::NoDaemon { .. } | client::Error::Broken(_))) => Some(error),
+            Err(error) if error.is_absence() => Some(error),
             // A stopping daemon may still have answered like this.
             Err(client::Error::Refused { status: 503, refusal }) => {
                 Some(client::Error::Refused { status: 503, refusal })

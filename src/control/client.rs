@@ -4,10 +4,12 @@
 //! goes away in the middle of a stream needs nothing but to close. Bodies are read as they come; nothing is buffered
 //! beyond a line, which has a limit.
 
-use super::{Refusal, VERSION, VERSION_HEADER};
+use super::{DATA_DIR_HEADER, OTHER_DAEMON, Refusal, VERSION, VERSION_HEADER};
+use crate::home::{self, Target};
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,22 +22,39 @@ const HEADERS_MAX: usize = 32;
 pub const LINE_BYTES_MAX: usize = 96 << 20;
 /// The longest reply that is read whole, bytes: a status, a receipt, one event.
 const REPLY_BYTES_MAX: u64 = LINE_BYTES_MAX as u64;
-/// A daemon that says nothing for so long, where it has something to say at once, hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A daemon that says nothing for so long, where it has something to say at once, hangs (contract 3).
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The same, where a large log or store may have to be read first.
+pub const PATIENCE_FOR_READING: Duration = Duration::from_secs(60);
 
 /// Why the daemon did not answer as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody listens at any of these places.
-    #[error("no wehelpd listens at `{}`", tried.first().map_or_else(String::new, |p| p.display().to_string()))]
+    #[error("no wehelpd{} listens at `{}`", whose(data_dir.as_deref()), tried.first().map_or_else(String::new, |p| p.display().to_string()))]
     NoDaemon {
         /// Where it was looked for, the likeliest first.
         tried: Vec<PathBuf>,
+        /// The data folder that it must have.
+        data_dir: Option<PathBuf>,
         /// What the system said of the likeliest.
         source: io::Error,
     },
-    /// The connection broke, or the daemon stopped in the middle.
-    #[error("the connection to wehelpd broke: {0}")]
+    /// The daemon that listens there has another data folder than the one that was named.
+    #[error("no wehelpd{} runs: the one at `{}` has {}", whose(Some(data_dir)), socket.display(), its.as_ref().map_or_else(|| "another".to_owned(), |its| format!("`{}`", its.display())))]
+    OtherDaemon {
+        /// The data folder that was named.
+        data_dir: PathBuf,
+        /// Where the other one listens.
+        socket: PathBuf,
+        /// The other one's, when it said so.
+        its: Option<PathBuf>,
+    },
+    /// The request did not get to the daemon whole, so that it has done nothing.
+    #[error("{}", broken("the request could not be handed to wehelpd", .0))]
+    Unsent(io::Error),
+    /// The connection broke after the request, or the daemon stopped in the middle: what was asked may be done.
+    #[error("{}", broken("the connection to wehelpd broke", .0))]
     Broken(#[from] io::Error),
     /// The daemon refused.
     #[error("{}", refusal.message)]
@@ -50,36 +69,100 @@ pub enum Error {
     Strange(String),
 }
 
+fn whose(data_dir: Option<&Path>) -> String {
+    data_dir.map_or_else(String::new, |dir| format!(" of the data folder `{}`", dir.display()))
+}
+
+fn broken(what: &str, why: &io::Error) -> String {
+    if is_over(why) { "wehelpd does not answer".to_owned() } else { format!("{what}: {why}") }
+}
+
+fn is_over(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+impl Error {
+    /// Whether the daemon was not there, went away, or hangs: it may come back, or be another one that is not meant.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::NoDaemon { .. } | Self::OtherDaemon { .. } | Self::Unsent(_) | Self::Broken(_))
+    }
+
+    /// Whether what was asked for may have been done all the same.
+    #[must_use]
+    pub fn may_be_done(&self) -> bool {
+        match self {
+            Self::Broken(_) | Self::Strange(_) => true,
+            // A store that failed in the middle of a write may find it again when it is opened.
+            Self::Refused { status, .. } => *status == 500,
+            Self::NoDaemon { .. } | Self::OtherDaemon { .. } | Self::Unsent(_) => false,
+        }
+    }
+}
+
 /// A daemon that was found.
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
+    /// The data folder that it must have.
+    data_dir: Option<PathBuf>,
     patience: Duration,
 }
 
 impl Client {
-    /// Finds the daemon: the first of the places where one listens.
+    /// Finds the daemon that is meant: the first of the places where it listens.
     ///
     /// # Errors
-    /// When none does.
-    pub fn find(places: &[PathBuf]) -> Result<Self, Error> {
-        let mut first = None;
-        for place in places {
-            match UnixStream::connect(place) {
-                Ok(_) => return Ok(Self { socket: place.clone(), patience: PATIENCE }),
+    /// When none does, or only one of another data folder than the one named.
+    pub fn find(target: &Target) -> Result<Self, Error> {
+        let (mut silent, mut other) = (None, None);
+        for place in &target.sockets {
+            match connect(place, PATIENCE) {
+                Ok(_) => {
+                    let data_dir = target.data_dir.clone();
+                    let client = Self { socket: place.clone(), data_dir, patience: PATIENCE };
+                    match client.check_data_dir() {
+                        Ok(()) => return Ok(client),
+                        Err(error) => drop(other.get_or_insert(error)),
+                    }
+                }
                 Err(error) => {
                     // A socket that may not be opened says more than one that is not there.
                     let telling = error.kind() == io::ErrorKind::PermissionDenied;
-                    if first.is_none() || telling {
-                        first = Some((place.clone(), error));
+                    if silent.is_none() || telling {
+                        silent = Some((place.clone(), error));
                     }
                 }
             }
         }
-        let (place, source) = first.unwrap_or_else(|| (PathBuf::from("wehelpd.sock"), io::ErrorKind::NotFound.into()));
+        if let Some(other) = other {
+            return Err(other);
+        }
+        let unknown = || (PathBuf::from("wehelpd.sock"), io::ErrorKind::NotFound.into());
+        let (place, source) = silent.unwrap_or_else(unknown);
+        if is_over(&source) {
+            return Err(Error::Unsent(source));
+        }
         let mut tried = vec![place];
-        tried.extend(places.iter().filter(|p| **p != tried[0]).cloned().collect::<Vec<_>>());
-        Err(Error::NoDaemon { tried, source })
+        tried.extend(target.sockets.iter().filter(|p| **p != tried[0]).cloned().collect::<Vec<_>>());
+        Err(Error::NoDaemon { tried, data_dir: target.data_dir.clone(), source })
+    }
+
+    /// Asks the daemon which data folder it has, when one was named.
+    fn check_data_dir(&self) -> Result<(), Error> {
+        #[derive(serde::Deserialize)]
+        struct Identity {
+            daemon: super::DaemonStatus,
+        }
+        let Some(meant) = &self.data_dir else { return Ok(()) };
+        let only = super::StatusQuery { only: Some("daemon".to_owned()) };
+        let its = self.get_with::<Identity>("/v1/status", &only)?.daemon.data_dir;
+        if home::is_same_folder(meant, &its) { Ok(()) } else { Err(self.other(Some(its))) }
+    }
+
+    fn other(&self, its: Option<PathBuf>) -> Error {
+        let data_dir = self.data_dir.clone().unwrap_or_default();
+        Error::OtherDaemon { data_dir, socket: self.socket.clone(), its }
     }
 
     /// Where the daemon listens.
@@ -100,10 +183,11 @@ impl Client {
     /// # Errors
     /// When the connection fails, or the daemon refuses.
     pub fn send(&self, method: &str, path: &str, body: Option<&[u8]>) -> Result<Reply, Error> {
-        let mut stream = UnixStream::connect(&self.socket)
-            .map_err(|source| Error::NoDaemon { tried: vec![self.socket.clone()], source })?;
-        stream.set_read_timeout(Some(self.patience))?;
-        stream.set_write_timeout(Some(self.patience))?;
+        let mut stream = connect(&self.socket, self.patience).map_err(|source| match is_over(&source) {
+            true => Error::Unsent(source),
+            false => Error::NoDaemon { tried: vec![self.socket.clone()], data_dir: self.data_dir.clone(), source },
+        })?;
+        stream.set_read_timeout(Some(self.patience)).map_err(Error::Unsent)?;
         let body = body.unwrap_or_default();
         let mut request = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{VERSION_HEADER}: {VERSION}\r\nConnection: close\r\n"
@@ -111,13 +195,19 @@ impl Client {
         if !body.is_empty() || method != "GET" {
             request.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
         }
+        if let Some(data_dir) = &self.data_dir {
+            // Another daemon may have taken the socket over since it was asked.
+            let path = percent_encoding::percent_encode(data_dir.as_os_str().as_bytes(), PATH);
+            request.push_str(&format!("{DATA_DIR_HEADER}: {path}\r\n"));
+        }
         request.push_str("\r\n");
         let mut bytes = request.into_bytes();
         bytes.extend_from_slice(body);
         // A daemon that refuses a request before it has read it whole still answers: that answer says more than EPIPE.
         let written = stream.write_all(&bytes);
         match (Reply::receive(stream), written) {
-            (Err(Error::Broken(_)), Err(error)) => Err(error.into()),
+            (Err(Error::Broken(_)), Err(error)) => Err(Error::Unsent(error)),
+            (Err(Error::Refused { status: OTHER_DAEMON, .. }), _) => Err(self.other(None)),
             (reply, _) => reply,
         }
     }
@@ -154,6 +244,18 @@ impl Client {
         let body = serde_json::to_vec(value).map_err(|e| Error::Strange(e.to_string()))?;
         self.send(method, path, Some(&body))
     }
+}
+
+/// What of a path cannot stand in a header.
+const PATH: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%').add(b' ');
+
+/// Connects, and waits for a daemon that has no room for one more at most so long, which is also how long it may take to
+/// take what is written.
+fn connect(socket: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let stream = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    stream.set_write_timeout(Some(patience))?;
+    stream.connect(&socket2::SockAddr::unix(socket)?)?;
+    Ok(OwnedFd::from(stream).into())
 }
 
 fn with_query(path: &str, query: &impl Serialize) -> Result<String, Error> {
@@ -454,7 +556,7 @@ impl Read for Reply {
 /// Whether an error only says that nothing came in time.
 #[must_use]
 pub fn is_timeout(error: &Error) -> bool {
-    matches!(error, Error::Broken(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+    matches!(error, Error::Broken(e) | Error::Unsent(e) if is_over(e))
 }
 
 impl Read for Body {

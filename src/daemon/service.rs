@@ -259,6 +259,10 @@ impl Service {
         &self.0.config
     }
 
+    pub(super) fn home(&self) -> &Home {
+        &self.0.home
+    }
+
     pub(super) fn store(&self) -> &Store {
         &self.0.store
     }
@@ -740,6 +744,18 @@ impl Service {
         lock(&self.0.leases).get(name).cloned()
     }
 
+    /// Which daemon this is.
+    pub(super) fn daemon_status(&self) -> control::DaemonStatus {
+        control::DaemonStatus {
+            version: crate::VERSION.to_owned(),
+            pid: std::process::id(),
+            uptime_s: self.0.started.elapsed().as_secs(),
+            data_dir: self.0.home.data_dir.clone(),
+            socket: self.0.home.socket.clone(),
+            config: lock(&self.0.listen).config.clone(),
+        }
+    }
+
     /// Everything that `wehelp status` shows; the doors' own counters are filled in by the caller.
     pub(super) fn status(&self) -> Result<control::Status, Failure> {
         let now = Time::now();
@@ -774,14 +790,7 @@ impl Service {
             hints.push("the queue is paused; `wehelp queue resume` lets it go on".to_owned());
         }
         Ok(control::Status {
-            daemon: control::DaemonStatus {
-                version: crate::VERSION.to_owned(),
-                pid: std::process::id(),
-                uptime_s: self.0.started.elapsed().as_secs(),
-                data_dir: self.0.home.data_dir.clone(),
-                socket: self.0.home.socket.clone(),
-                config: listen.config,
-            },
+            daemon: self.daemon_status(),
             http: control::HttpStatus {
                 listen: listen.http.iter().map(ToString::to_string).collect(),
                 tls: listen.tls,

@@ -9,10 +9,14 @@ use super::service::{Failure, Lease, Service};
 use super::{cursors, entry, http};
 use crate::clock::Time;
 use crate::control::{self, Progress, Refusal, Until};
+use crate::home;
 use crate::seq::Seq;
 use crate::store::Query;
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -43,6 +47,7 @@ pub fn routes(
                 let answer = async {
                     let head = &head.0;
                     check_version(&head.headers)?;
+                    check_data_dir(&head.headers, &service)?;
                     let declared = head.headers.get(header::CONTENT_LENGTH);
                     let declared = declared.and_then(|n| n.to_str().ok()?.parse().ok());
                     let max = control::REQUEST_BYTES_MAX as u64;
@@ -78,6 +83,21 @@ fn check_version(headers: &header::HeaderMap) -> Result<(), Failure> {
              version of both and restart wehelpd",
             crate::VERSION
         ),
+    ))
+}
+
+/// Refuses what is meant for the daemon of another data folder (contract 1).
+fn check_data_dir(headers: &header::HeaderMap, service: &Service) -> Result<(), Failure> {
+    let Some(meant) = headers.get(control::DATA_DIR_HEADER) else { return Ok(()) };
+    let meant: Vec<u8> = percent_encoding::percent_decode(meant.as_bytes()).collect();
+    let (meant, own) = (Path::new(OsStr::from_bytes(&meant)), &service.home().data_dir);
+    if home::is_same_folder(meant, own) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        control::OTHER_DAEMON,
+        "other-daemon",
+        format!("this is the wehelpd of `{}`, and the one of `{}` is meant", own.display(), meant.display()),
     ))
 }
 
@@ -180,6 +200,16 @@ async fn answer(service: &Service, doors: &http::Doors, ask: &Ask<'_>) -> Result
     let (get, post) = (ask.method == Method::GET, ask.method == Method::POST);
     let (put, delete) = (ask.method == Method::PUT, ask.method == Method::DELETE);
     match parts {
+        ["status"] if get && ask.query::<control::StatusQuery>()?.only.is_some() => {
+            match ask.query::<control::StatusQuery>()?.only.as_deref() {
+                Some("daemon") => Ok(json(&serde_json::json!({ "daemon": service.daemon_status() }))),
+                _ => Err(Failure::new(
+                    400,
+                    "bad-query",
+                    "`only` is none but `daemon`; leave it out for all of the status",
+                )),
+            }
+        }
         ["status"] if get => {
             service.caught_up().await;
             let mut status = blocking(service, Service::status).await?;

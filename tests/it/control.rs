@@ -236,6 +236,104 @@ fn a_flag_wins_over_the_environment() {
     assert_eq!(data, other.to_str().unwrap());
 }
 
+#[test]
+fn a_named_data_folder_means_its_daemon_or_none() {
+    let dir = home();
+    let _daemon = session(dir.path(), true, &[]);
+    let in_session = |args: &[&str], env: &[(&str, &Path)]| {
+        let mut command = bare(dir.path(), args);
+        command.env("XDG_RUNTIME_DIR", dir.path().join("run")).envs(env.iter().copied());
+        run(command, None, DEADLINE)
+    };
+    eventually("it serves", || (in_session(&["status"], &[]).code == 0).then_some(()));
+    let own = dir.path().join(".local/share/wehelp");
+    let socket = dir.path().join("run/wehelp/wehelpd.sock");
+    let (missing, empty, link) = (dir.path().join("missing"), dir.path().join("empty"), dir.path().join("link"));
+    std::fs::create_dir(&empty).unwrap();
+    std::os::unix::fs::symlink(&own, &link).unwrap();
+    let settings = |name: &str, text: String| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let of_empty = settings("empty.toml", format!("data_dir = {empty:?}\n"));
+    let nowhere = settings("nowhere.toml", "socket = \"/nowhere/at.all\"\n".to_owned());
+    let send = ["send", "text", "filehelper", "hi"];
+    for other in [&missing, &empty] {
+        let named = other.to_str().unwrap();
+        for run in [
+            in_session(&[&["--data-dir", named][..], &send].concat(), &[]),
+            in_session(&send, &[("WEHELP_DATA_DIR", other)]),
+            in_session(&[&["--data-dir", named][..], &send].concat(), &[("WEHELP_SOCKET", &socket)]),
+            in_session(&send, &[("WEHELP_DATA_DIR", other), ("WEHELP_SOCKET", &socket)]),
+        ] {
+            run.exits(3).says(&[named]);
+        }
+    }
+    in_session(&send, &[("WEHELP_CONFIG", &of_empty)]).exits(3).says(&[empty.to_str().unwrap()]);
+    assert!(in_session(&["queue", "list", "--all"], &[]).exits(0).out.is_empty(), "another daemon took it");
+    // Whatever names it more strongly wins, and a link leads to the same folder.
+    let elsewhere = Path::new("/nowhere/at.all");
+    for (args, env) in [
+        (&["--data-dir", own.to_str().unwrap()][..], &[("WEHELP_SOCKET", elsewhere)][..]),
+        (&["--data-dir", link.to_str().unwrap()], &[("WEHELP_CONFIG", &nowhere)]),
+        (&["--socket", socket.to_str().unwrap()], &[("WEHELP_DATA_DIR", &missing)]),
+        (&[], &[("WEHELP_DATA_DIR", &own), ("WEHELP_CONFIG", &nowhere)]),
+        (&[], &[("WEHELP_SOCKET", &socket), ("WEHELP_CONFIG", &of_empty)]),
+        (&[], &[("WEHELP_SOCKET", &socket), ("WEHELP_DATA_DIR", &link)]),
+    ] {
+        in_session(&[args, &["status"]].concat(), env).exits(0);
+    }
+    // What is empty is not set.
+    let nothing = Path::new("");
+    let empty = ["WEHELP_SOCKET", "WEHELP_DATA_DIR", "WEHELP_CONFIG", "WEHELP_ACCOUNT"].map(|name| (name, nothing));
+    in_session(&send, &empty).exits(0);
+}
+
+#[test]
+fn a_request_for_the_daemon_of_another_folder_is_refused() {
+    let daemon = Daemon::new();
+    let body = br#"{"commands":[{"api":"sendTextMessage","code":1,"wxid":"filehelper","text":"hi"}]}"#;
+    let post = |folder: &str| {
+        let mut curl = clean("curl", Path::new("/tmp"));
+        curl.args(["-sS", "-w", "\n%{http_code}", "--max-time", "20", "--unix-socket"]).arg(daemon.socket());
+        curl.args(["-H", &format!("Wehelp-Data-Dir: {folder}"), "--data-binary", "@-", "http://localhost/v1/commands"]);
+        run(curl, Some(body), DEADLINE).exits(0).out
+    };
+    if Command::new("curl").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: no curl");
+        return;
+    }
+    assert!(post("/tmp").ends_with("\n421"), "a request for another folder was taken");
+    assert!(daemon.cli(&["queue", "list", "--all"]).exits(0).out.is_empty());
+    assert!(post(daemon.data_dir().to_str().unwrap()).ends_with("\n200"));
+}
+
+#[test]
+fn a_list_of_addresses_may_have_blanks() {
+    let dir = home();
+    let mut command = clean(WEHELPD, dir.path());
+    command
+        .env("WEHELP_LISTEN", " 127.0.0.1:0 , ,127.0.0.1:0 ")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(dir.path().join("log")).unwrap());
+    let _daemon = Reaped(command.spawn().unwrap());
+    finds(dir.path(), |_| ());
+    let status = run(bare(dir.path(), &["status", "--json"]), None, DEADLINE).exits(0).line();
+    assert_eq!(status["http"]["listen"].as_array().map(Vec::len), Some(2), "{status}");
+}
+
+#[test]
+fn a_fault_in_another_section_stops_the_daemon_and_not_the_command_line() {
+    let daemon = Daemon::new();
+    let config = daemon.path("broken.toml");
+    std::fs::write(&config, format!("socket = {:?}\n[queue]\nbatch = \"many\"\n", daemon.socket())).unwrap();
+    let mut command = bare(&daemon.path("home"), &["status", "--json"]);
+    command.arg("--config").arg(&config);
+    run(command, None, DEADLINE).exits(0).says(&["queue.batch"]);
+}
+
 fn check(config: &str) -> Run {
     let dir = home();
     let path = dir.path().join("c.toml");

@@ -195,7 +195,7 @@ enum Stop {
 impl From<client::Error> for Stop {
     fn from(error: client::Error) -> Self {
         match error {
-            client::Error::NoDaemon { .. } | client::Error::Broken(_) => Self::Gone(error),
+            error if error.is_absence() => Self::Gone(error),
             other => Self::Over(other.into()),
         }
     }

@@ -7,7 +7,7 @@ use crate::cli::args::daemon as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::render;
-use crate::control::client::Reply;
+use crate::control::client::{PATIENCE_FOR_READING, Reply};
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,12 +16,17 @@ use std::path::{Path, PathBuf};
 /// Bytes copied at once.
 const CHUNK: usize = 256 * 1024;
 
+/// Asks for the archive.
+fn ask(ctx: &Ctx) -> Result<Reply, Error> {
+    Ok(ctx.client()?.clone().with_patience(PATIENCE_FOR_READING).send("GET", "/v1/backup", None)?)
+}
+
 pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Backup) -> Result<(), Error> {
     if args.file.as_os_str() == "-" {
         if io::stdout().is_terminal() {
             return Err(Error::usage("a backup is no text for a terminal; name a file, or pipe it into a program"));
         }
-        let mut archive = ctx.client()?.send("GET", "/v1/backup", None)?;
+        let mut archive = ask(ctx)?;
         return copy(ctx, &mut archive, |bytes| ctx.out().bytes(bytes)).map(drop);
     }
     let path = &args.file;
@@ -30,7 +35,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Backup) -> Result<(), Error> {
     }
     let failed = |act: &str, error: io::Error| Error::failed(format!("{act} `{}`: {error}", path.display()));
     // Asked before the file is made: without a daemon nothing is left behind.
-    let mut archive = ctx.client()?.send("GET", "/v1/backup", None)?;
+    let mut archive = ask(ctx)?;
     let partial = Partial::create(path).map_err(|e| failed("make a file beside", e))?;
     let written = copy(ctx, &mut archive, |bytes| (&partial.file).write_all(bytes).map_err(|e| failed("write", e)))?;
     partial.finish(path, args.force).map_err(|e| match e.kind() {

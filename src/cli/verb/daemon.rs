@@ -11,7 +11,7 @@ use crate::cli::error::{Error, Exit};
 use crate::cli::render;
 use crate::control::Status;
 use crate::control::client::{self, Client};
-use crate::home::{self, Home, Wishes};
+use crate::home::{self, Home, Target, Wishes};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
@@ -47,14 +47,12 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Daemon) -> Result<(), Error> {
 /// What a daemon is started with.
 struct Plan {
     home: Home,
-    /// Where it may serve.
-    sockets: Vec<PathBuf>,
+    /// Which one is meant, if it serves already.
+    target: Target,
     arguments: Vec<OsString>,
     /// Relative paths among the options mean this folder.
     folder: PathBuf,
     options: Vec<OsString>,
-    /// The data folder was asked for: a daemon of another one is not meant.
-    data_dir_named: bool,
 }
 
 /// What is kept for a restart.
@@ -85,21 +83,17 @@ impl Plan {
         }
         arguments.extend(options.iter().cloned());
         let uid = rustix::process::getuid().as_raw();
-        let sockets = home::sockets(&wishes, uid).map_err(|e| Error::failed(e.to_string()))?;
-        Ok(Self { home, sockets, arguments, folder, options, data_dir_named: wishes.data_dir.is_some() })
+        let ranks: Vec<Wishes> =
+            [own.clone()].into_iter().chain(global.wishes()).chain([ctx.settings(own.config)?]).collect();
+        let target = home::target(&ranks, uid).map_err(|e| Error::failed(e.to_string()))?;
+        Ok(Self { home, target, arguments, folder, options })
     }
 
     /// The running daemon, if one serves.
     fn serving(&self) -> Result<Option<Status>, Error> {
-        match Client::find(&self.sockets) {
-            Ok(client) => {
-                let status: Status = client.get("/v1/status")?;
-                // The socket of a login session may be that of another installation's daemon.
-                let same = |a: &Path, b: &Path| a == b || fs::canonicalize(a).ok() == fs::canonicalize(b).ok();
-                let is_meant = !self.data_dir_named || same(&status.daemon.data_dir, &self.home.data_dir);
-                Ok(Some(status).filter(|_| is_meant))
-            }
-            Err(client::Error::NoDaemon { .. }) => Ok(None),
+        match Client::find(&self.target) {
+            Ok(client) => Ok(Some(client.get("/v1/status")?)),
+            Err(client::Error::NoDaemon { .. } | client::Error::OtherDaemon { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -277,8 +271,15 @@ fn told(ctx: &Ctx, status: &Status, started: bool, log: &Path) -> Result<(), Err
 fn stop(ctx: &Ctx) -> Result<(), Error> {
     let plan = Plan::new(ctx, Vec::new(), here())?;
     let Some(status) = plan.serving()? else {
-        let socket = plan.sockets.first().map_or_else(String::new, |s| s.display().to_string());
-        let message = format!("no wehelpd listens at `{socket}`: there is nothing to stop");
+        let message = match (&plan.target.data_dir, plan.target.sockets.first()) {
+            (Some(dir), _) => {
+                format!("no wehelpd of the data folder `{}` runs: there is nothing to stop", dir.display())
+            }
+            (None, socket) => {
+                let socket = socket.map_or_else(String::new, |s| s.display().to_string());
+                format!("no wehelpd listens at `{socket}`: there is nothing to stop")
+            }
+        };
         return Err(Error::new(Exit::NoDaemon, "no-daemon", message));
     };
     terminate(&status)?;

@@ -6,7 +6,7 @@ use crate::cli::error::Error;
 use crate::cli::render;
 use crate::cli::who::Who;
 use crate::control::Forward;
-use crate::control::client::part;
+use crate::control::client::{self, part};
 
 pub(in crate::cli) fn run(ctx: &Ctx, args: args::Forward) -> Result<(), Error> {
     match args.what {
@@ -87,7 +87,8 @@ fn state(forward: &Forward) -> String {
 }
 
 fn tell(ctx: &Ctx, names: &[String], verb: &str, done: &str) -> Result<(), Error> {
-    let client = ctx.client()?;
+    // A test posts, and the other side may take its time.
+    let client = ctx.client()?.clone().with_patience(client::PATIENCE_FOR_READING);
     super::cursor::each(ctx, names, |name| {
         let path = format!("/v1/forwards/{}/{verb}", part(name));
         let forward: Forward = client.send("POST", &path, None)?.json()?;

@@ -43,11 +43,15 @@ pub(super) fn wehelp(page: &mut Page) {
         page.tp(&[&format!("`{code}`")], means);
     }
     page.sh("ENVIRONMENT");
+    page.p("An empty variable counts as not set.");
     for (name, means) in [
         ("WEHELP_ACCOUNT", "The account that is meant, as `--account`."),
         ("WEHELP_SOCKET", "The control socket, as `--socket`."),
         ("WEHELP_CONFIG", "The settings file, as `--config`."),
-        ("WEHELP_DATA_DIR", "The daemon's data folder, as `--data-dir`."),
+        (
+            "WEHELP_DATA_DIR",
+            "The daemon's data folder, as `--data-dir`: that folder's daemon is talked to, or none. A flag wins over any variable, and a variable over the settings, whether it names the socket or the data folder.",
+        ),
         ("WEHELP_FORWARD_SECRET", "The key of a forward's signature, as `--secret` of `wehelp-forward-add`(1)."),
         ("NO_COLOR", "When set and not empty: no colour."),
         ("CLICOLOR_FORCE", "When set and neither empty nor 0: colour, terminal or not."),
@@ -98,7 +102,7 @@ pub(super) fn wehelpd(page: &mut Page) {
     page.tp(&["`1`"], "It could not start or go on; standard error says why. A second daemon on the same data folder is told the first one's pid.");
     page.tp(&["`2`"], "Wrong usage.");
     page.sh("ENVIRONMENT");
-    page.p("Flags win over the environment, which wins over the settings file.");
+    page.p("Flags win over the environment, which wins over the settings file. An empty variable counts as not set.");
     for (name, means) in [
         ("WEHELP_CONFIG", "As `--config`."),
         ("WEHELP_DATA_DIR", "As `--data-dir`."),
@@ -133,7 +137,7 @@ pub(super) fn config() -> String {
     page.p("`~/.config/wehelp/config.toml`");
     page.sh("DESCRIPTION");
     page.p("A TOML file. Every setting is optional and shown with its default; those without one are shown with an example. Another file is named with `--config` or `WEHELP_CONFIG`. Flags and environment win over it. An unknown key is an error that names the key and the nearest valid one; `wehelpd --check` tells without starting. `wehelpd --print-config` prints the file that this page is made of.");
-    page.p("Durations are written `30s`, `10m`, `2h`, `3d`, sizes `500MB`, `2GiB`. `wehelp`(1) reads `socket` and `data_dir` only.");
+    page.p("Durations are written `30s`, `10m`, `2h`, `3d`, sizes `500MB`, `2GiB`. `wehelp`(1) reads `socket` and `data_dir` only, and is not stopped by a fault elsewhere in the file.");
     let mut comment: Vec<&str> = Vec::new();
     let mut terms: Vec<String> = Vec::new();
     let mut text = String::new();
@@ -354,7 +358,7 @@ pub(super) fn control() -> String {
     page.p("What GET takes stands in the query, URL-encoded; what the others take is a JSON object as the body. An unknown member is an error.");
     page.sh("ERRORS");
     page.p("An error is a JSON object with `error`, a kebab-case code, and `message`, a sentence that says what to do. The status tells the exit code that `wehelp`(1) makes of it: 400 is 2 (wrong usage), 404 is 4 (not found), every other of 4xx and 5xx is 5 (refused). A stream that fails midway ends with such an object as its last line: it has `error` and no `seq`.");
-    page.p("A request may carry `Wehelp-Version: 1`; a daemon that speaks another version refuses it with 426. One without the header is taken.");
+    page.p("A request may carry `Wehelp-Version: 1`; a daemon that speaks another version refuses it with 426. One without the header is taken. With `Wehelp-Data-Dir: /path` (percent-encoded) it is meant for the daemon of that data folder, and any other refuses it with 421 and does nothing.");
     page.sh("STREAMS");
     page.p("`GET /v1/commands/ID/wait` gives `{\"receipt\":…}` at once and at each change, `{\"answer\":{\"event\":…,\"items\":[…]}}` for each event that answers, with what it holds for this command, and `{\"end\":{\"reached\":…}}` as its last line. `until` is `answered`, or `fetched`.");
     page.p("`GET /v1/events` with `follow=true` does not end. It is written as it is read: a slow reader costs the daemon nothing. With `heartbeat_ms` an empty line comes at least so often. A cursor is held while its stream is open; the header `Wehelp-Lease` names the lease that commits must carry. The header `Wehelp-Dropped: FIRST-LAST` tells which of the events asked for are no longer kept.");

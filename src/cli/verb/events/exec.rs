@@ -18,13 +18,13 @@ use crate::cli::queueing::print_receipt;
 use crate::cli::render::{self, event::Entry};
 use crate::control::client::{self, Client};
 use crate::control::{Enqueue, Receipt};
+use crate::home::Target;
 use crate::protocol::command::Command;
 use crate::protocol::id::Wxid;
 use crate::seq::Seq;
 use rustix::event::PollFlags;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct Reply {
-    sockets: Vec<PathBuf>,
+    target: Target,
     /// Whether a daemon that is away is waited for.
     waits: bool,
     /// What the idempotency keys begin with.
@@ -111,7 +111,7 @@ pub(super) fn run(
             Some(cursor) => format!("reply-{cursor}"),
             None => format!("reply-{:08x}", fastrand::u32(..)),
         };
-        Some(Reply { sockets: ctx.sockets()?, waits: stream.reconnects(), key })
+        Some(Reply { target: ctx.target()?, waits: stream.reconnects(), key })
     } else {
         None
     };
@@ -472,7 +472,7 @@ fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn
         dry_run: false,
     };
     loop {
-        let sent = Client::find(&reply.sockets).and_then(|client| {
+        let sent = Client::find(&reply.target).and_then(|client| {
             let receipts = client.put("POST", "/v1/commands", &wish)?;
             receipts.values::<Receipt>()
         });
@@ -486,7 +486,7 @@ fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn
                 tell(Report::Note(format!("event {seq} was replied to before, with another text; that one stands")));
                 return Ok(());
             }
-            Err(client::Error::NoDaemon { .. } | client::Error::Broken(_)) if reply.waits => {
+            Err(error) if error.is_absence() && reply.waits => {
                 if shared.pause(DAEMON_PAUSE) {
                     return Err(Attempt::Interrupted);
                 }

@@ -72,7 +72,7 @@ impl<'c> Stream<'c> {
     /// # Errors
     /// When there is no daemon, or it refuses.
     pub(super) fn open(ctx: &'c Ctx, query: EventsQuery, reconnects: bool) -> Result<Self, Error> {
-        let client = ctx.client()?.clone();
+        let client = ctx.client()?.clone().with_patience(client::PATIENCE_FOR_READING);
         let reply = client.lines("/v1/events", &query)?;
         let position = header(&reply, AFTER_HEADER).map_or(Seq::ZERO, Seq);
         let line = Connection::Lost { pause: PAUSE_MIN, again: Instant::now() };
@@ -189,7 +189,7 @@ impl<'c> Stream<'c> {
 
     fn lose(&mut self, why: &str) -> Result<(), Error> {
         if !self.reconnects {
-            let hint = "see whether wehelpd still runs, and try again";
+            let hint = "see with `wehelp status` whether wehelpd still runs";
             return Err(Error::new(Exit::NoDaemon, "daemon-gone", format!("{why}; {hint}")));
         }
         self.ctx.out().note(&format!("{why}; waiting for it to come back"));
@@ -201,7 +201,7 @@ impl<'c> Stream<'c> {
     fn reconnect(&mut self) -> Result<(), Error> {
         let query = EventsQuery { after: Some(self.position), lines: None, lease: self.lease, ..self.query.clone() };
         // It may listen elsewhere now.
-        let client = self.ctx.sockets().and_then(|places| Ok(Client::find(&places)?.with_patience(ANSWER)));
+        let client = self.ctx.target().and_then(|target| Ok(Client::find(&target)?.with_patience(ANSWER)));
         let reply = client.and_then(|client| {
             let reply = client.lines("/v1/events", &query).map_err(|error| match error {
                 // It may still be starting, or have no room for one more.
@@ -219,7 +219,9 @@ impl<'c> Stream<'c> {
                 self.ctx.out().note(&format!("connected again; going on after event {}", self.position));
                 Ok(())
             }
-            (Err(error), Connection::Lost { pause, again }) if error.exit == Exit::NoDaemon => {
+            (Err(error), Connection::Lost { pause, again })
+                if matches!(error.exit, Exit::NoDaemon | Exit::NoAnswer) =>
+            {
                 *again = Instant::now() + pause.mul_f64(0.75 + fastrand::f64() / 2.0);
                 *pause = (*pause * 2).min(PAUSE_MAX);
                 Ok(())
