@@ -363,7 +363,25 @@ pub struct CursorCommit {
     pub done: bool,
 }
 
-/// The response header of an event stream that tells which events asked for are no longer kept: `FIRST-LAST`.
+/// A line of an event stream, wherever retention has overtaken its reader: these positions were dropped before they were
+/// read, and the stream goes on after them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// The range.
+    pub dropped: DroppedRange,
+}
+
+/// See [`Dropped`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedRange {
+    /// The first of them.
+    pub from: Seq,
+    /// The last.
+    pub to: Seq,
+}
+
+/// The response header of an event stream that tells which events asked for are no longer kept when it begins:
+/// `FIRST-LAST`. The stream's first line says the same, see [`Dropped`].
 pub const DROPPED_HEADER: &str = "wehelp-dropped";
 
 /// The response header of an event stream that tells which position it starts after: what a follower that reconnects

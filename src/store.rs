@@ -145,6 +145,37 @@ pub struct Query {
     pub backwards: bool,
 }
 
+/// What a read came to. A reader cannot get at entries without saying what it does about those that retention took from
+/// it.
+#[derive(Debug)]
+#[must_use]
+pub enum Read {
+    /// Some entries.
+    Page(Page),
+    /// The next positions of the query are not kept any more: whoever asked is told, and goes on after them.
+    Dropped(Dropped),
+}
+
+/// Positions that retention has dropped before they were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dropped {
+    /// The first of them.
+    pub from: Seq,
+    /// The last.
+    pub to: Seq,
+}
+
+/// What retention drops.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Retention {
+    /// Events received before…
+    pub before: Option<Time>,
+    /// …but for those after this position, which somebody still wants to read.
+    pub wanted_after: Option<Seq>,
+    /// The oldest events until all of them take at most so many bytes, wanted or not.
+    pub bytes_max: Option<u64>,
+}
+
 /// Some entries, and where to go on.
 #[derive(Debug, Default)]
 pub struct Page {
@@ -424,12 +455,32 @@ impl Store {
     }
 
     /// Reads at most about `bytes_max` of entries (at least one if there is one), looking at no more than a bounded
-    /// stretch of log: a page may be empty and not the end. Blocking.
+    /// stretch of log: a page may be empty and not the end. Backwards reading ends at the oldest that is kept. Blocking.
     ///
     /// # Errors
     /// When the index cannot be read; an event that cannot is in [`Page::damaged`].
-    pub fn read(&self, query: &Query, bytes_max: usize) -> Result<Page, Error> {
+    pub fn read(&self, query: &Query, bytes_max: usize) -> Result<Read, Error> {
         read::read(&self.0.shared, query, bytes_max)
+    }
+
+    /// As [`Store::read`], for who asks for what there is: begins with the oldest that is kept.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_kept(&self, query: &Query, bytes_max: usize) -> Result<Page, Error> {
+        let mut query = query.clone();
+        loop {
+            match self.read(&query, bytes_max)? {
+                Read::Page(page) => return Ok(page),
+                Read::Dropped(dropped) => query.after = dropped.to,
+            }
+        }
+    }
+
+    /// The oldest position that is kept; in an empty log the next one.
+    #[must_use]
+    pub fn first(&self) -> Seq {
+        Seq(self.0.shared.view().first)
     }
 
     /// A value of the map, as committed. Blocking, fast.
@@ -496,15 +547,14 @@ impl Store {
         })
     }
 
-    /// Drops events: those received before `before`, and the oldest until the events take at most `bytes_max`; never
-    /// the newest. Durable.
+    /// Drops events, never the newest. Durable.
     ///
     /// # Errors
     /// When the store refuses writes or the index cannot be read.
-    pub async fn trim(&self, before: Option<Time>, bytes_max: Option<u64>) -> Result<Seq, Error> {
+    pub async fn trim(&self, retention: Retention) -> Result<Seq, Error> {
         loop {
             let (reply, answer) = oneshot::channel();
-            self.0.inbox.send(Request::Trim { before, bytes_max, reply }).map_err(gone)?;
+            self.0.inbox.send(Request::Trim { retention, reply }).map_err(gone)?;
             let (first, more) = answer.await.map_err(gone)??;
             if !more {
                 return Ok(first);

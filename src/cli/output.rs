@@ -116,6 +116,16 @@ impl Output {
         }
     }
 
+    /// Tells of something that is lost, also with -q: as text, or as one JSON object with --json.
+    pub(super) fn loss<T: Serialize>(&self, value: &T, message: &str) {
+        // Whatever was printed before comes first.
+        drop(self.out.borrow_mut().flush());
+        match serde_json::to_string(value) {
+            Ok(line) if self.json_errors => drop(writeln!(io::stderr(), "{line}")),
+            _ => say(&format!("{} {message}", "warning:".yellow())),
+        }
+    }
+
     /// Tells of a failure that does not end the program (one line of many, one run of many).
     pub(super) fn complain(&self, error: &Error) {
         self.failure(error);

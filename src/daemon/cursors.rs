@@ -6,8 +6,9 @@ use super::service::{Failure, Service};
 use crate::clock::Time;
 use crate::control::{Cursor, CursorCommit};
 use crate::seq::Seq;
-use crate::store::{Query, Space, Txn};
+use crate::store::{self, Query, Space, Txn};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Name → [`At`].
 const CURSOR: Space = Space(b'u');
@@ -15,11 +16,23 @@ const CURSOR: Space = Space(b'u');
 const NAME_BYTES_MAX: usize = 100;
 /// Cursors listed; nobody keeps so many.
 const LIST_MAX: usize = 10_000;
+/// A cursor that nobody has used for so long is not waited for by retention (contract 6).
+const WAITED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct At {
     seq: Seq,
     used: Time,
+}
+
+impl At {
+    fn bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("plain data")
+    }
+}
+
+fn parse(stored: Option<Vec<u8>>) -> Option<At> {
+    serde_json::from_slice(&stored?).ok()
 }
 
 fn check(name: &str) -> Result<(), Failure> {
@@ -38,7 +51,7 @@ fn not_found(name: &str) -> Failure {
 }
 
 fn read(service: &Service, name: &str) -> Result<Option<At>, Failure> {
-    Ok(service.store().get(CURSOR, name.as_bytes())?.and_then(|b| serde_json::from_slice(&b).ok()))
+    Ok(parse(service.store().get(CURSOR, name.as_bytes())?))
 }
 
 fn show(service: &Service, name: &str, at: &At) -> Cursor {
@@ -65,18 +78,42 @@ pub(super) fn list(service: &Service) -> Result<Vec<Cursor>, Failure> {
 /// A new one is made durable at once, so that its start does not move.
 pub(super) async fn position(service: &Service, name: &str, from: Option<&str>) -> Result<Seq, Failure> {
     check(name)?;
-    if let Some(at) = read(service, name)? {
-        return Ok(at.seq);
+    if let Some(seq) = used(service, name).await? {
+        return Ok(seq);
     }
     let seq = place(service, from.unwrap_or("oldest"))?;
-    write(service, name, seq).await?;
+    write(service, name, seq, Allow::Holder).await?;
     Ok(seq)
+}
+
+/// Notes that somebody reads from a cursor, and tells where it stands. In a transaction: whoever moves it at this moment
+/// has done so before, or is refused because it is held.
+async fn used(service: &Service, name: &str) -> Result<Option<Seq>, Failure> {
+    let (key, now) = (name.as_bytes().to_vec(), Time::now());
+    let found = service.store().write_lazily(move |tx| {
+        let Some(at) = parse(tx.get(CURSOR, &key)) else { return Ok(None) };
+        tx.put(CURSOR, &key, At { used: now, ..at }.bytes());
+        Ok::<_, Failure>(Some(at.seq))
+    });
+    match found.await {
+        Ok(found) => found,
+        // Reading goes on while nothing can be written.
+        Err(store::Error::Refusing(_)) => Ok(read(service, name)?.map(|at| at.seq)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Up to where all cursors in use have read; `None` when there are none. Retention waits for what comes after.
+pub(super) fn wanted_after(service: &Service, now: Time) -> Result<Option<Seq>, Failure> {
+    let in_use = |cursor: &Cursor| cursor.holder.is_some() || now.since(cursor.used) < WAITED_FOR;
+    Ok(list(service)?.iter().filter(|cursor| in_use(cursor)).map(|cursor| cursor.seq).min())
 }
 
 /// The position that `oldest`, `now`, `#SEQ` or a time means: the newest event that counts as consumed.
 fn place(service: &Service, to: &str) -> Result<Seq, Failure> {
     match to.trim() {
-        "oldest" => Ok(Seq::ZERO),
+        // Not 0: whoever stands before what is kept has missed something.
+        "oldest" => Ok(Seq(service.store().first().0 - 1)),
         "now" => Ok(*service.store().tail().borrow()),
         other => match Edge::parse(other, Time::now())? {
             Edge::Seq(seq) => Ok(seq.min(*service.store().tail().borrow())),
@@ -89,7 +126,7 @@ fn place(service: &Service, to: &str) -> Result<Seq, Failure> {
 fn before(service: &Service, time: Time) -> Result<Seq, Failure> {
     let mut query = Query { since: Some(time), ..Query::default() };
     loop {
-        let page = service.store().read(&query, 1)?;
+        let page = service.store().read_kept(&query, 1)?;
         if let Some(first) = page.entries.first() {
             return Ok(Seq(first.seq.0 - 1));
         }
@@ -100,12 +137,22 @@ fn before(service: &Service, time: Time) -> Result<Seq, Failure> {
     }
 }
 
-async fn write(service: &Service, name: &str, seq: Seq) -> Result<Cursor, Failure> {
+/// Whether a cursor may be moved while somebody reads from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Allow {
+    /// It is the reader who asks.
+    Holder,
+    Nobody,
+}
+
+async fn write(service: &Service, name: &str, seq: Seq, allow: Allow) -> Result<Cursor, Failure> {
     let at = At { seq, used: Time::now() };
-    let bytes = serde_json::to_vec(&at).expect("plain data");
-    let key = name.as_bytes().to_vec();
+    let (held, of, bytes) = (service.clone(), name.to_owned(), at.bytes());
     let put = move |tx: &mut Txn<'_>| {
-        tx.put(CURSOR, &key, bytes);
+        if allow == Allow::Nobody {
+            check_free(&held, &of)?;
+        }
+        tx.put(CURSOR, of.as_bytes(), bytes);
         Ok::<_, Failure>(())
     };
     service.store().write(put).await??;
@@ -122,28 +169,34 @@ fn check_free(service: &Service, name: &str) -> Result<(), Failure> {
 /// Moves a cursor to where its owner says.
 pub(super) async fn set(service: &Service, name: &str, to: &str) -> Result<Cursor, Failure> {
     check(name)?;
-    check_free(service, name)?;
     let seq = place(service, to)?;
-    write(service, name, seq).await
+    write(service, name, seq, Allow::Nobody).await
 }
 
-/// Remembers what was consumed. Never moves backwards; a reader that lost its lease is refused.
+/// Remembers what was consumed. Never moves backwards. While somebody reads, only that reader moves the cursor: who
+/// names no lease, or one that was lost, is refused.
 pub(super) async fn commit(service: &Service, name: &str, commit: &CursorCommit) -> Result<Cursor, Failure> {
     check(name)?;
-    if let (Some(lease), Some((held, holder))) = (commit.lease, service.holder(name))
-        && lease != held
-    {
-        let message = format!("the cursor `{name}` is being read by {holder} now; this reader lost it");
-        return Err(Failure::new(409, "cursor-in-use", message));
-    }
     let seq = commit.seq.min(*service.store().tail().borrow());
-    let key = name.as_bytes().to_vec();
+    let (held, of, lease) = (service.clone(), name.to_owned(), commit.lease);
     let now = Time::now();
     let at = service.store().write(move |tx| {
-        let before = tx.get(CURSOR, &key).and_then(|b| serde_json::from_slice::<At>(&b).ok());
+        if let Some((holding, holder)) = held.holder(&of)
+            && lease != Some(holding)
+        {
+            let message = match lease {
+                Some(_) => format!("the cursor `{of}` is being read by {holder} now; this reader lost it"),
+                None => format!(
+                    "the cursor `{of}` is being read by {holder}; give the lease of its stream (`Wehelp-Lease`), or stop \
+                     that reader first"
+                ),
+            };
+            return Err(Failure::new(409, "cursor-in-use", message));
+        }
+        let before = parse(tx.get(CURSOR, of.as_bytes()));
         let at = At { seq: before.map_or(seq, |b| b.seq.max(seq)), used: now };
-        tx.put(CURSOR, &key, serde_json::to_vec(&at).expect("plain data"));
-        Ok::<_, Failure>(at)
+        tx.put(CURSOR, of.as_bytes(), at.bytes());
+        Ok(at)
     });
     let at = at.await??;
     if let Some(lease) = commit.lease.filter(|_| commit.done) {
@@ -158,10 +211,10 @@ pub(super) async fn delete(service: &Service, name: &str) -> Result<(), Failure>
     if read(service, name)?.is_none() {
         return Err(not_found(name));
     }
-    check_free(service, name)?;
-    let key = name.as_bytes().to_vec();
+    let (held, of) = (service.clone(), name.to_owned());
     let delete = move |tx: &mut Txn<'_>| {
-        tx.delete(CURSOR, &key);
+        check_free(&held, &of)?;
+        tx.delete(CURSOR, of.as_bytes());
         Ok::<_, Failure>(())
     };
     service.store().write(delete).await?

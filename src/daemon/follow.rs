@@ -7,8 +7,9 @@
 use super::entry::{self, Filter};
 use super::service::{Failure, Lease, Service};
 use crate::clock::Time;
+use crate::control;
 use crate::seq::Seq;
-use crate::store::{Query, Store, Stored};
+use crate::store::{Dropped, Query, Read, Store, Stored};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -53,6 +54,16 @@ struct Lines {
     /// The last one that went into `text`.
     last: Seq,
     end: bool,
+}
+
+impl Lines {
+    /// What tells a reader that it was overtaken by retention.
+    fn dropped(Dropped { from, to }: Dropped) -> Self {
+        let line = control::Dropped { dropped: control::DroppedRange { from, to } };
+        let mut text = serde_json::to_vec(&line).expect("plain data");
+        text.push(b'\n');
+        Self { text, matched: 0, looked_to: to, last: to, end: false }
+    }
 }
 
 /// Starts a follower; its lines come out of the receiver, and dropping that ends it.
@@ -170,7 +181,10 @@ async fn news(store: &Store, tail: &mut watch::Receiver<Seq>, query: &mut Query,
 
 /// Reads one page and writes what passes.
 fn page(store: &Store, query: &Query, filter: &Filter, left: u64) -> Result<Lines, Failure> {
-    let page = store.read(query, PAGE_BYTES)?;
+    let page = match store.read(query, PAGE_BYTES)? {
+        Read::Page(page) => page,
+        Read::Dropped(dropped) => return Ok(Lines::dropped(dropped)),
+    };
     let mut lines = Lines { text: Vec::new(), matched: 0, looked_to: page.looked_to, last: Seq::ZERO, end: page.end };
     if filter.is_empty() {
         // What is derived is about as long as what is stored; growing would copy all of it.
@@ -214,7 +228,7 @@ pub(super) fn bounded(store: &Store, mut range: Query) -> Result<Query, Failure>
     let mut later =
         Query { since: Some(until.after(Duration::from_millis(1))), after: range.after, ..Query::default() };
     let last = loop {
-        let page = store.read(&later, 1)?;
+        let page = store.read_kept(&later, 1)?;
         match page.entries.first() {
             Some(first) => break Seq(first.seq.0 - 1),
             None if page.end => break *store.tail().borrow(),
@@ -239,7 +253,7 @@ pub(super) fn newest(store: &Store, query: &Query, filter: &Filter, lines: u64) 
     // Before the oldest one that passes: what lies before that need not be looked at again.
     let mut before = tail;
     loop {
-        let page = store.read(&back, PAGE_BYTES)?;
+        let page = store.read_kept(&back, PAGE_BYTES)?;
         for stored in &page.entries {
             if filter.matches(stored) {
                 before = Seq(stored.seq.0 - 1);
@@ -250,7 +264,9 @@ pub(super) fn newest(store: &Store, query: &Query, filter: &Filter, lines: u64) 
             }
         }
         if page.end || page.looked_to <= back.after.next() {
-            return Ok(before.max(back.after));
+            // What the range has lost to retention is told before anything else.
+            let lost = back.after.next() < store.first();
+            return Ok(if lost { back.after } else { before.max(back.after) });
         }
         back.upto = Some(Seq(page.looked_to.0 - 1));
     }
@@ -268,7 +284,7 @@ pub(super) fn one(store: &Store, seq: Seq) -> Result<Stored, Failure> {
         return Err(gone());
     }
     let query = Query { after: Seq(seq.0 - 1), upto: Some(seq), ..Query::default() };
-    let page = store.read(&query, 1)?;
+    let page = store.read_kept(&query, 1)?;
     if let Some((_, reason)) = page.damaged.first() {
         return Err(Failure::new(500, "damaged", format!("event {seq} cannot be read: {reason}")));
     }

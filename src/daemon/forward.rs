@@ -11,7 +11,7 @@ use super::service::{Failure, Service};
 use crate::clock::Time;
 use crate::control::Forward;
 use crate::seq::Seq;
-use crate::store::{Query, Space, Stored, Txn};
+use crate::store::{Dropped, Query, Read, Space, Stored, Txn};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -65,8 +65,22 @@ struct Fate {
     failures: u32,
     last_error: Option<String>,
     retry_at: Option<Time>,
+    /// What retention took from it; told until the next failure.
+    dropped: Option<String>,
     /// How far its task has got; what is stored may lag behind.
     at: Seq,
+}
+
+impl Fate {
+    /// After a post was taken.
+    fn well(self) -> Self {
+        Self { dropped: self.dropped, at: self.at, ..Self::default() }
+    }
+
+    /// After something failed.
+    fn failed(self, error: String) -> Self {
+        Self { last_error: Some(error), at: self.at, ..Self::default() }
+    }
 }
 
 /// What the tasks and the control door share.
@@ -150,6 +164,11 @@ fn targets(service: &Service) -> Result<BTreeMap<String, Target>, Failure> {
     Ok(pairs.into_iter().filter_map(read).collect())
 }
 
+/// Up to where every target has what it is to get; `None` without targets. Retention waits for what comes after.
+pub(super) fn wanted_after(service: &Service) -> Result<Option<Seq>, Failure> {
+    Ok(targets(service)?.values().map(|target| target.seq).min())
+}
+
 fn filter(service: &Service, target: &Target) -> Result<Filter, Failure> {
     let account = service.account_filter(target.account.as_deref());
     Filter::of(target.kind.as_deref(), target.chat.clone(), None, account, target.r#match.as_deref(), None)
@@ -158,9 +177,7 @@ fn filter(service: &Service, target: &Target) -> Result<Filter, Failure> {
 /// Posts a target's events, from its position on.
 async fn post_all(service: Service, name: String, target: Target) {
     let failed = |error: String| {
-        service
-            .forwards()
-            .set_fate(&name, |fate| *fate = Fate { last_error: Some(error), at: fate.at, ..Fate::default() });
+        service.forwards().set_fate(&name, |fate| *fate = std::mem::take(fate).failed(error));
     };
     let filter = match filter(&service, &target) {
         Ok(filter) => Arc::new(filter),
@@ -173,12 +190,23 @@ async fn post_all(service: Service, name: String, target: Target) {
     loop {
         let (store, of, with) = (service.store().clone(), query.clone(), Arc::clone(&filter));
         let page = tokio::task::spawn_blocking(move || {
-            let mut page = store.read(&of, PAGE_BYTES)?;
-            page.entries.retain(|stored| with.matches(stored));
-            Ok::<_, crate::store::Error>(page)
+            let mut read = store.read(&of, PAGE_BYTES)?;
+            if let Read::Page(page) = &mut read {
+                page.entries.retain(|stored| with.matches(stored));
+            }
+            Ok::<_, crate::store::Error>(read)
         });
         let page = match page.await {
-            Ok(Ok(page)) => page,
+            Ok(Ok(Read::Page(page))) => page,
+            Ok(Ok(Read::Dropped(Dropped { from, to }))) => {
+                tracing::warn!(target = name, %from, %to, "retention dropped events before they were forwarded");
+                let told = format!("events {from} to {to} were dropped by retention before they were forwarded");
+                query.after = to;
+                service.forwards().set_fate(&name, |fate| (fate.dropped, fate.at) = (Some(told), to));
+                move_on(&service, &name, &target, to).await;
+                (kept, kept_at) = (to, tokio::time::Instant::now());
+                continue;
+            }
             Ok(Err(error)) => {
                 failed(error.to_string());
                 tokio::time::sleep(PAUSE_MIN).await;
@@ -245,7 +273,7 @@ async fn post_until_taken(service: &Service, name: &str, target: &Target, stored
     loop {
         match post(service, target, Some(Arc::clone(&stored))).await {
             Ok(()) => {
-                service.forwards().set_fate(name, |fate| *fate = Fate { at: fate.at, ..Fate::default() });
+                service.forwards().set_fate(name, |fate| *fate = std::mem::take(fate).well());
                 return;
             }
             Err(reason) => {
@@ -253,8 +281,9 @@ async fn post_until_taken(service: &Service, name: &str, target: &Target, stored
                 tracing::info!(target = name, seq = %stored.seq, failures, "a forward failed: {reason}");
                 let jitter = pause.mul_f64(fastrand::f64() / 4.0);
                 let retry_at = Some(Time::now().after(pause + jitter));
-                let last_error = Some(reason);
-                service.forwards().set_fate(name, |fate| *fate = Fate { failures, last_error, retry_at, at: fate.at });
+                service.forwards().set_fate(name, |fate| {
+                    *fate = Fate { failures, retry_at, ..std::mem::take(fate).failed(reason) };
+                });
                 tokio::time::sleep(pause + jitter).await;
                 pause = (pause * 2).min(PAUSE_MAX);
             }
@@ -312,7 +341,7 @@ fn show(service: &Service, name: &str, target: &Target) -> Forward {
         seq,
         lag: service.store().tail().borrow().0.saturating_sub(seq.0),
         failures: fate.failures,
-        last_error: fate.last_error,
+        last_error: fate.last_error.or(fate.dropped),
         retry_at: fate.retry_at,
     }
 }

@@ -4,9 +4,11 @@
 
 use super::accounts::Seen;
 use super::queue;
-use super::service::Service;
+use super::service::{Failure, Service};
+use super::{cursors, forward};
 use crate::clock::Time;
-use crate::store::{Space, Txn};
+use crate::seq::Seq;
+use crate::store::{Retention, Space, Txn};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -97,12 +99,26 @@ async fn retain(service: &Service) {
     }
     let events = &service.config().events;
     if events.keep.is_some() || events.max_bytes.is_some() {
-        let trimmed = store.trim(events.keep.map(|keep| now.before(keep)), events.max_bytes).await;
+        let before = events.keep.map(|keep| now.before(keep));
+        let trimmed = match wanted_after(service, now) {
+            Ok(wanted_after) => {
+                let retention = Retention { before, wanted_after, bytes_max: events.max_bytes };
+                store.trim(retention).await.map_err(|e| e.to_string())
+            }
+            Err(failure) => Err(failure.message),
+        };
         if let Err(error) = trimmed {
             tracing::warn!("cannot drop old events: {error}");
         }
     }
     remember(service).await;
+}
+
+/// Up to where everybody that retention waits for has read: cursors, forwards, and the daemon itself.
+fn wanted_after(service: &Service, now: Time) -> Result<Option<Seq>, Failure> {
+    let learned = *service.reacted().borrow();
+    let readers = [cursors::wanted_after(service, now)?, forward::wanted_after(service)?];
+    Ok(readers.into_iter().flatten().chain([learned]).min())
 }
 
 async fn remember(service: &Service) {

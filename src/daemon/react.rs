@@ -13,7 +13,7 @@ use crate::protocol::answer::{self, Bearing};
 use crate::protocol::command::Wire;
 use crate::protocol::event::{Event, Kind};
 use crate::seq::Seq;
-use crate::store::{Query, Space, Store, Stored, Txn};
+use crate::store::{Dropped, Query, Read, Space, Store, Stored, Txn};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -126,7 +126,13 @@ async fn step(
     let panicked = || crate::store::Error::Other("reading events panicked".into());
     let store = service.store().clone();
     let read = tokio::task::spawn_blocking(move || {
-        let page = store.read(&Query { after: at, ..Query::default() }, PAGE_BYTES)?;
+        let page = match store.read(&Query { after: at, ..Query::default() }, PAGE_BYTES)? {
+            Read::Page(page) => page,
+            Read::Dropped(Dropped { from, to }) => {
+                tracing::error!(%from, %to, "events were dropped before anything was learned from them");
+                crate::store::Page { looked_to: to, ..crate::store::Page::default() }
+            }
+        };
         // A page of one large event, mostly a list, has more than a page's bytes.
         let bytes: usize = page.entries.iter().map(|stored| stored.body.len()).sum();
         let studied = if bytes <= PAGE_BYTES { Ok(study(&store, &page)?) } else { Err(page) };

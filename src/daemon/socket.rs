@@ -360,7 +360,7 @@ async fn events(service: &Service, query: control::EventsQuery, peer: Option<Pee
         };
         let held = lease_patiently(service, name, &format!("{reader} since {}", Time::now()), query.lease).await?;
         let at = cursors::position(service, name, query.cursor_from.as_deref()).await?;
-        named_start = at > Seq::ZERO;
+        named_start = true;
         range.after = range.after.max(at);
         lease = Some(held);
     }
@@ -371,7 +371,9 @@ async fn events(service: &Service, query: control::EventsQuery, peer: Option<Pee
     let stats = service.store().stats()?;
     let dropped = named_start && range.after.next() < stats.first;
     let lost = (range.after.next(), stats.first);
-    range.after = range.after.max(Seq(stats.first.0.saturating_sub(1)));
+    if !named_start {
+        range.after = range.after.max(Seq(stats.first.0.saturating_sub(1)));
+    }
     let lines = if query.after.is_some() { None } else { query.lines };
     let (range, filter) = blocking(service, move |s| {
         let range = follow::bounded(s.store(), range)?;

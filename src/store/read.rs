@@ -5,10 +5,10 @@
 //! block's bytes are read once, and its events are slices of them.
 
 use super::frame::{self, HEAD, Record, Records};
-use super::index::Block;
+use super::index::{Block, Open};
 use super::journal;
 use super::shared::{Shared, View};
-use super::{Error, Page, Query, Stored};
+use super::{Dropped, Error, Page, Query, Read, Stored};
 use crate::seq::Seq;
 use bytes::Bytes;
 use std::os::unix::fs::FileExt;
@@ -34,14 +34,64 @@ struct Reader<'a> {
     page: Page,
 }
 
-pub(super) fn read(shared: &Shared, query: &Query, bytes_max: usize) -> Result<Page, Error> {
+pub(super) fn read(shared: &Shared, query: &Query, bytes_max: usize) -> Result<Read, Error> {
+    // The view before the map: what is not in the one is in the other by then, or in both.
+    let seen = Seen::of(&shared.view());
+    if let Some(dropped) = dropped(query, seen.first) {
+        return Ok(Read::Dropped(dropped));
+    }
+    let page = page(shared, seen, query, bytes_max)?;
+    // Retention goes on beside us, and takes blocks and files away.
+    Ok(without_dropped(page, query, shared.view().first))
+}
+
+/// What of the query's beginning lies before the oldest that is kept.
+fn dropped(query: &Query, first: u64) -> Option<Dropped> {
+    let from = query.after.next();
+    let to = Seq(first - 1).min(query.upto.unwrap_or(Seq(u64::MAX)));
+    (!query.backwards && from <= to).then_some(Dropped { from, to })
+}
+
+/// What could not be read because retention took it meanwhile is no damage: a page ends before it, and the next read
+/// tells of it.
+fn without_dropped(mut page: Page, query: &Query, first: u64) -> Read {
+    if query.backwards {
+        page.damaged.retain(|(seq, _)| seq.0 >= first);
+        if page.looked_to.0 < first {
+            (page.looked_to, page.end) = (Seq(first), true);
+        }
+        return Read::Page(page);
+    }
+    let Some(gone) = page.damaged.iter().map(|(seq, _)| *seq).filter(|seq| seq.0 < first).min() else {
+        return Read::Page(page);
+    };
+    page.entries.retain(|entry| entry.seq < gone);
+    page.damaged.retain(|(seq, _)| *seq < gone);
+    (page.looked_to, page.end) = (Seq(gone.0 - 1), false);
+    match dropped(query, first) {
+        Some(dropped) if page.looked_to <= query.after => Read::Dropped(dropped),
+        _ => Read::Page(page),
+    }
+}
+
+/// The log as it is when a read begins.
+struct Seen {
+    first: u64,
+    tail: u64,
+    fresh: Arc<Vec<Block>>,
+    open: Option<Open>,
+}
+
+impl Seen {
+    fn of(view: &View) -> Self {
+        Self { first: view.first, tail: view.tail, fresh: Arc::clone(&view.fresh), open: view.open.clone() }
+    }
+}
+
+fn page(shared: &Shared, seen: Seen, query: &Query, bytes_max: usize) -> Result<Page, Error> {
     let live = shared.live();
     let map = &live.map;
-    // The view before the map: what is not in the one is in the other by then, or in both.
-    let (first, tail, fresh, open) = {
-        let view: &View = &shared.view();
-        (view.first, view.tail, Arc::clone(&view.fresh), view.open.clone())
-    };
+    let Seen { first, tail, fresh, open } = seen;
     let low = query.after.0.saturating_add(1).max(first);
     let high = query.upto.map_or(tail, |upto| upto.0.min(tail));
     let page = Page::default();
@@ -245,13 +295,7 @@ impl Reader<'_> {
         let path = journal::path(&self.shared.dir, block.segment);
         let bytes = match self.bytes_of(block, len) {
             Ok(bytes) => bytes,
-            Err(error) => {
-                // Dropped by retention meanwhile?
-                if self.shared.view().first > to {
-                    return Ok(Vec::new());
-                }
-                return Ok(vec![Found::Lost(from, to, error.to_string())]);
-            }
+            Err(error) => return Ok(vec![Found::Lost(from, to, error.to_string())]),
         };
         let lost = |from, to, at: usize, why: &str| {
             Found::Lost(from, to, format!("{why} (`{}`, byte {})", path.display(), block.start + at as u64))

@@ -3,11 +3,11 @@
 //! The log's first position moves at once, event by event; its blocks leave the index with it. The space follows when
 //! every event of a segment is dropped and a snapshot of the map covers the segment's changes.
 
-use super::Error;
 use super::frame;
 use super::index::Block;
 use super::map::Map;
 use super::shared::{Shared, View};
+use super::{Error, Retention};
 use crate::clock::Time;
 use std::os::unix::fs::FileExt;
 
@@ -27,7 +27,8 @@ pub(super) struct Plan {
 }
 
 /// Finds what one step drops.
-pub(super) fn plan(shared: &Shared, map: &Map, before: Option<Time>, bytes_max: Option<u64>) -> Result<Plan, Error> {
+pub(super) fn plan(shared: &Shared, map: &Map, retention: Retention) -> Result<Plan, Error> {
+    let Retention { before, wanted_after, bytes_max } = retention;
     let View { first, first_cum, tail, cum: total, fresh, open, .. } = {
         let view = shared.view();
         View { segments: std::collections::BTreeMap::new(), ..view.clone() }
@@ -36,7 +37,10 @@ pub(super) fn plan(shared: &Shared, map: &Map, before: Option<Time>, bytes_max: 
     if first >= tail {
         return Ok(plan);
     }
-    let old = |time: Time| before.is_some_and(|before| time < before);
+    // `last` is the last position of what is that old.
+    let old = |time: Time, last: u64| {
+        before.is_some_and(|before| time < before) && wanted_after.is_none_or(|wanted| last <= wanted.0)
+    };
     let from = map.block_at(first)?.map_or(first, |(first, _)| first);
     let closed = map.blocks(from, tail, false).map(|entry| entry.map(|(first, entry)| Block::decode(first, &entry)));
     let newest = fresh.iter().chain(open.iter().map(|open| &open.block));
@@ -53,7 +57,7 @@ pub(super) fn plan(shared: &Shared, map: &Map, before: Option<Time>, bytes_max: 
             Some(Ok(Some(next))) => next.cum,
             _ => total,
         };
-        let whole = old(block.times.1) || bytes_max.is_some_and(|max| total.saturating_sub(after) >= max);
+        let whole = old(block.times.1, block.last) || bytes_max.is_some_and(|max| total.saturating_sub(after) >= max);
         if whole && block.last < tail && !is_open {
             plan.gone.push(block.first);
             (plan.first, plan.cum) = (block.last + 1, after);
@@ -63,8 +67,8 @@ pub(super) fn plan(shared: &Shared, map: &Map, before: Option<Time>, bytes_max: 
             }
             continue;
         }
-        within(shared, &block, tail, &mut plan, |time, cum| {
-            old(time) || bytes_max.is_some_and(|max| total.saturating_sub(cum) > max)
+        within(shared, &block, tail, &mut plan, |time, last, cum| {
+            old(time, last) || bytes_max.is_some_and(|max| total.saturating_sub(cum) > max)
         });
         break;
     }
@@ -72,7 +76,7 @@ pub(super) fn plan(shared: &Shared, map: &Map, before: Option<Time>, bytes_max: 
 }
 
 /// Moves `first` within a block, frame by frame. What cannot be read goes with the whole block.
-fn within(shared: &Shared, block: &Block, tail: u64, plan: &mut Plan, drops: impl Fn(Time, u64) -> bool) {
+fn within(shared: &Shared, block: &Block, tail: u64, plan: &mut Plan, drops: impl Fn(Time, u64, u64) -> bool) {
     let Ok(len) = usize::try_from(block.end.saturating_sub(block.start)) else { return };
     let Ok(file) = shared.segment(block.segment) else { return };
     let mut bytes = vec![0; len];
@@ -93,7 +97,7 @@ fn within(shared: &Shared, block: &Block, tail: u64, plan: &mut Plan, drops: imp
                 return;
             }
             if last >= plan.first {
-                if !drops(newest, cum) {
+                if !drops(newest, last, cum) {
                     return;
                 }
                 plan.first = last + 1;

@@ -41,7 +41,7 @@ pub(super) fn open(dir: &TempDir) -> Store {
 pub(super) fn all(store: &Store, mut query: Query, bytes_max: usize) -> (Vec<Stored>, Vec<(Seq, String)>) {
     let (mut entries, mut damaged) = (Vec::new(), Vec::new());
     for _ in 0..1_000_000 {
-        let page = store.read(&query, bytes_max).unwrap();
+        let page = store.read_kept(&query, bytes_max).unwrap();
         entries.extend(page.entries);
         damaged.extend(page.damaged);
         if page.end {

@@ -15,8 +15,7 @@ use super::retention;
 use super::shared::Shared;
 use super::snapshot::Checkpoint;
 use super::txn::{self, Group, Txn};
-use super::{Error, Health};
-use crate::clock::Time;
+use super::{Error, Health, Retention};
 use crate::seq::Seq;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -69,8 +68,7 @@ pub(super) enum Request {
     },
     /// Drops one step of old events; answers where the log begins then, and whether there is more to drop.
     Trim {
-        before: Option<Time>,
-        bytes_max: Option<u64>,
+        retention: Retention,
         reply: oneshot::Sender<Result<(Seq, bool), Error>>,
     },
     /// A snapshot is done (its LSN and size), or could not be made.
@@ -104,8 +102,9 @@ pub(super) struct Writer {
     waiting: Vec<Waiting>,
     /// Large transactions whose turn has not come, and whether they are lazy.
     large: VecDeque<(Box<dyn Job>, bool)>,
-    /// Blocks that are to leave the map.
+    /// Blocks that are to leave the map, and where the log begins then: position, and bytes before it.
     gone: Vec<u64>,
+    begins: Option<(u64, u64)>,
     /// The map must be made again before anything is written.
     map_failed: bool,
     keeper: Sender<Task>,
@@ -158,6 +157,7 @@ impl Writer {
             waiting: Vec::new(),
             large: VecDeque::new(),
             gone: Vec::new(),
+            begins: None,
             map_failed: false,
             keeper,
             keeping,
@@ -241,10 +241,10 @@ impl Writer {
                     }
                     count += 1;
                 }
-                Request::Trim { before, bytes_max, reply } => {
+                Request::Trim { retention, reply } => {
                     self.commit();
                     // Nobody may be waiting.
-                    drop(reply.send(self.trim(before, bytes_max)));
+                    drop(reply.send(self.trim(retention)));
                 }
                 Request::Snapshotted(done) => self.snapshotted(done),
                 Request::MapFailed(error) => {
@@ -406,6 +406,11 @@ impl Writer {
             let meta = self.meta();
             self.live.add(&mut self.group.overlay, meta);
         }
+        if let Some(begins) = self.begins.take() {
+            // IMPORTANT: before the blocks leave the map. A reader that misses one must see that it was dropped.
+            let mut view = self.shared.view();
+            (view.first, view.first_cum) = begins;
+        }
         let fresh: u64 = self.fresh.iter().map(|block| block.end - block.start).sum();
         let much = fresh >= FRESH_BYTES || self.live.pending_bytes() > PENDING_BYTES_MAX;
         if !self.gone.is_empty() || (much && self.lazy_since.is_none()) {
@@ -463,6 +468,7 @@ impl Writer {
         // After a failed sync nobody knows which of its pages the file has; the next segment supersedes it.
         self.keeping.closed.extend(self.active.take().map(|active| active.lsn));
         self.gone.clear();
+        self.begins = None;
         let lazy = u64::try_from(self.unsynced.frames.len()).unwrap_or(0);
         self.group.lsn = self.durable + lazy + 1;
         if let Some(first) = self.group.run.frames.first() {
@@ -543,7 +549,7 @@ impl Writer {
     }
 
     /// Drops one step of old events.
-    fn trim(&mut self, before: Option<Time>, bytes_max: Option<u64>) -> Result<(Seq, bool), Error> {
+    fn trim(&mut self, retention: Retention) -> Result<(Seq, bool), Error> {
         if let Some(refused) = self.shared.refuses() {
             return Err(refused);
         }
@@ -551,18 +557,16 @@ impl Writer {
             // A backup reads what would be dropped.
             return Ok((Seq(self.shared.view().first), false));
         }
-        let plan = retention::plan(&self.shared, &self.live.map, before, bytes_max)?;
+        let plan = retention::plan(&self.shared, &self.live.map, retention)?;
         if plan.first > self.shared.view().first {
             let mut txn = Txn::begin(&mut self.group, &self.live);
             txn.put(txn::OWN, open::FIRST, open::first_bytes(plan.first, plan.cum));
             txn.end(true, self.durable)?;
-            self.gone = plan.gone;
+            (self.gone, self.begins) = (plan.gone, Some((plan.first, plan.cum)));
             self.commit();
             if let Some(refused) = self.shared.refuses() {
                 return Err(refused);
             }
-            let mut view = self.shared.view();
-            (view.first, view.first_cum) = (plan.first, plan.cum);
         }
         self.keeping.collect = true;
         Ok((Seq(plan.first), plan.more))

@@ -284,6 +284,26 @@ fn a_second_reader_of_a_cursor_is_told_who_holds_it() {
 }
 
 #[test]
+fn only_the_reader_that_holds_a_cursor_moves_it() {
+    let daemon = Daemon::new();
+    (0..9).for_each(|n| say(&daemon, &format!("m{n}")));
+    let mut reader = daemon.beside(&["events", "-f", "--cursor", "c", "--count", "20"]);
+    (1..=9).for_each(|n| assert_eq!(reader.next_json()["seq"], n));
+    let commit = |body: &str| daemon.control("POST", "/v1/cursors/c/commit", body.as_bytes());
+    (0..9).for_each(|n| say(&daemon, &format!("n{n}")));
+    (10..=18).for_each(|n| assert_eq!(reader.next_json()["seq"], n));
+    for stranger in [r#"{"seq":18}"#, r#"{"seq":18,"lease":null}"#, r#"{"seq":18,"lease":1}"#] {
+        let refused = commit(stranger);
+        assert_eq!((refused.status, &refused.json()["error"]), (409, &"cursor-in-use".into()), "{stranger}");
+    }
+    kill_process(reader.pid(), Signal::KILL).unwrap();
+    drop(reader);
+    // Nobody holds it: a program of one request may move it.
+    eventually("the cursor is free", || (commit(r#"{"seq":18}"#).status == 200).then_some(()));
+    assert!(daemon.events(&["--cursor", "c"]).is_empty());
+}
+
+#[test]
 fn a_new_cursor_starts_where_it_is_told_to() {
     let daemon = Daemon::new();
     for n in 1..=5 {

@@ -1,6 +1,6 @@
 //! Forwards (wehelp-events(7)): each target gets every event, in order, signed, at its own pace.
 
-use crate::fixture::{Daemon, eventually, message};
+use crate::fixture::{Daemon, Recipe, eventually, message};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
@@ -228,4 +228,31 @@ fn filters_pauses_tests_and_resending() {
     target.status.store(500, Ordering::SeqCst);
     daemon.cli(&["forward", "add", "hook", &target.url()]).exits(0);
     daemon.cli(&["forward", "test", "hook"]).exits(5).says(&["500"]);
+}
+
+#[test]
+fn a_target_that_retention_has_overtaken_is_told_so_and_goes_on() {
+    let daemon = Recipe::default().config("[events]\nkeep = \"1s\"\nmax_bytes = \"1MiB\"\n").start();
+    let mut target = Target::start();
+    daemon.cli(&["forward", "add", "hook", &target.url()]).exits(0);
+    let said = |count: usize, text: &str| (0..count).for_each(|_| say(&daemon, "wxid_a", text));
+    said(1, "first");
+    eventually("it is posted", || (target.seqs() == [1]).then_some(()));
+    target.close();
+    said(3, "while it is away");
+    // Their age is the condition: nothing but time brings it about.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    let first = || daemon.status()["events"]["first"].as_u64().unwrap();
+    assert_eq!(first(), 2, "retention waits for it");
+    said(300, &"x".repeat(10_000));
+    let first = eventually("there is no room to wait", || Some(first()).filter(|first| *first > 150));
+    target.open();
+    let told = eventually("it has got what is left", || Some(listed(&daemon, "hook")).filter(|told| told["lag"] == 0));
+    let seqs = target.seqs();
+    let gaps: Vec<_> = seqs.windows(2).filter(|two| two[1] != two[0] + 1).collect();
+    let [gap] = gaps[..] else { panic!("{gaps:?}") };
+    assert!(gap[1] >= first && *seqs.last().unwrap() == 304, "{gap:?}");
+    let lost = format!("events {} to {} were dropped", gap[0] + 1, gap[1] - 1);
+    assert!(told["last_error"].as_str().unwrap().contains(&lost) && told["failures"] == 0, "{told}");
+    assert!(daemon.log().contains("retention dropped events before they were forwarded"));
 }

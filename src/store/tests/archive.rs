@@ -9,7 +9,7 @@ fn filled(dir: &TempDir) -> Store {
         put(&store, &format!("k{n}"), &vec![n; usize::from(n) * 300]);
     }
     wait(store.append(Append { body: vec![1; 200_000].into(), ..event(700, 1) })).unwrap();
-    wait(store.trim(Some(Time::from_millis(1_000_050)), None)).unwrap();
+    wait(store.trim(Retention { before: Some(Time::from_millis(1_000_050)), ..Retention::default() })).unwrap();
     store
 }
 

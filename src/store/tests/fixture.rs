@@ -17,7 +17,7 @@ fn fill(store: &Store) {
     }))
     .unwrap()
     .unwrap();
-    wait(store.trim(Some(Time::from_millis(1_000_002)), None)).unwrap();
+    wait(store.trim(Retention { before: Some(Time::from_millis(1_000_002)), ..Retention::default() })).unwrap();
 }
 
 fn check(store: &Store) {

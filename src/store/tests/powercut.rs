@@ -127,7 +127,7 @@ fn load() {
     let trimmer = store.clone();
     set.spawn_local(async move {
         loop {
-            drop(trimmer.trim(None, Some(8 << 20)).await);
+            drop(trimmer.trim(Retention { bytes_max: Some(8 << 20), ..Retention::default() }).await);
             let lazy = trimmer.write_lazily(|tx| {
                 tx.put(SPACE, b"lazy", *b"x");
                 Ok::<_, ()>(())

@@ -361,7 +361,7 @@ pub(super) fn control() -> String {
     page.p("A request may carry `Wehelp-Version: 1`; a daemon that speaks another version refuses it with 426. One without the header is taken. With `Wehelp-Data-Dir: /path` (percent-encoded) it is meant for the daemon of that data folder, and any other refuses it with 421 and does nothing.");
     page.sh("STREAMS");
     page.p("`GET /v1/commands/ID/wait` gives `{\"receipt\":…}` at once and at each change, `{\"answer\":{\"event\":…,\"items\":[…]}}` for each event that answers, with what it holds for this command, and `{\"end\":{\"reached\":…}}` as its last line. `until` is `answered`, or `fetched`.");
-    page.p("`GET /v1/events` with `follow=true` does not end. It is written as it is read: a slow reader costs the daemon nothing. With `heartbeat_ms` an empty line comes at least so often. A cursor is held while its stream is open; the header `Wehelp-Lease` names the lease that commits must carry. The header `Wehelp-Dropped: FIRST-LAST` tells which of the events asked for are no longer kept.");
+    page.p("`GET /v1/events` with `follow=true` does not end. It is written as it is read: a slow reader costs the daemon nothing. With `heartbeat_ms` an empty line comes at least so often. A cursor is held while its stream is open; the header `Wehelp-Lease` names the lease that commits must carry: while somebody reads, a commit without it is refused (409). Wherever retention has overtaken the reader there is a line `{\"dropped\":{\"from\":FIRST,\"to\":LAST}}`, and the stream goes on after LAST; what was lost before the stream began is told by the header `Wehelp-Dropped: FIRST-LAST` as well.");
     page.sh("STRUCTURES");
     structures(&mut page);
     page.sh("EXAMPLES");

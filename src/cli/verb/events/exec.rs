@@ -142,6 +142,7 @@ pub(super) fn run(
         deadline: run.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
         passed: Instant::now(),
         events: 0,
+        lost: 0,
         at_end: false,
         ended: None,
     };
@@ -174,9 +175,14 @@ pub(super) fn run(
     let ended = main.ended.take();
     main.keeper.done(main.plan.done());
     let kept = main.keeper.finish(main.stream);
-    match ended {
-        Some(error) => Err(error),
-        None => kept,
+    match (ended, main.lost) {
+        (Some(error), _) => Err(error),
+        (None, 0) => kept,
+        (None, lost) => kept.and(Err(Error::new(
+            Exit::Failed,
+            "dropped",
+            format!("{lost} events were dropped by retention, and the command was not given them"),
+        ))),
     }
 }
 
@@ -192,6 +198,8 @@ struct Main<'m, 'c> {
     /// When the cursor was last moved over events that need no run.
     passed: Instant,
     events: u64,
+    /// Events that retention took before the command was given them.
+    lost: u64,
     /// Nothing is left to read.
     at_end: bool,
     /// Why nothing more is to be started.
@@ -253,6 +261,11 @@ impl Main<'_, '_> {
                 Line::Damaged(seq, line) => {
                     self.ctx.out().complain(&print::damaged(seq, line));
                     last = seq;
+                }
+                Line::Dropped(range) => {
+                    print::dropped(self.ctx.out(), range);
+                    self.lost += range.to.0 + 1 - range.from.0;
+                    last = range.to;
                 }
                 Line::Refused(refusal) => return Err(print::refused(refusal)),
                 Line::Beat => {}

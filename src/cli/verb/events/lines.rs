@@ -1,6 +1,6 @@
 //! The lines of an event stream, told apart by their first bytes: events are passed on, not read.
 
-use crate::control::Refusal;
+use crate::control::{Dropped, DroppedRange, Refusal};
 use crate::seq::Seq;
 
 /// A line of the stream.
@@ -14,6 +14,8 @@ pub(super) enum Line<'b> {
     End(Seq),
     /// An event that the store cannot read any more; its line says why.
     Damaged(Seq, &'b [u8]),
+    /// Retention took these events before they could be read.
+    Dropped(DroppedRange),
     /// The daemon gives up.
     Refused(Refusal),
     /// Only a sign of life.
@@ -37,6 +39,9 @@ fn read(line: &[u8]) -> Line<'_> {
         return Line::Beat;
     }
     let Some(rest) = line.strip_prefix(b"{\"seq\":") else {
+        if let Ok(Dropped { dropped }) = serde_json::from_slice(line) {
+            return Line::Dropped(dropped);
+        }
         return serde_json::from_slice(line).map_or(Line::Strange, Line::Refused);
     };
     let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
@@ -60,7 +65,8 @@ mod tests {
     #[test]
     fn lines_are_told_apart_by_their_first_bytes() {
         let batch = b"{\"seq\":1,\"time\":\"x\",\"text\":\"\\\"skipped\\\":true\"}\n\n{\"seq\":20,\"skipped\":true}\n\
-            {\"seq\":3,\"damaged\":\"why\"}\n{\"seq\":4,\"end\":true}\n{\"error\":\"e\",\"message\":\"m\"}\nrubbish\n";
+            {\"seq\":3,\"damaged\":\"why\"}\n{\"seq\":4,\"end\":true}\n{\"error\":\"e\",\"message\":\"m\"}\n\
+            {\"dropped\":{\"from\":5,\"to\":7}}\nrubbish\n";
         let found: Vec<_> = lines(batch).map(|(line, range)| (line, batch[range].last() == Some(&b'\n'))).collect();
         let event = &batch[..batch.iter().position(|b| *b == b'\n').unwrap()];
         let expected = [
@@ -70,6 +76,7 @@ mod tests {
             Line::Damaged(Seq(3), b"{\"seq\":3,\"damaged\":\"why\"}"),
             Line::End(Seq(4)),
             Line::Refused(Refusal { error: "e".into(), message: "m".into() }),
+            Line::Dropped(DroppedRange { from: Seq(5), to: Seq(7) }),
             Line::Strange,
         ];
         assert_eq!(found.len(), expected.len());

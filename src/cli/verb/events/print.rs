@@ -8,6 +8,7 @@ use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::cli::output::Output;
 use crate::cli::render;
+use crate::control::{Dropped, DroppedRange};
 use crate::seq::Seq;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -108,6 +109,14 @@ pub(super) fn damaged(seq: Seq, line: &[u8]) -> Error {
     Error::failed(format!("event {seq} cannot be read: {reason}; see `wehelpd --salvage`"))
 }
 
+/// Tells that retention took events before they could be read.
+pub(super) fn dropped(out: &Output, range: DroppedRange) {
+    let DroppedRange { from, to } = range;
+    let which = if from == to { format!("event {to} was") } else { format!("events {from} to {to} were") };
+    let message = format!("{which} dropped by retention before being read; going on with {}", to.next());
+    out.loss(&Dropped { dropped: range }, &message);
+}
+
 fn write(out: &Output, look: Look, batch: &[u8]) -> Result<Seen, Error> {
     let mut seen = Seen::default();
     // Where the events that are not yet written begin: they go in one piece.
@@ -143,6 +152,10 @@ fn write(out: &Output, look: Look, batch: &[u8]) -> Result<Seen, Error> {
             Line::Damaged(seq, line) => {
                 out.complain(&damaged(seq, line));
                 seen.last = seq;
+            }
+            Line::Dropped(range) => {
+                dropped(out, range);
+                seen.last = range.to;
             }
             Line::Refused(refusal) => {
                 out.flush()?;

@@ -7,7 +7,7 @@ use super::wake::{self, Wake};
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::control::client::{self, Client, Reply};
-use crate::control::{AFTER_HEADER, DROPPED_HEADER, EventsQuery, LEASE_HEADER};
+use crate::control::{AFTER_HEADER, EventsQuery, LEASE_HEADER};
 use crate::seq::Seq;
 use rustix::event::PollFlags;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -83,12 +83,6 @@ impl<'c> Stream<'c> {
 
     fn attach(&mut self, reply: Reply) -> Result<(), Error> {
         self.lease = header(&reply, LEASE_HEADER);
-        if let Some((first, last)) = reply.header(DROPPED_HEADER).and_then(|range| range.split_once('-')) {
-            let (first, last) = (first.parse::<u64>().unwrap_or(0), last.parse::<u64>().unwrap_or(0));
-            let which =
-                if first == last { format!("event {last} is") } else { format!("events {first} to {last} are") };
-            self.ctx.out().warn(&format!("{which} no longer kept; going on with {}", last + 1));
-        }
         reply.set_nonblocking(true).map_err(client::Error::from)?;
         self.line = Connection::Open { reply, heard: Instant::now() };
         Ok(())
