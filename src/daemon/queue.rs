@@ -40,8 +40,10 @@ const ASKED: Space = Space(b'q');
 const ECHO: Space = Space(b'o');
 /// Sends that a notice in their chat may refuse: account, chat, id.
 const REFUSABLE: Space = Space(b'j');
-/// Idempotency keys: account, key → [`Key`].
-const KEY: Space = Space(b'k');
+/// Idempotency keys: key, account (empty: bound to nobody) → [`Key`].
+const KEY: Space = Space(b'y');
+/// The same as version 1 wrote them, account first: still looked at, and written no more.
+const KEY_V1: Space = Space(b'k');
 /// Counts: per state, per account.
 const COUNT: Space = Space(b'n');
 /// Single values.
@@ -106,6 +108,9 @@ pub(super) struct Record {
     pub(super) fixed: bool,
     pub(super) key: Option<String>,
     pub(super) attempts: u32,
+    /// A client had it before it was queued again, or may have had it.
+    #[serde(default)]
+    pub(super) was_out: bool,
     #[serde(default)]
     pub(super) claimed: Option<Claimed>,
     pub(super) fetched: Option<Fetched>,
@@ -180,6 +185,18 @@ impl Record {
     /// When its hand-over began.
     fn handed(&self) -> Option<Time> {
         self.claimed.as_ref().map(|c| c.time)
+    }
+
+    /// Whose it is: bound, or taken unbound.
+    fn owner(&self) -> Option<&str> {
+        let taken = self.fetched.as_ref().and_then(|f| f.account.as_deref());
+        let claimed = || self.claimed.as_ref().and_then(|c| c.account.as_deref());
+        self.account.as_deref().or(taken).or_else(claimed)
+    }
+
+    /// Over, and certainly with no client.
+    fn ended_unsent(&self) -> bool {
+        matches!(self.phase, Phase::Expired | Phase::Cancelled) && self.fetched.is_none() && !self.was_out
     }
 
     fn is_waiting_for_an_answer(&self) -> bool {
@@ -365,7 +382,38 @@ fn not_found(id: u64) -> Failure {
 
 /// The store key of an idempotency key.
 fn key_of(account: Option<&str>, key: &str) -> Vec<u8> {
+    [&name_key(key)[..], account.unwrap_or("").as_bytes()].concat()
+}
+
+/// The same as version 1 made it.
+fn key_of_v1(account: Option<&str>, key: &str) -> Vec<u8> {
     [&name_key(account.unwrap_or(""))[..], key.as_bytes()].concat()
+}
+
+/// The command that a key stands for already, within [`KEY_LIFE`]: one of the same account, whether it was bound to it
+/// or taken by it; one that is bound to nobody is everybody's, and whoever is not known yet may be anybody. A command
+/// that ended without having been with a client leaves its key free. Of several the one bound alike comes first, then
+/// one of the same content.
+fn keyed(tx: &Txn<'_>, account: Option<&str>, key: &str, wire: &RawValue, now: Time) -> Option<Record> {
+    /// Accounts that may have used one key and are looked at, where the account is not known.
+    const ACCOUNTS_MAX: usize = 256;
+    let mut rows: Vec<Vec<u8>> = Vec::new();
+    for account in [account, None].iter().take(if account.is_some() { 2 } else { 1 }) {
+        rows.extend(tx.get(KEY, &key_of(*account, key)));
+        rows.extend(tx.get(KEY_V1, &key_of_v1(*account, key)));
+    }
+    if account.is_none() {
+        let prefix = name_key(key);
+        rows.extend(tx.scan(KEY, &prefix, &after_prefix(&prefix), ACCOUNTS_MAX, false).into_iter().map(|(_, row)| row));
+    }
+    let stands = |row: Vec<u8>| {
+        let key: Key = serde_json::from_slice(&row).ok().filter(|key: &Key| now.since(key.time) < KEY_LIFE)?;
+        let record = load(tx, key.id)?;
+        let is_same = account.is_none() || record.owner().is_none() || record.owner() == account;
+        (is_same && !record.ended_unsent()).then_some(record)
+    };
+    let rank = |record: &Record| (record.account.as_deref() != account, record.command.get() != wire.get());
+    rows.into_iter().filter_map(stands).min_by_key(rank)
 }
 
 /// A command to be queued.
@@ -387,8 +435,8 @@ pub(super) struct When {
     pub(super) fixed: bool,
 }
 
-/// Queues commands, all or none, in order. A key seen within [`KEY_LIFE`] with the same command for the same account
-/// gives the first one's record back, marked true; with another command it is refused.
+/// Queues commands, all or none, in order. A key that stands for the same command already ([`keyed`]) gives that one's
+/// record back, marked true; with another command it is refused.
 pub(super) fn enqueue(
     tx: &mut Txn<'_>,
     now: Time,
@@ -399,14 +447,8 @@ pub(super) fn enqueue(
 ) -> Result<Vec<(Record, bool)>, Failure> {
     let mut made = Vec::with_capacity(new.len());
     for command in new {
-        let key_key = command.key.as_ref().map(|k| key_of(account, k));
-        // What was queued while no account was known yet counts for the one that is known now.
-        let also = command.key.as_ref().filter(|_| account.is_some()).map(|k| key_of(None, k));
-        if let Some((seen, first)) = [&key_key, &also].into_iter().flatten().find_map(|key| {
-            let seen: Key = serde_json::from_slice(&tx.get(KEY, key)?).ok()?;
-            let first = load(tx, seen.id).filter(|_| now.since(seen.time) < KEY_LIFE)?;
-            Some((seen, first))
-        }) {
+        let first = command.key.as_ref().and_then(|key| keyed(tx, account, key, &command.wire, now));
+        if let Some(first) = first {
             if first.command.get() != command.wire.get() {
                 return Err(Failure::new(
                     409,
@@ -414,7 +456,7 @@ pub(super) fn enqueue(
                     format!(
                         "the key `{}` was used for another command (#{}) within 24 h; use another key",
                         command.key.as_deref().unwrap_or(""),
-                        seen.id
+                        first.id
                     ),
                 ));
             }
@@ -431,9 +473,9 @@ pub(super) fn enqueue(
         }
         let id = number(tx.get(META, b"next_id")).max(1);
         tx.put(META, b"next_id", (id + 1).to_be_bytes());
-        if let Some(key_key) = &key_key {
-            let key = serde_json::to_vec(&Key { id, time: now }).expect("a key is plain data");
-            tx.put(KEY, key_key, key);
+        if let Some(key) = &command.key {
+            let row = serde_json::to_vec(&Key { id, time: now }).expect("a key is plain data");
+            tx.put(KEY, &key_of(account, key), row);
         }
         let record = Record {
             id,
@@ -447,6 +489,7 @@ pub(super) fn enqueue(
             fixed: when.fixed,
             key: command.key,
             attempts: 0,
+            was_out: false,
             claimed: None,
             fetched: None,
             answer: None,
@@ -588,6 +631,7 @@ pub(super) fn redeliver(tx: &mut Txn<'_>) -> usize {
             let mut record = before.clone();
             record.phase = Phase::Queued;
             record.claimed = None;
+            record.was_out = true;
             save(tx, Some(&before), Some(&record));
         }
     }
@@ -611,6 +655,7 @@ pub(super) fn cancel(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result
         }
     }
     let mut record = before.clone();
+    record.was_out |= before.phase == Phase::InFlight;
     record.phase = Phase::Cancelled;
     record.done = Some(now);
     save(tx, Some(&before), Some(&record));
@@ -625,6 +670,7 @@ pub(super) fn retry(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<
         return Err(Failure::new(409, "too-late", format!("command {id} is {state}; queue it anew instead")));
     }
     let mut record = before.clone();
+    record.was_out |= before.fetched.is_some() || before.phase == Phase::InFlight;
     record.phase = Phase::Queued;
     record.due = if before.phase == Phase::Queued { before.due.min(now) } else { now };
     if record.expires.is_some_and(|e| e <= now) {
@@ -680,11 +726,13 @@ pub(super) fn forget(tx: &mut Txn<'_>, before: Time, now: Time) -> usize {
                 save(tx, Some(&record), Some(&later));
                 continue;
             }
-            let key = key_of(record.account.as_deref(), key);
-            // A later command may have the same key by now.
-            let own = tx.get(KEY, &key).and_then(|b| serde_json::from_slice::<Key>(&b).ok());
-            if own.is_some_and(|k| k.id == record.id) {
-                tx.delete(KEY, &key);
+            let account = record.account.as_deref();
+            for (space, key) in [(KEY, key_of(account, key)), (KEY_V1, key_of_v1(account, key))] {
+                // A later command may have the same key by now.
+                let own = tx.get(space, &key).and_then(|b| serde_json::from_slice::<Key>(&b).ok());
+                if own.is_some_and(|k| k.id == record.id) {
+                    tx.delete(space, &key);
+                }
             }
         }
         save(tx, Some(&record), None);

@@ -116,6 +116,55 @@ fn the_same_key_and_command_enqueue_nothing_new() {
 }
 
 #[test]
+fn a_key_is_the_accounts_however_it_was_named_and_whenever_it_was_known() {
+    let daemon = Recipe::default().config("[accounts]\nalias = { work = \"wxid_me\" }\n").start();
+    let send = |key: &str, more: &[&str]| {
+        daemon.cli(&[&["send", "text", "wxid_a", "once", "--key", key][..], more].concat()).exits(0).line()
+    };
+    // Nobody is known yet: the one is bound, the other is not.
+    let (bound, unbound) = (send("bound", &["-a", "wxid_me"]), send("unbound", &[]));
+    assert_eq!((&bound["account"], &unbound["account"]), (&json!("wxid_me"), &Value::Null));
+    assert_eq!(send("bound", &[])["id"], bound["id"], "an unbound one finds the key of a bound one");
+    assert_eq!(send("unbound", &["-a", "wxid_me"])["id"], unbound["id"], "and the reverse");
+    daemon.login("wxid_me", 7);
+    daemon.reported(r#"{"type":71,"cwxid":"wxid_me","processid":7,"data":{"wxid":"wxid_me","nick":"Anna"}}"#);
+    for named in [&[][..], &["-a", "wxid_me"], &["-a", "work"]] {
+        assert_eq!(send("bound", named)["id"], bound["id"], "{named:?}");
+        let again = send("unbound", named);
+        assert_eq!((&again["id"], &again["repeated"]), (&unbound["id"], &json!(true)), "{named:?}");
+    }
+    daemon.cli(&["send", "text", "wxid_a", "other", "--key", "bound"]).exits(5).says(&["bound", "another command"]);
+    // Whoever takes an unbound one has it from then on; to another account the same key is free.
+    assert_eq!(texts(&daemon.client().poll("wxid=wxid_me")), ["once", "once"]);
+    daemon.reaches(unbound["id"].as_u64().unwrap(), "fetched");
+    daemon.login("wxid_you", 8);
+    assert_eq!(send("unbound", &["-a", "wxid_me"])["id"], unbound["id"]);
+    assert_ne!(send("unbound", &["-a", "wxid_you"])["id"], unbound["id"]);
+}
+
+#[test]
+fn a_key_whose_command_ended_unsent_is_free_again() {
+    let daemon = Daemon::new();
+    let send = |text: &str, more: &[&str]| {
+        let receipt = daemon.cli(&[&["send", "text", "wxid_a", text, "--key", "k"][..], more].concat()).exits(0).line();
+        receipt["id"].as_u64().unwrap()
+    };
+    let cancelled = send("one", &[]);
+    daemon.cli(&["queue", "cancel", &cancelled.to_string()]).exits(0);
+    let expired = send("two", &["--expires", "50ms"]);
+    assert_ne!(expired, cancelled);
+    daemon.reaches(expired, "expired");
+    let sent = send("three", &[]);
+    assert_ne!(sent, expired);
+    assert_eq!(texts(&daemon.client().poll("")), ["three"]);
+    daemon.reaches(sent, "fetched");
+    // What a client had once is no more unsent, even where it was queued again and then cancelled.
+    daemon.cli(&["queue", "retry", &sent.to_string()]).exits(0);
+    daemon.cli(&["queue", "cancel", &sent.to_string()]).exits(0);
+    assert_eq!(send("three", &[]), sent);
+}
+
+#[test]
 fn a_key_of_several_commands_holds_for_each_of_them() {
     let daemon = Daemon::unpaced();
     let kick = || daemon.cli(&["room", "kick", "1@chatroom", "wxid_a", "wxid_b", "--key", "k"]).exits(0);
