@@ -523,7 +523,8 @@ pub struct Status {
     pub http: HttpStatus,
     /// The accounts seen.
     pub accounts: Vec<Account>,
-    /// A number per state, and `oldest`: when the oldest due command became due.
+    /// A number per state; `oldest`: when the oldest due command became due; `hanging`: the ids of commands that are in
+    /// flight though no answer has them, at most 500.
     pub queue: Map<String, Value>,
     /// The log.
     pub events: EventsStatus,

@@ -6,6 +6,7 @@
 
 pub mod alloc;
 pub mod args;
+pub mod handover;
 pub mod http;
 pub mod instance;
 pub mod limits;
@@ -203,6 +204,7 @@ async fn serve(args: &Args, home: &Home, config: Config, store: Store, mut open:
     react::load_accounts(&service);
     service.start(redeliver).await;
 
+    let recorder = tokio::spawn(handover::run(service.clone()));
     let learner = tokio::spawn(react::run(service.clone()));
     let janitor = tokio::spawn(janitor::run(service.clone()));
     let forwards = tokio::spawn(forward::run(service.clone()));
@@ -236,7 +238,9 @@ async fn serve(args: &Args, home: &Home, config: Config, store: Store, mut open:
             tracing::error!("a door ended badly");
         }
     }
-    service.settled(SETTLE_PATIENCE).await;
+    // What is not recorded by then is found in flight at the next start.
+    drop(tokio::time::timeout(SETTLE_PATIENCE, service.handovers().recorded()).await);
+    recorder.abort();
     for task in [learner, janitor, forwards] {
         // Each ends by itself at shutdown; one that panicked has ended too.
         drop(tokio::time::timeout(SETTLE_PATIENCE, task).await);

@@ -12,7 +12,7 @@ use crate::seq::Seq;
 use crate::store::{Dropped, Query, Read, Store, Stored};
 use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
@@ -66,14 +66,29 @@ impl Lines {
     }
 }
 
+/// A follower among the open ones, however it ends.
+struct Counted<'a>(&'a AtomicU64);
+
+impl<'a> Counted<'a> {
+    fn new(service: &'a Service) -> Self {
+        service.followers().fetch_add(1, Ordering::Relaxed);
+        Self(service.followers())
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Starts a follower; its lines come out of the receiver, and dropping that ends it.
 pub(super) fn start(service: &Service, follow: Follow) -> mpsc::Receiver<Bytes> {
     let (out, lines) = mpsc::channel(CHUNKS);
     let service = service.clone();
     tokio::spawn(async move {
-        service.followers().fetch_add(1, Ordering::Relaxed);
+        let _counted = Counted::new(&service);
         run(&service, follow, &out).await;
-        service.followers().fetch_sub(1, Ordering::Relaxed);
     });
     lines
 }

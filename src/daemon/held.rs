@@ -29,7 +29,7 @@ impl<'a> Holder<'a> {
     pub(super) fn held(&mut self, record: &Record) -> Result<Option<Held>, Failure> {
         if record.phase == Phase::InFlight {
             let reason = "handed over, and not known to have arrived; `wehelp queue retry` hands it over again";
-            let stale = !self.service.is_live(record.id);
+            let stale = !self.service.handovers().has(record.id);
             return Ok(stale.then(|| Held { until: None, reason: reason.to_owned() }));
         }
         if record.due > self.now {

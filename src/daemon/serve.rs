@@ -5,10 +5,11 @@
 //! handler that panics costs its own connection only. warp's own server has none of this, so its service runs here
 //! under hyper's HTTP/1 connection.
 
+use super::handover::Handover;
 use super::limits::{
     ACCEPT_REST, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, HEADER_LINES_MAX, Limits, STOP_PATIENCE, USER_TIMEOUT,
 };
-use super::service::{Handover, lock};
+use super::service::lock;
 use super::shutdown::Shutdown;
 use super::tls::Tls;
 use super::wire::{Conn, Wire};

@@ -1,12 +1,13 @@
 //! Where a chat meets a database: what the doors ask for, in terms of protocol, store and directory.
 //!
 //! Steps of a callback: read the body → append → (synced) → note the account → answer. Steps of a poll: who is it →
-//! is anything due → claim (synced) → response → [`Handover::settle`]. Nothing is answered before its effect is
+//! is anything due → claim (synced) → response → `handover`. Nothing is answered before its effect is
 //! synced (contract 6). What an event *means* is worked out after its answer, by `react`.
 
 use super::accounts::Accounts;
 use super::entry;
-use super::queue::{self, Claimed, Lists, New, Settled, read};
+use super::handover::{Handover, Handovers};
+use super::queue::{self, Claimed, Lists, New, read};
 use super::shutdown::Shutdown;
 use super::slow;
 use crate::clock::Time;
@@ -14,11 +15,12 @@ use crate::config::Config;
 use crate::control::{self, Enqueue, Receipt, State};
 use crate::home::Home;
 use crate::protocol::command::{Api, Wire};
+use crate::protocol::event::{Kind, Outline};
 use crate::seq::Seq;
 use crate::store::{self, Health, Store};
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -41,18 +43,13 @@ struct Inner {
     shutdown: Shutdown,
     started: Instant,
     accounts: Mutex<Accounts>,
-    /// Ids in a response at this moment.
-    live: Mutex<HashSet<u64>>,
-    /// Bumped when the queue changed: waiters look again.
-    queue_changed: watch::Sender<u64>,
-    /// A command may expire earlier than what was looked for last.
-    expiring: Notify,
+    /// Commands in a response at this moment.
+    handovers: Arc<Handovers>,
+    waiters: Arc<Waiters>,
     /// How far `react` has read.
     reacted: watch::Sender<Seq>,
     /// Somebody waits for it.
     hurry: Notify,
-    /// Hand-overs whose end is not stored yet.
-    settling: watch::Sender<usize>,
     /// For large bodies, and for what they teach: who posts one does not wait for the other.
     reading: slow::Lane,
     learning: slow::Lane,
@@ -67,6 +64,47 @@ struct Inner {
     steps: super::steps::Steps,
     /// What the doors listen on.
     listen: Mutex<Listen>,
+}
+
+/// Who waits for a change of the queue.
+#[derive(Debug, Default)]
+struct Waiters {
+    /// Bumped when the queue changed: waiters look again.
+    queue_changed: watch::Sender<u64>,
+    /// A command may expire earlier than what was looked for last.
+    expiring: Notify,
+    /// Commands queued since the start.
+    enqueued: AtomicU64,
+}
+
+/// Tells those who wait that the queue has changed, when it is dropped. It travels in a transaction's result: so it
+/// speaks once the change is durable, also when whoever asked for it has gone meanwhile.
+#[derive(Debug)]
+struct News {
+    waiters: Arc<Waiters>,
+    queued: u64,
+    expiring: bool,
+    withheld: bool,
+}
+
+impl News {
+    /// Nothing has changed after all.
+    fn withhold(mut self) {
+        self.withheld = true;
+    }
+}
+
+impl Drop for News {
+    fn drop(&mut self) {
+        if self.withheld {
+            return;
+        }
+        self.waiters.enqueued.fetch_add(self.queued, Ordering::Relaxed);
+        self.waiters.queue_changed.send_modify(|n| *n += 1);
+        if self.expiring {
+            self.waiters.expiring.notify_one();
+        }
+    }
 }
 
 /// What the daemon tells the service of its doors, for `status`.
@@ -84,7 +122,6 @@ pub struct Listen {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     kinds: Mutex<BTreeMap<&'static str, u64>>,
-    enqueued: AtomicU64,
     polls: AtomicU64,
     handed: AtomicU64,
     given_back: AtomicU64,
@@ -158,51 +195,6 @@ impl Claim {
     }
 }
 
-/// Commands that are durably in flight until settled. Dropping it gives them back.
-#[derive(Debug)]
-pub struct Handover {
-    service: Service,
-    ids: Vec<u64>,
-}
-
-/// What is known of a response's delivery (contract 6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Acknowledged by the peer's TCP, then an orderly close or a next request.
-    Delivered,
-    /// Acknowledged, then a reset or silence.
-    Uncertain,
-    /// The connection broke before the last byte was acknowledged.
-    Failed,
-}
-
-impl Handover {
-    fn new(service: Service, ids: Vec<u64>) -> Self {
-        if !ids.is_empty() {
-            service.0.settling.send_modify(|n| *n += 1);
-        }
-        Self { service, ids }
-    }
-
-    /// Records the outcome durably, in a task of its own; returns at once.
-    pub fn settle(mut self, outcome: Outcome) {
-        self.finish(outcome);
-    }
-
-    fn finish(&mut self, outcome: Outcome) {
-        let ids = std::mem::take(&mut self.ids);
-        if !ids.is_empty() {
-            self.service.settle(ids, outcome);
-        }
-    }
-}
-
-impl Drop for Handover {
-    fn drop(&mut self) {
-        self.finish(Outcome::Failed);
-    }
-}
-
 /// A reader's hold on a cursor; others are refused until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lease {
@@ -214,6 +206,27 @@ pub(super) struct Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.service.release(&self.name, self.id);
+    }
+}
+
+/// Takes an event into account when it is dropped: also when the client hangs up before its answer, for the event is
+/// stored all the same.
+struct Noted<'a> {
+    service: &'a Service,
+    outline: &'a Outline,
+    now: Time,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        let Self { service, outline, now } = *self;
+        if outline.account.is_some() {
+            service.accounts().event(outline.account.as_deref(), outline.pid, now);
+        }
+        let counters = &service.0.counters;
+        let kind = outline.kind.map_or("other", Kind::as_str);
+        *lock(&counters.kinds).entry(kind).or_default() += 1;
+        *lock(&counters.last_callback) = Some(now);
     }
 }
 
@@ -233,12 +246,10 @@ impl Service {
             shutdown,
             started: Instant::now(),
             accounts: Mutex::default(),
-            live: Mutex::default(),
-            queue_changed: watch::Sender::new(0),
-            expiring: Notify::new(),
+            handovers: Arc::default(),
+            waiters: Arc::default(),
             reacted: watch::Sender::new(Seq::ZERO),
             hurry: Notify::new(),
-            settling: watch::Sender::new(0),
             reading: slow::Lane::default(),
             learning: slow::Lane::default(),
             leases: Mutex::default(),
@@ -288,12 +299,20 @@ impl Service {
         &self.0.hurry
     }
 
+    pub(super) fn handovers(&self) -> &Arc<Handovers> {
+        &self.0.handovers
+    }
+
+    pub(super) fn count_given_back(&self, commands: u64) {
+        self.0.counters.given_back.fetch_add(commands, Ordering::Relaxed);
+    }
+
     pub(super) fn followers(&self) -> &AtomicU64 {
         &self.0.followers
     }
 
     pub(super) fn queue_changed(&self) -> watch::Receiver<u64> {
-        self.0.queue_changed.subscribe()
+        self.0.waiters.queue_changed.subscribe()
     }
 
     /// Where large events are learned from.
@@ -303,12 +322,17 @@ impl Service {
 
     /// Told when a command may expire earlier than what was looked for last.
     pub(super) fn expiring(&self) -> &Notify {
-        &self.0.expiring
+        &self.0.waiters.expiring
     }
 
     /// Tells waiters that the queue is not what it was.
     pub(super) fn bump(&self) {
-        self.0.queue_changed.send_modify(|n| *n += 1);
+        self.0.waiters.queue_changed.send_modify(|n| *n += 1);
+    }
+
+    /// To be put into the result of a transaction that changes the queue.
+    fn news(&self) -> News {
+        News { waiters: Arc::clone(&self.0.waiters), queued: 0, expiring: false, withheld: false }
     }
 
     /// Tells what the doors listen on, for `status`.
@@ -380,13 +404,15 @@ impl Service {
             read.map_err(|slow::Failed| Failure::new(500, "internal", "an internal error; the daemon's log says more"))?
         };
         let entry::Incoming { append, outline, unreadable } = read;
-        let seq = self.0.store.append(append).await?;
-        if outline.account.is_some() {
-            self.accounts().event(outline.account.as_deref(), outline.pid, now);
-        }
-        let kind = outline.kind.map_or("other", crate::protocol::event::Kind::as_str);
-        *lock(&self.0.counters.kinds).entry(kind).or_default() += 1;
-        *lock(&self.0.counters.last_callback) = Some(now);
+        let noted = Noted { service: self, outline: &outline, now };
+        let seq = match self.0.store.append(append).await {
+            Ok(seq) => seq,
+            Err(error) => {
+                std::mem::forget(noted);
+                return Err(error.into());
+            }
+        };
+        drop(noted);
         let received = match unreadable {
             None => Received::Stored(seq),
             Some(reason) => Received::Unparsed(seq, reason),
@@ -439,86 +465,22 @@ impl Service {
         let tail = *self.0.store.tail().borrow();
         let by = Claimed { time: now, account: routed.account, pid: poller.pid, peer: poller.peer.to_string(), tail };
         let (batch, pacing) = (self.0.config.queue.batch, self.0.config.pacing.clone());
-        let service = self.clone();
+        let (handovers, news) = (Arc::clone(&self.0.handovers), self.news());
         let taken = self.0.store.write(move |tx| {
             let taken = queue::claim(tx, &lists, &by, batch, &pacing);
-            // Live before anybody can see them in flight, or a `retry` could slip in between.
-            lock(&service.0.live).extend(taken.iter().map(|r| r.id));
-            let ids = taken.iter().map(|r| r.id).collect();
             // If the poll goes away while this is synced, dropping the hand-over gives the commands back.
-            Ok::<_, Failure>((taken, Handover::new(service, ids)))
+            let handover = handovers.begin(taken.iter().map(|r| r.id).collect());
+            Ok::<_, Failure>((taken, handover, news))
         });
-        let (taken, handover) = taken.await??;
+        let (taken, handover, news) = taken.await??;
         if taken.is_empty() {
             // Something was due, and not for this one; or it expired just now.
+            news.withhold();
             return Ok(Claim::empty());
         }
-        self.bump();
         self.0.counters.handed.fetch_add(taken.len() as u64, Ordering::Relaxed);
         let commands: Vec<&str> = taken.iter().map(|r| r.command.get()).collect();
         Ok(Claim { body: format!("[{}]", commands.join(",")).into(), handover: Some(handover) })
-    }
-
-    /// Whether a command is in a response at this moment.
-    pub(super) fn is_live(&self, id: u64) -> bool {
-        lock(&self.0.live).contains(&id)
-    }
-
-    /// Records how a hand-over ended, and goes on trying while the store refuses.
-    fn settle(&self, ids: Vec<u64>, outcome: Outcome) {
-        let service = self.clone();
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            // The runtime is gone: the daemon is stopping, and the next start finds them in flight.
-            return;
-        };
-        runtime.spawn(async move {
-            const RETRY: Duration = Duration::from_secs(1);
-            let settled = match outcome {
-                Outcome::Delivered => Settled::Fetched { confirmed: true },
-                Outcome::Uncertain => Settled::Fetched { confirmed: false },
-                Outcome::Failed => Settled::GivenBack,
-            };
-            let given_back = settled == Settled::GivenBack;
-            if given_back {
-                service.0.counters.given_back.fetch_add(ids.len() as u64, Ordering::Relaxed);
-            }
-            loop {
-                let of = ids.clone();
-                let now = Time::now();
-                let stored = service.0.store.write(move |tx| {
-                    queue::settle(tx, &of, settled, now);
-                    Ok::<_, ()>(())
-                });
-                match stored.await {
-                    Ok(_) => break,
-                    Err(error) => {
-                        tracing::warn!(commands = ids.len(), "cannot record a hand-over, trying again: {error}");
-                        tokio::select! {
-                            () = tokio::time::sleep(RETRY) => {}
-                            () = service.0.shutdown.wait() => break,
-                        }
-                    }
-                }
-            }
-            {
-                let mut live = lock(&service.0.live);
-                for id in &ids {
-                    live.remove(id);
-                }
-            }
-            service.bump();
-            if given_back {
-                service.0.expiring.notify_one();
-            }
-            service.0.settling.send_modify(|n| *n -= 1);
-        });
-    }
-
-    /// Waits until every hand-over has been recorded; at a stop, before the store closes.
-    pub(super) async fn settled(&self, patience: Duration) {
-        let mut settling = self.0.settling.subscribe();
-        // What is not recorded by then is found in flight at the next start.
-        drop(tokio::time::timeout(patience, settling.wait_for(|n| *n == 0)).await);
     }
 
     /// Whether the store accepts writes.
@@ -557,47 +519,45 @@ impl Service {
         let when = queue::When { due, expires, fixed: request.due.is_some() };
         let limits = self.0.config.queue.clone();
         let dry_run = request.dry_run;
+        let mut news = self.news();
         let made = self.0.store.write(move |tx| {
             let made = queue::enqueue(tx, now, account.as_deref(), new, when, &limits).map_err(Err)?;
             // An error undoes what the transaction did: the dry run's way out.
-            if dry_run { Err(Ok(made)) } else { Ok(made) }
+            if dry_run {
+                return Err(Ok(made));
+            }
+            (news.queued, news.expiring) = (made.len() as u64, expires.is_some());
+            Ok((made, news))
         });
         let made = match made.await? {
-            Ok(made) | Err(Ok(made)) => made,
+            Ok((made, _)) | Err(Ok(made)) => made,
             Err(Err(failure)) => return Err(failure),
         };
-        self.0.counters.enqueued.fetch_add(made.len() as u64, Ordering::Relaxed);
-        self.bump();
-        if expires.is_some() {
-            self.0.expiring.notify_one();
-        }
         let receipt =
             |(record, repeated): &(queue::Record, bool)| Receipt { repeated: *repeated, ..record.receipt(now) };
         Ok(made.iter().map(receipt).collect())
     }
 
     pub(super) async fn cancel(&self, id: u64) -> Result<Receipt, Failure> {
-        let service = self.clone();
+        let (handovers, news) = (Arc::clone(&self.0.handovers), self.news());
         let now = Time::now();
         let record = self.0.store.write(move |tx| {
-            let live = lock(&service.0.live).contains(&id);
-            queue::cancel(tx, id, live, now)
+            let record = queue::cancel(tx, id, handovers.has(id), now)?;
+            Ok::<_, Failure>((record, news))
         });
-        let record = record.await??;
-        self.bump();
+        let (record, _news) = record.await??;
         Ok(record.receipt(now))
     }
 
     pub(super) async fn retry(&self, id: u64) -> Result<Receipt, Failure> {
-        let service = self.clone();
+        let (handovers, mut news) = (Arc::clone(&self.0.handovers), self.news());
+        news.expiring = true;
         let now = Time::now();
         let record = self.0.store.write(move |tx| {
-            let live = lock(&service.0.live).contains(&id);
-            queue::retry(tx, id, live, now)
+            let record = queue::retry(tx, id, handovers.has(id), now)?;
+            Ok::<_, Failure>((record, news))
         });
-        let record = record.await??;
-        self.bump();
-        self.0.expiring.notify_one();
+        let (record, _news) = record.await??;
         Ok(record.receipt(now))
     }
 
@@ -691,9 +651,12 @@ impl Service {
             Some(name) => Some(self.accounts().named(name, &self.0.config.accounts)?),
             None => None,
         };
-        let paused = self.0.store.write(move |tx| Ok::<_, Failure>(queue::set_paused(tx, account.as_deref(), pause)));
-        let paused = paused.await??;
-        self.bump();
+        let news = self.news();
+        let paused = self.0.store.write(move |tx| {
+            let paused = queue::set_paused(tx, account.as_deref(), pause);
+            Ok::<_, Failure>((paused, news))
+        });
+        let (paused, _news) = paused.await??;
         Ok(paused)
     }
 
@@ -767,6 +730,8 @@ impl Service {
             read::counts(&self.0.store, now)?.into_iter().map(|(s, n)| (s.to_string(), n.into())).collect();
         let oldest = read::oldest_due(&self.0.store, now)?;
         queue.insert("oldest".to_owned(), serde_json::to_value(oldest).unwrap_or_default());
+        let hanging = self.0.handovers.hanging(&self.0.store, self.0.config.http.write_timeout)?;
+        queue.insert("hanging".to_owned(), hanging.clone().into());
         let health = self.healthy();
         let paused = read::paused(&self.0.store)?;
         let mut hints = Vec::new();
@@ -785,6 +750,13 @@ impl Service {
                     account.waiting
                 ));
             }
+        }
+        if let Some(id) = hanging.first() {
+            hints.push(format!(
+                "{} in flight though no answer has it, the first is {id}; `wehelp queue retry {id}` hands it over again, \
+                 `wehelp queue cancel {id}` drops it",
+                if hanging.len() == 1 { "a command is".to_owned() } else { format!("{} commands are", hanging.len()) }
+            ));
         }
         if paused.all {
             hints.push("the queue is paused; `wehelp queue resume` lets it go on".to_owned());
@@ -826,7 +798,7 @@ impl Service {
             self,
             &kinds,
             &super::metrics::Totals {
-                enqueued: self.0.counters.enqueued.load(Ordering::Relaxed),
+                enqueued: self.0.waiters.enqueued.load(Ordering::Relaxed),
                 polls: self.0.counters.polls.load(Ordering::Relaxed),
                 handed: self.0.counters.handed.load(Ordering::Relaxed),
                 given_back: self.0.counters.given_back.load(Ordering::Relaxed),

@@ -11,8 +11,9 @@
 //! peer has acknowledged is the kernel's `tcpi_bytes_acked`, which (unlike the length of the send queue) can still be
 //! read after a reset. A duplicate of the socket keeps all this readable after hyper has closed its own.
 
+use super::handover::{Handover, Outcome};
 use super::limits::{LINGER_BYTES, LINGER_TIME};
-use super::service::{Handover, Outcome, lock};
+use super::service::lock;
 use super::shutdown::Shutdown;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

@@ -163,11 +163,18 @@ fn without_redelivery_they_wait_for_a_retry() {
     daemon.start();
     assert_eq!(daemon.show(ids[0])["state"], "in_flight");
     assert!(daemon.client().poll("").is_empty());
+    // A monitor hears of it.
+    assert_eq!(daemon.status()["queue"]["hanging"], serde_json::json!(ids));
+    daemon.cli(&["status", "--check"]).exits(1).says(&[&format!("queue retry {}", ids[0])]);
     daemon.cli(&["queue", "retry", &ids[0].to_string()]).exits(0);
     let again = daemon.client().poll("");
     assert_eq!(again.len(), 1);
     assert_eq!(again[0]["api"], "big0");
     assert_eq!(daemon.show(ids[1])["state"], "in_flight");
+    for id in &ids[1..] {
+        daemon.cli(&["queue", "cancel", &id.to_string()]).exits(0);
+    }
+    daemon.cli(&["status", "--check"]).exits(0);
 }
 
 #[test]

@@ -333,3 +333,43 @@ fn commands_may_ride_in_the_answer_to_a_callback_when_that_is_switched_on() {
     daemon.reaches(id, "fetched");
     assert!(post("wxid_me").is_empty());
 }
+
+/// Nothing is in flight any more, and every command is where a later poll gets it, or was fetched.
+fn nothing_hangs(daemon: &Daemon) {
+    eventually("nothing is in flight", || (daemon.status()["queue"]["in_flight"] == 0).then_some(()));
+    let status = daemon.status();
+    assert_eq!(status["queue"]["hanging"], serde_json::json!([]), "{status}");
+}
+
+#[test]
+fn forty_clients_that_vanish_after_their_request_leave_nothing_in_flight() {
+    let daemon = Daemon::unpaced();
+    let ways: [fn(Wire<TcpStream>); 3] = [drop, reset, |wire| {
+        wire.stream.shutdown(Shutdown::Write).unwrap();
+        drop(wire);
+    }];
+    for round in 0..40 {
+        daemon.queue_text(&round.to_string());
+        let mut wire = daemon.client().connect();
+        wire.send(POLL);
+        std::thread::sleep(std::time::Duration::from_millis(round % 10));
+        ways[usize::try_from(round).unwrap() % ways.len()](wire);
+    }
+    nothing_hangs(&daemon);
+    let queue = &daemon.status()["queue"];
+    assert_eq!(queue["ready"].as_u64().unwrap() + queue["fetched"].as_u64().unwrap(), 40, "{queue}");
+    // What no client has read comes with a later poll.
+    while !daemon.client().poll("").is_empty() {}
+    eventually("all are fetched", || (daemon.status()["queue"]["fetched"] == 40).then_some(()));
+}
+
+#[test]
+fn a_played_client_that_breaks_its_polls_off_leaves_nothing_in_flight() {
+    let daemon = Daemon::unpaced();
+    daemon.login("wxid_sim", 7);
+    let texts: String = (0..60).map(|n| format!("wxid_a\t{n}\n")).collect();
+    daemon.cli_with(&["send", "text", "--from", "-"], &texts).exits(0);
+    let play = ["simulate", "--as", "wxid_sim", "--drop", "0.5", "--interval", "20ms", "--for", "3s"];
+    daemon.cli(&play).exits(0);
+    nothing_hangs(&daemon);
+}

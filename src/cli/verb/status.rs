@@ -36,6 +36,13 @@ fn problems(status: &Status, max_age: Duration, now: Time) -> Vec<String> {
         let reason = status.store.reason.as_deref().unwrap_or("no reason given");
         problems.push(format!("the store does not accept writes: {reason}"));
     }
+    let hanging = status.queue.get("hanging").and_then(|ids| ids.as_array()).map_or(&[][..], Vec::as_slice);
+    if let Some(id) = hanging.first() {
+        problems.push(format!(
+            "{} hanging in flight, the first is {id}; `wehelp queue retry {id}` hands it over again",
+            if hanging.len() == 1 { "a command is".to_owned() } else { format!("{} commands are", hanging.len()) }
+        ));
+    }
     for account in &status.accounts {
         let name = match &account.nick {
             Some(nick) => format!("{} ({nick})", account.account),
@@ -117,6 +124,16 @@ mod tests {
     fn a_daemon_that_has_just_started_gives_clients_time_to_come_back() {
         assert!(fine(&status(60, None, Some((Some(true), Some(4000))))));
         assert!(!fine(&status(130, None, Some((Some(true), Some(4000))))));
+    }
+
+    #[test]
+    fn a_command_that_hangs_in_flight_is_a_problem() {
+        let mut status = status(1, None, None);
+        status.queue.insert("hanging".into(), json!([]));
+        assert!(fine(&status));
+        status.queue.insert("hanging".into(), json!([7, 9]));
+        let problems = problems(&status, Duration::ZERO, NOW);
+        assert!(problems[0].contains("2 commands") && problems[0].contains("queue retry 7"), "{problems:?}");
     }
 
     #[test]

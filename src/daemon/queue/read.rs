@@ -42,6 +42,12 @@ pub(in crate::daemon) fn unfinished(store: &Store) -> Result<Vec<Record>, Error>
     Ok(found)
 }
 
+/// The commands in flight, by id; at most [`PAGE`] of them.
+pub(in crate::daemon) fn in_flight(store: &Store) -> Result<Vec<u64>, Error> {
+    let found = store.scan(super::IN_FLIGHT, &[], &[255; 16], PAGE, false)?;
+    Ok(found.iter().map(|(key, _)| id_at_end(key)).collect())
+}
+
 /// Whether something is due or expires by now: asked before a poll opens a transaction.
 pub(in crate::daemon) fn has_due(store: &Store, now: Time) -> Result<bool, Error> {
     let by = |space| Ok(!store.scan(space, &[], &time_key(now, u64::MAX), 1, false)?.is_empty());

@@ -1,0 +1,409 @@
+//! Hand-overs: commands that are in a client's answer, and how each comes back.
+//!
+//! A command is claimed on the store's thread, travels through a handler that may be cancelled at any `.await`, and is
+//! judged by a watcher of its connection. Whoever holds the [`Handover`] when it is dropped, on whatever thread, ends it:
+//! dropping only sends a word to the one task that records ends ([`run`]). Nothing else settles a command, so nothing
+//! that is claimed stays in flight because somebody had no runtime, no time or no next poll.
+
+use super::queue::{self, Settled, read};
+use super::service::{Service, lock};
+use crate::clock::Time;
+use crate::store::{Error, Health, Store};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// Ends recorded in one transaction: keeps the writer free for others.
+const SETTLE_MAX: usize = 200;
+/// Between two tries while the store refuses.
+const RETRY: Duration = Duration::from_secs(1);
+/// A hand-over is judged so long after its connection ended at the latest (contract 6).
+const JUDGED_WITHIN: Duration = Duration::from_secs(15);
+
+/// What is known of a response's delivery (contract 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Acknowledged by the peer's TCP, then an orderly close or a next request.
+    Delivered,
+    /// Acknowledged, then a reset or silence.
+    Uncertain,
+    /// The connection broke before the last byte was acknowledged.
+    Failed,
+}
+
+/// Commands that are durably in flight until settled. Dropping it gives them back.
+#[derive(Debug)]
+pub struct Handover {
+    owner: Arc<Handovers>,
+    number: u64,
+    ids: Vec<u64>,
+    through_proxy: bool,
+}
+
+/// A hand-over that is over, on its way to be recorded.
+#[derive(Debug)]
+struct Ended {
+    number: u64,
+    ids: Vec<u64>,
+    outcome: Outcome,
+}
+
+/// A command in an answer: which hand-over has it, since when.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    number: u64,
+    since: Instant,
+}
+
+/// Every hand-over that is not recorded yet.
+#[derive(Debug)]
+pub(super) struct Handovers {
+    ended: mpsc::UnboundedSender<Ended>,
+    /// Until [`run`] takes it. As many can wait as commands are in flight.
+    to_record: Mutex<Option<mpsc::UnboundedReceiver<Ended>>>,
+    /// By the command's id.
+    open: Mutex<HashMap<u64, Open>>,
+    unrecorded: watch::Sender<usize>,
+    next: AtomicU64,
+}
+
+impl Default for Handovers {
+    fn default() -> Self {
+        let (ended, to_record) = mpsc::unbounded_channel();
+        Self {
+            ended,
+            to_record: Mutex::new(Some(to_record)),
+            open: Mutex::default(),
+            unrecorded: watch::Sender::new(0),
+            next: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Handovers {
+    /// Takes charge of commands that are being claimed. Call it inside the transaction: they must be known here before
+    /// anybody can see them in flight, or a `retry` could slip in between.
+    pub(super) fn begin(self: &Arc<Self>, ids: Vec<u64>) -> Handover {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        if !ids.is_empty() {
+            self.unrecorded.send_modify(|n| *n += 1);
+            let open = Open { number, since: Instant::now() };
+            lock(&self.open).extend(ids.iter().map(|id| (*id, open)));
+        }
+        Handover { owner: Arc::clone(self), number, ids, through_proxy: false }
+    }
+
+    /// Whether a command is in an answer at this moment, or is being judged.
+    pub(super) fn has(&self, id: u64) -> bool {
+        lock(&self.open).contains_key(&id)
+    }
+
+    /// Waits until every hand-over has been recorded; at a stop, before the store closes.
+    pub(super) async fn recorded(&self) {
+        let mut unrecorded = self.unrecorded.subscribe();
+        // The sender lives in `self`.
+        drop(unrecorded.wait_for(|n| *n == 0).await);
+    }
+
+    /// Commands in flight although no answer has them, or for longer than an answer may take: ids, oldest first. After a
+    /// crash with `redeliver = false` there are such; else there should be none.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(super) fn hanging(&self, store: &Store, write_timeout: Duration) -> Result<Vec<u64>, Error> {
+        let longest = write_timeout + JUDGED_WITHIN;
+        let hangs = |id: u64| lock(&self.open).get(&id).is_none_or(|open| open.since.elapsed() > longest);
+        let mut hanging = Vec::new();
+        for id in read::in_flight(store)? {
+            // Its end may be recorded between the two looks.
+            let still = || read::one(store, id).map(|record| record.is_some_and(|r| r.phase == queue::Phase::InFlight));
+            if hangs(id) && still()? && hangs(id) {
+                hanging.push(id);
+            }
+        }
+        Ok(hanging)
+    }
+
+    fn close(&self, ended: &Ended) {
+        let mut open = lock(&self.open);
+        for id in &ended.ids {
+            // Once its end is durable, another poll may have claimed it already.
+            if open.get(id).is_some_and(|open| open.number == ended.number) {
+                open.remove(id);
+            }
+        }
+        drop(open);
+        self.unrecorded.send_modify(|n| *n -= 1);
+    }
+}
+
+impl Handover {
+    /// The answer goes through a proxy, which acknowledges for a client that may be gone: nothing confirms it.
+    #[must_use]
+    pub(super) fn through_proxy(mut self, through_proxy: bool) -> Self {
+        self.through_proxy = through_proxy;
+        self
+    }
+
+    /// Has the outcome recorded; returns at once.
+    pub fn settle(mut self, outcome: Outcome) {
+        self.end(outcome);
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        let ids = std::mem::take(&mut self.ids);
+        if ids.is_empty() {
+            return;
+        }
+        let outcome = match outcome {
+            Outcome::Delivered if self.through_proxy => Outcome::Uncertain,
+            outcome => outcome,
+        };
+        // Nobody records any more: the daemon is stopping, and the next start finds them in flight.
+        drop(self.owner.ended.send(Ended { number: self.number, ids, outcome }));
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        self.end(Outcome::Failed);
+    }
+}
+
+/// Records how hand-overs ended, and goes on trying while the store refuses. Runs until it is aborted.
+pub(super) async fn run(service: Service) {
+    let handovers = Arc::clone(service.handovers());
+    let Some(mut to_record) = lock(&handovers.to_record).take() else { return };
+    let mut health = service.store().health();
+    let mut waiting: Vec<Ended> = Vec::new();
+    loop {
+        let before = waiting.len();
+        if before == 0 {
+            // The sender lives in `handovers`.
+            to_record.recv_many(&mut waiting, SETTLE_MAX).await;
+        } else {
+            tokio::select! {
+                _ = to_record.recv_many(&mut waiting, SETTLE_MAX) => {}
+                () = tokio::time::sleep(RETRY) => {}
+                _ = health.wait_for(|health| *health == Health::Writable), if *health.borrow() != Health::Writable => {}
+            }
+        }
+        let given_back = waiting[before..].iter().filter(|ended| ended.outcome == Outcome::Failed);
+        service.count_given_back(given_back.map(|ended| ended.ids.len() as u64).sum());
+        waiting = record(&service, &handovers, waiting).await;
+    }
+}
+
+/// Records ends, all in one step where that is possible; returns those that could not be recorded.
+async fn record(service: &Service, handovers: &Handovers, ended: Vec<Ended>) -> Vec<Ended> {
+    match record_together(service, &ended).await {
+        Ok(()) => {
+            ended.iter().for_each(|ended| handovers.close(ended));
+            service.bump();
+            if ended.iter().any(|ended| ended.outcome == Outcome::Failed) {
+                service.expiring().notify_one();
+            }
+            Vec::new()
+        }
+        Err(Error::Other(_)) if ended.len() > 1 => {
+            // One that cannot be recorded must not keep the others from it.
+            let mut left = Vec::new();
+            for one in ended {
+                left.extend(Box::pin(record(service, handovers, vec![one])).await);
+            }
+            left
+        }
+        Err(error) => {
+            let commands: usize = ended.iter().map(|ended| ended.ids.len()).sum();
+            tracing::warn!(commands, "cannot record a hand-over, trying again: {error}");
+            ended
+        }
+    }
+}
+
+async fn record_together(service: &Service, ended: &[Ended]) -> Result<(), Error> {
+    let now = Time::now();
+    let ends: Vec<(Vec<u64>, Settled)> = ended
+        .iter()
+        .map(|ended| {
+            let settled = match ended.outcome {
+                Outcome::Delivered => Settled::Fetched { confirmed: true },
+                Outcome::Uncertain => Settled::Fetched { confirmed: false },
+                Outcome::Failed => Settled::GivenBack,
+            };
+            (ended.ids.clone(), settled)
+        })
+        .collect();
+    let stored = service.store().write(move |tx| {
+        for (ids, settled) in &ends {
+            queue::settle(tx, ids, *settled, now);
+        }
+        Ok::<_, std::convert::Infallible>(())
+    });
+    let Ok(()) = stored.await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::control::{Enqueue, State};
+    use crate::daemon::service::Poller;
+    use crate::daemon::shutdown::Shutdown;
+    use crate::home::{Home, Wishes};
+    use crate::store::Options;
+    use std::path::Path;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    /// Far above what a busy machine needs.
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    /// A service over a store whose writer answers on its own thread, as it does when one waits alone.
+    fn service(dir: &Path) -> Service {
+        let (data, socket) = (dir.join("data"), dir.join("s"));
+        std::fs::create_dir(&data).unwrap();
+        let store = Store::open(&data, Options::default()).unwrap();
+        let home = Home::resolve(&Wishes { config: Some(dir.join("c")), data_dir: Some(data), socket: Some(socket) });
+        Service::new(home.unwrap(), Config::default(), store, Shutdown::new())
+    }
+
+    fn text(text: &str) -> Enqueue {
+        let command = format!(r#"{{"api":"sendTextMessage","code":1,"wxid":"filehelper","text":"{text}"}}"#);
+        serde_json::from_value(
+            serde_json::json!({ "commands": [serde_json::from_str::<serde_json::Value>(&command).unwrap()] }),
+        )
+        .unwrap()
+    }
+
+    fn poller() -> Poller {
+        Poller { account: None, pid: None, peer: "127.0.0.1:9".parse().unwrap() }
+    }
+
+    /// Polls a future so many times, with the store given time in between, and drops it.
+    async fn abandon(future: impl Future, polls: usize) -> bool {
+        let mut future = pin!(future);
+        for n in 0..polls {
+            if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                return true;
+            }
+            if n + 1 < polls {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        false
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    }
+
+    /// Waits until a command was claimed so often and is in that state.
+    async fn reaches(service: &Service, id: u64, attempts: u32, state: State) {
+        let start = Instant::now();
+        loop {
+            let receipt = service.receipt(id, Time::now()).unwrap();
+            if (receipt.attempts, receipt.state) == (attempts, state) && !service.handovers().has(id) {
+                return;
+            }
+            assert!(start.elapsed() < DEADLINE, "still {} after {}", receipt.state, receipt.attempts);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[test]
+    fn a_claim_that_is_dropped_at_any_await_gives_its_commands_back() {
+        let dir = tempfile::tempdir().unwrap();
+        runtime().block_on(async {
+            let service = service(dir.path());
+            let recorder = tokio::spawn(run(service.clone()));
+            for polls in 0..4 {
+                for round in 0..3 {
+                    let id = service.enqueue(text(&format!("{polls} {round}"))).await.unwrap()[0].id;
+                    abandon(service.claim(&poller(), Duration::ZERO), polls).await;
+                    reaches(&service, id, u32::from(polls > 0), State::Ready).await;
+                    service.cancel(id).await.unwrap();
+                }
+            }
+            // Nothing is left that would keep a stop waiting.
+            tokio::time::timeout(DEADLINE, service.handovers().recorded()).await.unwrap();
+            assert!(service.handovers().hanging(service.store(), Duration::ZERO).unwrap().is_empty());
+            recorder.abort();
+        });
+    }
+
+    #[test]
+    fn a_change_of_the_queue_is_told_though_who_asked_for_it_has_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        runtime().block_on(async {
+            let service = service(dir.path());
+            let mut changed = service.queue_changed();
+            let mut told = async |what: &str| {
+                let told = tokio::time::timeout(DEADLINE, changed.changed()).await;
+                assert!(told.is_ok(), "nobody was told of {what}");
+            };
+            assert!(!abandon(service.enqueue(text("a")), 1).await);
+            told("a new command").await;
+            let id = service.enqueue(text("b")).await.unwrap()[0].id;
+            told("another").await;
+            assert!(!abandon(service.cancel(id), 1).await);
+            told("a cancelled one").await;
+            assert!(!abandon(service.retry(id), 1).await);
+            told("one that is tried again").await;
+            assert!(!abandon(service.pause(None, true), 1).await);
+            told("a pause").await;
+        });
+    }
+
+    #[test]
+    fn a_hand_over_that_ends_on_a_thread_without_a_runtime_is_recorded() {
+        let dir = tempfile::tempdir().unwrap();
+        runtime().block_on(async {
+            let service = service(dir.path());
+            let recorder = tokio::spawn(run(service.clone()));
+            for (outcome, proxy, state, confirmed) in [
+                (None, false, State::Ready, None),
+                (Some(Outcome::Failed), true, State::Ready, None),
+                (Some(Outcome::Uncertain), false, State::Fetched, Some(false)),
+                (Some(Outcome::Delivered), true, State::Fetched, Some(false)),
+                (Some(Outcome::Delivered), false, State::Fetched, Some(true)),
+            ] {
+                let id = service.enqueue(text("x")).await.unwrap()[0].id;
+                let claim = service.claim(&poller(), Duration::ZERO).await.unwrap();
+                assert!(service.handovers().has(id) && service.cancel(id).await.is_err());
+                let handover = claim.handover.unwrap().through_proxy(proxy);
+                let end = move || match outcome {
+                    None => drop(handover),
+                    Some(outcome) => handover.settle(outcome),
+                };
+                std::thread::spawn(end).join().unwrap();
+                reaches(&service, id, 1, state).await;
+                let receipt = service.receipt(id, Time::now()).unwrap();
+                assert_eq!(receipt.fetched.map(|f| f.confirmed), confirmed, "{outcome:?}");
+                // Whatever became of it, it can be taken in hand again.
+                service.retry(id).await.unwrap();
+                service.cancel(id).await.unwrap();
+            }
+            recorder.abort();
+        });
+    }
+
+    #[test]
+    fn what_no_answer_has_is_told_as_hanging() {
+        let dir = tempfile::tempdir().unwrap();
+        runtime().block_on(async {
+            let service = service(dir.path());
+            let id = service.enqueue(text("x")).await.unwrap()[0].id;
+            let claim = service.claim(&poller(), Duration::ZERO).await.unwrap();
+            let hanging = || service.handovers().hanging(service.store(), Duration::from_secs(60)).unwrap();
+            assert!(hanging().is_empty(), "an answer has it");
+            // As after a crash.
+            lock(&service.handovers().open).clear();
+            assert_eq!(hanging(), [id]);
+            drop(claim);
+        });
+    }
+}
