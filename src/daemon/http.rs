@@ -115,6 +115,14 @@ impl Ask {
             .map(|(_, value)| value.into_owned())
     }
 
+    /// Whether a proxy passed this request on, as far as it says so.
+    fn came_through_proxy(&self) -> bool {
+        self.headers.keys().any(|name| {
+            let name = name.as_str();
+            matches!(name, "via" | "forwarded" | "x-real-ip") || name.starts_with("x-forwarded-")
+        })
+    }
+
     fn header(&self, name: header::HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
@@ -189,7 +197,7 @@ where
             // Boxed: the state of a poll is much larger than a callback's, which should be small to be moved about.
             let poller = poller(ask, peer);
             let claim = Box::pin(service.claim(&poller, service.config().http.poll_hold));
-            Ok(commands(claim.await?))
+            Ok(commands(claim.await?, ask))
         }
         Route::Health => service
             .healthy()
@@ -311,7 +319,7 @@ where
         let poller = Poller { account: Some(account), pid: None, peer };
         // The event is stored; a queue that refuses must not make the client report it again.
         if let Ok(claim) = Box::pin(service.claim(&poller, Duration::ZERO)).await {
-            return Ok(commands(claim));
+            return Ok(commands(claim, ask));
         }
     }
     Ok(json(StatusCode::OK, Bytes::from_static(b"[]")))
@@ -365,11 +373,11 @@ where
 }
 
 /// The answer to a poll. One that hands commands over ends its connection: the close tells at once that it was read.
-fn commands(claim: Claim) -> Response {
+fn commands(claim: Claim, ask: &Ask) -> Response {
     let mut response = json(StatusCode::OK, claim.body);
     if let Some(handover) = claim.handover {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        response.extensions_mut().insert(Hands::new(handover));
+        response.extensions_mut().insert(Hands::new(handover.through_proxy(ask.came_through_proxy())));
     }
     response
 }

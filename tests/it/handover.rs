@@ -206,6 +206,29 @@ fn behind_a_proxy_that_ends_the_connection_itself_a_poll_is_fetched_once() {
 }
 
 #[test]
+fn nothing_is_confirmed_that_went_through_a_proxy() {
+    let daemon = Daemon::unpaced();
+    for header in [
+        "Via: 1.1 box",
+        "Forwarded: for=192.0.2.1",
+        "X-Forwarded-For: 192.0.2.1",
+        "x-forwarded-proto: https",
+        "X-Forwarded-Host: h",
+        "X-Real-IP: 192.0.2.1",
+    ] {
+        let token = std::fs::read_to_string(daemon.data_dir().join("token")).unwrap();
+        let id = daemon.queue_text(header);
+        let mut wire = daemon.client().connect();
+        let poll = format!("GET /t/{}/send_msg HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n", token.trim());
+        wire.send(poll.as_bytes());
+        assert_eq!(wire.receive().unwrap().array().len(), 1, "{header}");
+        drop(wire);
+        let receipt = daemon.reaches(id, "fetched");
+        assert_eq!(confirmed(&receipt), Some(false), "{header}: {receipt}");
+    }
+}
+
+#[test]
 fn a_silent_client_leaves_it_fetched_but_unconfirmed() {
     let daemon = Daemon::new();
     let id = daemon.queue_text("x");

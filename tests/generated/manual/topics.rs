@@ -21,7 +21,7 @@ pub(super) fn wehelp(page: &mut Page) {
         ("in_flight", "In a response of which is not known yet whether it arrived."),
         (
             "fetched",
-            "Handed over. WeHelp acknowledges nothing, so this says that the client has it, not that it was carried out. `fetched.confirmed` is false when the client then reset the connection or fell silent.",
+            "Handed over. WeHelp acknowledges nothing, so this says that the client has it, not that it was carried out. `fetched.confirmed` is false when the client then reset the connection or fell silent, and always behind a proxy, which takes an answer for a client that may be gone.",
         ),
         (
             "answered",
