@@ -26,6 +26,7 @@ mod follow;
 mod forward;
 mod held;
 mod janitor;
+mod lessons;
 mod metrics;
 mod pacing;
 mod queue;

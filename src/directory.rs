@@ -10,16 +10,19 @@
 //! Leaves to others: reading the log and when to call [`learn()`] (`daemon::react`), which account a name means and when
 //! a client polled (`daemon::accounts`), and asking the client for what is not known.
 //!
-//! Not known here: who is no friend any more. No event tells it, and a contact list may come in pieces.
+//! What no event says by itself is learned from the end of a command ([`unlearn()`]): who is missing from a whole list,
+//! and who was deleted.
 
 mod draft;
 mod learn;
 mod map;
 mod query;
 mod record;
+mod unlearn;
 
 pub use draft::{Change, Draft};
 pub use record::{Account, Contact, Entry, IdKind, Member, Request, Room};
+pub use unlearn::{Ended, Lesson, unlearn};
 
 use crate::clock::Time;
 use crate::control::{DirectoryQuery, ResolveQuery};

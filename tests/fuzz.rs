@@ -432,10 +432,10 @@ fn check_base64(bytes: &[u8]) {
 
 fn check_list(bytes: &[u8]) {
     let Ok(list) = serde_json::from_slice::<&RawValue>(bytes) else { return };
-    for contact in contact::contacts(list) {
+    for contact in contact::contacts(list).items {
         assert_eq!(contact.as_object().unwrap().len(), 13);
     }
-    for room in contact::rooms(list) {
+    for room in contact::rooms(list).items {
         assert_eq!(room.as_object().unwrap().len(), 6);
     }
 }

@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Raise it whenever `protocol` derives kind, account, chat, speaker or `self` differently: outlines made before are
 /// then derived anew from the bytes.
-const DECODER: u8 = 1;
+const DECODER: u8 = 2;
 
 /// What is stored beside an event's bytes.
 #[derive(Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use crate::clock::Time;
 use crate::config;
 use crate::control::{Fetched, Receipt, State};
 use crate::daemon::service::Failure;
+use crate::directory::Lesson;
 use crate::protocol::command::{Class, Wire};
 use crate::seq::Seq;
 use crate::store::{Space, Txn};
@@ -44,6 +45,8 @@ const REFUSABLE: Space = Space(b'j');
 const KEY: Space = Space(b'y');
 /// The same as version 1 wrote them, account first: still looked at, and written no more.
 const KEY_V1: Space = Space(b'k');
+/// What ended and teaches the directory something that no event says by itself: id.
+pub(super) const TEACHES: Space = Space(b'U');
 /// Counts: per state, per account.
 const COUNT: Space = Space(b'n');
 /// Single values.
@@ -203,7 +206,8 @@ impl Record {
         matches!(self.phase, Phase::InFlight | Phase::Fetched) && self.claimed.is_some()
     }
 
-    fn field(&self, name: &str) -> Option<String> {
+    /// The text in a member of the command.
+    pub(super) fn field(&self, name: &str) -> Option<String> {
         let value: serde_json::Value = serde_json::from_str(self.command.get()).ok()?;
         value.get(name)?.as_str().map(str::to_owned)
     }
@@ -340,6 +344,24 @@ fn count(tx: &Txn<'_>, key: &[u8]) -> u64 {
     number(tx.get(COUNT, key))
 }
 
+/// Whether a command has just ended in a way that teaches the directory something, or got one more piece of its answer.
+fn teaches(before: Option<&Record>, after: &Record) -> bool {
+    let was = before.map(|before| before.phase);
+    match Lesson::of(&after.api) {
+        None => false,
+        Some(Lesson::Deleted) => after.phase == Phase::Fetched && was != Some(Phase::Fetched),
+        Some(_) => {
+            let answers = before.map_or(0, |before| before.answers.len());
+            after.phase == Phase::Answered && (was != Some(Phase::Answered) || after.answers.len() > answers)
+        }
+    }
+}
+
+/// The lesson has been learned.
+pub(super) fn taught(tx: &mut Txn<'_>, id: u64) {
+    tx.delete(TEACHES, &id_key(id));
+}
+
 /// Stores a record and makes the indices agree with it. The only place that writes either.
 fn save(tx: &mut Txn<'_>, before: Option<&Record>, after: Option<&Record>) {
     let old = before.map(entries).unwrap_or_default();
@@ -356,6 +378,9 @@ fn save(tx: &mut Txn<'_>, before: Option<&Record>, after: Option<&Record>) {
     }
     for key in new.iter().filter(|k| !old.contains(k)) {
         add(tx, key, 1);
+    }
+    if let Some(after) = after.filter(|after| teaches(before, after)) {
+        tx.put(TEACHES, &id_key(after.id), Vec::new());
     }
     match (before, after) {
         (_, Some(record)) => {

@@ -5,6 +5,7 @@
 //! waits for it.
 
 use super::entry;
+use super::lessons;
 use super::queue::{self, Record, Verdict};
 use super::service::Service;
 use crate::clock::Time;
@@ -56,6 +57,9 @@ pub(super) async fn run(service: Service) {
     let mut stored_at = at;
     let mut pieces = Pieces::new();
     service.reacted().send_replace(at);
+    let mut queue = service.queue_changed();
+    queue.mark_changed();
+    let mut lesson: Option<tokio::time::Instant> = None;
     loop {
         match step(&service, at, stored_at, &mut pieces).await {
             Ok((to, stored)) => {
@@ -79,9 +83,19 @@ pub(super) async fn run(service: Service) {
                 }
             }
         }
-        tokio::select! {
-            changed = tail.wait_for(|tail| *tail > at) => if changed.is_err() { return },
-            () = service.shutdown().wait() => return,
+        loop {
+            let due = tokio::time::sleep_until(lesson.unwrap_or_else(tokio::time::Instant::now));
+            tokio::select! {
+                changed = tail.wait_for(|tail| *tail > at) => if changed.is_err() { return } else { break },
+                _ = queue.changed() => {}
+                () = due, if lesson.is_some() => {}
+                () = service.shutdown().wait() => return,
+            }
+            let again = lessons::learn(&service, at).await.unwrap_or_else(|error| {
+                tracing::warn!("cannot learn from lists, trying again: {error}");
+                Some(Duration::from_secs(1))
+            });
+            lesson = again.map(|wait| tokio::time::Instant::now() + wait);
         }
         tokio::select! {
             () = tokio::time::sleep(GATHER) => {}

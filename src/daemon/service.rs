@@ -386,6 +386,19 @@ impl Service {
         drop(tokio::time::timeout(PATIENCE, reacted.wait_for(|seq| *seq >= tail)).await);
     }
 
+    /// As [`caught_up`](Self::caught_up), and waits also for what the ends of commands teach: for questions about people
+    /// and rooms.
+    pub(super) async fn all_learned(&self) {
+        /// Somewhat longer than a list is waited for to be whole.
+        const PATIENCE: Duration = Duration::from_secs(1);
+        const LOOK: Duration = Duration::from_millis(10);
+        self.caught_up().await;
+        let until = tokio::time::Instant::now() + PATIENCE;
+        while super::lessons::are_left(self) && tokio::time::Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Stores one callback; returns when it is durable.
     ///
     /// # Errors

@@ -258,7 +258,7 @@ async fn answer(service: &Service, doors: &http::Doors, ask: &Ask<'_>) -> Result
             Ok(ndjson(blocking(service, Service::account_list).await?))
         }
         ["contacts" | "rooms" | "requests" | "resolve", ..] if get => {
-            service.caught_up().await;
+            service.all_learned().await;
             people(service, parts, ask).await
         }
         ["forwards", ..] => super::forward::answer(service, &ask.method, parts, ask.body).await,

@@ -6,20 +6,22 @@
 //! | 67, 66, 90, 98 | whether it is logged in |
 //! | 71 | the account's own nick and picture, or a contact |
 //! | 210, 97 | contacts, as friends; the list closes requests of those in it |
-//! | 211 | rooms and the ids of their members |
-//! | 77 | the members of a room, whole, as contacts; the room |
-//! | 78 | the chat's name, who spoke; 37: a friend request; notices of a new friendship close it |
+//! | 211 | rooms and the ids of their members; `exist` false: the account has left it |
+//! | 77 | members of a room, as contacts; the room |
+//! | 78 | the chat's name, who spoke; 37: a friend request; notices of a new friendship close it, a notice that the account was put out of a room ends that |
 //! | 69 | a room |
 //! | 81, 88 | a contact's tickets, its picture |
 //! | 95 | pictures |
 //!
-//! Promises: writes only what changed; takes a list in one pass.
+//! Promises: writes only what changed; takes a list in one pass. A list only adds: who is missing from it may be told
+//! by the next piece. What a list teaches by what it leaves out is learned once it is known to be whole (`unlearn`).
 //! Leaves to others: what a record does with a fact (`record`).
 
 use super::Learned;
 use super::map::{self, Map, View};
 use super::record::{self, Account, Contact, Record, Request, Room, take};
 use crate::clock::Time;
+use crate::protocol::contact::Emptied;
 use crate::protocol::event::{Event, Kind};
 use crate::protocol::id;
 use crate::seq::Seq;
@@ -33,10 +35,10 @@ use std::time::Duration;
 /// client door could invent more.
 const ACCOUNTS_MAX: usize = 1000;
 /// The most members of a room that are kept: WeChat allows 500.
-const MEMBERS_MAX: usize = 2000;
+pub(super) const MEMBERS_MAX: usize = 2000;
 /// The most contacts, rooms or pictures that are taken from one event, so that one transaction stays bounded: WeChat
 /// allows 10,000 friends.
-const LIST_MAX: usize = 50_000;
+pub(super) const LIST_MAX: usize = 50_000;
 /// The most open friend requests of an account; the oldest goes first. WeChat forgets them after some weeks itself.
 const REQUESTS_MAX: usize = 1000;
 /// A message that comes so long after a logout was sent by a client that is logged in again, and whose login event
@@ -65,13 +67,14 @@ pub(super) fn learn<M: Map>(map: &mut M, event: &Event, time: Time, seq: Seq) ->
 /// All that a message tells of accounts, chats and people; `None` for one that tells more.
 pub(super) fn told_by_message(event: &Event) -> Option<impl Hash> {
     let only_message = event.r#type == Some(78) && event.kind != Kind::MessageFriendRequest;
-    (only_message && !tells_of_friendship(event)).then_some((
+    (only_message && !tells_of_friendship(event) && !puts_us_out(event)).then_some((
         &event.account,
         event.pid,
         &event.chat,
         &event.from,
         &event.nick,
         event.is_self,
+        is_talk(event.kind),
     ))
 }
 
@@ -89,7 +92,7 @@ pub(super) fn accepted<M: Map>(
         lesson.map.delete(map::REQUESTS, &key);
         lesson.learned.changed = true;
         if let Some(wxid) = request.wxid {
-            lesson.change(&wxid, |known: &mut Contact| known.friend = true)?;
+            lesson.change(&wxid, |known: &mut Contact| known.befriend(seq))?;
         }
     }
     Ok(lesson.learned)
@@ -201,19 +204,22 @@ impl<M: Map> Lesson<'_, M> {
     fn people(&mut self, event: &Event) -> Result<(), M::Error> {
         let decoded = &event.decoded;
         match event.kind {
-            Kind::Profile if !flag(decoded, "self") => self.contact(decoded.get("contact"), |_| {}),
-            Kind::FriendV2 => self.contact(decoded.get("contact"), |known| {
+            Kind::Profile if !flag(decoded, "self") => self.contact(event, |_| {}),
+            Kind::FriendV2 => self.contact(event, |known| {
                 take(&mut known.v2, record::ticket(decoded, "v2"));
             }),
-            Kind::Contacts => self.contact_list(list(decoded, "contacts")),
+            Kind::Contacts => self.contact_list(event),
             Kind::ContactsPacket => {
-                ids(decoded, "wxids").try_for_each(|id| self.friend(id, &Value::Null))?;
+                ids(decoded, "wxids").try_for_each(|id| self.friend(id, &Value::Null, Emptied::default()))?;
                 self.befriended(&ids(decoded, "wxids").collect())
             }
-            Kind::Rooms => list(decoded, "rooms").iter().try_for_each(|room| self.room(room)),
+            Kind::Rooms => {
+                let emptied = event.emptied.iter().copied().chain(std::iter::repeat(Emptied::default()));
+                list(decoded, "rooms").iter().zip(emptied).try_for_each(|(room, emptied)| self.room(room, emptied))
+            }
             Kind::RoomMembers => self.room_members(event),
             Kind::RoomCreated => match record::id_of(decoded, "room").filter(|id| id::is_room(id)) {
-                Some(room) => self.change(room, |_: &mut Room| {}),
+                Some(room) => self.change(room, |known: &mut Room| known.left = false),
                 None => Ok(()),
             },
             Kind::ContactPacket => self.packet(decoded),
@@ -227,33 +233,49 @@ impl<M: Map> Lesson<'_, M> {
         }
     }
 
-    /// Takes in a contact, and what `more` adds to it.
-    fn contact(&mut self, told: Option<&Value>, more: impl FnOnce(&mut Contact)) -> Result<(), M::Error> {
+    /// Takes in the contact that an event is about, and what `more` adds to it.
+    fn contact(&mut self, event: &Event, more: impl FnOnce(&mut Contact)) -> Result<(), M::Error> {
+        let told = event.decoded.get("contact");
         let Some((id, told)) = told.and_then(|told| Some((record::id_of(told, "wxid")?, told))) else { return Ok(()) };
+        let emptied = event.emptied.first().copied().unwrap_or_default();
         if id::is_room(id) {
-            return self.change(id, |known: &mut Room| known.take(told));
+            return self.change(id, |known: &mut Room| {
+                known.empty(emptied);
+                known.take(told);
+            });
         }
         self.change(id, |known: &mut Contact| {
+            known.empty(emptied);
             known.take(told);
             more(known);
         })
     }
 
     /// Somebody is in a contact list.
-    fn friend(&mut self, id: &str, told: &Value) -> Result<(), M::Error> {
+    fn friend(&mut self, id: &str, told: &Value, emptied: Emptied) -> Result<(), M::Error> {
         if id::is_room(id) {
-            return self.change(id, |known: &mut Room| known.take(told));
+            return self.change(id, |known: &mut Room| {
+                known.empty(emptied);
+                known.take(told);
+            });
         }
-        let is_other = id != self.account;
+        let (is_other, seq) = (id != self.account, self.seq);
         self.change(id, |known: &mut Contact| {
+            known.empty(emptied);
             known.take(told);
-            known.friend |= is_other;
+            if is_other {
+                known.befriend(seq);
+            }
         })
     }
 
-    fn contact_list(&mut self, contacts: &[Value]) -> Result<(), M::Error> {
-        for (id, told) in contacts.iter().filter_map(|told| Some((record::id_of(told, "wxid")?, told))) {
-            self.friend(id, told)?;
+    fn contact_list(&mut self, event: &Event) -> Result<(), M::Error> {
+        let contacts = list(&event.decoded, "contacts");
+        let emptied = event.emptied.iter().copied().chain(std::iter::repeat(Emptied::default()));
+        for (told, emptied) in contacts.iter().zip(emptied) {
+            if let Some(id) = record::id_of(told, "wxid") {
+                self.friend(id, told, emptied)?;
+            }
         }
         // The client answers questions about single ids with a list too. Of somebody who asks to be a friend it then
         // tells what WeChat's flags say, and that is not that they are one already.
@@ -266,11 +288,13 @@ impl<M: Map> Lesson<'_, M> {
     }
 
     /// A room of a 211 event.
-    fn room(&mut self, told: &Value) -> Result<(), M::Error> {
+    fn room(&mut self, told: &Value, emptied: Emptied) -> Result<(), M::Error> {
         let Some(room) = record::id_of(told, "wxid").filter(|id| id::is_room(id)) else { return Ok(()) };
-        let members = self.roster(room, ids(told, "members"))?;
+        let members = self.add_members(room, ids(told, "members"))?;
         self.change(room, |known: &mut Room| {
+            known.empty(emptied);
             known.take(told);
+            known.left = told.get("exist").and_then(Value::as_bool) == Some(false);
             known.members_known = members.unwrap_or(known.members_known);
         })
     }
@@ -284,29 +308,36 @@ impl<M: Map> Lesson<'_, M> {
         for (id, member) in members.iter().take(MEMBERS_MAX).filter(|(id, _)| !id::is_room(id)) {
             self.change(id, |known: &mut Contact| known.take(member))?;
         }
-        let count = self.roster(room, members.iter().map(|(id, _)| *id))?;
+        let told = members.iter().map(|(id, _)| *id).take(MEMBERS_MAX).collect::<HashSet<_>>().len();
+        let known_now = self.add_members(room, members.iter().map(|(id, _)| *id))?;
         self.change(room, |known: &mut Room| {
             known.take(event.decoded.get("info").unwrap_or(&Value::Null));
-            take(&mut known.count, count);
-            known.members_known = count.unwrap_or(known.members_known);
+            // A part of the members is not how many there are; but there are not fewer.
+            if told > 0 {
+                known.count = known.count.max(u64::try_from(told).ok());
+            }
+            known.members_known = known_now.unwrap_or(known.members_known);
         })
     }
 
-    /// Keeps the ids of a room's members; returns how many, unless none was told.
-    fn roster<'i>(&mut self, room: &str, ids: impl Iterator<Item = &'i str>) -> Result<Option<u64>, M::Error> {
-        let mut told = HashSet::new();
-        let ids: Vec<&str> = ids.filter(|id| told.insert(*id)).take(MEMBERS_MAX).collect();
-        if ids.is_empty() {
-            return Ok(None);
-        }
+    /// Adds to the ids of a room's members; returns how many are known then, unless none was told.
+    fn add_members<'i>(&mut self, room: &str, ids: impl Iterator<Item = &'i str>) -> Result<Option<u64>, M::Error> {
         let key = map::key(&self.account, room);
-        let known = roster(self.map, &key)?;
-        // The lists of 211 and 77 are in different orders.
-        if known.len() != ids.len() || known.iter().any(|id| !told.contains(id.as_str())) {
-            self.map.put(map::ROSTERS, &key, map::encode(&ids));
+        let mut known = roster(self.map, &key)?;
+        let before = known.len();
+        let mut seen: HashSet<String> = known.iter().cloned().collect();
+        let mut told = false;
+        for id in ids.take(MEMBERS_MAX) {
+            told = true;
+            if known.len() < MEMBERS_MAX && seen.insert(id.to_owned()) {
+                known.push(id.to_owned());
+            }
+        }
+        if known.len() > before {
+            self.map.put(map::ROSTERS, &key, map::encode(&known));
             self.learned.changed = true;
         }
-        Ok(u64::try_from(ids.len()).ok())
+        Ok(if told { u64::try_from(known.len()).ok() } else { None })
     }
 
     /// A packet tells whose its tickets and pictures are only when it is about one id.
@@ -378,17 +409,26 @@ impl<M: Map> Lesson<'_, M> {
         };
         let nick = event.nick.as_deref().map(record::bounded_name);
         if id::is_room(chat) {
-            self.change(chat, |known: &mut Room| take(&mut known.nick, nick))?;
+            let (out, talk) = (puts_us_out(event), is_talk(event.kind));
+            self.change(chat, |known: &mut Room| {
+                take(&mut known.nick, nick);
+                // Who hears what is said in a room is in it (again).
+                known.left = out || (known.left && !talk);
+            })?;
             let speaker = event.from.as_deref().filter(|id| map::is_id(id) && !id::is_room(id) && *id != self.account);
             return speaker.map_or(Ok(()), |id| self.change(id, |_: &mut Contact| {}));
         }
         let befriended = tells_of_friendship(event);
+        let seq = self.seq;
         self.change(chat, |known: &mut Contact| {
             // Whose nick a message of our own has is not specified; a wrong one would mislead `@NAME`.
             if event.is_self != Some(true) {
                 take(&mut known.nick, nick);
+                known.wrote |= is_talk(event.kind);
             }
-            known.friend |= befriended;
+            if befriended {
+                known.befriend(seq);
+            }
         })?;
         if befriended { self.befriended(&HashSet::from([chat])) } else { Ok(()) }
     }
@@ -423,6 +463,72 @@ fn tells_of_friendship(event: &Event) -> bool {
     event.text.as_deref().is_some_and(|text| wordings.iter().any(|wording| text.starts_with(wording)))
 }
 
+/// Whether a person says something with such a message: no notice, recall or request.
+fn is_talk(kind: Kind) -> bool {
+    use Kind::{
+        MessageApp, MessageCall, MessageCard, MessageImage, MessageLocation, MessageSticker, MessageText, MessageVideo,
+        MessageVoice,
+    };
+    matches!(
+        kind,
+        MessageText
+            | MessageImage
+            | MessageVoice
+            | MessageCard
+            | MessageVideo
+            | MessageSticker
+            | MessageLocation
+            | MessageApp
+            | MessageCall
+    )
+}
+
+/// Whether a notice tells that the account was put out of the room, has left it, or that there is no such room any
+/// more. Names of people stand in quotation marks, and what stands there counts for nothing.
+fn puts_us_out(event: &Event) -> bool {
+    /// How it begins, before the first name.
+    const BEGINS: [&str; 16] = [
+        "你已被移出",
+        "你被移出",
+        "您已被移出",
+        "您被移出",
+        "你已被移除",
+        "你已經被移出",
+        "你已退出群",
+        "你退出了群",
+        "你已退出該群",
+        "该群聊已被解散",
+        "該群聊已被解散",
+        "群聊已解散",
+        "该群聊已解散",
+        "You were removed from",
+        "You have been removed from",
+        "You left the group",
+    ];
+    /// How it goes on behind the last name.
+    const ENDS: [&str; 10] = [
+        "将你移出",
+        "將你移出",
+        "已解散该群",
+        "已解散該群",
+        "解散了群聊",
+        "解散了该群聊",
+        "已解散群聊",
+        "解散了此群聊",
+        "removed you from",
+        "disbanded",
+    ];
+    let is_notice = matches!(event.kind, Kind::MessageSystem | Kind::MessageRecall);
+    let Some(text) = event.text.as_deref().filter(|_| is_notice).map(str::trim_start) else { return false };
+    let is_mark = |c: char| matches!(c, '"' | '“' | '”' | '「' | '」' | '『' | '』');
+    let before = text.find(is_mark).map_or(text, |at| &text[..at]);
+    let behind = text.rfind(is_mark).map_or("", |at| text[at..].trim_start_matches(is_mark));
+    let out_by = matches!(before.trim_end(), "你被" | "您被" | "你已被" | "您已被") && behind.starts_with("移出");
+    out_by
+        || BEGINS.iter().any(|begin| before.starts_with(begin))
+        || ENDS.iter().any(|end| behind.trim_start().starts_with(end))
+}
+
 /// The list under `key`, cut to its bound.
 fn list<'v>(told: &'v Value, key: &str) -> &'v [Value] {
     let list = told.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -430,7 +536,7 @@ fn list<'v>(told: &'v Value, key: &str) -> &'v [Value] {
 }
 
 /// The valid ids of a list.
-fn ids<'v>(told: &'v Value, key: &str) -> impl Iterator<Item = &'v str> {
+pub(super) fn ids<'v>(told: &'v Value, key: &str) -> impl Iterator<Item = &'v str> {
     list(told, key).iter().filter_map(Value::as_str).filter(|id| map::is_id(id))
 }
 

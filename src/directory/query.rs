@@ -116,7 +116,7 @@ fn sifted_rooms<V: View>(view: &V, account: Option<&str>, mut sieve: Sieve) -> R
         return Ok(rooms);
     }
     each(view, account, |room: Room| {
-        if sieve.lets_through(&room.wxid, &room.names()) {
+        if !room.left && sieve.lets_through(&room.wxid, &room.names()) {
             rooms.push(room);
             sieve.left -= 1;
         }
@@ -221,7 +221,7 @@ pub(super) fn resolve<V: View>(view: &V, query: &ResolveQuery) -> Result<Vec<Ent
     }
     if only.rooms {
         each(view, account, |room: Room| {
-            if wanted.is(&room.wxid, &room.names()) {
+            if !room.left && wanted.is(&room.wxid, &room.names()) {
                 add(Entry::Room(room));
             }
             ControlFlow::Continue(())

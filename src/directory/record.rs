@@ -6,6 +6,7 @@
 
 use super::map;
 use crate::clock::Time;
+use crate::protocol::contact::Emptied;
 use crate::protocol::id;
 use crate::seq::Seq;
 use crate::store::Space;
@@ -114,8 +115,14 @@ pub struct Contact {
     pub r#type: Option<i64>,
     /// As the client tells it.
     pub group_id: Option<String>,
-    /// A contact list had them, or a request was accepted.
+    /// A contact list had them, or a request was accepted; and nothing has told since that they are none.
     pub friend: bool,
+    /// The event that told that they are a friend.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub friend_seq: Seq,
+    /// They have written to the account, not in a room: only friends can, whether or not a list told of them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub wrote: bool,
     /// The newest ticket that an event gave for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub v1: Option<String>,
@@ -152,10 +159,17 @@ pub struct Room {
     pub owner_wxid: Option<String>,
     /// How many members are known by id: what `members` lists.
     pub members_known: u64,
+    /// The account is no member any more: it is in no cached list, and no name means it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
     /// The event that last changed something here.
     pub seq: Seq,
     /// When it came.
     pub updated: Time,
+}
+
+fn is_zero(seq: &Seq) -> bool {
+    *seq == Seq::ZERO
 }
 
 /// A person or a room.
@@ -269,6 +283,23 @@ impl Record for Room {
 }
 
 impl Contact {
+    /// A friend, as the event `seq` tells.
+    pub(super) fn befriend(&mut self, seq: Seq) {
+        if !self.friend {
+            (self.friend, self.friend_seq) = (true, seq);
+        }
+    }
+
+    /// No friend any more. The name that the account gave them goes with that: the next list would not tell it either.
+    pub(super) fn unfriend(&mut self) {
+        (self.friend, self.friend_seq, self.wrote, self.remark) = (false, Seq::ZERO, false, None);
+    }
+
+    /// Forgets the names that are told to be empty.
+    pub(super) fn empty(&mut self, emptied: Emptied) {
+        empty(emptied, &mut self.nick, &mut self.remark);
+    }
+
     /// Takes in a contact as `protocol::contact` normalises it.
     pub(super) fn take(&mut self, told: &Value) {
         take(&mut self.nick, name(told, "nick"));
@@ -311,7 +342,21 @@ impl Contact {
     }
 }
 
+fn empty(emptied: Emptied, nick: &mut Option<String>, remark: &mut Option<String>) {
+    if emptied.nick {
+        *nick = None;
+    }
+    if emptied.remark {
+        *remark = None;
+    }
+}
+
 impl Room {
+    /// Forgets the names that are told to be empty.
+    pub(super) fn empty(&mut self, emptied: Emptied) {
+        empty(emptied, &mut self.nick, &mut self.remark);
+    }
+
     /// Takes in a room of a 211 event, a contact that is a room, or the `info` of a 77 event.
     pub(super) fn take(&mut self, told: &Value) {
         take(&mut self.nick, name(told, "nick"));

@@ -1,7 +1,7 @@
 //! The directory over a plain map: events in, as the wire has them, answers out.
 
 use super::map::{Map, Pairs, View};
-use super::{Learned, learn, query, record};
+use super::{Ended, Learned, Lesson, learn, query, record};
 use crate::clock::Time;
 use crate::control::{DirectoryQuery, ResolveQuery};
 use crate::protocol::event;
@@ -65,6 +65,24 @@ impl Fake {
         learned
     }
 
+    /// Learns the events, which answered a command that was handed out when `asked` was the newest event, and then what
+    /// the command's end teaches.
+    fn ends(&mut self, lesson: Lesson, asked: u64, answers: &[&Value]) {
+        let mut told = Vec::new();
+        for data in answers {
+            self.hears(data);
+            told.push((Seq(self.last), event::decode(&data.to_string())));
+        }
+        let ended = Ended { lesson, account: "me", asked: Seq(asked), answers: &told, whom: None, time: self.now };
+        let Ok(()) = ended.teach(self);
+    }
+
+    fn deleted(&mut self, wxid: &str, asked: u64) {
+        let (lesson, time) = (Lesson::Deleted, self.now);
+        let Ok(()) =
+            Ended { lesson, account: "me", asked: Seq(asked), answers: &[], whom: Some(wxid), time }.teach(self);
+    }
+
     fn accounts(&self) -> Vec<record::Account> {
         let Ok(accounts) = query::accounts(self);
         accounts
@@ -76,6 +94,11 @@ impl Fake {
 
     fn contact(&self, id: &str) -> Value {
         let Ok(entry) = query::contact(self, None, id);
+        serde_json::to_value(entry).unwrap()
+    }
+
+    fn contact_of(&self, account: &str, id: &str) -> Value {
+        let Ok(entry) = query::contact(self, Some(account), id);
         serde_json::to_value(entry).unwrap()
     }
 
@@ -278,11 +301,149 @@ fn the_newest_fact_wins_and_nothing_wipes_nothing_out() {
     map.hears(&friends(&json!([{"wxid": "wxid_a", "nick": "Anne", "asName": "(null)", "city": ""}])));
     map.hears(&text("wxid_a", "Annette", "hi"));
     let anna = map.contact("wxid_a");
-    assert_eq!(
-        (&anna["nick"], &anna["remark"], &anna["city"]),
-        (&json!("Annette"), &json!("Schwester"), &json!("Bonn"))
-    );
+    // A name that is told to be empty is empty; all else that says nothing says nothing.
+    assert_eq!((&anna["nick"], &anna["remark"], &anna["city"]), (&json!("Annette"), &Value::Null, &json!("Bonn")));
     assert_eq!((&anna["friend"], &anna["type"], &anna["seq"]), (&json!(true), &json!(3), &json!(3)));
+}
+
+fn friend_ids(map: &Fake) -> Vec<String> {
+    map.contacts(&DirectoryQuery { friends: true, ..DirectoryQuery::default() })
+}
+
+#[test]
+fn names_told_to_be_empty_are_empty_and_names_not_told_stay() {
+    let told = |wxid: &str, list: &Value| -> (Value, Value) {
+        let mut map = Fake::default();
+        map.hears(&friends(&json!([{"wxid": wxid, "nick": "N", "asName": "R"}])));
+        map.hears(list);
+        (map.contact(wxid)["nick"].clone(), map.contact(wxid)["remark"].clone())
+    };
+    let (n, r, none) = (json!("N"), json!("R"), Value::Null);
+    for nothing in [json!(""), json!("(null)"), json!("None"), json!("null"), Value::Null] {
+        let list = |key: &str| friends(&json!([{"wxid": "wxid_a", key: nothing}]));
+        assert_eq!(told("wxid_a", &list("asName")), (n.clone(), none.clone()), "{nothing}");
+        assert_eq!(told("wxid_a", &list("nick")), (none.clone(), r.clone()), "{nothing}");
+        let profile = json!({"type": 71, "cwxid": "me", "wxid": "wxid_a", "nick": "N", "asName": nothing});
+        assert_eq!(told("wxid_a", &profile), (n.clone(), none.clone()), "{nothing}");
+        let room = json!({"type": 211, "cwxid": "me", "chatrooms": [{"wxid": "1@chatroom", "asName": nothing}]});
+        assert_eq!(told("1@chatroom", &room), (n.clone(), none.clone()), "{nothing}");
+    }
+    for silent in [
+        friends(&json!([{"wxid": "wxid_a"}])),
+        friends(&json!(["wxid_a"])),
+        // The nick in one room, and a message whose nick the client does not know.
+        members("1@chatroom", &json!([{"wxid": "wxid_a", "nick": ""}])),
+        text("wxid_a", "", "hi"),
+    ] {
+        assert_eq!(told("wxid_a", &silent), (n.clone(), r.clone()), "{silent}");
+    }
+}
+
+#[test]
+fn who_is_missing_from_a_whole_contact_list_is_no_friend() {
+    let mut map = Fake::default();
+    map.hears(&friends(&json!([
+        {"wxid": "wxid_a"}, {"wxid": "wxid_b", "asName": "B", "nick": "Bea"}, {"wxid": "wxid_c"}, {"wxid": "wxid_d"}
+    ])));
+    map.hears(&json!({"type": 210, "cwxid": "you", "userLists": [{"wxid": "wxid_b"}]}));
+    map.hears(&text("wxid_w", "Wu", "hi"));
+    let part = friends(&json!([{"wxid": "wxid_a"}]));
+    map.hears(&part);
+    assert_eq!(friend_ids(&map), ["wxid_a", "wxid_b", "wxid_c", "wxid_d", "wxid_b"], "a list that nobody asked for");
+    // In two pieces; and somebody became a friend after the question.
+    let asked = map.last;
+    map.hears(&json!({"type": 78, "msgType": "10000", "cwxid": "me", "wxid": "wxid_n", "message": "你已添加了N"}));
+    map.ends(Lesson::Friends, asked, &[&part, &friends(&json!([{"wxid": "wxid_c"}]))]);
+    assert_eq!(friend_ids(&map), ["wxid_a", "wxid_c", "wxid_n", "wxid_b"]);
+    let bea = map.contact_of("me", "wxid_b");
+    assert_eq!((&bea["friend"], &bea["remark"], &bea["nick"]), (&json!(false), &Value::Null, &json!("Bea")));
+    assert_eq!(map.contact("wxid_w")["wrote"], Value::Null, "a list without them is newer than what they wrote");
+    // A client that is not ready tells of nobody.
+    map.ends(Lesson::Friends, map.last, &[&friends(&json!([]))]);
+    assert_eq!(friend_ids(&map).len(), 4);
+}
+
+#[test]
+fn who_was_deleted_is_no_friend_until_they_are_one_again() {
+    let mut map = Fake::default();
+    map.hears(&friends(&json!([{"wxid": "wxid_a"}, {"wxid": "wxid_b"}])));
+    map.deleted("wxid_a", 1);
+    assert_eq!(friend_ids(&map), ["wxid_b"]);
+    map.hears(&friends(&json!([{"wxid": "wxid_a"}])));
+    map.deleted("wxid_a", 1);
+    assert_eq!(friend_ids(&map), ["wxid_a", "wxid_b"], "the list came later than the deletion");
+}
+
+#[test]
+fn an_answer_about_somebody_makes_no_friend() {
+    let mut map = Fake::default();
+    map.hears(&friends(&json!([{"wxid": "wxid_a", "type": 3}])));
+    let answer = friends(
+        &json!([{"wxid": "wxid_a", "nick": "A"}, {"wxid": "wxid_b"}, {"wxid": "wxid_c", "type": 2}, {"wxid": "wxid_d", "type": 3}]),
+    );
+    map.ends(Lesson::People, 1, &[&answer]);
+    assert_eq!(friend_ids(&map), ["wxid_a", "wxid_d"]);
+    assert_eq!(map.contact("wxid_a")["nick"], "A");
+}
+
+#[test]
+fn a_room_that_is_missing_or_does_not_exist_is_none_of_ours() {
+    let mut map = Fake::default();
+    let rooms = |list: &Value| json!({"type": 211, "cwxid": "me", "chatrooms": list});
+    let ours = |map: &Fake| {
+        let Ok(rooms) = query::rooms(map, &DirectoryQuery::default());
+        rooms.into_iter().map(|room| room.wxid).collect::<Vec<_>>()
+    };
+    let all = json!([{"wxid": "1@chatroom", "nick": "G"}, {"wxid": "2@chatroom"}, {"wxid": "3@im.chatroom"}]);
+    map.hears(&rooms(&all));
+    assert_eq!(ours(&map), ["1@chatroom", "2@chatroom", "3@im.chatroom"]);
+    map.hears(&rooms(&json!([{"wxid": "2@chatroom", "exist": true}])));
+    assert_eq!(ours(&map).len(), 3, "a list that nobody asked for");
+    map.hears(&rooms(&json!([{"wxid": "2@chatroom", "exist": false}])));
+    assert_eq!(ours(&map), ["1@chatroom", "3@im.chatroom"]);
+    let asked = map.last;
+    map.hears(&json!({"type": 69, "cwxid": "me", "chatroom": "4@chatroom"}));
+    map.ends(Lesson::Rooms, asked, &[&rooms(&json!([{"wxid": "3@im.chatroom"}]))]);
+    assert_eq!(ours(&map), ["3@im.chatroom", "4@chatroom"]);
+    assert_eq!(map.contacts(&DirectoryQuery::default()), ["3@im.chatroom", "4@chatroom"]);
+    assert!(map.named("G").is_empty());
+    assert_eq!(map.contact("1@chatroom")["left"], true, "it is known, and so is that it is gone");
+    // Somebody says something there: the account is in it again.
+    map.hears(
+        &json!({"type": 78, "msgType": "1", "cwxid": "me", "wxid": "1@chatroom", "formWxid": "wxid_a", "message": "x"}),
+    );
+    assert_eq!(ours(&map).len(), 3);
+}
+
+#[test]
+fn a_room_that_the_account_was_put_out_of_is_none_of_ours() {
+    for (notice, out) in [
+        ("你被\"安娜\"移出群聊", true),
+        ("你被“a\"b”移出了群聊", true),
+        ("你被\"安娜\"移出群組", true),
+        ("你已被移出群聊", true),
+        ("You were removed from the group chat by \"Anna\"", true),
+        ("\"Anna\" removed you from the group chat", true),
+        ("群主\"安娜\"已解散该群聊", true),
+        ("该群聊已被解散", true),
+        ("你将\"安娜\"移出了群聊", false),
+        ("\"安娜\"被\"老王\"移出了群聊", false),
+        ("\"你被移出群聊\"加入了群聊", false),
+        ("\"x\" removed \"removed you from\" from the group chat", false),
+        ("你邀请\"安娜\"加入了群聊", false),
+    ] {
+        let mut map = Fake::default();
+        let message = |kind: &str, text: &str| {
+            json!({"type": 78, "msgType": kind, "cwxid": "me", "wxid": "1@chatroom", "nick": "G", "myMsg": "0",
+                "formWxid": if kind == "1" { "wxid_a" } else { "" }, "message": text})
+        };
+        map.hears(&message("1", notice));
+        assert_eq!(map.named("G"), ["1@chatroom"], "somebody only says so: {notice}");
+        map.hears(&message("10000", notice));
+        assert_eq!(map.named("G").is_empty(), out, "{notice}");
+        map.hears(&message("1", "hi"));
+        assert_eq!(map.named("G"), ["1@chatroom"], "{notice}");
+    }
 }
 
 #[test]
@@ -384,10 +545,13 @@ fn rooms_and_their_members_are_known_from_both_lists() {
     assert!(map.hears(&members("1@chatroom", &list)).changed);
     assert!(!map.hears(&members("1@chatroom", &list)).changed);
     assert_eq!(of(&map), [named("me", Some("Ich")), named("wxid_a", Some("Anna")), named("wxid_b", Some("Bea"))]);
-    // One has left.
-    map.hears(&members("1@chatroom", &json!([{"wxid": "wxid_b"}, {"wxid": "me"}])));
+    // A part of the members is told, unless the list answers its question.
+    let part = members("1@chatroom", &json!([{"wxid": "wxid_b"}, {"wxid": "me"}]));
+    assert!(!map.hears(&part).changed);
+    assert_eq!((of(&map).len(), map.contact("1@chatroom")["count"].clone()), (3, json!(3)));
+    map.ends(Lesson::Members, 0, &[&part]);
     assert_eq!(of(&map), [named("wxid_b", Some("Bea")), named("me", Some("Ich"))]);
-    assert_eq!(map.contact("1@chatroom")["count"], 2);
+    assert_eq!((map.contact("1@chatroom")["count"].clone()), json!(2));
     // An empty list is no list.
     assert!(!map.hears(&members("1@chatroom", &json!([]))).changed);
     let line = serde_json::to_value(&map.members("1@chatroom")[0]).unwrap();

@@ -34,6 +34,43 @@ pub fn nothing(text: &str) -> bool {
     matches!(text.trim(), "" | "(null)" | "null" | "None")
 }
 
+/// Which names are told to be empty: in the normalised form, `null` stands both for that and for a name that was not
+/// told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Emptied {
+    /// `nick` is there and says nothing.
+    pub nick: bool,
+    /// `asName` is there and says nothing.
+    pub remark: bool,
+}
+
+impl Emptied {
+    fn of(value: &Value) -> Self {
+        let told = |key: &str| match value.get(key) {
+            Some(Value::Null) => true,
+            Some(Value::String(text)) => nothing(text),
+            _ => false,
+        };
+        Self { nick: told("nick"), remark: told("asName") }
+    }
+}
+
+/// People or rooms, normalised, and of each which names are empty.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct List {
+    /// See [`contact`] and [`room`].
+    pub items: Vec<Value>,
+    /// As long as `items`.
+    pub emptied: Vec<Emptied>,
+}
+
+impl List {
+    fn push(&mut self, item: Value, emptied: Emptied) {
+        self.items.push(item);
+        self.emptied.push(emptied);
+    }
+}
+
 /// The word for `WeChat`'s number: `"1"` male, `"2"` female, `"0"` unknown.
 pub(super) fn sex_word(number: &str) -> Option<&'static str> {
     match number.trim() {
@@ -67,48 +104,56 @@ pub fn contact(value: &Value) -> Value {
     })
 }
 
-/// The contact in the text of an object; `but` names members that are not the contact's.
+/// The contact in the text of an object, and which of its names are empty; `but` names members that are not the
+/// contact's.
 #[must_use]
-pub fn person(object: &str, but: &[&str]) -> Value {
+pub fn person(object: &str, but: &[&str]) -> (Value, Emptied) {
     let mut members = json::members(object, CONTACT_BYTES_MAX, &[]);
     members.retain(|key, _| !but.contains(&key.as_str()));
-    contact(&Value::Object(members))
+    let members = Value::Object(members);
+    (contact(&members), Emptied::of(&members))
 }
 
 /// Every contact of a list; what is no contact is left out. An id alone counts as one, and so does a contact alone.
 #[must_use]
-pub fn contacts(list: &RawValue) -> Vec<Value> {
-    let mut contacts = Vec::new();
+pub fn contacts(list: &RawValue) -> List {
+    let mut contacts = List::default();
     if list.get().starts_with('{') {
-        contacts.push(person(list.get(), &[]));
+        let (person, emptied) = person(list.get(), &[]);
+        contacts.push(person, emptied);
     }
-    json::each_item(list, LIST_MAX, |item| {
-        contacts.extend(match item.get().as_bytes().first() {
-            Some(b'{') => Some(person(item.get(), &[])),
-            Some(b'"') => json::text(item)
-                .filter(|id| !nothing(id) && id.len() <= CONTACT_BYTES_MAX)
-                .map(|id| contact(&json!({ "wxid": id }))),
-            _ => None,
-        });
+    json::each_item(list, LIST_MAX, |item| match item.get().as_bytes().first() {
+        Some(b'{') => {
+            let (person, emptied) = person(item.get(), &[]);
+            contacts.push(person, emptied);
+        }
+        Some(b'"') => {
+            if let Some(id) = json::text(item).filter(|id| !nothing(id) && id.len() <= CONTACT_BYTES_MAX) {
+                contacts.push(contact(&json!({ "wxid": id })), Emptied::default());
+            }
+        }
+        _ => {}
     });
     contacts
 }
 
 /// Every room of a 211 event; see [`room`].
 #[must_use]
-pub fn rooms(list: &RawValue) -> Vec<Value> {
-    let (mut rooms, mut members) = (Vec::new(), 0);
+pub fn rooms(list: &RawValue) -> List {
+    let (mut rooms, mut members) = (List::default(), 0);
     json::each_item(list, LIST_MAX, |item| {
         if members < LIST_MEMBERS_MAX {
-            let room = room(&Value::Object(json::members(item.get(), ROOM_BYTES_MAX, &["userLists"])));
+            let told = Value::Object(json::members(item.get(), ROOM_BYTES_MAX, &["userLists"]));
+            let room = room(&told);
             members += room["members"].as_array().map_or(0, Vec::len);
-            rooms.push(room);
+            // Whether the packed XML has a name is another question.
+            rooms.push(room, Emptied { nick: false, ..Emptied::of(&told) });
         }
     });
     rooms
 }
 
-/// One room of a 211 event: `wxid`, `nick`, `avatar`, `count`, `owner`, `members`, from the base64 XML in `xml` or from
+/// One room of a 211 event: `wxid`, `nick`, `avatar`, `count`, `owner`, `exist`, `members`, from the base64 XML in `xml` or from
 /// the later client's `nick`, `headPic` and `userLists`.
 #[must_use]
 pub fn room(value: &Value) -> Value {
@@ -127,6 +172,7 @@ pub fn room(value: &Value) -> Value {
         "avatar": get("headPic").or_else(|| get("sheadPic")).or(described.avatar.map(Cow::Owned)),
         "count": count,
         "owner": value.get("roomLord").and_then(flag),
+        "exist": value.get("exist").and_then(flag),
         "members": members,
     })
 }

@@ -10,7 +10,8 @@
 mod body;
 mod fields;
 
-use super::{contact, id, json, message, packet};
+use super::contact::{self, Emptied};
+use super::{id, json, message, packet};
 use crate::clock::Time;
 use crate::seq::Seq;
 pub use body::{Body, read_body};
@@ -211,6 +212,9 @@ pub struct Event {
     pub text: Option<String>,
     /// A JSON object: what was packed (the table of contract 7).
     pub decoded: Value,
+    /// Which names are told to be empty: one for each of the list in `decoded`, one for a single person. Empty where
+    /// the names are not those that people and rooms have everywhere (77: the nicks of one room).
+    pub emptied: Vec<Emptied>,
 }
 
 /// What an event says of itself; see [`Outline`]. `data` is the inner object's text.
@@ -262,8 +266,9 @@ pub fn decode(data: &str) -> Event {
     let fields = Fields::read(data).unwrap_or_default();
     let outline = outlined(&fields);
     let kind = outline.kind.unwrap_or(Kind::Other);
-    let (text, decoded) = if outline.r#type == Some(MESSAGE) {
-        said(&fields, outline.from.as_deref())
+    let (text, (decoded, emptied)) = if outline.r#type == Some(MESSAGE) {
+        let (text, decoded) = said(&fields, outline.from.as_deref());
+        (text, (decoded, Vec::new()))
     } else {
         (None, unpacked(kind, &fields, &outline, data))
     };
@@ -278,6 +283,7 @@ pub fn decode(data: &str) -> Event {
         nick: fields.nick.and_then(word),
         text,
         decoded,
+        emptied,
     }
 }
 
@@ -288,11 +294,11 @@ fn said(fields: &Fields<'_>, from: Option<&str>) -> (Option<String>, Value) {
     (message.text, message.decoded)
 }
 
-/// `decoded` of what is no message: the table of contract 7.
-fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> Value {
+/// `decoded` and `emptied` of what is no message: the table of contract 7.
+fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> (Value, Vec<Emptied>) {
     let hex = || fields.hex.and_then(json::text).unwrap_or_default();
     let code = || fields.code.and_then(number::<i64>);
-    match kind {
+    let decoded = match kind {
         Kind::Login => json!({ "code": code() }),
         Kind::LoginState => json!({ "logged_in": code().map(|code| code == LOGGED_IN) }),
         Kind::LoginQrcode => qrcode(fields),
@@ -300,16 +306,21 @@ fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> V
             let wxid = fields.wxid.and_then(fields::id);
             let own = wxid.is_some() && wxid == outline.account;
             // `type` is the event's, not the person's.
-            json!({ "contact": contact::person(data, &["type"]), "self": own })
+            let (contact, emptied) = contact::person(data, &["type"]);
+            return (json!({ "contact": contact, "self": own }), vec![emptied]);
         }
         Kind::ContactsPacket => json!({ "wxids": packet::read(&hex()).wxids }),
-        Kind::Contacts => json!({ "contacts": people(fields.users) }),
+        Kind::Contacts => {
+            let list = people(fields.users);
+            return (json!({ "contacts": list.items }), list.emptied);
+        }
         Kind::Rooms => {
-            json!({ "rooms": fields.chatrooms.or(fields.users).map(contact::rooms).unwrap_or_default() })
+            let list = fields.chatrooms.or(fields.users).map(contact::rooms).unwrap_or_default();
+            return (json!({ "rooms": list.items }), list.emptied);
         }
         Kind::RoomMembers => json!({
             "room": outline.chat,
-            "members": people(fields.users),
+            "members": people(fields.users).items,
             "info": fields.info.and_then(word).map(|info| contact::room_info(&info)),
         }),
         Kind::ContactPacket => {
@@ -328,11 +339,12 @@ fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> V
         Kind::RoomCreated => json!({ "room": outline.chat }),
         Kind::FriendVerified => json!({ "ok": packet::contains_v1(&hex()) }),
         Kind::FriendV2 => {
-            json!({ "contact": contact::person(data, &["type"]), "v2": fields.v2.and_then(word) })
+            let (contact, emptied) = contact::person(data, &["type"]);
+            return (json!({ "contact": contact, "v2": fields.v2.and_then(word) }), vec![emptied]);
         }
         Kind::Avatars => {
             let mut avatars = Map::new();
-            for contact in people(fields.users) {
+            for contact in people(fields.users).items {
                 if let (Some(wxid), Some(url @ Value::String(_))) = (contact["wxid"].as_str(), contact.get("avatar")) {
                     avatars.insert(wxid.to_owned(), url.clone());
                 }
@@ -340,7 +352,8 @@ fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> V
             json!({ "avatars": avatars })
         }
         _ => empty(),
-    }
+    };
+    (decoded, Vec::new())
 }
 
 /// The `code` of 66 and 67 that means logged in.
@@ -350,7 +363,7 @@ fn empty() -> Value {
     Value::Object(Map::new())
 }
 
-fn people(list: Option<&RawValue>) -> Vec<Value> {
+fn people(list: Option<&RawValue>) -> contact::List {
     list.map(contact::contacts).unwrap_or_default()
 }
 
@@ -436,6 +449,7 @@ pub fn unparsed_json(seq: Seq, time: Time, reason: &str, bytes: &[u8]) -> String
         nick: None,
         text: None,
         decoded: json!({ "reason": reason }),
+        emptied: Vec::new(),
     };
     let mut out = Vec::new();
     head(&mut out, seq, time, &event);

@@ -12,8 +12,8 @@ pub const ID_BYTES_MAX: usize = 128;
 /// The longest ticket, bytes: those seen have up to 250.
 pub const TICKET_BYTES_MAX: usize = 1024;
 
-/// The end of every room's id.
-pub const ROOM_SUFFIX: &str = "@chatroom";
+/// The ends of rooms' ids; `im.chatroom` is a room of a company with people from outside.
+const ROOM_SUFFIXES: [&str; 2] = ["@chatroom", "@im.chatroom"];
 
 /// The id of a person, a public account, a company contact or a room; a ticket stands for a person, too, where the
 /// client takes one.
@@ -106,7 +106,7 @@ impl RoomId {
 /// Whether an id names a room.
 #[must_use]
 pub fn is_room(id: &str) -> bool {
-    id.strip_suffix(ROOM_SUFFIX).is_some_and(|front| !front.is_empty())
+    ROOM_SUFFIXES.iter().any(|suffix| id.strip_suffix(suffix).is_some_and(|front| !front.is_empty()))
 }
 
 /// Whether a text is a `v1_…@stranger` or `v2_…@stranger` (later also `v3_`) ticket.

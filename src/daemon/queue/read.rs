@@ -25,6 +25,12 @@ pub(in crate::daemon) fn each(store: &Store, mut f: impl FnMut(Record)) -> Resul
     }
 }
 
+/// The commands whose end the directory has yet to learn from.
+pub(in crate::daemon) fn teaching(store: &Store) -> Result<Vec<(u64, Option<Record>)>, Error> {
+    let found = store.scan(super::TEACHES, &[], &[255; 9], PAGE, false)?;
+    found.iter().map(|(key, _)| (id_at_end(key), one(store, id_at_end(key)))).map(|(id, r)| Ok((id, r?))).collect()
+}
+
 /// The unfinished commands, in the order they become due; those in flight first.
 pub(in crate::daemon) fn unfinished(store: &Store) -> Result<Vec<Record>, Error> {
     let mut found = Vec::new();

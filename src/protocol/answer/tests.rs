@@ -18,6 +18,7 @@ fn event(kind: Kind, decoded: Value) -> Event {
         nick: None,
         text: None,
         decoded,
+        emptied: Vec::new(),
     }
 }
 
