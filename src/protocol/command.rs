@@ -16,6 +16,9 @@ pub const WIRE_BYTES_MAX: usize = 64 * 1024;
 /// The deepest nesting of a command given as JSON: the spec's have two levels.
 pub const WIRE_DEPTH_MAX: usize = 32;
 
+/// The most characters of a member's name that a refusal quotes.
+const MEMBER_CHARS_MAX: usize = 64;
+
 /// The most ids in one `newGetUserLists` (spec 好友操作 4: 一次最多五十人).
 pub const INFO_IDS_MAX: usize = 50;
 
@@ -302,6 +305,9 @@ pub enum Error {
     /// It says not what is to be done.
     #[error("a command needs a string `api`; `wehelp api` lists those there are")]
     NoApi,
+    /// It says something twice: what the queue goes by and what the client does could differ.
+    #[error("the command has the member `{0}` twice; leave one out")]
+    Repeated(String),
     /// It is too large.
     #[error("the command has {0} bytes; the longest allowed has {WIRE_BYTES_MAX}")]
     TooLong(usize),
@@ -333,7 +339,7 @@ impl Wire {
     /// and what is not ASCII is escaped.
     ///
     /// # Errors
-    /// When it is no JSON object with a non-empty string `api`, or too long or too deep.
+    /// When it is no JSON object with a non-empty string `api`, has a member twice, or is too long or too deep.
     pub fn from_json(text: &str) -> Result<Self, Error> {
         // White space may take as much again; more is not read at all.
         if text.len() > WIRE_BYTES_MAX * 2 {
@@ -342,7 +348,11 @@ impl Wire {
         if json::depth(text) > WIRE_DEPTH_MAX {
             return Err(Error::TooDeep);
         }
-        Self::new(text, serde_json::from_str(text).map_err(|e| Error::NotJson(e.to_string()))?)
+        let value = serde_json::from_str(text).map_err(|e| Error::NotJson(e.to_string()))?;
+        if let Some(name) = json::repeated_member(text) {
+            return Err(Error::Repeated(name.chars().filter(|c| !c.is_control()).take(MEMBER_CHARS_MAX).collect()));
+        }
+        Self::new(text, value)
     }
 
     /// As [`Wire::from_json`], from a value.
@@ -653,6 +663,14 @@ mod tests {
             assert_eq!(Wire::from_json(&deep).unwrap_err(), Error::TooDeep);
         }
         assert!(Wire::from_json(r#"{"api":"x","a":"\ud83d"}"#).is_err(), "half a character");
+        for (twice, name) in [
+            (r#"{"api":"outLogin","api":"x"}"#, "api"),
+            (r#"{"api":"x","ap\u0069":"x"}"#, "api"),
+            (r#"{"wxid":"a","api":"x","wxid":"b"}"#, "wxid"),
+        ] {
+            assert_eq!(Wire::from_json(twice).unwrap_err(), Error::Repeated(name.into()), "{twice}");
+        }
+        assert!(Wire::from_json(r#"{"api":"x","a":{"api":1},"b":{"api":2}}"#).is_ok());
         let long = format!(r#"{{"api":"x","a":"{}"}}"#, "a".repeat(WIRE_BYTES_MAX));
         assert!(matches!(Wire::from_json(&long).unwrap_err(), Error::TooLong(_)));
     }

@@ -7,6 +7,7 @@
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 /// The deepest nesting that values are made of: what `event` lets in, and well below serde's own end at 128.
@@ -15,6 +16,30 @@ pub(super) const DEPTH_MAX: usize = 64;
 /// Whether it is one JSON value, whichever.
 pub(super) fn is_valid(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+/// The first member that an object has twice, at its own level; `None` also for what is no object. Of two such members
+/// one reader takes the first and another the last.
+pub(super) fn repeated_member(text: &str) -> Option<String> {
+    struct Members;
+    impl<'de> Visitor<'de> for Members {
+        type Value = Option<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+            let (mut seen, mut repeated) = (HashSet::new(), None);
+            while let Some((name, IgnoredAny)) = members.next_entry::<String, IgnoredAny>()? {
+                if !seen.insert(name.clone()) {
+                    repeated.get_or_insert(name);
+                }
+            }
+            Ok(repeated)
+        }
+    }
+    serde_json::Deserializer::from_str(text).deserialize_map(Members).ok().flatten()
 }
 
 /// How deep JSON is nested: 1 for an object of plain values. Any number for what is no JSON.
