@@ -3,6 +3,10 @@
 //! An unknown key is an error that names the nearest valid one (contract 1). `wehelpd --print-config` prints
 //! [`ANNOTATED`], and a test holds that text, the defaults and the structs together.
 
+mod host;
+
+pub use host::HostName;
+
 use crate::clock;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -56,8 +60,8 @@ pub struct Http {
     /// When the token is asked for.
     pub require_token: RequireToken,
     /// Host names, beside IP addresses and `localhost`, under which clients may reach us.
-    #[serde(deserialize_with = "one_or_many")]
-    pub hosts: Vec<String>,
+    #[serde(deserialize_with = "names")]
+    pub hosts: Vec<HostName>,
     /// How long an empty poll is held open until a command is due.
     #[serde(deserialize_with = "duration")]
     pub poll_hold: Duration,
@@ -379,6 +383,10 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
+fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<HostName>, D::Error> {
+    one_or_many(from)?.iter().map(|name| name.parse().map_err(serde::de::Error::custom)).collect()
+}
+
 fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     Ok(match OneOrMany::deserialize(from)? {
         OneOrMany::One(one) => vec![one],
@@ -509,6 +517,16 @@ mod tests {
         for wrong in ["[events]\nkeep = \"soon\"", "[events]\nmax_bytes = \"2 barrels\"", "[queue]\nbatch = 0"] {
             assert!(Config::parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_host_that_is_no_name_is_refused_with_its_line() {
+        let error = Config::parse("[http]\nhosts = [\"wehelp.lan\", \"x:8443\"]\n").unwrap_err();
+        assert!(
+            error.starts_with("line 2: `http.hosts`: `x:8443` is no host name") && error.ends_with("`x`"),
+            "{error}"
+        );
+        assert_eq!(Config::parse("[http]\nhosts = \"*.lan\"\n").unwrap().http.hosts, ["*.lan".parse().unwrap()]);
     }
 
     #[test]

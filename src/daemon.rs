@@ -4,6 +4,7 @@
 //! followers return → connections join → hand-overs are recorded → the store thread drains, syncs, ends → socket and
 //! lock go. The store is opened first and closed last.
 
+mod admission;
 pub mod alloc;
 pub mod args;
 pub mod handover;
@@ -28,6 +29,7 @@ mod held;
 mod janitor;
 mod lessons;
 mod metrics;
+mod owner;
 mod pacing;
 mod queue;
 mod react;

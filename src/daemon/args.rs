@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT", default_value = "text", env = "WEHELP_LOG_FORMAT")]
     pub log_format: LogFormat,
 
-    /// Log more; twice: everything. WEHELP_LOG sets finer filters
+    /// Log each request of the client door, ids and sizes only; twice: more. WEHELP_LOG sets finer filters
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }

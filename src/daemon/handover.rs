@@ -140,6 +140,11 @@ impl Handovers {
 }
 
 impl Handover {
+    /// The commands' ids.
+    pub(super) fn ids(&self) -> &[u64] {
+        &self.ids
+    }
+
     /// The answer goes through a proxy, which acknowledges for a client that may be gone: nothing confirms it.
     #[must_use]
     pub(super) fn through_proxy(mut self, through_proxy: bool) -> Self {

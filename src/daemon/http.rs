@@ -4,22 +4,24 @@
 //! request: is it a browser's? → which path, with which token? → may it? → what it wants. Claiming commands is the
 //! last step before the answer, because a handler may be dropped at any `.await` before.
 
-use super::limits::Limits;
+use super::admission::{self, Caller, Rules, Standing};
+use super::limits::{Limits, REFUSALS_LOG_REST, Seldom};
 use super::metrics;
 use super::serve::{Ask, Hands, Head, Peer};
-use super::service::{Claim, Failure, Poller, Received, Service, lock};
+use super::service::{Claim, Failure, Poller, Received, Service};
 use super::token::Tokens;
 use crate::clock::Time;
 use crate::config::RequireToken;
 use crate::control;
 use crate::protocol::contact;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use hyper::body::Body;
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
-use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use warp::http::{HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
@@ -32,18 +34,17 @@ pub struct Doors {
     tokens: Arc<Tokens>,
     limits: Arc<Limits>,
     control: Arc<Limits>,
-    require: RequireToken,
-    hosts: Arc<[String]>,
-    /// When the last refusal of a token was logged: a flood must not fill the log.
-    logged: Arc<Mutex<Option<Time>>>,
+    rules: Arc<Rules>,
+    /// A flood of refused requests must not fill the log.
+    refusals: Arc<Seldom>,
 }
 
 impl Doors {
     /// The doors of a daemon.
     #[must_use]
     pub fn new(tokens: Arc<Tokens>, limits: Arc<Limits>, control: Arc<Limits>, http: &crate::config::Http) -> Self {
-        let hosts = http.hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
-        Self { tokens, limits, control, require: http.require_token, hosts, logged: Arc::default() }
+        let refusals = Arc::new(Seldom::new(REFUSALS_LOG_REST));
+        Self { tokens, limits, control, rules: Arc::new(Rules::new(http)), refusals }
     }
 
     /// Fills in what the doors counted.
@@ -57,7 +58,7 @@ impl Doors {
     /// The token, for `setup` and `token show`.
     pub(super) fn token(&self) -> control::Token {
         let (token, previous_until) = self.tokens.current();
-        let required = match self.require {
+        let required = match self.rules.require {
             RequireToken::Always => "always",
             RequireToken::Remote => "remote",
             RequireToken::Never => "never",
@@ -93,19 +94,70 @@ pub fn routes(service: Service, doors: Doors) -> impl Filter<Extract = (Response
         .then(move |head: Head, body| {
             let (service, doors) = (service.clone(), doors.clone());
             async move {
-                match answer(&service, &doors, &head.0, body).await {
+                let mut about = About::default();
+                let response = match answer(&service, &doors, &head.0, body, &mut about).await {
                     Ok(response) => response,
                     Err(failure) => {
                         doors.limits.reject(failure.code);
-                        refusal(&failure)
+                        refused(&failure, &head.0)
                     }
-                }
+                };
+                about.log(&head.0, &response);
+                response
             }
         })
         .recover(|_| async {
             Ok::<_, Infallible>(refusal(&Failure::new(400, "bad-request", "this is no request that wehelpd can read")))
         })
         .unify()
+}
+
+/// What a request was about, for the log: ids and sizes, never text and never a path, which may hold the token.
+#[derive(Debug, Default)]
+struct About {
+    account: Option<String>,
+    /// The body's bytes.
+    bytes: Option<usize>,
+    /// The position that a callback was given.
+    event: Option<u64>,
+    /// The commands handed over.
+    commands: Vec<u64>,
+}
+
+impl About {
+    fn log(&self, ask: &Ask, response: &Response) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let Peer::Tcp(caller) = &ask.peer else { return };
+        let route = Route::of(admission::in_path(ask.path()).1).map_or("none", Route::name);
+        let account = self.account.as_deref().map(tracing::field::debug);
+        let answer = response.size_hint().exact();
+        tracing::debug!(
+            method = %ask.method,
+            route,
+            peer = %caller.from,
+            account,
+            status = response.status().as_u16(),
+            event = self.event,
+            commands = (!self.commands.is_empty()).then(|| tracing::field::debug(&self.commands)),
+            bytes = self.bytes,
+            answer,
+            "request"
+        );
+        let agent = ask.headers.get(header::USER_AGENT).map(tracing::field::debug);
+        tracing::trace!(
+            peer = %caller.from,
+            at = %caller.at,
+            owner = ?caller.owner,
+            tls = caller.tls,
+            version = ?ask.version,
+            host = ask.headers.get(header::HOST).map(tracing::field::debug),
+            agent,
+            headers = ?ask.headers.keys().map(header::HeaderName::as_str).collect::<Vec<_>>(),
+            "request's head"
+        );
+    }
 }
 
 impl Ask {
@@ -117,10 +169,7 @@ impl Ask {
 
     /// Whether a proxy passed this request on, as far as it says so.
     fn came_through_proxy(&self) -> bool {
-        self.headers.keys().any(|name| {
-            let name = name.as_str();
-            matches!(name, "via" | "forwarded" | "x-real-ip") || name.starts_with("x-forwarded-")
-        })
+        self.headers.keys().any(admission::is_proxys)
     }
 
     fn header(&self, name: header::HeaderName) -> Option<&str> {
@@ -138,6 +187,15 @@ enum Route {
 }
 
 impl Route {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Callback => "callback",
+            Self::Poll => "poll",
+            Self::Health => "healthz",
+            Self::Metrics => "metrics",
+        }
+    }
+
     fn of(path: &str) -> Option<Self> {
         match path.strip_suffix('/').unwrap_or(path) {
             "/recieve_msg" | "/receive_msg" | "/callback" => Some(Self::Callback),
@@ -152,32 +210,26 @@ impl Route {
         match self {
             Self::Callback => &[Method::POST],
             Self::Poll => &[Method::GET, Method::POST],
-            Self::Health | Self::Metrics => &[Method::GET],
+            Self::Health => &[Method::GET, Method::HEAD],
+            Self::Metrics => &[Method::GET],
         }
     }
 }
 
-/// Takes the token out of a path: `/t/<token>/recieve_msg`.
-fn split_token(path: &str) -> (Option<&str>, &str) {
-    let Some(rest) = path.strip_prefix("/t/") else { return (None, path) };
-    match rest.find('/') {
-        Some(at) => (Some(&rest[..at]), &rest[at..]),
-        None => (Some(rest), "/"),
-    }
-}
-
-async fn answer<S, B>(service: &Service, doors: &Doors, ask: &Ask, body: S) -> Result<Response, Failure>
+async fn answer<S, B>(
+    service: &Service,
+    doors: &Doors,
+    ask: &Ask,
+    body: S,
+    about: &mut About,
+) -> Result<Response, Failure>
 where
     S: warp::Stream<Item = Result<B, warp::Error>> + Send,
     B: Buf,
 {
-    not_a_browser(&ask.headers, &doors.hosts)?;
-    let (path_token, path) = split_token(ask.path());
-    let route = Route::of(path);
-    // Whoever watches over this machine need not know the token to see that it is well.
-    if route != Some(Route::Health) {
-        doors.admit(ask, path_token)?;
-    }
+    let Peer::Tcp(caller) = &ask.peer else { return Err(unknown_peer()) };
+    let route = Route::of(admission::in_path(ask.path()).1);
+    let standing = doors.admit(ask, caller, route)?;
     let Some(route) = route else {
         return Err(Failure::new(
             404,
@@ -191,18 +243,26 @@ where
         return Err(Failure::new(405, "wrong-method", message));
     }
     match route {
-        Route::Callback => callback(service, ask, body).await,
+        Route::Callback => callback(service, ask, caller, body, about).await,
         Route::Poll => {
-            let Peer::Tcp(peer) = ask.peer else { return Err(unknown_peer()) };
             // Boxed: the state of a poll is much larger than a callback's, which should be small to be moved about.
-            let poller = poller(ask, peer);
+            let poller = poller(ask, caller.from);
+            about.account.clone_from(&poller.account);
             let claim = Box::pin(service.claim(&poller, service.config().http.poll_hold));
-            Ok(commands(claim.await?, ask))
+            Ok(commands(claim.await?, ask, about))
         }
         Route::Health => service
             .healthy()
             .map(|()| json(StatusCode::OK, Bytes::from_static(b"{\"status\":\"ok\"}")))
-            .map_err(|reason| Failure::new(503, "store-refuses-writes", reason)),
+            .map_err(|reason| match standing {
+                Standing::Token => Failure::new(503, "store-refuses-writes", reason),
+                // The reason names places of this machine, which are no stranger's business.
+                Standing::Free => Failure::new(
+                    503,
+                    "store-refuses-writes",
+                    "the store takes no writes; `wehelp status` on its machine, or this with the token, tells why",
+                ),
+            }),
         Route::Metrics => {
             let (service, doors) = (service.clone(), doors.clone());
             let text = tokio::task::spawn_blocking(move || doors.metrics(&service)).await.unwrap_or_default();
@@ -217,74 +277,19 @@ fn unknown_peer() -> Failure {
 }
 
 impl Doors {
-    /// Whether this request may come in.
-    fn admit(&self, ask: &Ask, path_token: Option<&str>) -> Result<(), Failure> {
-        let needed = match self.require {
-            RequireToken::Always => true,
-            RequireToken::Never => false,
-            RequireToken::Remote => !matches!(ask.peer, Peer::Tcp(a) if a.ip().to_canonical().is_loopback()),
-        };
-        if !needed {
-            return Ok(());
-        }
-        let bearer = ask.header(header::AUTHORIZATION).and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
-        });
-        let given = path_token.map(str::to_owned).or_else(|| ask.query(&["token"])).or(bearer);
-        if given.as_deref().is_some_and(|given| self.tokens.matches(given, Time::now())) {
-            return Ok(());
-        }
+    /// Whether this request may come in, and how.
+    fn admit(&self, ask: &Ask, caller: &Caller, route: Option<Route>) -> Result<Standing, Failure> {
         let now = Time::now();
-        let mut logged = lock(&self.logged);
-        if logged.is_none_or(|last| now.since(last) > Duration::from_secs(10)) {
-            *logged = Some(now);
-            tracing::warn!(peer = ?ask.peer, given = given.is_some(), "refused a request without a valid token");
-        }
-        Err(Failure::new(
-            401,
-            "token-needed",
-            "this address needs the token in it: /t/TOKEN/recieve_msg or ?token=TOKEN; `wehelp setup` prints it",
-        ))
+        let is_health = route == Some(Route::Health);
+        let is_right = |token: &str| self.tokens.matches(token, now);
+        let admitted = self.rules.admit(caller, &ask.uri, &ask.headers, is_health, is_right);
+        admitted.map_err(|refusal| {
+            if self.refusals.may_speak() {
+                tracing::warn!(peer = %caller.from, owner = ?caller.owner, "refused a request: {refusal}");
+            }
+            Failure::new(refusal.status(), refusal.code(), refusal.to_string())
+        })
     }
-}
-
-/// Refuses what a web page may have caused (contract 2): no page that the user happens to visit may inject events or
-/// drain the queue, not even by way of a host name that resolves to this machine.
-fn not_a_browser(headers: &HeaderMap, hosts: &[String]) -> Result<(), Failure> {
-    let refuse = |message: &str| Err(Failure::new(403, "browser-refused", message));
-    if headers.contains_key(header::ORIGIN) {
-        return refuse("requests with an Origin header come from web pages, and are refused");
-    }
-    if let Some(site) = headers.get("sec-fetch-site")
-        && !matches!(site.as_bytes(), b"none" | b"same-origin")
-    {
-        return refuse("requests that web pages cause are refused");
-    }
-    let mut names = headers.get_all(header::HOST).iter();
-    // HTTP/1.0 has no Host; two of them are somebody's trick.
-    let Some(host) = names.next() else { return Ok(()) };
-    if names.next().is_none() && host.to_str().is_ok_and(|host| is_ours(host, hosts)) {
-        return Ok(());
-    }
-    refuse("the Host is neither an IP address, localhost, nor named in http.hosts of the settings")
-}
-
-/// Whether a Host header names this machine in a way that no other web site can.
-fn is_ours(host: &str, hosts: &[String]) -> bool {
-    if host.is_empty() || host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok() {
-        return true;
-    }
-    let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-    if bracketed.is_some_and(|h| h.parse::<std::net::Ipv6Addr>().is_ok()) {
-        return true;
-    }
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    name == "localhost" || hosts.contains(&name)
 }
 
 /// Who asks, as far as it says. A name that could be no id is no name.
@@ -297,7 +302,13 @@ fn poller(ask: &Ask, peer: SocketAddr) -> Poller {
     }
 }
 
-async fn callback<S, B>(service: &Service, ask: &Ask, body: S) -> Result<Response, Failure>
+async fn callback<S, B>(
+    service: &Service,
+    ask: &Ask,
+    caller: &Caller,
+    body: S,
+    about: &mut About,
+) -> Result<Response, Failure>
 where
     S: warp::Stream<Item = Result<B, warp::Error>> + Send,
     B: Buf,
@@ -308,18 +319,22 @@ where
         return Err(too_large(http.body_max));
     }
     let body = read_body(body, declared, http.body_max, http.body_timeout).await?;
+    about.bytes = Some(body.len());
     let (received, account) = service.receive_from(body).await?;
+    about.account.clone_from(&account);
+    let (Received::Stored(seq) | Received::Unparsed(seq, _)) = &received;
+    about.event = Some(seq.0);
     if let Received::Unparsed(seq, reason) = received {
         let message = format!("{reason}; the bytes are kept as event {seq}");
         return Err(Failure::new(400, "unparsed", message));
     }
     if http.commands_in_callback
-        && let (Some(account), Peer::Tcp(peer)) = (account, ask.peer)
+        && let Some(account) = account
     {
-        let poller = Poller { account: Some(account), pid: None, peer };
+        let poller = Poller { account: Some(account), pid: None, peer: caller.from };
         // The event is stored; a queue that refuses must not make the client report it again.
         if let Ok(claim) = Box::pin(service.claim(&poller, Duration::ZERO)).await {
-            return Ok(commands(claim, ask));
+            return Ok(commands(claim, ask, about));
         }
     }
     Ok(json(StatusCode::OK, Bytes::from_static(b"[]")))
@@ -373,9 +388,10 @@ where
 }
 
 /// The answer to a poll. One that hands commands over ends its connection: the close tells at once that it was read.
-fn commands(claim: Claim, ask: &Ask) -> Response {
+fn commands(claim: Claim, ask: &Ask, about: &mut About) -> Response {
     let mut response = json(StatusCode::OK, claim.body);
     if let Some(handover) = claim.handover {
+        about.commands = handover.ids().to_vec();
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         response.extensions_mut().insert(Hands::new(handover.through_proxy(ask.came_through_proxy())));
     }
@@ -389,13 +405,31 @@ fn json(status: StatusCode, body: Bytes) -> Response {
     response
 }
 
+/// A refusal, with what its status promises beside the sentence.
+fn refused(failure: &Failure, ask: &Ask) -> Response {
+    let mut response = refusal(failure);
+    let headers = response.headers_mut();
+    match failure.status {
+        401 => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"wehelpd\""));
+        }
+        405 => {
+            let route = Route::of(admission::in_path(ask.path()).1);
+            let methods = route.map_or(&[][..], Route::methods).iter().map(Method::as_str).collect::<Vec<_>>();
+            headers.extend(HeaderValue::from_str(&methods.join(", ")).map(|allowed| (header::ALLOW, allowed)));
+        }
+        _ => {}
+    }
+    response
+}
+
 fn refusal(failure: &Failure) -> Response {
     let body = control::Refusal { error: failure.code.to_owned(), message: failure.message.clone() };
     let body = serde_json::to_vec(&body).expect("a refusal is plain data");
     let mut response =
         json(StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body.into());
-    // What the request still sends is not read: the connection cannot go on.
-    if matches!(failure.status, 408 | 413) {
+    // What the request still sends is not read: the connection cannot go on. A stranger's need not.
+    if matches!(failure.status, 401 | 403 | 408 | 413) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -404,58 +438,21 @@ fn refusal(failure: &Failure) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_that_a_foreign_page_could_not_name_are_ours() {
-        let hosts = ["pc.lan".to_owned()];
-        for host in [
-            "127.0.0.1",
-            "127.0.0.1:4567",
-            "[::1]:4567",
-            "[::1]",
-            "192.168.1.7:80",
-            "localhost",
-            "LOCALHOST:4567",
-            "pc.lan:4567",
-            "PC.lan.",
-        ] {
-            assert!(is_ours(host, &hosts), "{host}");
-        }
-        for host in
-            ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io:4567", "pc.lan.evil.example", "[::1", "a:b"]
-        {
-            assert!(!is_ours(host, &hosts), "{host}");
-        }
-    }
-
-    #[test]
-    fn a_path_may_begin_with_the_token() {
-        assert_eq!(split_token("/t/abc/recieve_msg"), (Some("abc"), "/recieve_msg"));
-        assert_eq!(split_token("/t/abc"), (Some("abc"), "/"));
-        assert_eq!(split_token("/recieve_msg"), (None, "/recieve_msg"));
-    }
-
-    #[test]
-    fn what_a_web_page_causes_is_refused() {
-        let with = |name: &'static str, value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:1"));
-            headers.insert(name, HeaderValue::from_static(value));
-            not_a_browser(&headers, &[])
-        };
-        assert!(with("accept", "*/*").is_ok());
-        assert!(with("sec-fetch-site", "none").is_ok());
-        for (name, value) in [("origin", "null"), ("origin", "http://127.0.0.1:1"), ("sec-fetch-site", "cross-site")] {
-            assert_eq!(with(name, value).unwrap_err().status, 403, "{name}: {value}");
-        }
-    }
+    use crate::daemon::owner::Owner;
 
     #[test]
     fn a_poller_says_who_it_is_or_nothing() {
         let of = |query: &str| {
             let peer: SocketAddr = "127.0.0.1:9".parse().unwrap();
             let uri = format!("/?{query}").parse().unwrap();
-            let ask = Ask { method: Method::GET, uri, headers: HeaderMap::new(), peer: Peer::Tcp(peer) };
+            let caller = Caller { from: peer, at: peer, owner: Owner::Ours, tls: false };
+            let ask = Ask {
+                method: Method::GET,
+                uri,
+                version: warp::http::Version::HTTP_11,
+                headers: warp::http::HeaderMap::new(),
+                peer: Peer::Tcp(caller),
+            };
             let poller = poller(&ask, peer);
             (poller.account, poller.pid)
         };

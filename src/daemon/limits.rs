@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A request's header, bytes: URLs with a token and an id have a few hundred.
 pub(super) const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -28,6 +28,32 @@ pub(super) const LINGER_BYTES: usize = 64 << 20;
 pub(super) const CONTROL_CONNECTIONS_MAX: usize = 1024;
 /// File handles kept for the store, logs and timers, beside those of connections.
 pub(super) const SPARE_HANDLES: u64 = 256;
+
+/// Refused requests are logged at most so often: a flood must not fill the log.
+pub(super) const REFUSALS_LOG_REST: Duration = Duration::from_secs(10);
+
+/// Says something at most once in a while.
+#[derive(Debug)]
+pub(super) struct Seldom {
+    rest: Duration,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Seldom {
+    pub(super) fn new(rest: Duration) -> Self {
+        Self { rest, last: Mutex::default() }
+    }
+
+    /// Whether it is time to say it; then the rest begins.
+    pub(super) fn may_speak(&self) -> bool {
+        let mut last = lock(&self.last);
+        let may = last.is_none_or(|last| last.elapsed() >= self.rest);
+        if may {
+            *last = Some(Instant::now());
+        }
+        may
+    }
+}
 
 /// What one door allows, and what it turned away.
 #[derive(Debug)]

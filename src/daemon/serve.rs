@@ -5,10 +5,12 @@
 //! handler that panics costs its own connection only. warp's own server has none of this, so its service runs here
 //! under hyper's HTTP/1 connection.
 
+use super::admission::Caller;
 use super::handover::Handover;
 use super::limits::{
     ACCEPT_REST, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, HEADER_LINES_MAX, Limits, STOP_PATIENCE, USER_TIMEOUT,
 };
+use super::owner::Owners;
 use super::service::lock;
 use super::shutdown::Shutdown;
 use super::tls::Tls;
@@ -25,14 +27,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use warp::Filter;
-use warp::http::{HeaderMap, Method, Uri};
+use warp::http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 use warp::reply::Response;
 
 /// Who is at the other end; in every request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
-    /// A client, from there.
-    Tcp(SocketAddr),
+pub(super) enum Peer {
+    /// A client.
+    Tcp(Caller),
     /// A process of this machine.
     Unix {
         /// Its user.
@@ -51,6 +53,7 @@ pub(super) struct Head(pub(super) Arc<Ask>);
 pub(super) struct Ask {
     pub(super) method: Method,
     pub(super) uri: Uri,
+    pub(super) version: Version,
     pub(super) headers: HeaderMap,
     pub(super) peer: Peer,
 }
@@ -88,19 +91,23 @@ pub async fn tcp<F>(
     F::Future: Send,
 {
     let mut loops = JoinSet::new();
+    let owners = Arc::new(Owners::new());
     for listener in listeners {
         let (tls, routes, limits, shutdown) = (tls.clone(), routes.clone(), Arc::clone(&limits), shutdown.clone());
+        let owners = Arc::clone(&owners);
         loops.spawn(async move {
             let mut connections = JoinSet::new();
             while let Some((stream, peer)) = accept(&shutdown, &mut connections, || listener.accept()).await {
                 let Ok(place) = limits.enter(Some(peer.ip())).map_err(|reason| limits.reject(reason)) else { continue };
                 let (tls, routes, limits, shutdown) =
                     (tls.clone(), routes.clone(), Arc::clone(&limits), shutdown.clone());
+                let owners = Arc::clone(&owners);
                 connections.spawn(async move {
                     let _place = place;
                     prepare(&stream);
+                    let Ok(caller) = caller(&stream, peer, tls.is_some(), &owners).await else { return };
+                    let peer = Peer::Tcp(caller);
                     let conn = Conn::tcp(&stream);
-                    let peer = Peer::Tcp(SocketAddr::new(peer.ip().to_canonical(), peer.port()));
                     let wire = Wire::new(stream, Arc::clone(&conn), limits.write_timeout, shutdown.clone());
                     match tls {
                         None => connection(wire, &conn, peer, routes, &limits, &shutdown).await,
@@ -183,6 +190,13 @@ async fn join(mut connections: JoinSet<()>) {
     }
 }
 
+/// What is known of a connection before its first byte; an error when it is gone already.
+async fn caller(stream: &TcpStream, from: SocketAddr, tls: bool, owners: &Owners) -> io::Result<Caller> {
+    let canonical = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
+    let (from, at) = (canonical(from), canonical(stream.local_addr()?));
+    Ok(Caller { from, at, owner: owners.of(from, at).await, tls })
+}
+
 /// Small answers go at once, and a peer that vanished is noticed.
 fn prepare(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
@@ -192,9 +206,16 @@ fn prepare(stream: &TcpStream) {
     drop(socket.set_keepalive(true));
 }
 
+/// Windows' own HTTP stacks keep the answer to a GET, and caches in between do: one batch of commands would come twice.
+fn keep_nowhere(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+}
+
 async fn turn_away(mut stream: UnixStream) {
     use tokio::io::AsyncWriteExt;
-    const ANSWER: &str = "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-type: application/json\r\n\r\n\
+    const ANSWER: &str = "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncache-control: no-store\r\n\
+        pragma: no-cache\r\ncontent-type: application/json\r\n\r\n\
         {\"error\":\"other-user\",\"message\":\"this wehelpd belongs to another user\"}\n";
     // Whether the stranger hears it is of no matter.
     drop(stream.write_all(ANSWER.as_bytes()).await);
@@ -208,13 +229,14 @@ where
 {
     let routes = hyper_util::service::TowerToHyperService::new(warp::service(routes));
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let (method, uri, version) = (request.method().clone(), request.uri().clone(), request.version());
         let headers = std::mem::take(request.headers_mut());
-        request.extensions_mut().insert(Head(Arc::new(Ask { method, uri, headers, peer })));
+        request.extensions_mut().insert(Head(Arc::new(Ask { method, uri, version, headers, peer })));
         let answer = hyper::service::Service::call(&routes, request);
         let conn = Arc::clone(conn);
         async move {
             let mut response = answer.await?;
+            keep_nowhere(response.headers_mut());
             if let Some(Hands(handover)) = response.extensions_mut().remove::<Hands>()
                 && let Some(handover) = lock(&handover).take()
             {

@@ -63,7 +63,8 @@ fn loopback_needs_no_token_unless_it_is_always_required() {
     let client = daemon.client();
     let body = br#"{"data":{"type":90}}"#;
     let bearer = format!("Bearer {token}");
-    let wrong = format!("Bearer {}x", &token[..token.len() - 1]);
+    let (almost, last) = token.split_at(token.len() - 1);
+    let wrong = format!("Bearer {almost}{}", if last == "x" { "y" } else { "x" });
     client.post("/recieve_msg", body).error(401);
     client.get("/send_msg").error(401);
     client.get("/send_msg?token=").error(401);
@@ -125,18 +126,162 @@ fn a_browser_is_no_client() {
         });
     }
     assert_eq!(daemon.status()["events"]["count"], 0);
-    for host in ["127.0.0.1", "127.0.0.1:4567", "[::1]:4567", "[::1]", "localhost", "LOCALHOST:99", "10.0.0.7:80"] {
+    // With a right token too: a person may type the address into a browser.
+    let typed = format!("/t/{}/send_msg", token(&daemon));
+    let navigation = [("Upgrade-Insecure-Requests", "1"), ("Sec-Fetch-Mode", "navigate")];
+    let said = client.send("GET", &typed, &navigation, b"");
+    said.error(403);
+    assert!(said.text().contains("this address works") && said.text().contains("client"), "{}", said.text());
+    for host in ["127.0.0.1", "127.0.0.1:4567", "[::1]:4567", "[::1]", "localhost", "LOCALHOST:99"] {
         assert_eq!(client.send("POST", "/recieve_msg", &[("Host", host)], body).status, 200, "{host}");
     }
-    assert_eq!(client.send("POST", "/recieve_msg", &[("Sec-Fetch-Site", "none")], body).status, 200);
     assert_eq!(daemon.show(1)["state"], "ready");
+}
+
+#[test]
+fn a_right_token_makes_any_host_right_and_a_refusal_names_host_and_setting() {
+    let daemon = Daemon::new();
+    let token = token(&daemon);
+    let client = daemon.client();
+    let host = [("Host", "wehelp.example:4567")];
+    let refused = client.send("GET", "/send_msg", &host, b"");
+    refused.error(403);
+    for part in ["wehelp.example:4567", "hosts"] {
+        assert!(refused.text().contains(part), "{}", refused.text());
+        assert!(daemon.log().contains(part), "{}", daemon.log());
+    }
+    assert!(client.send("GET", &format!("/t/{token}/send_msg"), &host, b"").array().is_empty());
+    assert_eq!(client.send("GET", "/healthz", &host, b"").status, 200);
+}
+
+/// Every answer that one door gives says that it is for now only.
+fn is_kept_nowhere(answer: &crate::client::Response) {
+    assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer:?}");
+    assert_eq!(answer.header("pragma"), Some("no-cache"), "{answer:?}");
+}
+
+#[test]
+fn no_cache_may_keep_an_answer_of_either_door() {
+    let daemon = Daemon::new();
+    for path in ["/send_msg", "/poll?wxid=wxid_a", "/healthz", "/metrics", "/nothing", "/recieve_msg"] {
+        is_kept_nowhere(&daemon.client().get(path));
+    }
+    is_kept_nowhere(&daemon.client().post("/recieve_msg", b"{}"));
+    is_kept_nowhere(&daemon.client().post("/recieve_msg", b"no json"));
+    is_kept_nowhere(&daemon.client().send("GET", "/send_msg", &[("Origin", "null")], b""));
+    for path in ["/v1/status", "/v1/nothing", "/v1/events"] {
+        is_kept_nowhere(&daemon.control("GET", path, b""));
+    }
+}
+
+#[test]
+fn refusals_say_by_their_headers_what_would_be_right() {
+    let daemon = Recipe::default().config("[http]\nrequire_token = \"always\"\n").start();
+    let client = daemon.client();
+    let refused = client.get("/send_msg");
+    refused.error(401);
+    assert!(refused.header("www-authenticate").is_some_and(|v| v.starts_with("Bearer")), "{refused:?}");
+    let with = |path: &str| format!("/t/{}{path}", token(&daemon));
+    for (method, path, allowed) in [
+        ("GET", with("/recieve_msg"), "POST"),
+        ("PUT", with("/send_msg"), "GET, POST"),
+        ("HEAD", with("/poll"), "GET, POST"),
+        ("POST", "/healthz".to_owned(), "GET, HEAD"),
+        ("POST", with("/metrics"), "GET"),
+    ] {
+        let mut wire = client.connect();
+        wire.send(&crate::client::request(method, &path, &[], b""));
+        let refused = wire.receive_head().unwrap();
+        assert_eq!((refused.status, refused.header("allow")), (405, Some(allowed)), "{method} {path}");
+    }
+}
+
+#[test]
+fn whoever_watches_over_the_machine_may_ask_with_head() {
+    let daemon = Daemon::new();
+    let mut wire = daemon.client().connect();
+    wire.send(b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let answer = wire.receive_head().unwrap();
+    assert_eq!((answer.status, answer.header("content-length")), (200, Some("15")));
+    // Nothing of a body stands before the next answer.
+    wire.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(wire.receive().unwrap().json(), serde_json::json!({"status": "ok"}));
+}
+
+#[test]
+fn verbose_logs_each_request_without_text_or_token() {
+    let daemon = Recipe::default().arg("-v").start();
+    let token = token(&daemon);
+    let id = daemon.queue_text("a secret text");
+    daemon.client().event(r#"{"type":67,"processid":7,"cwxid":"wxid_me","code":200,"message":"another secret"}"#);
+    let polled = daemon.client().get(&format!("/t/{token}/send_msg?wxid=wxid_me&token={token}"));
+    assert_eq!(polled.array().len(), 1);
+    daemon.client().get("/send_msg/some-private-path").error(404);
+    let lines: Vec<String> = daemon.log().lines().filter(|l| l.contains("request")).map(str::to_owned).collect();
+    let has = |parts: &[&str]| lines.iter().any(|line| parts.iter().all(|part| line.contains(part)));
+    assert!(has(&["POST", "callback", "wxid_me", "status=200", "event=1", "bytes="]), "{lines:#?}");
+    assert!(has(&["GET", "poll", "wxid_me", "status=200", &format!("commands=[{id}]"), "127.0.0.1:"]), "{lines:#?}");
+    assert!(has(&["GET", "none", "status=404"]), "{lines:#?}");
+    for never in [&token, "secret", "private"] {
+        assert!(!daemon.log().contains(never), "`{never}` is in the log: {}", daemon.log());
+    }
+}
+
+/// Whether another user can be played here: only root may.
+fn setpriv() -> bool {
+    let can = rustix::process::geteuid().is_root()
+        && std::process::Command::new("setpriv").arg("--version").output().is_ok_and(|out| out.status.success());
+    if !can {
+        eprintln!("SKIPPED: only root, with setpriv, can play another user");
+    }
+    can
+}
+
+#[test]
+fn another_user_of_this_machine_needs_the_token() {
+    if !setpriv() {
+        return;
+    }
+    for listen in ["127.0.0.1:0", "[::1]:0"] {
+        let daemon = Recipe::default().listen(listen).start();
+        let (token, id) = (token(&daemon), daemon.queue_text("hi"));
+        let addr = daemon.client().addr;
+        let as_nobody = |request: &str, then: &str| {
+            let (ip, port) = (addr.ip(), addr.port());
+            let script = format!("exec 3<>/dev/tcp/{ip}/{port} && printf '{request}' >&3 && {then}");
+            let mut command = clean("setpriv", &daemon.path("home"));
+            command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "bash", "-c", &script]);
+            command.current_dir("/");
+            run(command, None, Duration::from_secs(20)).exits(0).out
+        };
+        let read = "head -n 1 <&3";
+        let post = |path: &str| {
+            let body = r#"{"data":{"type":90}}"#;
+            format!("POST {path} HTTP/1.0\\r\\nContent-Length: {}\\r\\n\\r\\n{body}", body.len())
+        };
+        assert!(as_nobody("GET /send_msg HTTP/1.0\\r\\n\\r\\n", read).contains("401"));
+        assert!(as_nobody(&post("/recieve_msg"), read).contains("401"));
+        // Who has gone when we look is nobody, and not root, as whom the kernel shows him.
+        for _ in 0..20 {
+            as_nobody(&post("/recieve_msg"), "exec 3>&-");
+        }
+        assert!(as_nobody(&post(&format!("/t/{token}/recieve_msg")), read).contains("200"));
+        assert_eq!(
+            (daemon.show(id)["state"].as_str(), daemon.status()["events"]["count"].as_u64()),
+            (Some("ready"), Some(1))
+        );
+        assert_eq!(daemon.client().poll("").len(), 1);
+    }
 }
 
 #[test]
 fn a_configured_name_may_be_the_host() {
     let daemon = Recipe::default().config("[http]\nhosts = [\"wehelp.lan\"]\n").start();
+    let with = format!("/send_msg?token={}", token(&daemon));
     for host in ["wehelp.lan", "WeHelp.lan:4567"] {
-        assert_eq!(daemon.client().send("GET", "/send_msg", &[("Host", host)], b"").status, 200, "{host}");
+        // Through a name that is not loopback's, a request counts as remote.
+        daemon.client().send("GET", "/send_msg", &[("Host", host)], b"").error(401);
+        assert_eq!(daemon.client().send("GET", &with, &[("Host", host)], b"").status, 200, "{host}");
     }
     daemon.client().send("GET", "/send_msg", &[("Host", "other.lan")], b"").error(403);
 }

@@ -215,7 +215,8 @@ fn advice(reason: &str) -> &str {
         "token-needed" => "the token is missing or wrong in the address; type it in as printed above",
         "no-such-path" => "the address ends in something else than /recieve_msg or /send_msg",
         "wrong-method" => "the two addresses are swapped: callback and poll",
-        "browser-refused" => "it came from a web browser, or under a host name that is not in http.hosts",
+        "browser-refused" => "it came from a web browser; type the addresses into the client",
+        "host-refused" => "it used a host name that is not in http.hosts, and had no token; the log names it",
         other => other,
     }
 }
