@@ -325,6 +325,9 @@ pub struct EventsQuery {
     pub marks: bool,
     /// The lease of an earlier stream of this very reader, which may not be known to have ended yet.
     pub lease: Option<u64>,
+    /// The log that `after` is a position of ([`Status::log`]); when the daemon has another one, it refuses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
 }
 
 /// A durable, named position in the log.
@@ -358,10 +361,16 @@ pub struct CursorCommit {
     pub seq: Seq,
     /// The lease that the stream's `Wehelp-Lease` header gave; a commit of another reader is refused.
     pub lease: Option<u64>,
+    /// The log that `seq` is a position of; when the daemon has another one, it refuses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
     /// The reader is done: its lease ends with this, not only when its stream is known to be closed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub done: bool,
 }
+
+/// The header of an event stream that names its log, see [`Status::log`].
+pub const LOG_HEADER: &str = "wehelp-log";
 
 /// A line of an event stream, wherever retention has overtaken its reader: these positions were dropped before they were
 /// read, and the stream goes on after them.
@@ -526,6 +535,10 @@ pub struct Status {
     /// A number per state; `oldest`: when the oldest due command became due; `hanging`: the ids of commands that are in
     /// flight though no answer has them, at most 500.
     pub queue: Map<String, Value>,
+    /// What tells this log of events from every other one: positions of two logs have nothing to do with each other. A
+    /// restored backup has a new one. Absent when an older version made the log and it could not be written to since.
+    #[serde(default)]
+    pub log: Option<String>,
     /// The log.
     pub events: EventsStatus,
     /// The disk.

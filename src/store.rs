@@ -386,11 +386,13 @@ impl Store {
             pins: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
         });
-        let keeping = Keeping::new(opened.snapshot, opened.since_snapshot, opened.needs_snapshot, opened.unindexed);
+        let keeping = Keeping::new(opened.snapshot, opened.since_snapshot, opened.lost_its_end, opened.unindexed);
         let (inbox, requests) = mpsc::channel();
         let (tasks, for_keeper) = mpsc::channel();
-        let of_writer = OpenedWriter { builder: opened.builder, active, lsn, seq, keeping };
-        let writer = Writer::new(Arc::clone(&shared), of_writer, tasks);
+        let renamed = opened.lost_its_end;
+        let of_writer = OpenedWriter { builder: opened.builder, active, lsn, seq, keeping, renamed };
+        let mut writer = Writer::new(Arc::clone(&shared), of_writer, tasks);
+        writer.name()?;
         let panicked = Arc::clone(&shared);
         let writer = thread("store", move || {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| writer.run(&requests))) {
@@ -519,6 +521,16 @@ impl Store {
         Ok(found.into_iter().map(txn::without_space).collect())
     }
 
+    /// What tells this log from every other one: random, made with it, and made anew by a restore. Positions of two logs
+    /// have nothing to do with each other. `None` for one of an older version that nothing could be written to since.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn identity(&self) -> Result<Option<String>, Error> {
+        let identity = self.get(txn::OWN, open::IDENTITY)?;
+        Ok(identity.and_then(|bytes| String::from_utf8(bytes).ok()))
+    }
+
     /// Whether writes are accepted, as a value to wait on.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
@@ -562,22 +574,22 @@ impl Store {
         }
     }
 
-    /// Writes a consistent copy of everything as one archive into `out`. Blocking; writers go on meanwhile.
-    /// Nothing is dropped while it runs.
+    /// Writes a consistent copy of everything as one archive into `out`, with small `files` that are to lie beside the
+    /// store (name and contents). Blocking; writers go on meanwhile. Nothing is dropped while it runs.
     ///
     /// # Errors
     /// When something cannot be read, or `out` cannot be written.
-    pub fn backup(&self, out: &mut dyn std::io::Write) -> Result<(), Error> {
-        archive::backup(&self.0.shared, out)
+    pub fn backup(&self, files: &[(&str, Vec<u8>)], out: &mut dyn std::io::Write) -> Result<(), Error> {
+        archive::backup(&self.0.shared, files, out)
     }
 
-    /// Makes a store in the empty or absent folder `dir` of an archive. Blocking. The folder is there whole and synced,
-    /// or not at all.
+    /// Makes a store in the empty or absent folder `dir` of an archive, and beside it those of the archive's files that
+    /// `files` names. Blocking. The folder is there whole and synced, or not at all. Its log has an identity of its own.
     ///
     /// # Errors
     /// When the archive is cut off or damaged, the folder is not empty, or something cannot be written.
-    pub fn restore(archive: &mut dyn std::io::Read, dir: &Path) -> Result<(), Error> {
-        archive::restore(&mut std::io::BufReader::with_capacity(1 << 18, archive), dir)
+    pub fn restore(archive: &mut dyn std::io::Read, dir: &Path, files: &[&str]) -> Result<(), Error> {
+        archive::restore(&mut std::io::BufReader::with_capacity(1 << 18, archive), dir, files)
     }
 
     /// Drains, syncs, ends the writer thread. Blocking; what is asked afterwards is answered with an error.

@@ -1,6 +1,7 @@
 //! Cursors: named, durable positions of readers in the event log (contract 7).
 
 use super::entry::Edge;
+use super::follow;
 use super::queue::after_prefix;
 use super::service::{Failure, Service};
 use crate::clock::Time;
@@ -116,7 +117,10 @@ fn place(service: &Service, to: &str) -> Result<Seq, Failure> {
         "oldest" => Ok(Seq(service.store().first().0 - 1)),
         "now" => Ok(*service.store().tail().borrow()),
         other => match Edge::parse(other, Time::now())? {
-            Edge::Seq(seq) => Ok(seq.min(*service.store().tail().borrow())),
+            Edge::Seq(seq) => {
+                follow::check_reached(service.store(), seq, "the new position")?;
+                Ok(seq)
+            }
             Edge::Time(time) => before(service, time),
         },
     }
@@ -177,7 +181,9 @@ pub(super) async fn set(service: &Service, name: &str, to: &str) -> Result<Curso
 /// names no lease, or one that was lost, is refused.
 pub(super) async fn commit(service: &Service, name: &str, commit: &CursorCommit) -> Result<Cursor, Failure> {
     check(name)?;
-    let seq = commit.seq.min(*service.store().tail().borrow());
+    follow::check_log(service.store(), commit.log.as_deref())?;
+    follow::check_reached(service.store(), commit.seq, "what was consumed")?;
+    let seq = commit.seq;
     let (held, of, lease) = (service.clone(), name.to_owned(), commit.lease);
     let now = Time::now();
     let at = service.store().write(move |tx| {

@@ -236,6 +236,33 @@ fn tell_damage(lines: &mut Lines, seq: Seq, reason: &str) {
     lines.last = seq;
 }
 
+/// Refuses a position that the log has not reached: nothing would come for a long time, and then events that the reader
+/// takes for others (contract 6). `what` stands there.
+pub(super) fn check_reached(store: &Store, seq: Seq, what: &str) -> Result<(), Failure> {
+    let tail = *store.tail().borrow();
+    if seq <= tail {
+        return Ok(());
+    }
+    let message = format!(
+        "{what} stands after event {seq}, and the log has only come to {tail}: it is another log than the one that was \
+         read (was a backup restored?); begin again, with `oldest`, `now` or a time"
+    );
+    Err(Failure::new(409, "ahead", message))
+}
+
+/// Refuses a position of another log.
+pub(super) fn check_log(store: &Store, theirs: Option<&str>) -> Result<(), Failure> {
+    match (theirs, store.identity()?) {
+        (Some(theirs), Some(ours)) if theirs != ours => Err(Failure::new(
+            409,
+            "other-log",
+            "wehelpd has another log of events than the one that was read (was a backup restored?), and its numbers are of \
+             other events; start this reader again",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The range with its end as a position, when that time has passed: what came later is not a part of it, and a cursor
 /// must not move over it. Blocking.
 pub(super) fn bounded(store: &Store, mut range: Query) -> Result<Query, Failure> {

@@ -295,6 +295,7 @@ async fn post_until_taken(service: &Service, name: &str, target: &Target, stored
 async fn post(service: &Service, target: &Target, stored: Option<Arc<Stored>>) -> Result<(), String> {
     let agent = service.forwards().agent.clone();
     let (url, secret) = (target.url.clone(), target.secret.clone());
+    let log = service.store().identity().map_err(|e| e.to_string())?;
     let work = move || {
         let body = match &stored {
             Some(stored) => entry::line(stored),
@@ -303,6 +304,9 @@ async fn post(service: &Service, target: &Target, stored: Option<Arc<Stored>>) -
         let mut request = agent.post(&url).header("Content-Type", "application/json");
         if let Some(stored) = &stored {
             request = request.header("X-Wehelp-Seq", stored.seq.to_string());
+        }
+        if let Some(log) = log {
+            request = request.header("X-Wehelp-Log", log);
         }
         if let Some(secret) = &secret {
             request = request.header("X-Wehelp-Signature", signature(secret, Time::now(), &body));

@@ -786,6 +786,7 @@ impl Service {
             },
             accounts,
             queue,
+            log: self.0.store.identity()?,
             events: control::EventsStatus {
                 first: stats.first,
                 last: stats.last,

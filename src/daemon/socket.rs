@@ -6,7 +6,7 @@
 use super::follow::{self, Follow};
 use super::serve::{Head, Peer};
 use super::service::{Failure, Lease, Service};
-use super::{cursors, entry, http};
+use super::{cursors, entry, http, token};
 use crate::clock::Time;
 use crate::control::{self, Progress, Refusal, Until};
 use crate::home;
@@ -350,6 +350,7 @@ async fn events(service: &Service, query: control::EventsQuery, peer: Option<Pee
     let account = service.account_filter(query.account.as_deref());
     let filter = entry::Filter::new(&query, account)?;
     let mut range = entry::range(query.since.as_deref(), query.until.as_deref(), Time::now())?;
+    follow::check_log(service.store(), query.log.as_deref())?;
     let mut lease = None;
     // Somebody who names a place expects to get everything from there on; who names none is content with what is kept.
     let mut named_start = matches!(query.since.as_deref(), Some(since) if since.trim().starts_with('#'));
@@ -360,6 +361,7 @@ async fn events(service: &Service, query: control::EventsQuery, peer: Option<Pee
         };
         let held = lease_patiently(service, name, &format!("{reader} since {}", Time::now()), query.lease).await?;
         let at = cursors::position(service, name, query.cursor_from.as_deref()).await?;
+        follow::check_reached(service.store(), at, &format!("the cursor `{name}`"))?;
         named_start = true;
         range.after = range.after.max(at);
         lease = Some(held);
@@ -368,6 +370,7 @@ async fn events(service: &Service, query: control::EventsQuery, peer: Option<Pee
         range.after = range.after.max(after);
         named_start = true;
     }
+    follow::check_reached(service.store(), range.after, "what is asked for")?;
     let stats = service.store().stats()?;
     let dropped = named_start && range.after.next() < stats.first;
     let lost = (range.after.next(), stats.first);
@@ -399,6 +402,9 @@ async fn events(service: &Service, query: control::EventsQuery, peer: Option<Pee
     );
     let mut response = stream(lines);
     response.headers_mut().insert(control::AFTER_HEADER, after.0.into());
+    if let Some(log) = service.store().identity()?.and_then(|log| header::HeaderValue::from_str(&log).ok()) {
+        response.headers_mut().insert(control::LOG_HEADER, log);
+    }
     if let Some(id) = lease_id {
         response.headers_mut().insert(control::LEASE_HEADER, id.into());
     }
@@ -528,7 +534,8 @@ fn backup(service: &Service) -> Response {
     tokio::task::spawn_blocking(move || {
         let failed = out.clone();
         let mut out = std::io::BufWriter::with_capacity(CHUNK, Out(out));
-        let done = service.store().backup(&mut out);
+        let tokens = token::files(&service.home().data_dir);
+        let done = service.store().backup(&tokens, &mut out);
         if let Err(error) =
             done.map_err(|e| e.to_string()).and_then(|()| std::io::Write::flush(&mut out).map_err(|e| e.to_string()))
         {

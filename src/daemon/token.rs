@@ -3,7 +3,7 @@
 
 use super::service::lock;
 use crate::clock::Time;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -18,6 +18,21 @@ const TOKEN_CHARS_MIN: usize = 16;
 const TOKEN_CHARS_MAX: usize = 128;
 /// After a rotation the old token is valid for so long, so that clients can be changed one by one.
 pub(super) const GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// What lies in the data folder and belongs to a backup: without it every client would have to be set up again.
+pub const FILES: [&str; 2] = ["token", "token.previous"];
+/// A file of a token has a line.
+const FILE_BYTES_MAX: u64 = 4096;
+
+/// The files of the tokens, as they are; those that are not there are left out.
+pub(super) fn files(data_dir: &Path) -> Vec<(&'static str, Vec<u8>)> {
+    let read = |name: &'static str| {
+        let mut contents = Vec::new();
+        std::fs::File::open(data_dir.join(name)).ok()?.take(FILE_BYTES_MAX).read_to_end(&mut contents).ok()?;
+        Some((name, contents))
+    };
+    FILES.into_iter().filter_map(read).collect()
+}
 
 #[derive(Clone)]
 struct Pair {

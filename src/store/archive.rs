@@ -4,9 +4,9 @@
 //! "WEHELPA\n" | version 4 | { kind 1 | length 4 | payload | crc 4 }*
 //! ```
 //!
-//! Kinds: the head (first and last position), changes of the map (puts first, then what happened while they were
-//! written), an event frame (first position, records), and the end (how many of each), without which an archive counts
-//! as cut off. While a backup runs writers go on, and nothing is dropped.
+//! Kinds: a file that lies beside the store (length of its name, name, contents), changes of the map (puts first, then
+//! what happened while they were written), the head (first and last position), an event frame (first position, records),
+//! and the end (how many changes and events), without which an archive counts as cut off. While a backup runs writers go on, and nothing is dropped.
 
 use super::files::{self, fault};
 use super::frame::{self, Record, Records, Run};
@@ -24,6 +24,7 @@ const MAGIC: [u8; 8] = *b"WEHELPA\n";
 const HEAD: u8 = 1;
 const CHANGES: u8 = 2;
 const EVENTS: u8 = 3;
+const FILE: u8 = 4;
 const END: u8 = 9;
 /// Changes are put together to pieces of this size.
 const PIECE_BYTES: usize = 64 << 10;
@@ -81,12 +82,16 @@ impl Pieces<'_> {
 }
 
 /// Writes a backup.
-pub(super) fn backup(shared: &Shared, out: &mut dyn Write) -> Result<(), Error> {
+pub(super) fn backup(shared: &Shared, files: &[(&str, Vec<u8>)], out: &mut dyn Write) -> Result<(), Error> {
     let _pin = Pin::new(&shared.pins);
     let view = shared.view().clone();
     let mut pieces = Pieces { out, changes: 0, events: 0 };
     let magic = [&MAGIC[..], &VERSION.to_le_bytes()].concat();
     pieces.out.write_all(&magic).map_err(|e| Error::Other(format!("write the backup: {e}")))?;
+    for (name, contents) in files {
+        let len = u8::try_from(name.len()).map_err(|_| Error::Other(format!("`{name}` is too long a name")))?;
+        pieces.put(FILE, [&[&[len][..], name.as_bytes()].concat(), contents])?;
+    }
     // The map, while it changes; then its changes since: what comes of both is the map at `upto`.
     let live = shared.live();
     let from = live.settled_to();
@@ -269,7 +274,7 @@ impl Making {
 }
 
 /// Makes a store of an archive.
-pub(super) fn restore(archive: &mut dyn Read, dir: &Path) -> Result<(), Error> {
+pub(super) fn restore(archive: &mut dyn Read, dir: &Path, files: &[&str]) -> Result<(), Error> {
     let has_something = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
     if has_something {
         return Err(Error::Other(format!("`{}` is not empty; restore into a new folder", dir.display())));
@@ -279,7 +284,7 @@ pub(super) fn restore(archive: &mut dyn Read, dir: &Path) -> Result<(), Error> {
     let making = dir.with_file_name(name);
     let cleared = || drop(std::fs::remove_dir_all(&making));
     cleared();
-    let made = make(archive, &making).and_then(|()| {
+    let made = make(archive, &making, files).and_then(|()| {
         let placed = || -> io::Result<()> {
             if dir.exists() {
                 std::fs::remove_dir(dir)?;
@@ -298,7 +303,18 @@ pub(super) fn restore(archive: &mut dyn Read, dir: &Path) -> Result<(), Error> {
     made
 }
 
-fn make(archive: &mut dyn Read, dir: &Path) -> Result<(), Error> {
+/// Puts a file of the archive beside the store, if it is one of those that are wanted.
+fn put_file(dir: &Path, piece: &[u8], wanted: &[&str]) -> Result<(), Error> {
+    let split = piece.split_first().and_then(|(len, rest)| rest.split_at_checked(usize::from(*len)));
+    let Some((name, contents)) = split else {
+        return Err(Error::Other("the archive is damaged: a file in it has no name".to_owned()));
+    };
+    let Some(name) = wanted.iter().find(|wanted| wanted.as_bytes() == name) else { return Ok(()) };
+    let path = dir.join(name);
+    files::replace(&path, |out| out.write_all(contents)).map_err(|e| fault("write", &path, &e))
+}
+
+fn make(archive: &mut dyn Read, dir: &Path, files: &[&str]) -> Result<(), Error> {
     use std::os::unix::fs::DirBuilderExt;
     let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = || {
@@ -342,10 +358,14 @@ fn make(archive: &mut dyn Read, dir: &Path) -> Result<(), Error> {
                 making.run.begin(making.lsn, next);
                 let key = frame::full_key(txn::OWN, open::FIRST);
                 making.run.put(&key, &open::first_bytes(first, 0));
+                // What comes next to this log is not what came next to the one that was copied.
+                let key = frame::full_key(txn::OWN, open::IDENTITY);
+                making.run.put(&key, open::new_identity()?.as_bytes());
                 making.end_frame();
                 making.write(next)?;
                 making.roll(next)?;
             }
+            FILE => put_file(dir, &source.buf, files)?,
             EVENTS => {
                 let mut seq = source.number(0)?;
                 let payload = Bytes::copy_from_slice(source.buf.get(8..).unwrap_or_default());

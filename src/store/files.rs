@@ -3,6 +3,7 @@
 use super::Error;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Ends the name of a file that is not finished.
@@ -37,7 +38,8 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), Error> {
 /// rename, a sync of the folder.
 pub(super) fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let new = unfinished(path);
-    let mut out = io::BufWriter::with_capacity(1 << 18, File::create(&new)?);
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut out = io::BufWriter::with_capacity(1 << 18, file);
     let written = write(&mut out).and_then(|()| out.flush()).and_then(|()| out.get_ref().sync_all());
     drop(out);
     if let Err(error) = written {

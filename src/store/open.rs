@@ -16,6 +16,17 @@ use std::sync::Arc;
 
 /// The pair that says where the log begins.
 pub(super) const FIRST: &[u8] = b"first";
+/// The pair that tells this log from every other one.
+pub(super) const IDENTITY: &[u8] = b"log";
+/// Random bytes in an identity: two logs never have the same.
+const IDENTITY_BYTES: usize = 16;
+
+/// A new identity, as text.
+pub(super) fn new_identity() -> Result<String, Error> {
+    let mut bytes = [0; IDENTITY_BYTES];
+    getrandom::fill(&mut bytes).map_err(|e| Error::Other(format!("get random bytes: {e}")))?;
+    Ok(data_encoding::HEXLOWER.encode(&bytes))
+}
 
 /// An open store's state.
 #[derive(Debug)]
@@ -33,8 +44,9 @@ pub(super) struct Opened {
     pub(super) snapshot: u64,
     /// Journal bytes since then.
     pub(super) since_snapshot: u64,
-    /// The journal does not lead to the map's state: a snapshot is due at once.
-    pub(super) needs_snapshot: bool,
+    /// The journal does not lead to what was known to be durable: a snapshot is due at once, and the log is another one
+    /// than before, since positions that were read may be given to other events.
+    pub(super) lost_its_end: bool,
     /// Closed segments without an index beside them.
     pub(super) unindexed: Vec<u64>,
 }
@@ -469,12 +481,12 @@ fn load(
     }
     let view = view(&map, &segments, &builder, seq)?;
     let snapshot = journal::list(dir, "map")?.last().copied().unwrap_or(0);
-    let needs_snapshot = newest.is_some() && reached + 1 != lsn;
+    let lost_its_end = newest.is_some() && reached + 1 != lsn;
     let since_snapshot = segments.range(snapshot..).map(|(lsn, _)| files_len(&journal::path(dir, *lsn))).sum();
     let indexed = journal::list(dir, "idx")?;
     let closed = segments.len().saturating_sub(1);
     let unindexed = segments.keys().take(closed).filter(|lsn| indexed.binary_search(lsn).is_err()).copied().collect();
-    Ok(Opened { map, view, builder, active, lsn, seq, snapshot, since_snapshot, needs_snapshot, unindexed })
+    Ok(Opened { map, view, builder, active, lsn, seq, snapshot, since_snapshot, lost_its_end, unindexed })
 }
 
 /// The LSN before the frame at a place in the middle of a segment.

@@ -3,7 +3,7 @@
 //! What takes long beside that (checkpoints, snapshots, removals) is the keeper's; the writer decides when.
 
 use super::files::fault;
-use super::frame::Run;
+use super::frame::{self, Run};
 use super::health::Room;
 use super::index::{Block, Builder};
 use super::journal::{self, Active, Begin, HEADER};
@@ -107,6 +107,8 @@ pub(super) struct Writer {
     begins: Option<(u64, u64)>,
     /// The map must be made again before anything is written.
     map_failed: bool,
+    /// The log is to get an identity.
+    nameless: bool,
     keeper: Sender<Task>,
     keeping: Keeping,
 }
@@ -139,7 +141,7 @@ impl Keeping {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, opened: OpenedWriter, keeper: Sender<Task>) -> Self {
-        let OpenedWriter { builder, active, lsn, seq, keeping } = opened;
+        let OpenedWriter { builder, active, lsn, seq, keeping, renamed } = opened;
         let room = Room::new(shared.options.free_bytes_min);
         let live = shared.live();
         let group = Group { lsn, seq, ..Group::default() };
@@ -159,9 +161,28 @@ impl Writer {
             gone: Vec::new(),
             begins: None,
             map_failed: false,
+            nameless: renamed,
             keeper,
             keeping,
         }
+    }
+
+    /// Gives the log its identity: a new log, one of a version that knew none, or one that is not what it was.
+    ///
+    /// # Errors
+    /// When the map cannot be read, or there is no randomness.
+    pub(super) fn name(&mut self) -> Result<(), Error> {
+        let key = frame::full_key(txn::OWN, open::IDENTITY);
+        if self.refusing() || (!self.nameless && self.live.get(&key)?.is_some()) {
+            return Ok(());
+        }
+        let identity = open::new_identity()?;
+        let mut txn = Txn::begin(&mut self.group, &self.live);
+        txn.put(txn::OWN, open::IDENTITY, identity);
+        txn.end(true, self.durable)?;
+        self.commit();
+        self.nameless = self.refusing();
+        Ok(())
     }
 
     /// Works until it is told to close, or nobody is left to tell.
@@ -338,7 +359,9 @@ impl Writer {
         let Some(active) = &mut self.active else { return Err("no segment is open".to_owned()) };
         let failed = |act: &str, active: &Active, e: &std::io::Error| fault(act, &active.path, e).to_string();
         let base = active.write(&self.group.run).map_err(|e| failed("write", active, &e))?;
-        let lazily = self.waiting.iter().all(|w| w.lazy || !w.changed)
+        // What the store does for itself (a trim, the log's identity) has nobody waiting in here, and is not lazy.
+        let lazily = !self.waiting.is_empty()
+            && self.waiting.iter().all(|w| w.lazy || !w.changed)
             && self.unsynced.bytes() + bytes < LAZY_BYTES
             && self.live.pending_bytes() < PENDING_BYTES_MAX
             // What goes into sled at once is durable before.
@@ -502,6 +525,9 @@ impl Writer {
             Ok(()) => {
                 tracing::info!("the store accepts writes again");
                 self.shared.health.send_replace(Health::Writable);
+                if let Err(error) = self.name() {
+                    tracing::warn!("{error}");
+                }
             }
             Err(why) => {
                 let told = matches!(&*self.shared.health.borrow(), Health::Refusing(before) if *before == why);
@@ -666,4 +692,6 @@ pub(super) struct OpenedWriter {
     pub(super) lsn: u64,
     pub(super) seq: u64,
     pub(super) keeping: Keeping,
+    /// The log is not the one that it was.
+    pub(super) renamed: bool,
 }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 struct Post {
     seq: u64,
     signature: Option<String>,
+    log: Option<String>,
     body: String,
 }
 
@@ -112,6 +113,7 @@ fn serve(stream: TcpStream, posts: &Mutex<Vec<Post>>, status: &AtomicU16, gone: 
             posts.lock().unwrap().push(Post {
                 seq: header("x-wehelp-seq").map_or(0, |seq| seq.parse().unwrap()),
                 signature: header("x-wehelp-signature"),
+                log: header("x-wehelp-log"),
                 body: String::from_utf8(body).unwrap(),
             });
         }
@@ -146,6 +148,7 @@ fn each_event_is_posted_in_order_and_signed() {
     let events = daemon.cli(&["events", "-n", "20"]).exits(0);
     for (post, line) in target.posts().iter().zip(events.out.lines()) {
         assert_eq!(post.body, line);
+        assert_eq!(post.log.as_deref(), daemon.status()["log"].as_str());
         let signature = post.signature.as_deref().unwrap();
         let (time, digest) = signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
         let mut mac = Hmac::<Sha256>::new_from_slice(b"s3cret").unwrap();

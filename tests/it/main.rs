@@ -22,6 +22,7 @@ mod follow;
 mod forward;
 mod handover;
 mod load;
+mod log;
 mod names;
 mod output;
 mod play;

@@ -81,6 +81,10 @@ Example:
 pub struct TokenRotate {}
 
 /// Write a consistent copy of everything while the daemon runs. `wehelpd --restore FILE` makes a data folder of it.
+///
+/// The copy holds chats and the token of the client door: keep it as private as the data folder. What is restored is
+/// another log of events: readers that know positions of the old one are told so, and cursors stand where they stood
+/// when the copy was made.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

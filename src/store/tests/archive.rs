@@ -43,10 +43,10 @@ fn a_backup_made_while_writers_go_on_restores_to_the_same() {
     });
     for round in 0..5 {
         let mut archive = Vec::new();
-        store.backup(&mut archive).unwrap();
+        store.backup(&[], &mut archive).unwrap();
         let to = fast();
         let to = to.path().join("restored");
-        Store::restore(&mut &archive[..], &to).unwrap();
+        Store::restore(&mut &archive[..], &to, &[]).unwrap();
         let restored = Store::open(&to, small()).unwrap();
         let stats = restored.stats().unwrap();
         assert_eq!(stats.first, Seq(51));
@@ -71,21 +71,60 @@ fn a_cut_off_or_damaged_archive_is_refused_and_leaves_nothing() {
     append_many(&store, 0..5, 60);
     put(&store, "k", b"v");
     let mut archive = Vec::new();
-    store.backup(&mut archive).unwrap();
+    store.backup(&[], &mut archive).unwrap();
     let to = fast();
     let target = to.path().join("t");
     for len in 0..archive.len() {
-        assert!(Store::restore(&mut &archive[..len], &target).is_err(), "cut at {len}");
+        assert!(Store::restore(&mut &archive[..len], &target, &[]).is_err(), "cut at {len}");
     }
     for at in 0..archive.len() {
         let mut bad = archive.clone();
         bad[at] ^= 0x20;
-        assert!(Store::restore(&mut &bad[..], &target).is_err(), "flipped at {at}");
+        assert!(Store::restore(&mut &bad[..], &target, &[]).is_err(), "flipped at {at}");
     }
     assert_eq!(std::fs::read_dir(to.path()).unwrap().count(), 0);
-    Store::restore(&mut &archive[..], &target).unwrap();
-    let error = Store::restore(&mut &archive[..], &target).unwrap_err();
+    Store::restore(&mut &archive[..], &target, &[]).unwrap();
+    let error = Store::restore(&mut &archive[..], &target, &[]).unwrap_err();
     assert!(error.to_string().contains("not empty"), "{error}");
+}
+
+#[test]
+fn a_restored_store_is_another_log_and_has_the_files_that_are_wanted() {
+    let dir = fast();
+    let store = open(&dir);
+    append_many(&store, 0..5, 60);
+    let mut archive = Vec::new();
+    let files = [("token", b"secret".to_vec()), ("../token", b"evil".to_vec()), ("version", b"9".to_vec())];
+    store.backup(&files, &mut archive).unwrap();
+    let to = fast();
+    let target = to.path().join("t");
+    Store::restore(&mut &archive[..], &target, &["token", "other"]).unwrap();
+    assert_eq!(std::fs::read(target.join("token")).unwrap(), b"secret");
+    assert_eq!(std::fs::read_dir(to.path()).unwrap().count(), 1);
+    let restored = Store::open(&target, small()).unwrap();
+    let (old, new) = (store.identity().unwrap().unwrap(), restored.identity().unwrap().unwrap());
+    assert_ne!(old, new);
+    drop(restored);
+    assert_eq!(Store::open(&target, small()).unwrap().identity().unwrap(), Some(new));
+}
+
+#[test]
+fn a_log_that_lost_its_newest_segment_is_another_one() {
+    let dir = fast();
+    let store = open(&dir);
+    let before = store.identity().unwrap();
+    append_many(&store, 0..1000, 600);
+    store.close().unwrap();
+    let store = open(&dir);
+    assert_eq!(store.identity().unwrap(), before);
+    store.close().unwrap();
+    let newest = *journal::list(dir.path(), "log").unwrap().last().unwrap();
+    std::fs::remove_file(journal::path(dir.path(), newest)).unwrap();
+    let store = open(&dir);
+    let after = store.identity().unwrap();
+    assert!(after.is_some() && after != before);
+    store.close().unwrap();
+    assert_eq!(open(&dir).identity().unwrap(), after);
 }
 
 #[test]

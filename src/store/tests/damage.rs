@@ -113,7 +113,7 @@ fn damage_in_a_closed_segment_is_told_with_its_place_and_the_rest_is_read() {
     store.close().unwrap();
     let path = journal::path(dir.path(), 1);
     let mut bytes = std::fs::read(&path).unwrap();
-    for at in [10_000, 100_000, 100_100] {
+    for at in [10_000, 100_200, 100_300] {
         bytes[at] ^= 4;
     }
     std::fs::write(&path, bytes).unwrap();

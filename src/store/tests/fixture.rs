@@ -65,7 +65,10 @@ fn a_store_of_format_1_opens() {
         let store = open(&dir);
         check(&store);
         assert_eq!(wait(store.append(event(12, 400))).unwrap(), Seq(13));
+        // It knew no identity of a log, and has one now.
+        let identity = store.identity().unwrap().unwrap();
         store.close().unwrap();
-        assert_eq!(open(&dir).stats().unwrap().last, Seq(13));
+        let store = open(&dir);
+        assert_eq!((store.stats().unwrap().last, store.identity().unwrap()), (Seq(13), Some(identity)));
     }
 }

@@ -79,7 +79,7 @@ impl Keeper {
 
     fn commit(&mut self, stream: &Stream<'_>, done: bool) -> Result<(), client::Error> {
         let Some(name) = self.name.as_deref().filter(|_| done || self.done > self.kept) else { return Ok(()) };
-        let commit = CursorCommit { seq: self.done, lease: stream.lease(), done };
+        let commit = CursorCommit { seq: self.done, lease: stream.lease(), log: stream.log().map(str::to_owned), done };
         let path = format!("/v1/cursors/{}/commit", part(name));
         stream.client().put("POST", &path, &commit)?.json::<Cursor>()?;
         self.kept = self.done;

@@ -7,7 +7,7 @@ use super::wake::{self, Wake};
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::control::client::{self, Client, Reply};
-use crate::control::{AFTER_HEADER, EventsQuery, LEASE_HEADER};
+use crate::control::{AFTER_HEADER, EventsQuery, LEASE_HEADER, LOG_HEADER};
 use crate::seq::Seq;
 use rustix::event::PollFlags;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -36,6 +36,8 @@ pub(super) struct Stream<'c> {
     line: Connection,
     position: Seq,
     lease: Option<u64>,
+    /// The log that `position` is of. A daemon that has another one when it is back refuses to go on.
+    log: Option<String>,
 }
 
 #[derive(Debug)]
@@ -76,13 +78,14 @@ impl<'c> Stream<'c> {
         let reply = client.lines("/v1/events", &query)?;
         let position = header(&reply, AFTER_HEADER).map_or(Seq::ZERO, Seq);
         let line = Connection::Lost { pause: PAUSE_MIN, again: Instant::now() };
-        let mut stream = Self { ctx, client, query, reconnects, line, position, lease: None };
+        let mut stream = Self { ctx, client, query, reconnects, line, position, lease: None, log: None };
         stream.attach(reply)?;
         Ok(stream)
     }
 
     fn attach(&mut self, reply: Reply) -> Result<(), Error> {
         self.lease = header(&reply, LEASE_HEADER);
+        self.log = reply.header(LOG_HEADER).map(str::to_owned);
         reply.set_nonblocking(true).map_err(client::Error::from)?;
         self.line = Connection::Open { reply, heard: Instant::now() };
         Ok(())
@@ -96,6 +99,11 @@ impl<'c> Stream<'c> {
     /// The lease of the cursor.
     pub(super) fn lease(&self) -> Option<u64> {
         self.lease
+    }
+
+    /// The log that the positions are of.
+    pub(super) fn log(&self) -> Option<&str> {
+        self.log.as_deref()
     }
 
     /// The daemon, for other questions.
@@ -193,7 +201,13 @@ impl<'c> Stream<'c> {
 
     /// One attempt to go on where we stand.
     fn reconnect(&mut self) -> Result<(), Error> {
-        let query = EventsQuery { after: Some(self.position), lines: None, lease: self.lease, ..self.query.clone() };
+        let query = EventsQuery {
+            after: Some(self.position),
+            lines: None,
+            lease: self.lease,
+            log: self.log.clone(),
+            ..self.query.clone()
+        };
         // It may listen elsewhere now.
         let client = self.ctx.target().and_then(|target| Ok(Client::find(&target)?.with_patience(ANSWER)));
         let reply = client.and_then(|client| {
