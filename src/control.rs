@@ -22,7 +22,8 @@
 //! | `GET /v1/requests` | [`DirectoryQuery`] | NDJSON of open friend requests |
 //! | `GET /v1/resolve` | [`ResolveQuery`] | NDJSON of matches |
 //! | `GET /v1/forwards`; `PUT`, `DELETE /v1/forwards/NAME`; `POST /v1/forwards/NAME/pause`, `resume`, `test`, `resend` | [`Forward`] | NDJSON of [`Forward`] |
-//! | `GET /v1/token`, `POST /v1/token/rotate` | | [`Token`] |
+//! | `GET /v1/token` | | [`Token`] |
+//! | `POST /v1/token/rotate` | [`TokenRotate`] | [`Token`] |
 //! | `GET /v1/backup` | | the archive, as bytes |
 //!
 //! Errors are `{"error":"<kebab-code>","message":"…"}` with a status that says what the CLI's exit code is:
@@ -504,6 +505,14 @@ pub struct Forward {
     pub retry_at: Option<Time>,
 }
 
+/// `POST /v1/token/rotate`, in the query: makes a new token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenRotate {
+    /// The old one ends at once, not in a day.
+    pub now: bool,
+}
+
 /// The token of the client door.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Token {
@@ -573,6 +582,9 @@ pub struct HttpStatus {
     pub listen: Vec<String>,
     /// Whether it speaks TLS.
     pub tls: bool,
+    /// The names under which clients may reach it, beside addresses and `localhost` (`http.hosts`).
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// Open connections.
     pub connections: u64,
     /// Refused requests and connections, by reason.

@@ -23,7 +23,7 @@ const QUOTED_CHARS_MAX: usize = 100;
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
     pub(super) require: RequireToken,
-    hosts: Vec<HostName>,
+    pub(super) hosts: Vec<HostName>,
 }
 
 /// What is known of a connection.

@@ -50,6 +50,7 @@ impl Doors {
     /// Fills in what the doors counted.
     pub(super) fn fill(&self, status: &mut control::HttpStatus) {
         status.connections = self.limits.open() as u64;
+        status.hosts = self.rules.hosts.iter().map(ToString::to_string).collect();
         for (reason, n) in self.limits.rejected().into_iter().chain(self.control.rejected()) {
             *status.rejected.entry(reason.to_owned()).or_default() += n;
         }
@@ -66,8 +67,8 @@ impl Doors {
         control::Token { token, previous_until, required: required.to_owned() }
     }
 
-    pub(super) fn rotate_token(&self) -> Result<control::Token, Failure> {
-        let rotated = self.tokens.rotate(Time::now());
+    pub(super) fn rotate_token(&self, rotate: control::TokenRotate) -> Result<control::Token, Failure> {
+        let rotated = self.tokens.rotate(Time::now(), rotate.now);
         rotated.map_err(|e| Failure::new(503, "token-not-written", format!("the new token cannot be written: {e}")))?;
         Ok(self.token())
     }

@@ -199,14 +199,16 @@ pub fn bind_http(activated: &mut Activated, addresses: &[SocketAddr]) -> Result<
     if !handed.is_empty() {
         return handed.into_iter().map(|listener| tokio_tcp(listener, "a socket from systemd")).collect();
     }
+    // `[::]` answers IPv4 as well, unless a second address takes that port.
+    let taken = |port: u16| addresses.iter().any(|a| a.is_ipv4() && a.port() == port && port != 0);
+    let is_both = |address: &SocketAddr| address.ip().is_unspecified() && !taken(address.port());
     let bind = |address: &SocketAddr| {
         let wrong = |source| Error::Address { address: address.to_string(), source };
         let socket = socket2::Socket::new(socket2::Domain::for_address(*address), socket2::Type::STREAM, None);
         let socket = socket.map_err(wrong)?;
         let bound = socket
             .set_reuse_address(true)
-            // `[::]` would else also take the IPv4 address that a second --listen may name.
-            .and_then(|()| if address.is_ipv6() { socket.set_only_v6(true) } else { Ok(()) })
+            .and_then(|()| if address.is_ipv6() { socket.set_only_v6(!is_both(address)) } else { Ok(()) })
             .and_then(|()| socket.bind(&(*address).into()))
             .and_then(|()| socket.listen(BACKLOG));
         bound.map_err(wrong)?;

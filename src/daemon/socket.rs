@@ -263,7 +263,7 @@ async fn answer(service: &Service, doors: &http::Doors, ask: &Ask<'_>) -> Result
         }
         ["forwards", ..] => super::forward::answer(service, &ask.method, parts, ask.body).await,
         ["token"] if get => Ok(json(&doors.token())),
-        ["token", "rotate"] if post => Ok(json(&doors.rotate_token()?)),
+        ["token", "rotate"] if post => Ok(json(&doors.rotate_token(ask.query()?)?)),
         ["backup"] if get => Ok(backup(service)),
         _ => Err(no_such_path(ask.path)),
     }

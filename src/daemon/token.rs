@@ -91,15 +91,27 @@ impl Tokens {
         bool::from(current) | previous
     }
 
-    /// Makes a new token; the old one stays valid until a day from now.
+    /// Makes a new token. The old one stays valid until a day from now, or with `at_once` is none any more, nor is the
+    /// one before it.
     ///
     /// # Errors
-    /// When the files cannot be written; then nothing has changed.
-    pub fn rotate(&self, now: Time) -> io::Result<()> {
+    /// When the files cannot be written; then the old token is still valid.
+    pub fn rotate(&self, now: Time, at_once: bool) -> io::Result<()> {
         let mut pair = lock(&self.pair);
         let token = make()?;
         let until = now.after(GRACE);
-        write(&previous_path(&self.path), &format!("{} {}", pair.current, until.millis()))?;
+        let previous = previous_path(&self.path);
+        if at_once {
+            // Before the new one is written: a token that was ended must not come back with a restart.
+            match std::fs::remove_file(&previous) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => pair.previous = None,
+            }
+            write(&self.path, &token)?;
+            *pair = Pair { previous: None, current: token };
+            return Ok(());
+        }
+        write(&previous, &format!("{} {}", pair.current, until.millis()))?;
         write(&self.path, &token)?;
         *pair = Pair { previous: Some((pair.current.clone(), until)), current: token };
         Ok(())
@@ -178,13 +190,19 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(Tokens::open(dir.path()).unwrap().current().0, first);
         let now = Time::now();
-        tokens.rotate(now).unwrap();
+        tokens.rotate(now, false).unwrap();
         let (second, until) = tokens.current();
         assert_ne!(first, second);
         assert!(until.is_some());
         for tokens in [&tokens, &Tokens::open(dir.path()).unwrap()] {
             assert!(tokens.matches(&second, now) && tokens.matches(&first, now));
             assert!(!tokens.matches(&first, now.after(GRACE)) && !tokens.matches("", now));
+        }
+        tokens.rotate(now, true).unwrap();
+        let (third, until) = tokens.current();
+        assert_eq!(until, None);
+        for tokens in [&tokens, &Tokens::open(dir.path()).unwrap()] {
+            assert!(tokens.matches(&third, now) && !tokens.matches(&second, now) && !tokens.matches(&first, now));
         }
     }
 

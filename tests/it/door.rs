@@ -425,6 +425,29 @@ fn several_addresses_can_be_listened_on() {
     }
 }
 
+#[test]
+fn one_address_answers_both_families() {
+    let daemon = Recipe::default().listen("[::]:0").start();
+    for ip in ["127.0.0.1", "::1"] {
+        let client = Client { addr: (ip.parse::<IpAddr>().unwrap(), daemon.port()).into() };
+        assert!(client.poll("").is_empty(), "{ip}");
+    }
+}
+
+#[test]
+fn rotating_now_ends_the_old_token_at_once() {
+    let daemon = Recipe::default().config("[http]\nrequire_token = \"always\"\n").start();
+    let poll = |token: &str| daemon.client().get(&format!("/t/{token}/send_msg")).status;
+    let first = token(&daemon);
+    daemon.cli(&["token", "rotate"]).exits(0);
+    let second = token(&daemon);
+    assert_eq!((poll(&first), poll(&second)), (200, 200));
+    let rotated = daemon.cli(&["token", "rotate", "--now"]).exits(0).line();
+    let third = token(&daemon);
+    assert_eq!((&rotated["token"], &rotated["previous_until"]), (&third.clone().into(), &serde_json::Value::Null));
+    assert_eq!((poll(&first), poll(&second), poll(&third)), (401, 401, 200));
+}
+
 /// Starts a daemon that must refuse to; what it said.
 fn refuses(config: &str, args: &[&str]) -> String {
     let dir = tempfile::Builder::new().prefix("wh").tempdir_in("/tmp").unwrap();

@@ -62,7 +62,7 @@ pub struct Token {
 pub enum TokenWhat {
     /// Print the token
     Show(TokenShow),
-    /// Make a new token; the old one stays valid for a while
+    /// Make a new token; the old one stays valid for a day, unless --now
     Rotate(TokenRotate),
 }
 
@@ -76,9 +76,14 @@ pub struct TokenShow {}
 /// Make a new token; the old one stays valid for a day, so that the client's settings can be changed meanwhile.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  wehelp token rotate && wehelp setup")]
-pub struct TokenRotate {}
+Examples:
+  wehelp token rotate && wehelp setup
+  wehelp token rotate --now         # the old one is in wrong hands")]
+pub struct TokenRotate {
+    /// End the old token at once, and the one before it
+    #[arg(long)]
+    pub now: bool,
+}
 
 /// Write a consistent copy of everything while the daemon runs. `wehelpd --restore FILE` makes a data folder of it.
 ///

@@ -57,7 +57,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Setup) -> Result<(), Error> {
     let token: Token = ctx.client()?.get("/v1/token")?;
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let interfaces: Vec<_> = interfaces.into_iter().map(|i| (i.name.clone(), i.ip())).collect();
-    let plan = plan(&status, &token, &interfaces);
+    let plan = plan(&status, &token, &interfaces, is_container());
     let out = ctx.out();
     if out.is_json() {
         for address in &plan.addresses {
@@ -73,14 +73,17 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Setup) -> Result<(), Error> {
 }
 
 /// Works out what to type; `interfaces` are this machine's, name and address.
-fn plan(status: &Status, token: &Token, interfaces: &[(String, IpAddr)]) -> Plan {
+fn plan(status: &Status, token: &Token, interfaces: &[(String, IpAddr)], in_container: bool) -> Plan {
     let scheme = if status.http.tls { "https" } else { "http" };
     let listen: Vec<SocketAddr> = status.http.listen.iter().filter_map(|a| a.parse().ok()).collect();
     let mut plan = Plan::default();
     let mut reached: Vec<(String, SocketAddr)> = Vec::new();
     for at in &listen {
         if at.ip().is_unspecified() {
-            let here = interfaces.iter().filter(|(_, ip)| ip.is_ipv4() == at.is_ipv4() && is_typeable(*ip));
+            // `[::]` answers IPv4 as well, unless somebody else listens there.
+            let is_both = at.is_ipv6() && !listen.iter().any(|l| l.is_ipv4() && l.port() == at.port());
+            let is_reached = |ip: &IpAddr| (is_both || ip.is_ipv4() == at.is_ipv4()) && is_typeable(*ip);
+            let here = interfaces.iter().filter(|(_, ip)| is_reached(ip));
             reached.extend(here.map(|(name, ip)| (name.clone(), SocketAddr::new(*ip, at.port()))));
         } else {
             let name = interfaces.iter().find(|(_, ip)| *ip == at.ip()).map(|(name, _)| name.clone());
@@ -90,28 +93,48 @@ fn plan(status: &Status, token: &Token, interfaces: &[(String, IpAddr)]) -> Plan
     // Other machines first: the client is on a PC of its own, mostly.
     reached.sort_by_key(|(_, at)| (at.ip().is_loopback(), at.is_ipv6()));
     reached.dedup();
-    for (interface, at) in reached {
-        let loopback = at.ip().is_loopback();
-        let needed = match token.required.as_str() {
-            "always" => true,
-            "never" => false,
-            _ => !loopback,
-        };
-        let prefix = if needed { format!("/t/{}", token.token) } else { String::new() };
-        let base = format!("{scheme}://{at}{prefix}");
+    // A token that is not asked for does no harm, and is right wherever the client's requests come through.
+    let prefix = if token.required == "never" { String::new() } else { format!("/t/{}", token.token) };
+    let typed_in = |address: String, interface: String, loopback: bool, authority: &str| {
+        let base = format!("{scheme}://{authority}{prefix}");
         let poll = format!("{base}/send_msg");
         let named = |account: &str| AccountPoll {
             account: account.to_owned(),
             poll: format!("{poll}?account={}", typed(account)),
         };
-        plan.addresses.push(Address {
-            address: at.ip().to_string(),
+        Address {
+            address,
             interface,
             loopback,
             callback: format!("{base}/recieve_msg"),
             accounts: status.accounts.iter().map(|a| named(&a.account)).collect(),
             poll,
-        });
+        }
+    };
+    // Names first of all: who gave one means it to be used.
+    let (globs, names): (Vec<_>, Vec<_>) = status.http.hosts.iter().partition(|host| host.starts_with("*."));
+    let mut ports: Vec<u16> = listen.iter().map(SocketAddr::port).collect();
+    ports.dedup();
+    for (name, port) in names.iter().flat_map(|name| ports.iter().map(move |port| (name, port))) {
+        let interface = "its name in http.hosts".to_owned();
+        plan.addresses.push(typed_in((*name).clone(), interface, false, &format!("{name}:{port}")));
+    }
+    for (interface, at) in reached {
+        plan.addresses.push(typed_in(at.ip().to_string(), interface, at.ip().is_loopback(), &at.to_string()));
+    }
+    if !globs.is_empty() {
+        let globs: Vec<_> = globs.iter().map(|glob| glob.as_str()).collect();
+        plan.hints.push(format!(
+            "any name below {} will do in place of the IP address, where it leads to this machine (http.hosts)",
+            globs.join(", ")
+        ));
+    }
+    if in_container {
+        plan.hints.push(
+            "this is a container, and these addresses are the container's: type in the address of the machine that \
+             runs it, with the port that it publishes"
+                .to_owned(),
+        );
     }
     if !listen.is_empty() && listen.iter().all(|at| at.ip().is_loopback()) {
         let port = listen[0].port();
@@ -123,6 +146,13 @@ fn plan(status: &Status, token: &Token, interfaces: &[(String, IpAddr)]) -> Plan
     }
     if plan.addresses.is_empty() {
         plan.hints.push("wehelpd listens on no address that this machine has; see http.listen".to_owned());
+    }
+    if token.required == "remote" {
+        plan.hints.push(
+            "behind a reverse proxy or a tunnel set `require_token = \"always\"` under [http], let 16 MiB of body \
+             through and wait longer than http.poll_hold; wehelpd(8) has an example for each proxy"
+                .to_owned(),
+        );
     }
     if plan.addresses.iter().any(|a| !a.loopback) {
         plan.hints.push(
@@ -137,6 +167,12 @@ fn plan(status: &Status, token: &Token, interfaces: &[(String, IpAddr)]) -> Plan
 /// An account as it stands in a URL: ids of people stay readable.
 pub(in crate::cli) fn typed(account: &str) -> String {
     client::part(account).replace("%5F", "_").replace("%2D", "-")
+}
+
+/// Whether this program runs in a container, as far as that leaves traces.
+fn is_container() -> bool {
+    let traces = ["/.dockerenv", "/run/.containerenv"];
+    std::env::var_os("container").is_some() || traces.iter().any(|trace| std::path::Path::new(trace).exists())
 }
 
 /// Whether an address can be typed into a URL: one that is valid on a single link only needs a zone, which cannot.
@@ -259,46 +295,70 @@ mod tests {
     }
 
     #[test]
-    fn on_loopback_no_token_is_typed_and_the_way_out_is_told() {
-        let plan = plan(&status(&["127.0.0.1:4567"], false, &[]), &token("remote"), &interfaces());
-        assert_eq!(polls(&plan), ["http://127.0.0.1:4567/send_msg"]);
-        assert_eq!(plan.addresses[0].callback, "http://127.0.0.1:4567/recieve_msg");
+    fn on_loopback_the_token_is_typed_too_and_the_way_out_is_told() {
+        let plan = plan(&status(&["127.0.0.1:4567"], false, &[]), &token("remote"), &interfaces(), false);
+        assert_eq!(polls(&plan), ["http://127.0.0.1:4567/t/secret/send_msg"]);
+        assert_eq!(plan.addresses[0].callback, "http://127.0.0.1:4567/t/secret/recieve_msg");
         assert!(plan.hints[0].contains("0.0.0.0:4567"), "{:?}", plan.hints);
     }
 
     #[test]
     fn every_address_of_the_machine_is_named_those_of_other_machines_with_the_token() {
-        let plan = plan(&status(&["0.0.0.0:1", "[::]:2"], true, &[]), &token("remote"), &interfaces());
+        let plan = plan(&status(&["0.0.0.0:1", "[::]:1"], true, &[]), &token("remote"), &interfaces(), false);
         assert_eq!(
             polls(&plan),
             [
                 "https://192.168.1.7:1/t/secret/send_msg",
-                "https://[fd00::7]:2/t/secret/send_msg",
-                "https://127.0.0.1:1/send_msg",
-                "https://[::1]:2/send_msg",
+                "https://[fd00::7]:1/t/secret/send_msg",
+                "https://127.0.0.1:1/t/secret/send_msg",
+                "https://[::1]:1/t/secret/send_msg",
             ]
         );
+        assert!(plan.hints.iter().any(|hint| hint.contains("reverse proxy") && hint.contains("always")));
     }
 
     #[test]
     fn the_token_is_typed_where_it_is_asked_for() {
         let status = status(&["127.0.0.1:1", "192.168.1.7:1"], false, &[]);
         let with = |required| {
-            let plan = plan(&status, &token(required), &interfaces());
+            let plan = plan(&status, &token(required), &interfaces(), false);
             polls(&plan).iter().map(|p| p.contains("/t/secret/")).collect::<Vec<_>>()
         };
         assert_eq!(with("always"), [true, true]);
-        assert_eq!(with("remote"), [true, false]);
+        assert_eq!(with("remote"), [true, true]);
         assert_eq!(with("never"), [false, false]);
     }
 
     #[test]
+    fn configured_names_are_typed_first_and_a_container_is_told() {
+        let mut status = status(&["127.0.0.1:1", "[::1]:1"], false, &[]);
+        status.http.hosts = vec!["pc.lan".into(), "*.home.arpa".into()];
+        let plan = plan(&status, &token("always"), &interfaces(), true);
+        assert_eq!(polls(&plan)[0], "http://pc.lan:1/t/secret/send_msg");
+        assert_eq!(plan.addresses.len(), 3);
+        for part in ["*.home.arpa", "container's"] {
+            assert!(plan.hints.iter().any(|hint| hint.contains(part)), "{:?}", plan.hints);
+        }
+    }
+
+    #[test]
+    fn an_address_for_both_families_is_told_for_both() {
+        let plan = plan(&status(&["[::]:1"], false, &[]), &token("never"), &interfaces(), false);
+        let polls = polls(&plan);
+        assert_eq!(polls[..2], ["http://192.168.1.7:1/send_msg", "http://[fd00::7]:1/send_msg"]);
+        assert_eq!(polls.len(), 4);
+    }
+
+    #[test]
     fn each_of_several_accounts_has_a_poll_address() {
-        let plan = plan(&status(&["127.0.0.1:1"], false, &["wxid_a", "老王"]), &token("remote"), &interfaces());
+        let plan = plan(&status(&["127.0.0.1:1"], false, &["wxid_a", "老王"]), &token("remote"), &interfaces(), false);
         let named: Vec<_> = plan.addresses[0].accounts.iter().map(|a| a.poll.as_str()).collect();
         assert_eq!(
             named,
-            ["http://127.0.0.1:1/send_msg?account=wxid_a", "http://127.0.0.1:1/send_msg?account=%E8%80%81%E7%8E%8B"]
+            [
+                "http://127.0.0.1:1/t/secret/send_msg?account=wxid_a",
+                "http://127.0.0.1:1/t/secret/send_msg?account=%E8%80%81%E7%8E%8B"
+            ]
         );
         let text = render::setup::plan(&plan);
         assert!(text.contains("消息回调地址") && text.contains("?account=wxid_a"), "{text}");

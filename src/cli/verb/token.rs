@@ -10,7 +10,9 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Token) -> Result<(), Error> {
     let client = ctx.client()?;
     let token: Token = match args.what {
         args::TokenWhat::Show(args::TokenShow {}) => client.get("/v1/token")?,
-        args::TokenWhat::Rotate(args::TokenRotate {}) => client.send("POST", "/v1/token/rotate", None)?.json()?,
+        args::TokenWhat::Rotate(args::TokenRotate { now }) => {
+            client.send("POST", &format!("/v1/token/rotate?now={now}"), None)?.json()?
+        }
     };
     ctx.out().print(&token, |token| token.token.clone())?;
     ctx.out().flush()?;
@@ -18,7 +20,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Token) -> Result<(), Error> {
         let who = match token.required.as_str() {
             "always" => "every client needs it",
             "never" => "no client needs it (http.require_token is \"never\")",
-            _ => "clients on other machines need it",
+            _ => "all need it but clients that this user runs on this machine, without a proxy",
         };
         ctx.out().note(&format!("{who}; `wehelp setup` prints the addresses to type in"));
         if let Some(until) = token.previous_until {
