@@ -286,6 +286,17 @@ pub fn last_says_json(args: &[std::ffi::OsString]) -> bool {
     own.filter(|arg| *arg == "--json" || *arg == "--text").last().is_some_and(|arg| arg == "--json")
 }
 
+/// The value of `--color` in arguments that cannot be parsed.
+#[must_use]
+pub fn typed_color(args: &[std::ffi::OsString]) -> When {
+    let words: Vec<&str> = args.iter().skip(1).filter_map(|arg| arg.to_str()).take_while(|arg| *arg != "--").collect();
+    let mut typed = words.iter().enumerate().filter_map(|(n, word)| match word.strip_prefix("--color")? {
+        "" => words.get(n + 1).copied(),
+        value => value.strip_prefix('='),
+    });
+    typed.next_back().and_then(|value| When::from_str(value, true).ok()).unwrap_or(When::Auto)
+}
+
 /// clap's message as one sentence: what is wrong, what it would suggest, where help is.
 fn sentence(text: &str) -> String {
     let mut parts: Vec<String> = Vec::new();

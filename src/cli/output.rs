@@ -6,9 +6,8 @@
 use super::args::{Global, Stop, When};
 use super::error::{Error, Exit};
 use super::render;
-use colored::Colorize;
 use serde::Serialize;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -18,18 +17,29 @@ use std::process::ExitCode;
 pub(super) struct Output {
     json: bool,
     json_errors: bool,
+    /// stdout is a terminal.
+    terminal: bool,
+    errors: Errors,
     quiet: bool,
+    /// A reader that has gone does not end the program: it has more to do than to print.
+    outlives: Cell<bool>,
+    /// Nobody reads any more.
+    unread: Cell<bool>,
     out: RefCell<io::BufWriter<io::Stdout>>,
 }
 
 impl Output {
     pub(super) fn new(global: &Global) -> Self {
         let terminal = io::stdout().is_terminal();
-        colour(global.color, terminal);
+        colored::control::set_override(coloured(global.color, terminal));
         Self {
+            terminal,
+            errors: Errors::new(global.color),
             json: global.json || (!terminal && !global.text),
             json_errors: global.json,
             quiet: global.quiet,
+            outlives: Cell::new(false),
+            unread: Cell::new(false),
             out: RefCell::new(io::BufWriter::with_capacity(64 * 1024, io::stdout())),
         }
     }
@@ -76,9 +86,23 @@ impl Output {
 
     /// Prints a value as a JSON line.
     pub(super) fn json_line<T: Serialize>(&self, value: &T) -> Result<(), Error> {
-        let mut line = serde_json::to_vec(value).map_err(|e| Error::failed(format!("print as JSON: {e}")))?;
-        line.push(b'\n');
-        self.bytes(&line)
+        let line = serde_json::to_vec(value).map_err(|e| Error::failed(format!("print as JSON: {e}")))?;
+        self.json_bytes(&line)
+    }
+
+    /// Prints a line of JSON that was made elsewhere.
+    pub(super) fn json_text(&self, line: &str) -> Result<(), Error> {
+        self.json_bytes(line.as_bytes())
+    }
+
+    /// As [`Output::json_text`].
+    pub(super) fn json_bytes(&self, line: &[u8]) -> Result<(), Error> {
+        if self.terminal {
+            self.bytes(&render::json_for_terminal(line))?;
+        } else {
+            self.bytes(line)?;
+        }
+        self.bytes(b"\n")
     }
 
     /// Prints text; a missing line end is added.
@@ -89,12 +113,34 @@ impl Output {
 
     /// Prints bytes as they are.
     pub(super) fn bytes(&self, bytes: &[u8]) -> Result<(), Error> {
-        self.out.borrow_mut().write_all(bytes).map_err(|e| unwritten(&e))
+        self.written(|out| out.write_all(bytes))
     }
 
     /// Hands over to the system what was printed: before a wait, and before a cursor moves.
     pub(super) fn flush(&self) -> Result<(), Error> {
-        self.out.borrow_mut().flush().map_err(|e| unwritten(&e))
+        self.written(Write::flush)
+    }
+
+    /// From now on a reader that goes away ends only the printing.
+    pub(super) fn outlive_reader(&self) {
+        self.outlives.set(true);
+    }
+
+    fn written(&self, write: impl FnOnce(&mut io::BufWriter<io::Stdout>) -> io::Result<()>) -> Result<(), Error> {
+        if self.unread.get() {
+            return Ok(());
+        }
+        let mut out = self.out.borrow_mut();
+        match write(&mut out) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.outlives.get() => {
+                self.unread.set(true);
+                // What the buffer holds has no reader, and must not be tried anew when it is dropped.
+                let (_stdout, _unread) = std::mem::replace(&mut *out, io::BufWriter::new(io::stdout())).into_parts();
+                Ok(())
+            }
+            Err(error) => Err(unwritten(&error)),
+        }
     }
 
     /// After the last result.
@@ -105,14 +151,14 @@ impl Output {
     /// Tells people something by the way; not with -q.
     pub(super) fn note(&self, message: &str) {
         if !self.quiet {
-            say(message);
+            self.errors.say("", message);
         }
     }
 
     /// Warns people; not with -q.
     pub(super) fn warn(&self, message: &str) {
         if !self.quiet {
-            say(&format!("{} {message}", "warning:".yellow()));
+            self.errors.say(WARNING, message);
         }
     }
 
@@ -121,8 +167,8 @@ impl Output {
         // Whatever was printed before comes first.
         drop(self.out.borrow_mut().flush());
         match serde_json::to_string(value) {
-            Ok(line) if self.json_errors => drop(writeln!(io::stderr(), "{line}")),
-            _ => say(&format!("{} {message}", "warning:".yellow())),
+            Ok(line) if self.json_errors => self.errors.json(&line),
+            _ => self.errors.say(WARNING, message),
         }
     }
 
@@ -137,11 +183,7 @@ impl Output {
         }
         // Whatever was printed before comes first.
         drop(self.out.borrow_mut().flush());
-        if self.json_errors {
-            json_failure(error);
-        } else {
-            say(&format!("{} {}", "error:".red().bold(), render::clean(&error.message)));
-        }
+        self.errors.failure(error, self.json_errors);
     }
 
     /// Says what went wrong, if anything, and gives the exit code.
@@ -156,14 +198,43 @@ impl Output {
     }
 }
 
-fn say(message: &str) {
-    // A closed stderr is no reason to fail.
-    drop(writeln!(io::stderr(), "wehelp: {message}"));
+/// A word in front of a message, and how it is coloured.
+type Mark = &'static str;
+const WARNING: Mark = "\u{1b}[33mwarning:\u{1b}[0m ";
+const ERROR: Mark = "\u{1b}[1;31merror:\u{1b}[0m ";
+
+/// What is said on stderr, which may be a terminal where stdout is none, and the reverse.
+#[derive(Debug)]
+struct Errors {
+    terminal: bool,
+    coloured: bool,
 }
 
-fn json_failure(error: &Error) {
-    let object = serde_json::json!({ "error": error.code, "message": error.message, "exit": error.exit as u8 });
-    drop(writeln!(io::stderr(), "{object}"));
+impl Errors {
+    fn new(when: When) -> Self {
+        let terminal = io::stderr().is_terminal();
+        Self { terminal, coloured: coloured(when, terminal) }
+    }
+
+    fn say(&self, mark: Mark, message: &str) {
+        let mark = if self.coloured { mark.into() } else { render::clean(mark) };
+        // A closed stderr is no reason to fail.
+        drop(writeln!(io::stderr(), "wehelp: {mark}{}", render::clean(message)));
+    }
+
+    fn json(&self, line: &str) {
+        let line = if self.terminal { render::json_for_terminal(line.as_bytes()) } else { line.as_bytes().into() };
+        drop(io::stderr().write_all(&[&line[..], b"\n"].concat()));
+    }
+
+    fn failure(&self, error: &Error, json: bool) {
+        if json {
+            let object = serde_json::json!({ "error": error.code, "message": error.message, "exit": error.exit as u8 });
+            self.json(&object.to_string());
+        } else {
+            self.say(ERROR, &error.message);
+        }
+    }
 }
 
 /// A reader that left ends the program quietly; everything else is a failure.
@@ -175,26 +246,26 @@ fn unwritten(error: &io::Error) -> Error {
     }
 }
 
-/// Decides about colour once, for all that is printed.
-fn colour(when: When, terminal: bool) {
+/// Whether to colour what goes to a stream, which is a terminal or not.
+fn coloured(when: When, terminal: bool) -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty() && v != "0");
-    let on = match when {
+    match when {
         When::Always => true,
         When::Never => false,
         When::Auto if std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) => false,
         When::Auto => set("CLICOLOR_FORCE") || (terminal && std::env::var_os("TERM").is_none_or(|t| t != "dumb")),
-    };
-    colored::control::set_override(on);
+    }
 }
 
 /// The arguments were no call: help or version were asked for, or something is wrong with them.
 pub(super) fn stopped(args: &[OsString], stop: Stop) -> ExitCode {
+    let errors = || Errors::new(super::args::typed_color(args));
     match stop {
         Stop::Said(text) => {
             let mut out = io::stdout();
             match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
                 Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-                    say(&format!("write to standard output: {e}"));
+                    errors().say(ERROR, &format!("write to standard output: {e}"));
                     ExitCode::from(Exit::Failed as u8)
                 }
                 _ => ExitCode::SUCCESS,
@@ -205,13 +276,7 @@ pub(super) fn stopped(args: &[OsString], stop: Stop) -> ExitCode {
             ExitCode::from(Exit::Usage as u8)
         }
         Stop::Wrong(message) => {
-            colour(When::Auto, io::stderr().is_terminal());
-            let error = Error::usage(message);
-            if super::args::last_says_json(args) {
-                json_failure(&error);
-            } else {
-                say(&format!("{} {}", "error:".red().bold(), render::clean(&error.message)));
-            }
+            errors().failure(&Error::usage(message), super::args::last_says_json(args));
             ExitCode::from(Exit::Usage as u8)
         }
     }

@@ -37,10 +37,36 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// What a terminal obeys, or what hides or turns around other characters: control characters, bidirectional and
+/// deprecated format characters, line and paragraph separators, annotation marks, tags.
 fn is_unsafe(c: char) -> bool {
-    // Bidirectional controls, invisible format characters, line and paragraph separators.
     c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}' | '\u{feff}')
+        || matches!(c,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// JSON that may go to a terminal: what [`clean`] would take away is escaped, so that it still means the same and drives
+/// nothing.
+#[must_use]
+pub fn json_for_terminal(json: &[u8]) -> Cow<'_, [u8]> {
+    let Ok(text) = std::str::from_utf8(json) else {
+        return Cow::Owned(String::from_utf8_lossy(json).into_owned().into());
+    };
+    // Valid JSON holds line breaks and tabs only between its tokens.
+    let drives = |c: char| is_unsafe(c) && !matches!(c, '\n' | '\r' | '\t');
+    if !text.chars().any(drives) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if drives(c) {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out.into_bytes())
 }
 
 fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
@@ -207,6 +233,21 @@ mod tests {
         assert_eq!(clean("a\u{9b}2Jb\nc\r\nd\te\u{0}\u{7f}\u{202e}f"), "ab⏎c⏎d ef");
         assert_eq!(clean("\u{1b}"), "");
         assert!(!clean("\u{1b}[\u{1b}[31m").chars().any(char::is_control));
+    }
+
+    #[test]
+    fn every_character_that_drives_or_hides_is_taken_away_and_in_json_escaped() {
+        for c in "\u{7f}\u{85}\u{9b}\u{61c}\u{200e}\u{200f}\u{2028}\u{202a}\u{202e}\u{2066}\u{2069}\u{206a}\u{206f}\u{feff}\u{e0001}\u{e0041}\u{e007f}".chars() {
+            assert_eq!(clean(&format!("a{c}b")), if c == '\u{9b}' { "a" } else { "ab" }, "{c:?}");
+            let json = serde_json::to_string(&format!("a{c}b")).unwrap();
+            let shown = String::from_utf8(json_for_terminal(json.as_bytes()).into_owned()).unwrap();
+            assert!(shown.is_ascii(), "{shown:?}");
+            assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), format!("a{c}b"));
+        }
+        // What writes emoji and right-to-left text stays.
+        let fine = "👩\u{200d}💻 ⚕\u{fe0f} שלום می\u{200c}خواهم";
+        assert_eq!(clean(fine), fine);
+        assert_eq!(json_for_terminal(fine.as_bytes()), fine.as_bytes());
     }
 
     #[test]

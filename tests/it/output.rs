@@ -195,6 +195,101 @@ fn of_several_with_a_name_one_is_picked() {
 }
 
 #[test]
+fn the_last_word_about_json_and_text_counts_on_either_side_of_the_subcommand() {
+    let daemon = Daemon::new();
+    let is_json = |args: &[&str]| daemon.cli(args).exits(0).out.starts_with('{');
+    for (args, json) in [
+        (&["--json", "status", "--text"][..], false),
+        (&["--text", "status", "--json"], true),
+        (&["--json", "queue", "--text", "list"], false),
+        (&["--json", "--text", "queue", "list", "--json"], true),
+        (&["status", "--json", "--text"], false),
+    ] {
+        if args.contains(&"list") {
+            daemon.queue_text("x");
+        }
+        assert_eq!(is_json(args), json, "{args:?}");
+    }
+    // It decides about errors likewise, also where the rest is wrong.
+    error_json(&daemon.cli(&["--text", "queue", "show", "77", "--json"]).exits(4));
+    error_json(&daemon.cli(&["--text", "queue", "nonsense", "--json"]).exits(2));
+    let run = daemon.cli(&["--json", "queue", "show", "77", "--text"]).exits(4);
+    assert!(run.err.starts_with("wehelp: error: "), "{}", run.err);
+}
+
+/// Runs a shell line whose stdout and stderr are a terminal, unless it redirects them; what the terminal got.
+fn on_a_terminal(daemon: &Daemon, line: &str) -> Option<String> {
+    if Command::new("script").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "no script(1)");
+        eprintln!("SKIPPED: no script(1)");
+        return None;
+    }
+    let folder = std::path::Path::new(WEHELP).parent().unwrap().to_str().unwrap();
+    let mut command = clean("script", &daemon.path("home"));
+    command
+        .env("WEHELP_SOCKET", daemon.socket())
+        .env("TERM", "xterm")
+        .env("PATH", format!("{folder}:/usr/local/bin:/usr/bin:/bin"))
+        .args(["-qec", line, "/dev/null"])
+        .current_dir(daemon.path("home"));
+    Some(run(command, None, DEADLINE).out)
+}
+
+#[test]
+fn stdout_and_stderr_are_coloured_each_by_itself() {
+    let daemon = Daemon::new();
+    daemon.queue_text("x");
+    let Some(errors) = on_a_terminal(&daemon, "wehelp queue list nonsense >out; wehelp queue show 77 --text >>out")
+    else {
+        return;
+    };
+    assert_eq!(errors.matches("\u{1b}[1;31merror:").count(), 2, "{errors:?}");
+    let table = on_a_terminal(&daemon, "wehelp queue list --text; wehelp queue show 77 2>err").unwrap();
+    assert!(table.contains("\u{1b}["), "{table:?}");
+    let file = std::fs::read_to_string(daemon.path("home/err")).unwrap();
+    assert!(file.contains("error:") && !file.contains('\u{1b}'), "{file:?}");
+    on_a_terminal(&daemon, "wehelp queue list --text >plain").unwrap();
+    let file = std::fs::read_to_string(daemon.path("home/plain")).unwrap();
+    assert!(!file.contains('\u{1b}'), "{file:?}");
+}
+
+#[test]
+fn nothing_in_json_drives_a_terminal_and_nothing_is_lost() {
+    let daemon = Daemon::new();
+    let evil = "a\u{9b}2J\u{85}\u{202e}\u{2066}\u{61c}\u{206a}\u{e0041}\u{7f}z";
+    daemon.client().event(&message("wxid_me", "wxid_a", None, evil));
+    daemon.queue_text(evil);
+    let is_harmless = |shown: &str| {
+        let bad = |c: char| {
+            c.is_control() && !matches!(c, '\n' | '\r')
+                || matches!(c, '\u{61c}' | '\u{202e}' | '\u{2066}' | '\u{206a}' | '\u{e0041}')
+        };
+        assert!(!shown.chars().any(bad), "{shown:?}");
+    };
+    for line in [
+        "wehelp events --json",
+        "wehelp events show 1 --json",
+        "wehelp queue list --json",
+        "wehelp queue show 1 --json",
+        "wehelp contact list --json",
+        "wehelp events --text --color never",
+        "wehelp queue show 1 --text --color never",
+    ] {
+        let Some(shown) = on_a_terminal(&daemon, line) else { return };
+        is_harmless(&shown);
+        if line.starts_with("wehelp events") && line.ends_with("--json") {
+            let event: Value = serde_json::from_str(shown.trim()).unwrap();
+            assert_eq!(event["text"], evil, "{line}");
+        }
+    }
+    std::fs::write(daemon.path("home/key"), evil).unwrap();
+    for flag in ["--json", "--text --color never"] {
+        let line = format!("wehelp contact show \"@$(cat key)\" {flag}; wehelp queue list -a \"$(cat key)\" {flag}");
+        is_harmless(&on_a_terminal(&daemon, &line).unwrap());
+    }
+}
+
+#[test]
 fn avatars_are_those_that_events_told() {
     let daemon = Daemon::new();
     daemon.client().event(

@@ -156,32 +156,6 @@ fn summary(entry: &Entry) -> Option<String> {
     }
 }
 
-/// JSON that may go to a terminal: what a string holds of control characters beyond JSON's own is escaped, so that it
-/// still means the same and drives nothing.
-#[must_use]
-pub fn for_terminal(json: &[u8]) -> Cow<'_, [u8]> {
-    let Ok(text) = std::str::from_utf8(json) else {
-        return Cow::Owned(String::from_utf8_lossy(json).into_owned().into());
-    };
-    if !text.chars().any(drives) {
-        return Cow::Borrowed(json);
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if drives(c) {
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
-        } else {
-            out.push(c);
-        }
-    }
-    Cow::Owned(out.into_bytes())
-}
-
-/// Characters that valid JSON may hold as they are and a terminal obeys. (Line breaks only stand between tokens.)
-fn drives(c: char) -> bool {
-    matches!(c, '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,7 +190,7 @@ mod tests {
         colored::control::set_override(false);
         let text = line(evil.as_bytes(), true).unwrap();
         assert!(!text.chars().any(char::is_control), "{text:?}");
-        let json = for_terminal("{\"a\":\"\u{9b}2J\u{7f}好\"}".as_bytes()).into_owned();
+        let json = crate::cli::render::json_for_terminal("{\"a\":\"\u{9b}2J\u{7f}好\"}".as_bytes()).into_owned();
         assert_eq!(String::from_utf8(json).unwrap(), "{\"a\":\"\\u009b2J\\u007f好\"}");
     }
 }

@@ -134,7 +134,7 @@ pub(in crate::cli) fn qrcode(ctx: &Ctx, args: args::Qrcode) -> Result<(), Error>
         login.save(ctx, path)?;
     }
     if wiring.raw {
-        return ctx.out().text(event.get());
+        return ctx.out().json_text(event.get());
     }
     if ctx.out().is_json() {
         return ctx.out().json_line(&decoded);

@@ -75,7 +75,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Ask) -> Result<(), Error> {
     let (line, event) = question.answer(end, timeout)?;
     drop(progress);
     if ctx.out().is_json() || wiring.raw {
-        return ctx.out().text(&line);
+        return ctx.out().json_text(&line);
     }
     // What has no text is told by its kind: `[message.image]`.
     let said = event.text.as_deref().map_or_else(|| format!("[{}]", event.kind), |text| render::clean(text).into());

@@ -125,10 +125,7 @@ fn show(ctx: &Ctx, args: &args::Show) -> Result<(), Error> {
         let mut reply = ctx.client()?.send("GET", &format!("/v1/events/{seq}"), None)?;
         reply.read_to_end(&mut line).map_err(crate::control::client::Error::from)?;
         if ctx.out().is_json() {
-            let line =
-                if std::io::stdout().is_terminal() { render::event::for_terminal(&line).into_owned() } else { line };
-            ctx.out().bytes(line.trim_ascii_end())?;
-            ctx.out().bytes(b"\n")?;
+            ctx.out().json_bytes(line.trim_ascii_end())?;
         } else {
             let text = render::event::whole(&line);
             ctx.out().text(&text.ok_or_else(|| Error::failed("wehelpd sent something that is no event"))?)?;

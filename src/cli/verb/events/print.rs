@@ -137,7 +137,7 @@ fn write(out: &Output, look: Look, batch: &[u8]) -> Result<Seen, Error> {
                         out.text(&text.unwrap_or_else(|| render::clean(&String::from_utf8_lossy(json)).into_owned()))?;
                     }
                     _ => {
-                        out.bytes(&render::event::for_terminal(json))?;
+                        out.bytes(&render::json_for_terminal(json))?;
                         out.bytes(b"\n")?;
                     }
                 }
