@@ -84,6 +84,67 @@ pub(super) struct Plan<'a> {
     account: Option<String>,
 }
 
+/// What commands of one request have of their own, and not from the options.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Special {
+    pub(super) account: Option<String>,
+    pub(super) delay: Option<Duration>,
+    pub(super) due: Option<Time>,
+    pub(super) expires: Option<Duration>,
+}
+
+/// What is known of commands whose request failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The daemon has none of them.
+    NotQueued,
+    /// It may have all of them.
+    Unknown,
+    /// It has all of them; receipts are missing.
+    Queued,
+}
+
+/// A request that did not end with all its receipts.
+#[derive(Debug, Clone)]
+pub(super) struct Unfinished {
+    pub(super) fate: Fate,
+    /// The daemon refused because of what one of the commands is, and may take others.
+    pub(super) for_one: bool,
+    pub(super) error: Error,
+}
+
+impl Unfinished {
+    fn untouched(error: Error) -> Self {
+        Self { fate: Fate::NotQueued, for_one: false, error }
+    }
+
+    /// The error for people. Of what may be queued it never says that it is not, and it says how to see it (contract 3).
+    /// `before` commands were queued by earlier requests, this one had `count`.
+    fn told(self, before: usize, count: usize, keyed: bool) -> Error {
+        let Self { fate, error, .. } = self;
+        if error.message.is_empty() {
+            return error;
+        }
+        let see = "`wehelp queue list --all` shows it";
+        let key =
+            if keyed { "; with the same --key the same call prints its receipt and queues nothing twice" } else { "" };
+        let these = if count == 1 { "the command".to_owned() } else { format!("the {count} commands") };
+        let mut message = match fate {
+            Fate::NotQueued => error.message,
+            Fate::Unknown => format!("{}; {these} may be queued all the same: {see}{key}", error.message),
+            Fate::Queued => format!(
+                "{these} {}, but not every receipt came: {}; {see}",
+                if count == 1 { "is queued" } else { "are queued" },
+                error.message
+            ),
+        };
+        if before > 0 {
+            message = format!("after {} were queued: {message}", receipt::count(before, "command"));
+        }
+        Error { message, ..error }
+    }
+}
+
 /// What became of a command while it was waited for.
 #[derive(Debug)]
 pub(super) struct Outcome {
@@ -134,9 +195,9 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// Wrong usage: a time that is none, a key that is none.
     pub(super) fn new(ctx: &Ctx, wiring: &'a Wiring) -> Result<Self, Error> {
-        let at =
-            |text: &String| Time::parse(text, Time::now(), Bare::Ahead).map_err(|e| Error::usage(format!("--at: {e}")));
-        let due = wiring.at.as_ref().map(at).transpose()?;
+        // Who sends goes on when nobody reads its receipts any more (contract 4).
+        ctx.out().outlive_reader();
+        let due = wiring.at.as_ref().map(|at| moment_to_come("--at", at)).transpose()?;
         if let Some(key) = &wiring.key {
             check_key("--key", key)?;
         }
@@ -193,7 +254,7 @@ impl<'a> Plan<'a> {
     /// With --dry-run: prints the wire's JSON, and is done.
     pub(super) fn is_dry(&self, ctx: &Ctx, wires: &[Wire]) -> Result<bool, Error> {
         if self.wiring.dry_run {
-            wires.iter().try_for_each(|wire| ctx.out().text(wire.as_str()))?;
+            wires.iter().try_for_each(|wire| ctx.out().json_text(wire.as_str()))?;
         }
         Ok(self.wiring.dry_run)
     }
@@ -217,7 +278,7 @@ impl<'a> Plan<'a> {
     /// Queues commands, in as many requests as needed, and gives each receipt on as it comes.
     ///
     /// # Errors
-    /// As the daemon says; then those of the requests before are queued.
+    /// As the daemon says; then those of the requests before are queued, and the message says what is known of the rest.
     pub(super) fn enqueue(
         &self,
         ctx: &Ctx,
@@ -225,36 +286,63 @@ impl<'a> Plan<'a> {
         keys: &[String],
         mut each: impl FnMut(Receipt) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let client = ctx.client()?;
-        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         let mut from = 0;
         while from < wires.len() {
             let part = request_part(&wires[from..]);
-            let raw = |wire: &Wire| {
-                RawValue::from_string(wire.to_ascii()).map_err(|e| Error::failed(format!("write a command: {e}")))
-            };
-            let request = Enqueue {
-                commands: wires[from..from + part].iter().map(raw).collect::<Result<_, _>>()?,
-                account: self.account.clone(),
-                delay_ms: self.wiring.delay.map(millis),
-                due: self.due,
-                expires_ms: self.wiring.expires.map(millis),
-                keys: if keys.is_empty() { Vec::new() } else { keys[from..from + part].to_vec() },
-                dry_run: false,
-            };
-            let receipts: Result<Vec<Receipt>, _> =
-                client.put("POST", "/v1/commands", &request).and_then(client::Reply::values);
-            let receipts = receipts.map_err(|error| {
-                let mut error = Error::from(error);
-                if from > 0 {
-                    error.message = format!("after {} were queued: {}", receipt::count(from, "command"), error.message);
-                }
-                error
-            })?;
-            receipts.into_iter().try_for_each(&mut each)?;
+            let keys = if keys.is_empty() { &[] } else { &keys[from..from + part] };
+            self.hand_over(ctx, &wires[from..from + part], keys, &Special::default(), &mut each)
+                .map_err(|unfinished| unfinished.told(from, part, !keys.is_empty()))?;
             from += part;
         }
         Ok(())
+    }
+
+    /// Queues what goes into one request: all of it, or none.
+    pub(super) fn hand_over(
+        &self,
+        ctx: &Ctx,
+        wires: &[Wire],
+        keys: &[String],
+        special: &Special,
+        each: &mut impl FnMut(Receipt) -> Result<(), Error>,
+    ) -> Result<(), Unfinished> {
+        let request = self.request(wires, keys, special).map_err(Unfinished::untouched)?;
+        let client = ctx.client().map_err(Unfinished::untouched)?;
+        let mut reply = client.put("POST", "/v1/commands", &request).map_err(|error| {
+            let fate = if error.may_be_done() { Fate::Unknown } else { Fate::NotQueued };
+            let for_one = matches!(&error, client::Error::Refused { status: 400 | 404 | 409, .. });
+            Unfinished { fate, for_one, error: error.into() }
+        })?;
+        // From here on all are queued, whatever becomes of the receipts.
+        let queued = |error| Unfinished { fate: Fate::Queued, for_one: false, error };
+        for _ in wires {
+            let line = reply.next_line().map_err(|e| queued(e.into()))?;
+            let line = line.ok_or_else(|| queued(Error::failed("wehelpd gave fewer receipts than commands")))?;
+            let receipt =
+                serde_json::from_slice(line).map_err(|e| queued(client::Error::Strange(e.to_string()).into()))?;
+            each(receipt).map_err(queued)?;
+        }
+        Ok(())
+    }
+
+    fn request(&self, wires: &[Wire], keys: &[String], special: &Special) -> Result<Enqueue, Error> {
+        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let raw = |wire: &Wire| {
+            RawValue::from_string(wire.to_ascii()).map_err(|e| Error::failed(format!("write a command: {e}")))
+        };
+        let (delay, due) = match (special.delay, special.due) {
+            (None, None) => (self.wiring.delay, self.due),
+            own => own,
+        };
+        Ok(Enqueue {
+            commands: wires.iter().map(raw).collect::<Result<_, _>>()?,
+            account: special.account.clone().or_else(|| self.account.clone()),
+            delay_ms: delay.map(millis),
+            due,
+            expires_ms: special.expires.or(self.wiring.expires).map(millis),
+            keys: keys.to_vec(),
+            dry_run: false,
+        })
     }
 
     /// Queues one command.
@@ -264,7 +352,8 @@ impl<'a> Plan<'a> {
             queued = Some(receipt);
             Ok(())
         })?;
-        let queued = queued.ok_or_else(|| Error::failed("the daemon gave no receipt; see `wehelp queue list`"))?;
+        let queued =
+            queued.ok_or_else(|| Error::failed("the daemon gave no receipt; see `wehelp queue list --all`"))?;
         tell_repeated(ctx, &queued);
         Ok(queued)
     }
@@ -316,7 +405,7 @@ impl<'a> Plan<'a> {
         let api = Api::find(&outcome.receipt.api);
         let asks = api.is_some_and(Api::is_question);
         if self.wiring.raw && !outcome.answers.is_empty() {
-            outcome.answers.iter().try_for_each(|(event, _)| ctx.out().text(event.get()))?;
+            outcome.answers.iter().try_for_each(|(event, _)| ctx.out().json_text(event.get()))?;
             return Ok(None);
         }
         // People want to know of a deed that it is done, programs what the answer holds.
@@ -333,6 +422,17 @@ impl<'a> Plan<'a> {
         }
         Ok(Some(items))
     }
+}
+
+/// A moment from when on something may be done: one that is past is a mistake.
+pub(super) fn moment_to_come(name: &str, text: &str) -> Result<Time, Error> {
+    let now = Time::now();
+    let at = Time::parse(text, now, Bare::Ahead).map_err(|e| Error::usage(format!("{name}: {e}")))?;
+    if at < now {
+        let at = at.local();
+        return Err(Error::usage(format!("{name}: {at} is past; give a moment to come, or leave it out for at once")));
+    }
+    Ok(at)
 }
 
 /// Refuses what the daemon would refuse, before it is asked.

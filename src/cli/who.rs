@@ -43,9 +43,17 @@ impl Who {
     /// # Errors
     /// When the name means nobody (4), or several (5: they are listed).
     pub(super) fn id(&self, ctx: &Ctx) -> Result<Wxid, Error> {
+        self.id_for(ctx, None)
+    }
+
+    /// As [`Who::id`], among the contacts of another account than the one that the options name.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn id_for(&self, ctx: &Ctx, account: Option<&str>) -> Result<Wxid, Error> {
         match self {
             Self::Id(id) => Ok(id.clone()),
-            Self::Name(name) => Ok(Wxid::parse(&look_up(ctx, name, None, None)?)?),
+            Self::Name(name) => Ok(Wxid::parse(&look_up(ctx, name, None, None, account)?)?),
         }
     }
 
@@ -57,7 +65,7 @@ impl Who {
     pub(super) fn member(&self, ctx: &Ctx, room: &RoomId) -> Result<Wxid, Error> {
         match self {
             Self::Id(id) => Ok(id.clone()),
-            Self::Name(name) => match look_up(ctx, name, Some("people"), Some(room.as_str())) {
+            Self::Name(name) => match look_up(ctx, name, Some("people"), Some(room.as_str()), None) {
                 Err(error) if error.exit == Exit::NotFound => self.id(ctx),
                 found => Ok(Wxid::parse(&found?)?),
             },
@@ -85,16 +93,22 @@ impl Place {
     pub(super) fn id(&self, ctx: &Ctx) -> Result<RoomId, Error> {
         match self {
             Self::Id(id) => Ok(id.clone()),
-            Self::Name(name) => Ok(RoomId::parse(&look_up(ctx, name, Some("rooms"), None)?)?),
+            Self::Name(name) => Ok(RoomId::parse(&look_up(ctx, name, Some("rooms"), None, None)?)?),
         }
     }
 }
 
 /// The id of the only person or room with that name, or of the one that `--pick` chooses.
-fn look_up(ctx: &Ctx, name: &str, only: Option<&str>, room: Option<&str>) -> Result<String, Error> {
+fn look_up(
+    ctx: &Ctx,
+    name: &str,
+    only: Option<&str>,
+    room: Option<&str>,
+    account: Option<&str>,
+) -> Result<String, Error> {
     let query = ResolveQuery {
         name: name.to_owned(),
-        account: ctx.global().account.clone(),
+        account: account.map(str::to_owned).or_else(|| ctx.global().account.clone()),
         only: only.map(str::to_owned),
         room: room.map(str::to_owned),
     };

@@ -506,7 +506,8 @@ impl Writer {
         self.map_failed = true;
         let why = error.to_string();
         self.refuse(why.clone());
-        self.answer(&Err(Error::Refusing(why)));
+        // Not `Refusing`, which says that nothing was changed.
+        self.answer(&Err(Error::Other(format!("the change is kept, and cannot be seen yet: {why}"))));
     }
 
     /// Tries whether writing is possible again: a new segment, really written and synced.

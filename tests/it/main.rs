@@ -11,6 +11,7 @@ mod fixture;
 
 mod accounts;
 mod answers;
+mod bulk;
 mod completion;
 mod control;
 mod door;

@@ -35,9 +35,13 @@ pub enum What {
 ///
 /// The receipt says what the daemon knows: `ready` is queued, `fetched` is handed over to the client, `answered` is
 /// reported back by the client. With --from, many texts are sent: one line each, `WXID<TAB>TEXT` or a JSON object with
-/// `wxid` and `text`, as many as you like. Every line gives a receipt or an error (in JSON with its `line`), in order;
-/// blank lines are passed over, and the exit status is 1 when a line failed. With --key-prefix a second run within 24 h
-/// queues only what the first did not: of two lines that say the same to the same, one is sent.
+/// `wxid` and `text` and, where they differ from the options, `key`, `account`, `in`, `at`, `expires`; as many as you
+/// like. Every line gives a receipt or an error (in JSON with its `line`, and with the `id` of a command that is queued all
+/// the same), in order; blank lines are passed over. The exit status is 1 when a line failed, and that of the first
+/// failure when all are queued and some were refused or not answered in time. Where the daemon goes away in the middle,
+/// every further line of the file still gets an error that says whether it may be queued. With --key-prefix a second run
+/// within 24 h queues only what the first did not: of two lines that say the same to the same, one is sent, whichever way
+/// the account was named.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -58,7 +62,7 @@ pub struct Text {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["wxid", "text", "key"])]
     pub from: Option<PathBuf>,
 
-    /// With --from: keys of this prefix and the line's content, so that a second run sends nothing twice
+    /// With --from only: keys of this prefix and the line's content, so that a second run sends nothing twice
     #[arg(long, value_name = "PREFIX", requires = "from")]
     pub key_prefix: Option<String>,
 

@@ -48,10 +48,12 @@ fn set(ctx: &Ctx, args: args::CursorSet) -> Result<(), Error> {
 /// Does it with all of them, tells of each failure, and ends as the first one would.
 pub(super) fn each(ctx: &Ctx, names: &[String], mut act: impl FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
     let mut failures = Vec::new();
+    // It changes things: a reader that has gone does not end it half-way.
+    ctx.out().outlive_reader();
     for name in names {
         match act(name) {
-            // Nothing more can be said, to the daemon or to our reader.
-            Err(error) if error.exit == Exit::NoDaemon || error.message.is_empty() => return Err(error),
+            // Nothing more can be said to the daemon.
+            Err(error) if error.exit == Exit::NoDaemon => return Err(error),
             done => failures.extend(done.err()),
         }
     }

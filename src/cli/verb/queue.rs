@@ -58,6 +58,7 @@ fn each(ctx: &Ctx, ids: &[u64], mut act: impl FnMut(u64) -> Result<(), Error>) -
 }
 
 fn change(ctx: &Ctx, id: u64, how: &str) -> Result<(), Error> {
+    ctx.out().outlive_reader();
     let reply = ctx.client()?.send("POST", &format!("/v1/commands/{id}/{how}"), Some(b"{}"))?;
     queueing::print_receipt(ctx, &reply.json()?)
 }

@@ -18,6 +18,10 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Send) -> Result<(), Error> {
         args::What::Text(args::Text { from: Some(from), key_prefix, wiring, .. }) => {
             bulk::run(ctx, &from, key_prefix.as_deref(), &wiring)
         }
+        // clap does not see it where WXID and TEXT are given.
+        args::What::Text(args::Text { key_prefix: Some(_), .. }) => {
+            Err(Error::usage("--key-prefix makes the keys of many lines and goes with --from; one text takes --key"))
+        }
         args::What::Text(args::Text { wxid: Some(wxid), text: Some(text), wiring, .. }) => {
             let text = self::text(text)?;
             queueing::put(ctx, &wiring, |names| {

@@ -1,23 +1,27 @@
 //! `wehelp send text --from FILE`: many texts, a line each, in memory that does not grow with them.
 //!
 //! Lines are checked one by one; those that are right are queued in batches, and every line gives its receipt or its
-//! error in order. A batch is closed when it is full or when the input has nothing more at this moment, so that a slow
-//! writer's lines go at once. With --key-prefix a line's key says what is sent to whom: a second run queues nothing
-//! twice, also when lines were mended, moved or added in between.
+//! error in order, also those that were not handed over any more because the daemon went away. A batch is closed when it
+//! is full or when the input has nothing more at this moment, so that a slow writer's lines go at once. A batch that is
+//! refused for one of its lines is halved until that line is alone. With --key-prefix a line's key says what is sent to
+//! whom: a second run queues nothing twice, also when lines were mended, moved or added in between, and however the
+//! account was named, for the daemon keeps the keys of each account apart.
 
 use crate::cli::args::Wiring;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::progress::Progress;
-use crate::cli::queueing::{self, Plan};
+use crate::cli::queueing::{self, Fate, Plan, Special, Unfinished};
 use crate::cli::render::receipt::count;
 use crate::cli::who::Who;
-use crate::control::{ENQUEUE_MAX, Receipt, Until};
+use crate::clock;
+use crate::control::{ENQUEUE_MAX, KEY_BYTES_MAX, Receipt, Until};
 use crate::protocol::command::{Command, WIRE_BYTES_MAX, Wire};
 use crate::protocol::id::Wxid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -31,47 +35,86 @@ const AHEAD_BYTES: usize = 64 * 1024;
 const NAMES_MAX: usize = 10_000;
 /// Bytes of the hash in a key: enough that no two lines ever share one.
 const HASH_BYTES: usize = 12;
+/// After the daemon has gone, the lines that still come within so long of each other get their error.
+const REST_PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// A line's command, or why there is none.
-type Line = Result<(Wire, Option<String>), Error>;
+/// A line's command.
+struct Text {
+    wire: Wire,
+    key: Option<String>,
+    special: Special,
+}
+
+/// A line that was read, and where the next one begins.
+struct Line {
+    number: u64,
+    done: u64,
+    text: Result<Text, Error>,
+}
+
+/// What became of a line.
+enum Fared {
+    Queued(Box<Receipt>),
+    Failed(Error),
+}
 
 /// Reads, queues and prints.
 ///
 /// # Errors
-/// 1 when a line failed; otherwise as the daemon says, when it refuses the rest.
+/// 1 when a line failed; otherwise as the daemon says, when it takes no more.
 pub(super) fn run(ctx: &Ctx, from: &Path, prefix: Option<&str>, wiring: &Wiring) -> Result<(), Error> {
     let plan = Plan::new(ctx, wiring)?;
     if let Some(prefix) = prefix {
         queueing::check_key("--key-prefix", &format!("{prefix}-{}", "0".repeat(2 * HASH_BYTES)))?;
     }
     let unread = |e: std::io::Error| Error::failed(format!("read `{}`: {e}", from.display()));
-    let (input, size): (Box<dyn Read>, u64) = if from == Path::new("-") {
-        (Box::new(std::io::stdin()), 0)
+    let (input, size): (Box<dyn Read>, Option<u64>) = if from == Path::new("-") {
+        (Box::new(std::io::stdin()), None)
     } else {
         let file = File::open(from).map_err(unread)?;
         let size = file.metadata().map_err(unread)?.len();
-        (Box::new(file), size)
+        (Box::new(file), Some(size))
     };
-    let progress = if size > 0 { Progress::bytes(ctx.out(), size) } else { Progress::wait(ctx.out()) };
-    let mut run = Run { ctx, plan, wiring, progress, batch: Vec::new(), first: 1, lines: 0, failed: 0, repeated: 0 };
+    let progress = match size {
+        Some(size) if size > 0 => Progress::bytes(ctx.out(), size),
+        _ => Progress::wait(ctx.out()),
+    };
+    let mut run = Run {
+        ctx,
+        plan,
+        wiring,
+        keyed: prefix.is_some(),
+        progress,
+        batch: Vec::new(),
+        ended: None,
+        tally: Tally::default(),
+    };
     let mut names = HashMap::new();
     let mut reader = BufReader::with_capacity(AHEAD_BYTES, input);
-    let (mut line, mut done) = (Vec::new(), 0_u64);
+    let (mut line, mut done, mut number) = (Vec::new(), 0_u64, 0_u64);
     loop {
-        let read = read_line(&mut reader, &mut line).map_err(unread)?;
-        let Some(read) = read else { break };
+        // Where the daemon is gone, nobody waits for a writer that is in no hurry.
+        if run.ended.is_some() && size.is_none() && reader.buffer().is_empty() && !more_comes() {
+            break;
+        }
+        let Some(read) = read_line(&mut reader, &mut line).map_err(unread)? else { break };
         done += read;
-        run.lines += 1;
-        let text = if run.lines == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line[..] };
+        number += 1;
+        let text = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line[..] };
         if !text.trim_ascii().is_empty() {
-            let made = make(ctx, text, prefix, wiring.time, &mut names);
-            if let Err(error) = &made
-                && matches!(error.exit, Exit::NoDaemon | Exit::Failed)
+            let text = match &run.ended {
+                Some(ended) => Err(ended.rest()),
+                None => make(ctx, text, prefix, wiring.time, &mut names),
+            };
+            if let Err(error) = &text
+                && run.ended.is_none()
+                && matches!(error.exit, Exit::NoDaemon | Exit::NoAnswer | Exit::Failed)
             {
+                // A name could not be looked up: what is wrong is not the line.
                 run.flush()?;
-                return Err(error.clone());
+                run.ended.get_or_insert(Ended { error: error.clone(), fate: Fate::NotQueued, lines: (number, number) });
             }
-            run.batch.push((run.lines, made));
+            run.batch.push(Line { number, done, text });
         }
         let starved = !reader.buffer().contains(&b'\n');
         if run.batch.len() >= ENQUEUE_MAX || starved {
@@ -80,7 +123,14 @@ pub(super) fn run(ctx: &Ctx, from: &Path, prefix: Option<&str>, wiring: &Wiring)
         }
     }
     run.flush()?;
-    run.end(prefix.is_some())
+    run.end()
+}
+
+/// Whether standard input has more, or has ended, within a moment.
+fn more_comes() -> bool {
+    let stdin = std::io::stdin();
+    let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+    poll(&mut fds, Some(&REST_PATIENCE)).is_ok_and(|ready| ready > 0)
 }
 
 /// Reads one line without its end; gives the bytes that it took, `None` at the end of the input. Of a line that is too
@@ -113,11 +163,34 @@ fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<O
 }
 
 /// A line as JSON.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Message {
     wxid: String,
     text: String,
+    key: Option<String>,
+    account: Option<String>,
+    r#in: Option<Length>,
+    at: Option<String>,
+    expires: Option<Length>,
+}
+
+/// A length of time: as text, or a number of seconds.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a duration as text (`10m`), or a number of seconds")]
+enum Length {
+    Seconds(u64),
+    Text(String),
+}
+
+impl Length {
+    fn read(self, name: &str) -> Result<Duration, Error> {
+        let text = match self {
+            Self::Seconds(seconds) => seconds.to_string(),
+            Self::Text(text) => text,
+        };
+        clock::duration(&text).map_err(|e| Error::usage(format!("{name}: {e}")))
+    }
 }
 
 /// Takes a line apart: `WXID<TAB>TEXT`, or a JSON object.
@@ -131,7 +204,7 @@ fn parse(line: &[u8]) -> Result<Message, Error> {
             .map_err(|e| Error::usage(format!("the line is no object with `wxid` and `text`: {e}")));
     }
     match line.split_once('\t') {
-        Some((wxid, text)) => Ok(Message { wxid: wxid.trim().to_owned(), text: text.to_owned() }),
+        Some((wxid, text)) => Ok(Message { wxid: wxid.trim().to_owned(), text: text.to_owned(), ..Message::default() }),
         None => Err(Error::usage("the line has no tab; write WXID, a tab and the text, or a JSON object")),
     }
 }
@@ -141,10 +214,22 @@ fn make(
     line: &[u8],
     prefix: Option<&str>,
     time: Option<u64>,
-    names: &mut HashMap<String, Result<Wxid, Error>>,
-) -> Line {
-    let Message { wxid, text } = parse(line)?;
+    names: &mut HashMap<(Option<String>, String), Result<Wxid, Error>>,
+) -> Result<Text, Error> {
+    let Message { wxid, text, key: own_key, account, r#in, at, expires } = parse(line)?;
     let who = Who::parse(&wxid).map_err(|e| Error::usage(format!("wxid: {e}")))?;
+    if own_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
+        return Err(Error::usage(format!("key: it has 1 to {KEY_BYTES_MAX} bytes")));
+    }
+    if r#in.is_some() && at.is_some() {
+        return Err(Error::usage("give `in` or `at`, not both"));
+    }
+    let special = Special {
+        delay: r#in.map(|length| length.read("in")).transpose()?,
+        due: at.map(|at| queueing::moment_to_come("at", &at)).transpose()?,
+        expires: expires.map(|length| length.read("expires")).transpose()?,
+        account,
+    };
     // The text is checked before a name is looked up.
     let stand_in = Command::SendText { wxid: Wxid::parse("filehelper")?, text: text.clone() };
     stand_in.to_wire(time)?;
@@ -154,17 +239,18 @@ fn make(
             if names.len() >= NAMES_MAX {
                 names.clear();
             }
-            names.entry(name.clone()).or_insert_with(|| who.id(ctx)).clone()?
+            let whose = (special.account.clone(), name.clone());
+            names.entry(whose).or_insert_with(|| who.id_for(ctx, special.account.as_deref())).clone()?
         }
     };
-    let key = prefix.map(|prefix| key(prefix, ctx.global().account.as_deref(), wxid.as_str(), &text));
-    Ok((Command::SendText { wxid, text }.to_wire(time)?, key))
+    let key = own_key.or_else(|| prefix.map(|prefix| key(prefix, wxid.as_str(), &text)));
+    Ok(Text { wire: Command::SendText { wxid, text }.to_wire(time)?, key, special })
 }
 
-/// The key of a text: who says what to whom.
-fn key(prefix: &str, account: Option<&str>, wxid: &str, text: &str) -> String {
+/// The key of a text: what is said to whom. Who says it the daemon knows better than what was typed.
+fn key(prefix: &str, wxid: &str, text: &str) -> String {
     let mut hash = Sha256::new();
-    for part in [account.unwrap_or_default(), wxid, text] {
+    for part in [wxid, text] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
@@ -177,111 +263,224 @@ struct Failed<'a> {
     line: u64,
     error: &'a str,
     message: &'a str,
+    /// The command that it is, where it is queued all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<u64>,
+}
+
+/// Why nothing more is handed over.
+struct Ended {
+    error: Error,
+    fate: Fate,
+    /// The first and the last line of the request that failed.
+    lines: (u64, u64),
+}
+
+impl Ended {
+    /// What a line of that request is told.
+    fn own(&self) -> Error {
+        let message = match self.fate {
+            Fate::NotQueued => return self.rest(),
+            Fate::Unknown => format!("it may be queued, `wehelp queue list --all` shows it: {}", self.error.message),
+            Fate::Queued => format!("it is queued, `wehelp queue list --all` shows it: {}", self.error.message),
+        };
+        Error { message, ..self.error.clone() }
+    }
+
+    /// What a line behind it is told.
+    fn rest(&self) -> Error {
+        Error { message: format!("not handed over: {}", self.error.message), ..self.error.clone() }
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    lines: u64,
+    /// Lines that are certainly not queued.
+    failed: u64,
+    /// Lines that are queued, and whose answer did not come or was a refusal: how the first one ended.
+    unanswered: u64,
+    unanswered_exit: Option<Error>,
+    repeated: u64,
 }
 
 struct Run<'a> {
     ctx: &'a Ctx,
     plan: Plan<'a>,
     wiring: &'a Wiring,
+    keyed: bool,
     progress: Progress,
-    batch: Vec<(u64, Line)>,
-    /// The first line of the batch.
-    first: u64,
-    lines: u64,
-    failed: u64,
-    repeated: u64,
+    batch: Vec<Line>,
+    ended: Option<Ended>,
+    tally: Tally,
 }
 
 impl Run<'_> {
     /// Queues the batch and prints what became of its lines, in order.
     fn flush(&mut self) -> Result<(), Error> {
         let batch = std::mem::take(&mut self.batch);
-        let range = (self.first, self.lines);
-        self.first = self.lines + 1;
-        let wires: Vec<Wire> = batch.iter().filter_map(|(_, line)| Some(line.as_ref().ok()?.0.clone())).collect();
-        let keys: Vec<String> = batch.iter().filter_map(|(_, line)| line.as_ref().ok()?.1.clone()).collect();
-        let mut receipts = Vec::with_capacity(wires.len());
-        let queued = if self.wiring.dry_run || wires.is_empty() {
-            Ok(())
-        } else {
-            self.plan.enqueue(self.ctx, &wires, &keys, |receipt| {
-                receipts.push(receipt);
-                Ok(())
-            })
-        };
-        // Of a batch that the daemon refused, the part before may be queued.
-        let mut receipts = receipts.into_iter();
-        for (number, line) in batch {
-            match line {
-                Err(error) => self.fail(number, &error)?,
-                Ok((wire, _)) if self.wiring.dry_run => {
-                    let out = self.ctx.out();
-                    self.progress.beside(out, || out.text(wire.as_str()))?;
-                }
-                Ok(_) => match receipts.next() {
-                    Some(receipt) => self.receipt(number, &receipt)?,
-                    None => break,
-                },
+        let (mut places, mut texts) = (Vec::with_capacity(batch.len()), Vec::new());
+        for Line { number, done, text } in batch {
+            let failed = text.map(|text| texts.push((number, text))).err();
+            places.push((number, done, failed));
+        }
+        let mut fared = VecDeque::new();
+        if !self.wiring.dry_run {
+            // What goes into one request has the same account and times.
+            let alike =
+                |a: &(u64, Text), b: &(u64, Text)| a.1.special == b.1.special && a.1.key.is_some() == b.1.key.is_some();
+            for part in texts.chunk_by(alike) {
+                self.queue(part, &mut fared);
             }
         }
-        queued.map_err(|error| {
-            let (first, last) = range;
-            let lines = if first == last { format!("line {first}") } else { format!("lines {first} to {last}") };
-            let message = format!(
-                "{lines}: {}; what has a receipt is queued, the rest is not (--key-prefix makes it \
-                 safe to run it all again)",
-                error.message
-            );
-            Error { message, ..error }
-        })?;
+        let mut texts = texts.into_iter();
+        for (number, done, failed) in places {
+            let text = if failed.is_none() { texts.next() } else { None };
+            match (failed, text) {
+                (Some(error), _) => self.fail(number, None, &error)?,
+                (None, Some((_, text))) if self.wiring.dry_run => {
+                    let out = self.ctx.out();
+                    self.progress.beside(out, || out.json_text(text.wire.as_str()))?;
+                }
+                (None, _) => match fared.pop_front() {
+                    Some(Fared::Queued(receipt)) => self.receipt(number, &receipt)?,
+                    Some(Fared::Failed(error)) => self.fail(number, None, &error)?,
+                    None => {}
+                },
+            }
+            self.tally.lines += 1;
+            self.progress.at(done);
+        }
         self.ctx.out().flush()
     }
 
+    /// Queues lines that are alike, and notes for each how it fared.
+    fn queue(&mut self, part: &[(u64, Text)], fared: &mut VecDeque<Fared>) {
+        if let Some(ended) = &self.ended {
+            fared.extend(part.iter().map(|_| Fared::Failed(ended.rest())));
+            return;
+        }
+        let [(first, Text { special, .. }), ..] = part else { return };
+        let wires: Vec<Wire> = part.iter().map(|(_, text)| text.wire.clone()).collect();
+        let keys: Vec<String> = part.iter().filter_map(|(_, text)| text.key.clone()).collect();
+        let mut came = 0;
+        let done = self.plan.hand_over(self.ctx, &wires, &keys, special, &mut |receipt| {
+            came += 1;
+            fared.push_back(Fared::Queued(Box::new(receipt)));
+            Ok(())
+        });
+        let Err(Unfinished { fate, for_one, error }) = done else { return };
+        if for_one && part.len() > 1 {
+            // Nothing of it was queued: all or none.
+            let (one, other) = part.split_at(part.len() / 2);
+            self.queue(one, fared);
+            return self.queue(other, fared);
+        }
+        if for_one {
+            return fared.push_back(Fared::Failed(error));
+        }
+        let last = part.last().map_or(*first, |(last, _)| *last);
+        let ended = self.ended.insert(Ended { error, fate, lines: (*first, last) });
+        fared.extend(part.iter().skip(came).map(|_| Fared::Failed(ended.own())));
+    }
+
     fn receipt(&mut self, number: u64, receipt: &Receipt) -> Result<(), Error> {
-        self.repeated += u64::from(receipt.repeated);
+        self.tally.repeated += u64::from(receipt.repeated);
         let Some(patience) = self.plan.patience(&receipt.api) else {
             return self.progress.beside(self.ctx.out(), || queueing::print_receipt(self.ctx, receipt));
         };
-        let due = receipt.due.since(crate::clock::Time::now());
+        self.ctx.out().flush()?;
+        if let Some(ended) = &self.ended {
+            let message = format!("queued as command {}, and not waited for: {}", receipt.id, ended.error.message);
+            return self.unanswered(number, receipt.id, Error { message, ..ended.error.clone() });
+        }
+        let due = receipt.due.since(clock::Time::now());
         let end = Instant::now() + patience.saturating_add(due).min(Duration::from_secs(366 * 86_400));
-        let outcome = queueing::watch(self.ctx, receipt.id, Until::Answered, end, |_| {})?;
-        match queueing::failure(&outcome, patience) {
-            Some(error) => self.fail(number, &error),
-            None => self.progress.beside(self.ctx.out(), || queueing::print_receipt(self.ctx, &outcome.receipt)),
+        match queueing::watch(self.ctx, receipt.id, Until::Answered, end, |_| {}) {
+            Ok(outcome) => match queueing::failure(&outcome, patience) {
+                Some(error) => self.unanswered(number, receipt.id, error),
+                None => self.progress.beside(self.ctx.out(), || queueing::print_receipt(self.ctx, &outcome.receipt)),
+            },
+            Err(error) => {
+                // The daemon is away for good: nobody waits for the next one as long again.
+                let lines = (number, number);
+                self.ended = Some(Ended { error: error.clone(), fate: Fate::Queued, lines });
+                self.unanswered(number, receipt.id, error)
+            }
         }
     }
 
-    /// Tells of a line that failed: in JSON it is a result among the receipts.
-    fn fail(&mut self, line: u64, error: &Error) -> Result<(), Error> {
-        self.failed += 1;
+    /// Tells of a line that is queued, and whose answer is a failure or did not come.
+    fn unanswered(&mut self, line: u64, id: u64, error: Error) -> Result<(), Error> {
+        self.tally.unanswered += 1;
+        self.say(line, Some(id), &error)?;
+        self.tally.unanswered_exit.get_or_insert(error);
+        Ok(())
+    }
+
+    /// Tells of a line that failed.
+    fn fail(&mut self, line: u64, id: Option<u64>, error: &Error) -> Result<(), Error> {
+        self.tally.failed += 1;
+        self.say(line, id, error)
+    }
+
+    /// In JSON a failure is a result among the receipts.
+    fn say(&self, line: u64, id: Option<u64>, error: &Error) -> Result<(), Error> {
         let out = self.ctx.out();
         self.progress.beside(out, || {
             if out.is_json() && !out.is_quiet() {
-                return out.json_line(&Failed { line, error: &error.code, message: &error.message });
+                return out.json_line(&Failed { line, error: &error.code, message: &error.message, id });
             }
             out.complain(&Error { message: format!("line {line}: {}", error.message), ..error.clone() });
             Ok(())
         })
     }
 
-    fn end(self, keyed: bool) -> Result<(), Error> {
-        drop(self.progress);
+    fn end(self) -> Result<(), Error> {
+        let Self { ctx, keyed, progress, ended, tally, .. } = self;
+        drop(progress);
         let n = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        if self.repeated > 0 {
-            self.ctx.out().note(&format!(
-                "{} had been queued before, and were not queued again",
-                count(n(self.repeated), "text")
-            ));
+        if tally.repeated > 0 {
+            let texts = count(n(tally.repeated), "text");
+            ctx.out().note(&format!("{texts} had been queued before, and were not queued twice"));
         }
-        if self.failed == 0 {
-            return Ok(());
+        let twice = if keyed { "; with the same --key-prefix the whole input queues nothing twice" } else { "" };
+        if let Some(Ended { error, fate, lines: (first, last) }) = ended {
+            let lines = if first == last { format!("line {first}") } else { format!("lines {first} to {last}") };
+            let fate = match fate {
+                Fate::NotQueued => format!("{lines} and what follows were not handed over"),
+                Fate::Unknown => format!(
+                    "{lines} may be queued all the same, `wehelp queue list --all` shows them; what follows was not \
+                     handed over"
+                ),
+                Fate::Queued => format!(
+                    "{lines} are queued, `wehelp queue list --all` shows them; what has neither a receipt nor an id \
+                     behind them was not handed over"
+                ),
+            };
+            return Err(Error { message: format!("{}; {fate}{twice}", error.message), ..error });
         }
-        let again = if keyed {
-            "mend them and run it again: what is queued is not queued twice"
+        let lines = count(n(tally.lines), "line");
+        if tally.failed == 0 {
+            let Some(first) = tally.unanswered_exit else { return Ok(()) };
+            let message = format!(
+                "{} of {lines} are queued, but were refused or not answered in time: they are not to be sent anew; \
+                 `wehelp queue list --all` shows how they stand",
+                tally.unanswered
+            );
+            return Err(Error { message, ..first });
+        }
+        let queued = if tally.unanswered > 0 {
+            format!("; {} others are queued and were refused or not answered in time", tally.unanswered)
         } else {
-            "mend them and run those lines again"
+            String::new()
         };
-        Err(Error::failed(format!("{} of {} failed; {again}", self.failed, count(n(self.lines), "line"))))
+        let mend = if keyed {
+            "mend them and give the whole input once more: nothing is queued twice"
+        } else {
+            "mend them, and give only those lines once more"
+        };
+        Err(Error::failed(format!("{} of {lines} failed; {mend}{queued}", tally.failed)))
     }
 }
 
@@ -324,12 +523,12 @@ mod tests {
     }
 
     #[test]
-    fn a_key_tells_apart_whom_what_and_who() {
-        let of = |account, wxid, text| key("p", account, wxid, text);
-        let one = of(None, "a", "bc");
-        assert_eq!(one, of(None, "a", "bc"));
+    fn a_key_tells_apart_whom_and_what() {
+        let of = |wxid, text| key("p", wxid, text);
+        let one = of("a", "bc");
+        assert_eq!(one, of("a", "bc"));
         assert!(one.starts_with("p-") && one.len() == 2 + 2 * HASH_BYTES);
-        for other in [of(None, "ab", "c"), of(Some("a"), "a", "bc"), of(None, "a", "bd")] {
+        for other in [of("ab", "c"), of("a", "bd")] {
             assert_ne!(one, other);
         }
     }
