@@ -165,6 +165,9 @@ pub struct Receipt {
     /// Every event that is a part of the answer, when there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<Seq>,
+    /// Of the ids asked for, those that no part of the answer has told yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
     /// Why a due command is not handed over now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,

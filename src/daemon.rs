@@ -21,6 +21,7 @@ pub mod token;
 pub mod wire;
 
 mod accounts;
+mod awaited;
 mod cursors;
 mod entry;
 mod follow;

@@ -12,13 +12,13 @@ use super::render::{self, items::Shape, receipt};
 use super::who::{Place, Who};
 use crate::clock::{Bare, Time};
 use crate::control::{self, ENQUEUE_MAX, Enqueue, KEY_BYTES_MAX, Receipt, State, Until, WaitQuery, client};
-use crate::protocol::command::{Api, Command, Wire};
+use crate::protocol::command::{Api, Class, Command, Wire};
 use crate::protocol::id::{RoomId, Wxid};
 use crate::seq::Seq;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// How long an answer is waited for unless told (contract 3).
@@ -580,6 +580,11 @@ pub(super) fn failure(outcome: &Outcome, patience: Duration) -> Option<Error> {
             let notice = outcome.answers.last().and_then(|(event, _)| Entry::read(event.get().as_bytes())?.text);
             let notice = notice.map(|text| format!(": {text}")).unwrap_or_default();
             let seq = receipt.answer.map(|seq| format!(" (event {seq})")).unwrap_or_default();
+            let notice = if notice.is_empty() && Api::find(&receipt.api).is_some_and(|api| api.class == Class::Friend) {
+                ": the client told of no friendship".to_owned()
+            } else {
+                notice
+            };
             Some(Error::refused("rejected", format!("command {id} was rejected{notice}{seq}")))
         }
         State::Expired => Some(Error::no_answer(format!(
@@ -588,12 +593,31 @@ pub(super) fn failure(outcome: &Outcome, patience: Duration) -> Option<Error> {
         State::Cancelled => Some(Error::refused("cancelled", format!("command {id} was cancelled meanwhile"))),
         _ if outcome.reached => None,
         _ if !outcome.answers.is_empty() => Some(Error::no_answer(format!(
-            "only a part of the answer to command {id} came within {}; the client has fetched it, and what comes later \
-             is still noted",
-            span(patience)
+            "only a part of the answer to command {id} came within {}: {}; what comes later is still noted, see `wehelp \
+             queue show {id}`",
+            span(patience),
+            part(receipt)
         ))),
         _ => Some(Error::no_answer(late(receipt, patience))),
     }
+}
+
+/// How much of an answer came: `2 of 3; `wxid_c` was not told`.
+fn part(receipt: &Receipt) -> String {
+    /// So many of those that were not told are named.
+    const NAMED_MAX: usize = 10;
+    let asked: Value = serde_json::from_str(receipt.command.get()).unwrap_or_default();
+    let Some(asked) = asked["wxidLists"].as_array() else {
+        return "the ids, and not yet the rest".to_owned();
+    };
+    let asked = asked.iter().filter_map(Value::as_str).collect::<HashSet<_>>().len();
+    let missing = &receipt.missing;
+    let mut named: Vec<String> = missing.iter().take(NAMED_MAX).map(|id| format!("`{}`", render::clean(id))).collect();
+    if missing.len() > NAMED_MAX {
+        named.push(format!("{} more", missing.len() - NAMED_MAX));
+    }
+    let was = if missing.len() == 1 { "was" } else { "were" };
+    format!("{} of {asked}; {} {was} not told", asked.saturating_sub(missing.len()), named.join(", "))
 }
 
 /// What is said when time is over: whether the client has fetched the command yet.

@@ -15,12 +15,14 @@ use crate::config;
 use crate::control::{Fetched, Receipt, State};
 use crate::daemon::service::Failure;
 use crate::directory::Lesson;
-use crate::protocol::command::{Class, Wire};
+use crate::protocol::answer::{self, Conclusion, Verdict};
+use crate::protocol::command::{Api, Class, Says, Wire};
+use crate::protocol::event::Event;
 use crate::seq::Seq;
 use crate::store::{Space, Txn};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 /// Command records: id → [`Record`].
@@ -35,11 +37,11 @@ const IN_FLIGHT: Space = Space(b'f');
 const EXPIRY: Space = Space(b'e');
 /// What is over: time, id. Retention walks it.
 const DONE: Space = Space(b'd');
-/// Questions without an answer: account, id.
+/// Questions without an answer: account, id → until when an answer may come, the api, what was asked for.
 const ASKED: Space = Space(b'q');
-/// Texts whose echo has not come: account, chat, hash of the text, id.
+/// Texts whose echo has not come: account, chat, hash of the text, id → until when it may come.
 const ECHO: Space = Space(b'o');
-/// Sends that a notice in their chat may refuse: account, chat, id.
+/// Messages that a notice in their chat may refuse: account, chat, id → until when it may come.
 const REFUSABLE: Space = Space(b'j');
 /// Idempotency keys: key, account (empty: bound to nobody) → [`Key`].
 const KEY: Space = Space(b'y');
@@ -57,12 +59,21 @@ pub(super) const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// A question whose answer has not come for so long after it was fetched waits no more: an answer that late is
 /// rather to somebody else's question.
 const ANSWER_LIFE: Duration = Duration::from_secs(3600);
-/// An echo or a refusal comes within so long after a text was fetched: the client's own delay (`time`) included.
+/// An echo comes within so long after a text was fetched: the client's own delay (`time`) included.
 const ECHO_LIFE: Duration = Duration::from_secs(600);
+/// A notice that refuses a message comes within so long after it was fetched (contract 3), and after the client's own
+/// delay.
+const REFUSAL_LIFE: Duration = Duration::from_secs(10);
+/// So long it may take until a hand-over is known to have been one.
+const HANDOVER_MAX: Duration = Duration::from_secs(15);
 /// Commands expired, deleted or given back in one transaction: keeps the writer free for others.
 const SWEEP_MAX: usize = 500;
-/// How many open questions of one account an event is compared with, the oldest ones.
-const ASKED_MAX: usize = 256;
+/// How many open questions of one account are looked through for one event, the newest ones.
+const ASKED_MAX: usize = 20_000;
+/// How many sends of an account to one chat an event there is compared with, the newest ones.
+const SENT_MAX: usize = 256;
+/// Parts of an answer that are remembered, by number: as many as one in pieces can sensibly have.
+const ANSWERS_MAX: usize = 1000;
 
 /// Where a command stands, as stored. `scheduled` and `ready` are both [`Phase::Queued`]: the time tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,6 +162,7 @@ impl Record {
 
     /// What users see.
     pub(super) fn receipt(&self, now: Time) -> Receipt {
+        let several = self.answers.len() > 1 || (self.answer.is_none() && !self.answers.is_empty());
         Receipt {
             id: self.id,
             state: self.state(now),
@@ -164,7 +176,8 @@ impl Record {
             attempts: self.attempts,
             fetched: self.fetched.clone(),
             answer: self.answer,
-            answers: if self.answers.len() > 1 { self.answers.clone() } else { Vec::new() },
+            answers: if several { self.answers.clone() } else { Vec::new() },
+            missing: if self.phase == Phase::Answered { Vec::new() } else { self.missing.clone().unwrap_or_default() },
             held: None,
             repeated: false,
         }
@@ -176,7 +189,7 @@ impl Record {
     }
 
     pub(super) fn class(&self) -> Class {
-        crate::protocol::command::Api::find(&self.api).map_or(Class::Send, |api| api.class)
+        Api::find(&self.api).map_or(Class::Send, |api| api.class)
     }
 
     /// Whose events can answer it.
@@ -186,7 +199,7 @@ impl Record {
     }
 
     /// When its hand-over began.
-    fn handed(&self) -> Option<Time> {
+    pub(super) fn handed(&self) -> Option<Time> {
         self.claimed.as_ref().map(|c| c.time)
     }
 
@@ -200,6 +213,17 @@ impl Record {
     /// Over, and certainly with no client.
     fn ended_unsent(&self) -> bool {
         matches!(self.phase, Phase::Expired | Phase::Cancelled) && self.fetched.is_none() && !self.was_out
+    }
+
+    /// The client's own delay, which the command asks for.
+    fn delay(&self) -> Duration {
+        let value: Option<serde_json::Value> = serde_json::from_str(self.command.get()).ok();
+        Duration::from_secs(value.and_then(|v| v.get("time")?.as_u64()).unwrap_or(0))
+    }
+
+    /// When a client had it, as far as is known.
+    fn had(&self) -> Option<Time> {
+        self.fetched.as_ref().map(|fetched| fetched.time).or_else(|| self.handed())
     }
 
     fn is_waiting_for_an_answer(&self) -> bool {
@@ -222,6 +246,10 @@ fn id_key(id: u64) -> Vec<u8> {
 /// Times sort as unsigned numbers once the sign bit is flipped.
 fn time_bytes(time: Time) -> [u8; 8] {
     (time.millis().cast_unsigned() ^ (1 << 63)).to_be_bytes()
+}
+
+fn bytes_time(bytes: [u8; 8]) -> Time {
+    Time::from_millis((u64::from_be_bytes(bytes) ^ (1 << 63)).cast_signed())
 }
 
 fn time_key(time: Time, id: u64) -> Vec<u8> {
@@ -268,6 +296,35 @@ fn id_at_end(key: &[u8]) -> u64 {
     key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
+/// What was asked for, as an index entry has it.
+fn id_hash(id: &str) -> [u8; 4] {
+    crc32fast::hash(id.as_bytes()).to_be_bytes()
+}
+
+/// The index value of an open question: what may be passed over without reading the record is told by it alone.
+fn asked_value(record: &Record, until: Time) -> Vec<u8> {
+    let mut value = time_bytes(until).to_vec();
+    value.extend(name_key(&record.api));
+    if let Some(wire) = record.wire() {
+        answer::ids_asked(&wire).iter().for_each(|id| value.extend(id_hash(id)));
+    }
+    value
+}
+
+/// Whether an event after all may be the answer to the question with this index value; one of an older version has none.
+fn may_be_meant(value: &[u8], event: &Event, told: &HashSet<[u8; 4]>) -> bool {
+    let Some((len, rest)) = value.get(8..).and_then(<[u8]>::split_first) else { return true };
+    let Some((api, ids)) = rest.split_at_checked(usize::from(*len)) else { return true };
+    let api = std::str::from_utf8(api).unwrap_or_default();
+    answer::may_answer(api, event.kind)
+        && (told.is_empty() || ids.is_empty() || ids.as_chunks::<4>().0.iter().any(|id| told.contains(id)))
+}
+
+/// Until when the entry with this value is of use; one of an older version does not tell.
+fn useful_until(value: &[u8]) -> Option<Time> {
+    value.first_chunk::<8>().map(|bytes| bytes_time(*bytes))
+}
+
 /// Echoes are compared by `answer::bearing`, which overlooks line-end style and blanks at the end; so does the hash.
 fn text_hash(text: &str) -> [u8; 4] {
     let mut hash = crc32fast::Hasher::new();
@@ -278,44 +335,55 @@ fn text_hash(text: &str) -> [u8; 4] {
     hash.finalize().to_be_bytes()
 }
 
-/// Every index entry that a record has.
-fn entries(record: &Record) -> BTreeSet<(Space, Vec<u8>)> {
-    let mut entries = BTreeSet::new();
-    let id = record.id.to_be_bytes();
+/// Every index entry that a record has, with its value.
+fn entries(record: &Record) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
+    let mut entries = BTreeMap::new();
     match record.phase {
         Phase::Queued => {
             let mut key = ready_prefix(record.account.as_deref().unwrap_or(""), record.class());
             key.extend(time_key(record.due, record.id));
-            entries.insert((READY, key));
-            entries.insert((DUE, time_key(record.due, record.id)));
+            entries.insert((READY, key), Vec::new());
+            entries.insert((DUE, time_key(record.due, record.id)), Vec::new());
             if let Some(expires) = record.expires {
-                entries.insert((EXPIRY, time_key(expires, record.id)));
+                entries.insert((EXPIRY, time_key(expires, record.id)), Vec::new());
             }
         }
         Phase::InFlight => {
-            entries.insert((IN_FLIGHT, id_key(record.id)));
+            entries.insert((IN_FLIGHT, id_key(record.id)), Vec::new());
         }
         _ => {
-            entries.insert((DONE, time_key(record.done.unwrap_or(record.created), record.id)));
+            entries.insert((DONE, time_key(record.done.unwrap_or(record.created), record.id)), Vec::new());
         }
     }
-    if record.is_waiting_for_an_answer() {
-        let account = name_key(record.answerer());
-        let asks = crate::protocol::command::Api::find(&record.api).is_some_and(|api| !api.answers.is_empty());
-        if asks {
-            entries.insert((ASKED, [&account[..], &id].concat()));
-        }
-        if record.api.starts_with("send")
-            && let Some(chat) = record.field("wxid")
-        {
-            let chat = name_key(&chat);
-            entries.insert((REFUSABLE, [&account[..], &chat, &id].concat()));
-            if let Some(text) = record.field("text") {
-                entries.insert((ECHO, [&account[..], &chat, &text_hash(&text), &id].concat()));
-            }
-        }
+    if let Some(handed) = record.handed() {
+        answers_wanted(record, handed, &mut entries);
     }
     entries
+}
+
+/// The entries by which events find a command that a client has been handed.
+fn answers_wanted(record: &Record, handed: Time, entries: &mut BTreeMap<(Space, Vec<u8>), Vec<u8>>) {
+    let id = record.id.to_be_bytes();
+    let account = name_key(record.answerer());
+    let open = record.is_waiting_for_an_answer();
+    if open && Api::find(&record.api).is_some_and(|api| !api.answers.is_empty()) {
+        let value = asked_value(record, handed.after(ANSWER_LIFE));
+        entries.insert((ASKED, [&account[..], &id].concat()), value);
+    }
+    let says = Api::says(&record.api);
+    // An echo tells that the text stands in the chat here, and not that the other side has got it.
+    let refusable = open || (record.phase == Phase::Answered && says == Says::Text);
+    let Some(chat) = record.field("wxid").filter(|_| says != Says::Nothing && refusable) else { return };
+    let chat = name_key(&chat);
+    let until = handed.after(REFUSAL_LIFE + HANDOVER_MAX + record.delay());
+    entries.insert((REFUSABLE, [&account[..], &chat, &id].concat()), time_bytes(until).to_vec());
+    if open
+        && says == Says::Text
+        && let Some(text) = record.field("text")
+    {
+        let key = [&account[..], &chat, &text_hash(&text), &id].concat();
+        entries.insert((ECHO, key), time_bytes(handed.after(ECHO_LIFE)).to_vec());
+    }
 }
 
 fn count_keys(record: &Record) -> Vec<Vec<u8>> {
@@ -366,11 +434,13 @@ pub(super) fn taught(tx: &mut Txn<'_>, id: u64) {
 fn save(tx: &mut Txn<'_>, before: Option<&Record>, after: Option<&Record>) {
     let old = before.map(entries).unwrap_or_default();
     let new = after.map(entries).unwrap_or_default();
-    for (space, key) in old.difference(&new) {
+    for (space, key) in old.keys().filter(|key| !new.contains_key(*key)) {
         tx.delete(*space, key);
     }
-    for (space, key) in new.difference(&old) {
-        tx.put(*space, key, Vec::new());
+    for ((space, key), value) in new {
+        if old.get(&(space, key.clone())) != Some(&value) {
+            tx.put(space, &key, value);
+        }
     }
     let (old, new) = (before.map(count_keys).unwrap_or_default(), after.map(count_keys).unwrap_or_default());
     for key in old.iter().filter(|k| !new.contains(k)) {
@@ -765,107 +835,96 @@ pub(super) fn forget(tx: &mut Txn<'_>, before: Time, now: Time) -> usize {
     found.len()
 }
 
-/// The open questions of an account that an event after `seq` may answer, oldest first; those too old are closed.
-pub(super) fn asked(tx: &mut Txn<'_>, account: &str, seq: Seq, now: Time) -> Vec<Record> {
+/// The open questions of an account that `event`, which has the number `seq`, may answer, oldest first; those too old
+/// are closed.
+pub(super) fn asked(tx: &mut Txn<'_>, account: &str, event: &Event, seq: Seq, now: Time) -> Vec<Record> {
     let prefix = name_key(account);
-    let found = tx.scan(ASKED, &prefix, &after_prefix(&prefix), ASKED_MAX, false);
-    still_open(tx, ASKED, found, seq, now, ANSWER_LIFE)
+    let to = after_prefix(&prefix);
+    asked_in(tx, &prefix, &to, event, seq, now)
 }
 
 /// As [`asked`], of every account: for events of clients that nobody is logged in to, which name none.
-pub(super) fn asked_by_anybody(tx: &mut Txn<'_>, seq: Seq, now: Time) -> Vec<Record> {
-    let found = tx.scan(ASKED, &[], &[255; 16], ASKED_MAX, false);
-    still_open(tx, ASKED, found, seq, now, ANSWER_LIFE)
+pub(super) fn asked_by_anybody(tx: &mut Txn<'_>, event: &Event, seq: Seq, now: Time) -> Vec<Record> {
+    asked_in(tx, &[], &[255; 16], event, seq, now)
+}
+
+fn asked_in(tx: &mut Txn<'_>, from: &[u8], to: &[u8], event: &Event, seq: Seq, now: Time) -> Vec<Record> {
+    let mut found = tx.scan(ASKED, from, to, ASKED_MAX, true);
+    let told: HashSet<[u8; 4]> = answer::ids_told(event).into_iter().map(id_hash).collect();
+    found.retain(|(_, value)| may_be_meant(value, event, &told));
+    still_open(tx, ASKED, found, seq, now)
 }
 
 /// The texts of an account to `chat` whose echo an event after `seq` may be, oldest first.
 pub(super) fn echoable(tx: &mut Txn<'_>, account: &str, chat: &str, text: &str, seq: Seq, now: Time) -> Vec<Record> {
     let prefix = [&name_key(account)[..], &name_key(chat), &text_hash(text)].concat();
-    let found = tx.scan(ECHO, &prefix, &after_prefix(&prefix), ASKED_MAX, false);
-    still_open(tx, ECHO, found, seq, now, ECHO_LIFE)
+    let found = tx.scan(ECHO, &prefix, &after_prefix(&prefix), SENT_MAX, true);
+    still_open(tx, ECHO, found, seq, now)
 }
 
-/// The sends of an account to `chat` that a notice after `seq` may refuse, oldest first.
+/// The messages of an account to `chat` that a notice after `seq` may refuse, oldest first.
 pub(super) fn refusable(tx: &mut Txn<'_>, account: &str, chat: &str, seq: Seq, now: Time) -> Vec<Record> {
     let prefix = [&name_key(account)[..], &name_key(chat)].concat();
-    let found = tx.scan(REFUSABLE, &prefix, &after_prefix(&prefix), ASKED_MAX, false);
-    still_open(tx, REFUSABLE, found, seq, now, ECHO_LIFE)
-}
-
-fn still_open(
-    tx: &mut Txn<'_>,
-    space: Space,
-    found: Vec<(Vec<u8>, Vec<u8>)>,
-    seq: Seq,
-    now: Time,
-    life: Duration,
-) -> Vec<Record> {
-    let mut open = Vec::new();
-    for (key, _) in found {
-        let Some(record) = load(tx, id_at_end(&key)) else { continue };
-        if record.handed().is_some_and(|handed| now.since(handed) > life) {
-            tx.delete(space, &key);
-        } else if record.claimed.as_ref().is_some_and(|c| c.tail < seq) {
-            open.push(record);
-        }
-    }
+    let found = tx.scan(REFUSABLE, &prefix, &after_prefix(&prefix), SENT_MAX, true);
+    let mut open = still_open(tx, REFUSABLE, found, seq, now);
+    open.retain(|record| record.had().is_some_and(|had| now.since(had) <= REFUSAL_LIFE + record.delay()));
     open
 }
 
-/// How an event ended (or furthered) a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// One part of the answer; more may come.
-    Part,
-    /// Answered.
-    Answered,
-    /// Refused.
-    Rejected,
+/// What was found, newest first, as records, oldest first; of too old ones the index forgets.
+fn still_open(tx: &mut Txn<'_>, space: Space, found: Vec<(Vec<u8>, Vec<u8>)>, seq: Seq, now: Time) -> Vec<Record> {
+    let mut open = Vec::new();
+    for (key, value) in found {
+        if useful_until(&value).is_some_and(|until| until < now) {
+            tx.delete(space, &key);
+        } else if let Some(record) =
+            load(tx, id_at_end(&key)).filter(|r| r.claimed.as_ref().is_some_and(|c| c.tail < seq))
+        {
+            if record.handed().is_none_or(|handed| now.since(handed) <= ANSWER_LIFE) {
+                open.push(record);
+            } else {
+                tx.delete(space, &key);
+            }
+        }
+    }
+    open.reverse();
+    open
 }
 
-/// Records what an event means for a command. `told`: the ids that a part told, of those asked for.
-pub(super) fn conclude(tx: &mut Txn<'_>, before: &Record, seq: Seq, verdict: Verdict, told: &[String], now: Time) {
-    /// Parts remembered by number: as many as an answer in pieces can sensibly have.
-    const ANSWERS_MAX: usize = 1000;
+/// One command, for an event that may be one more piece of its answer.
+pub(super) fn answered(tx: &Txn<'_>, id: u64) -> Option<Record> {
+    load(tx, id).filter(|record| record.phase == Phase::Answered)
+}
+
+/// Records what an event means for a command.
+pub(super) fn conclude(tx: &mut Txn<'_>, before: &Record, seq: Seq, conclusion: &Conclusion, now: Time) {
     let mut record = before.clone();
-    if record.answers.len() < ANSWERS_MAX {
+    if record.answers.len() < ANSWERS_MAX && !record.answers.contains(&seq) {
         record.answers.push(seq);
     }
-    let verdict = if verdict == Verdict::Part && is_complete(&mut record, told) { Verdict::Answered } else { verdict };
-    if verdict != Verdict::Part {
-        record.phase = if verdict == Verdict::Answered { Phase::Answered } else { Phase::Rejected };
-        record.answer = Some(seq);
-        record.done = Some(now);
-        if record.fetched.is_none() {
-            record.fetched = Some(fetched(before, now, true));
+    let missing = record.missing.take().or_else(|| {
+        let wire = before.wire().filter(|wire| wire.api() == "newGetUserLists")?;
+        Some(answer::ids_asked(&wire).into_iter().map(str::to_owned).collect())
+    });
+    record.missing = missing.map(|mut missing| {
+        missing.retain(|id| !conclusion.told.contains(id));
+        missing
+    });
+    match conclusion.verdict {
+        Verdict::Part => {}
+        // So long after the last piece the answer is over.
+        Verdict::Piece => record.done = Some(now),
+        Verdict::Answered | Verdict::Rejected => {
+            let answered = conclusion.verdict == Verdict::Answered;
+            record.phase = if answered { Phase::Answered } else { Phase::Rejected };
+            record.answer = Some(seq);
+            record.done = Some(now);
+            if record.fetched.is_none() {
+                record.fetched = Some(fetched(before, now, true));
+            }
         }
     }
     save(tx, Some(before), Some(&record));
-}
-
-/// Adds a further piece to an answer that was whole already.
-pub(super) fn append_piece(tx: &mut Txn<'_>, id: u64, seq: Seq) -> bool {
-    let Some(before) = load(tx, id) else { return false };
-    if before.phase != Phase::Answered || before.answers.contains(&seq) {
-        return false;
-    }
-    let mut record = before.clone();
-    record.answers.push(seq);
-    save(tx, Some(&before), Some(&record));
-    true
-}
-
-fn is_complete(record: &mut Record, told: &[String]) -> bool {
-    let asked = || -> Option<Vec<String>> {
-        let value: serde_json::Value = serde_json::from_str(record.command.get()).ok()?;
-        let ids = value.get("wxidLists")?.as_array()?;
-        Some(ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect())
-    };
-    let Some(mut missing) = record.missing.take().or_else(asked) else { return false };
-    missing.retain(|id| !told.contains(id));
-    let complete = missing.is_empty();
-    record.missing = Some(missing);
-    complete
 }
 
 /// What is paused.

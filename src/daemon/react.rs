@@ -4,18 +4,20 @@
 //! were answered, and how far was read: after a crash it is done again from there, or not at all. A callback never
 //! waits for it.
 
+use super::awaited::Awaited;
 use super::entry;
 use super::lessons;
-use super::queue::{self, Record, Verdict};
+use super::queue::{self, Record};
 use super::service::Service;
+use super::socket::PIECES;
 use crate::clock::Time;
 use crate::directory;
-use crate::protocol::answer::{self, Bearing};
+use crate::protocol::answer::{self, Open, Verdict};
 use crate::protocol::command::Wire;
 use crate::protocol::event::{Event, Kind};
 use crate::seq::Seq;
 use crate::store::{Dropped, Query, Read, Space, Store, Stored, Txn};
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// Single values; shares the space with the queue's.
@@ -34,8 +36,8 @@ const CHANGES_MAX: usize = 200;
 /// The position is stored with every change, and without one after so many events: what is read twice after a crash
 /// teaches nothing new.
 const POSITION_EVERY: u64 = 10_000;
-/// A further piece of an answer in pieces comes within so long.
-const PIECES: Duration = Duration::from_secs(3);
+/// Commands whose answer may still get another piece; more are not answered within [`PIECES`] by a client.
+const RECENT_MAX: usize = 1000;
 
 /// An event, decoded, as this room sees it.
 struct Seen {
@@ -44,8 +46,21 @@ struct Seen {
     event: Event,
 }
 
-/// The last command answered in pieces, per account and kind: further pieces belong to it.
-type Pieces = HashMap<(String, Kind), (u64, Time)>;
+/// A command that was answered a moment ago: further pieces belong to its answer.
+#[derive(Debug)]
+struct Recent {
+    account: String,
+    id: u64,
+    /// The last piece.
+    seq: Seq,
+    time: Time,
+}
+
+/// What finding questions needs to know beside the store.
+struct Known<'k> {
+    recent: &'k mut Vec<Recent>,
+    awaited: &'k Awaited,
+}
 
 /// Follows the log until shutdown.
 pub(super) async fn run(service: Service) {
@@ -55,13 +70,13 @@ pub(super) async fn run(service: Service) {
     // A position beyond the log's end can only come from a store that was put together by hand.
     at = at.min(*tail.borrow());
     let mut stored_at = at;
-    let mut pieces = Pieces::new();
+    let mut recent = Vec::new();
     service.reacted().send_replace(at);
     let mut queue = service.queue_changed();
     queue.mark_changed();
     let mut lesson: Option<tokio::time::Instant> = None;
     loop {
-        match step(&service, at, stored_at, &mut pieces).await {
+        match step(&service, at, stored_at, &mut recent).await {
             Ok((to, stored)) => {
                 if stored {
                     stored_at = to;
@@ -135,7 +150,7 @@ async fn step(
     service: &Service,
     at: Seq,
     stored_at: Seq,
-    pieces: &mut Pieces,
+    recent: &mut Vec<Recent>,
 ) -> Result<(Seq, bool), crate::store::Error> {
     let panicked = || crate::store::Error::Other("reading events panicked".into());
     let store = service.store().clone();
@@ -181,24 +196,25 @@ async fn step(
     }
     let mut stored = false;
     if force || taught.anything || !seen.is_empty() {
-        let known = std::mem::take(pieces);
+        let before = std::mem::take(recent);
+        let awaited = service.awaited().clone();
         let done = service.store().write_lazily(move |tx| {
-            let mut pieces = known;
+            let mut recent = before;
             changes.iter().for_each(|change| change.apply(tx));
             for seen in &seen {
                 if in_transaction {
                     taught.merge(Taught::of(directory::learn(tx, &seen.event, seen.time, seen.seq)));
                 }
-                taught.commands |= answer(tx, seen, &mut pieces);
+                taught.commands |= answer(tx, seen, &mut Known { recent: &mut recent, awaited: &awaited });
             }
             let store_position = force || taught.anything || taught.commands;
             if store_position {
                 tx.put(META, REACTED, to.0.to_be_bytes());
             }
-            Ok::<_, std::convert::Infallible>((taught, pieces, store_position))
+            Ok::<_, std::convert::Infallible>((taught, recent, store_position))
         });
         let Ok((all, kept, position)) = done.await?;
-        (taught, *pieces, stored) = (all, kept, position);
+        (taught, *recent, stored) = (all, kept, position);
     }
     if taught.accounts {
         load_accounts(service);
@@ -243,14 +259,14 @@ fn may_answer(seen: &Seen) -> bool {
 }
 
 /// Finds the commands that an event answers; true when it found one.
-fn answer(tx: &mut Txn<'_>, seen: &Seen, pieces: &mut Pieces) -> bool {
+fn answer(tx: &mut Txn<'_>, seen: &Seen, known: &mut Known<'_>) -> bool {
     let driven = || directory::account_of_pid(tx, seen.event.pid?);
     let account = seen.event.account.clone().or_else(driven).unwrap_or_default();
     match seen.event.kind {
-        Kind::MessageText if seen.event.is_self == Some(true) => echo(tx, &account, seen),
-        Kind::MessageSystem => refusal(tx, &account, seen),
+        Kind::MessageText if seen.event.is_self == Some(true) => echo(tx, &account, seen, known.awaited),
+        Kind::MessageSystem => refusal(tx, &account, seen, known.awaited),
         Kind::MessageText | Kind::MessageImage | Kind::MessageApp | Kind::Other | Kind::Unparsed => false,
-        _ => question(tx, &account, seen, pieces),
+        _ => question(tx, &account, seen, known),
     }
 }
 
@@ -269,54 +285,67 @@ fn askers(tx: &mut Txn<'_>, account: &str, seen: &Seen) -> Vec<Record> {
     let of_nobody = account.is_empty()
         && matches!(seen.event.kind, Kind::LoginQrcode | Kind::LoginState | Kind::Login | Kind::Logout);
     if !of_nobody {
-        return candidates(tx, account, |tx, who| queue::asked(tx, who, seen.seq, seen.time));
+        return candidates(tx, account, |tx, who| queue::asked(tx, who, &seen.event, seen.seq, seen.time));
     }
     // A client that nobody is logged in to names no account, and its commands were bound to the one it had before.
-    let mut found = queue::asked_by_anybody(tx, seen.seq, seen.time);
+    let mut found = queue::asked_by_anybody(tx, &seen.event, seen.seq, seen.time);
     let pid = |record: &Record| record.claimed.as_ref().and_then(|claimed| claimed.pid);
     found.retain(|record| pid(record).zip(seen.event.pid).is_none_or(|(asked, told)| asked == told));
     found.sort_by_key(|record| record.id);
     found
 }
 
-fn question(tx: &mut Txn<'_>, account: &str, seen: &Seen, pieces: &mut Pieces) -> bool {
-    for record in askers(tx, account, seen) {
-        let Some(wire) = record.wire() else { continue };
-        let Some(bearing) = answer::bearing(&wire, &seen.event) else { continue };
-        let told: Vec<String> = match bearing {
-            Bearing::Part => answer::items(&wire, &seen.event)
-                .iter()
-                .filter_map(|item| item.get("wxid")?.as_str().map(str::to_owned))
-                .collect(),
-            _ => Vec::new(),
-        };
-        let verdict = match bearing {
-            Bearing::Part => Verdict::Part,
-            Bearing::Answers => Verdict::Answered,
-            Bearing::Refuses => Verdict::Rejected,
-            Bearing::Echo => continue,
-        };
-        queue::conclude(tx, &record, seen.seq, verdict, &told, seen.time);
-        close_request(tx, &record, &wire, seen);
-        if verdict == Verdict::Answered {
-            pieces.insert((account.to_owned(), seen.event.kind), (record.id, seen.time));
+/// Finds whose answer an event is, and notes it.
+fn question(tx: &mut Txn<'_>, account: &str, seen: &Seen, known: &mut Known<'_>) -> bool {
+    let mut records = askers(tx, account, seen);
+    let asked = records.len();
+    known.recent.retain(|recent| seen.time.since(recent.time) <= PIECES);
+    let recent = known.recent.iter().filter(|recent| recent.account == account && recent.seq < seen.seq);
+    records.extend(recent.filter_map(|recent| queue::answered(tx, recent.id)));
+    let answered: HashSet<u64> = records[asked..].iter().map(|record| record.id).collect();
+    records.sort_by_key(|record| record.id);
+    let concluded = conclude(tx, &records, &answered, seen, known.awaited);
+    for (record, verdict) in &concluded {
+        if matches!(verdict, Verdict::Answered | Verdict::Piece) {
+            known.recent.retain(|recent| recent.id != record.id);
+            let Seen { seq, time, .. } = *seen;
+            known.recent.push(Recent { account: account.to_owned(), id: record.id, seq, time });
+            let surplus = known.recent.len().saturating_sub(RECENT_MAX);
+            known.recent.drain(..surplus);
         }
-        return true;
     }
-    // Nobody waits: is it one more piece of the answer that came just now?
-    let key = (account.to_owned(), seen.event.kind);
-    match pieces.get(&key) {
-        Some((id, time)) if seen.time.since(*time) <= PIECES && matches!(key.1, Kind::Contacts | Kind::Rooms) => {
-            let id = *id;
-            pieces.insert(key, (id, seen.time));
-            queue::append_piece(tx, id, seen.seq)
+    !concluded.is_empty()
+}
+
+/// Asks `protocol` what an event comes to for these commands, and stores it. `answered`: those that only more pieces
+/// are looked for.
+fn conclude<'r>(
+    tx: &mut Txn<'_>,
+    records: &'r [Record],
+    answered: &HashSet<u64>,
+    seen: &Seen,
+    awaited: &Awaited,
+) -> Vec<(&'r Record, Verdict)> {
+    let with_wire: Vec<(&Record, Wire)> = records.iter().filter_map(|record| Some((record, record.wire()?))).collect();
+    let open: Vec<Open<'_>> = with_wire
+        .iter()
+        .map(|(record, wire)| Open {
+            command: wire,
+            waits: awaited.waits(record.id, record.handed(), seen.time),
+            answered: answered.contains(&record.id),
+            missing: record.missing.as_deref(),
+        })
+        .collect();
+    let mut concluded = Vec::new();
+    for conclusion in answer::conclude(&open, &seen.event) {
+        let Some((record, wire)) = with_wire.get(conclusion.at) else { continue };
+        queue::conclude(tx, record, seen.seq, &conclusion, seen.time);
+        if conclusion.verdict == Verdict::Answered {
+            close_request(tx, record, wire, seen);
         }
-        Some(_) => {
-            pieces.remove(&key);
-            false
-        }
-        None => false,
+        concluded.push((*record, conclusion.verdict));
     }
+    concluded
 }
 
 /// A friend request is open until it is accepted: the event that says so names nobody, the command does.
@@ -330,30 +359,18 @@ fn close_request(tx: &mut Txn<'_>, record: &Record, wire: &Wire, seen: &Seen) {
     }
 }
 
-/// The client reported a text of our own: the oldest command that sent it has arrived in the chat.
-fn echo(tx: &mut Txn<'_>, account: &str, seen: &Seen) -> bool {
+/// The client reported a text of our own: one that was sent has arrived in the chat.
+fn echo(tx: &mut Txn<'_>, account: &str, seen: &Seen, awaited: &Awaited) -> bool {
     let (Some(chat), Some(text)) = (seen.event.chat.as_deref(), seen.event.text.as_deref()) else { return false };
     let open = candidates(tx, account, |tx, who| queue::echoable(tx, who, chat, text, seen.seq, seen.time));
-    for record in open {
-        if record.wire().and_then(|wire| answer::bearing(&wire, &seen.event)) == Some(Bearing::Echo) {
-            queue::conclude(tx, &record, seen.seq, Verdict::Answered, &[], seen.time);
-            return true;
-        }
-    }
-    false
+    !conclude(tx, &open, &HashSet::new(), seen, awaited).is_empty()
 }
 
-/// A notice tells that something was refused: the newest send to that chat is meant.
-fn refusal(tx: &mut Txn<'_>, account: &str, seen: &Seen) -> bool {
+/// A notice may tell that something was refused.
+fn refusal(tx: &mut Txn<'_>, account: &str, seen: &Seen, awaited: &Awaited) -> bool {
     let Some(chat) = seen.event.chat.as_deref() else { return false };
     let open = candidates(tx, account, |tx, who| queue::refusable(tx, who, chat, seen.seq, seen.time));
-    for record in open.iter().rev() {
-        if record.wire().and_then(|wire| answer::bearing(&wire, &seen.event)) == Some(Bearing::Refuses) {
-            queue::conclude(tx, record, seen.seq, Verdict::Rejected, &[], seen.time);
-            return true;
-        }
-    }
-    false
+    !conclude(tx, &open, &HashSet::new(), seen, awaited).is_empty()
 }
 
 /// Takes what the directory knows of accounts into the table in memory.

@@ -62,6 +62,8 @@ struct Inner {
     counters: Counters,
     forwards: super::forward::Forwards,
     steps: super::steps::Steps,
+    /// Who waits for which answer.
+    awaited: super::awaited::Awaited,
     /// What the doors listen on.
     listen: Mutex<Listen>,
 }
@@ -260,6 +262,7 @@ impl Service {
             counters: Counters::default(),
             forwards: super::forward::Forwards::default(),
             steps: super::steps::Steps::default(),
+            awaited: super::awaited::Awaited::default(),
             listen: Mutex::default(),
         }))
     }
@@ -305,6 +308,10 @@ impl Service {
 
     pub(super) fn count_given_back(&self, commands: u64) {
         self.0.counters.given_back.fetch_add(commands, Ordering::Relaxed);
+    }
+
+    pub(super) fn awaited(&self) -> &super::awaited::Awaited {
+        &self.0.awaited
     }
 
     pub(super) fn followers(&self) -> &AtomicU64 {
@@ -574,7 +581,7 @@ impl Service {
         Ok(record.receipt(now))
     }
 
-    fn record(&self, id: u64) -> Result<queue::Record, Failure> {
+    pub(super) fn record(&self, id: u64) -> Result<queue::Record, Failure> {
         read::one(&self.0.store, id)?.ok_or_else(|| {
             Failure::new(
                 404,

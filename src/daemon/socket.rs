@@ -29,10 +29,10 @@ use warp::{Filter, Reply};
 const WAIT_MAX: Duration = Duration::from_secs(86_400);
 /// How long a request's body may take: it comes from a process on this machine.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// After a send was fetched, its echo or its refusal is waited for so long: what comes at once is told at once.
-const ECHO: Duration = Duration::from_millis(500);
-/// After an answer that may come in pieces, further pieces are waited for so long.
-const PIECES: Duration = Duration::from_millis(300);
+/// After a text was fetched, a notice that refuses it is waited for so long (contract 3).
+const NOTICE: Duration = Duration::from_millis(500);
+/// Pieces are one answer while no more than this lies between two (contract 3).
+pub(super) const PIECES: Duration = Duration::from_secs(3);
 
 /// The routes of the control door. They reject nothing: every error is JSON.
 pub fn routes(
@@ -423,31 +423,27 @@ fn wait(service: &Service, id: u64, query: &control::WaitQuery) -> Result<Respon
     let (timeout, awaited) = (Duration::from_millis(query.timeout_ms).min(WAIT_MAX), query.until);
     let (out, lines) = mpsc::channel(8);
     let service = service.clone();
+    let waiter = service.awaited().begin(id);
     tokio::spawn(async move {
+        let _waiter = waiter;
         let until = tokio::time::Instant::now() + timeout;
         let mut changed = service.queue_changed();
         let mut told = Vec::new();
         let mut last = String::new();
-        let mut settled_at = None;
         let reached = loop {
             changed.mark_unchanged();
             let now = Time::now();
-            let Ok(receipt) = service.receipt(id, now) else { break false };
-            let answers = all_answers(&receipt);
-            let (state, piecemeal) =
-                (receipt.state, matches!(receipt.api.as_str(), "initContact" | "getChatRoomLists"));
-            let nothing_answers =
-                crate::protocol::command::Api::find(&receipt.api).is_none_or(|a| a.answers.is_empty());
+            let Ok(record) = service.record(id) else { break false };
+            let receipt = record.receipt(now);
             let mut progress = Vec::new();
             let line = serde_json::to_string(&receipt).unwrap_or_default();
             if line != last {
                 last = line;
                 progress.push(Progress::Receipt(receipt.clone()));
             }
-            for seq in answers {
+            for seq in all_answers(&receipt) {
                 if !told.contains(&seq) {
                     told.push(seq);
-                    settled_at = Some(tokio::time::Instant::now());
                     progress.extend(answer_of(&service, &receipt, seq));
                 }
             }
@@ -457,23 +453,15 @@ fn wait(service: &Service, id: u64, query: &control::WaitQuery) -> Result<Respon
                     return;
                 }
             }
-            use control::State;
-            let fetched = receipt.fetched.is_some();
-            let over = match state {
-                State::Answered | State::Rejected => true,
-                State::Expired | State::Cancelled => break false,
-                _ => fetched && (awaited == Until::Fetched || nothing_answers),
-            };
             let mut wake = until;
-            let lingers =
-                over && awaited == Until::Answered && state == State::Fetched && receipt.api.starts_with("send");
-            let since_fetched = receipt.fetched.as_ref().map_or(ECHO, |fetched| now.since(fetched.time));
-            if lingers && since_fetched < ECHO {
-                wake = (tokio::time::Instant::now() + (ECHO - since_fetched)).min(until);
-            } else if over {
-                match settled_at.filter(|_| piecemeal && state == State::Answered) {
-                    Some(at) if at + PIECES > tokio::time::Instant::now() => wake = (at + PIECES).min(until),
-                    _ => break true,
+            let mut over = false;
+            match stage(&receipt, awaited, record.done, now) {
+                Stage::Open => {}
+                Stage::Over => break true,
+                Stage::Failed => break false,
+                Stage::OverAfter(left) => {
+                    over = true;
+                    wake = (tokio::time::Instant::now() + left).min(until);
                 }
             }
             // A scheduled command becomes ready without anything changing; look again now and then.
@@ -492,6 +480,44 @@ fn wait(service: &Service, id: u64, query: &control::WaitQuery) -> Result<Respon
         drop(out.send(line.into()).await);
     });
     Ok(stream(lines))
+}
+
+/// How far a wait has come.
+#[derive(Debug, PartialEq, Eq)]
+enum Stage {
+    /// What is waited for has not come.
+    Open,
+    /// It has, unless something more comes within so long.
+    OverAfter(Duration),
+    /// It has.
+    Over,
+    /// It will not come any more.
+    Failed,
+}
+
+/// How far the wait for a command has come; `done`: when it was answered, and when the last
+/// piece of the answer came.
+fn stage(receipt: &control::Receipt, awaited: Until, done: Option<Time>, now: Time) -> Stage {
+    use crate::protocol::{answer, command};
+    let left = |since: Time, patience: Duration| match patience.saturating_sub(now.since(since)) {
+        Duration::ZERO => Stage::Over,
+        left => Stage::OverAfter(left),
+    };
+    let fetched = receipt.fetched.as_ref();
+    let is_text = command::Api::says(&receipt.api) == command::Says::Text;
+    match (receipt.state, fetched) {
+        (control::State::Rejected, _) => Stage::Over,
+        (control::State::Expired | control::State::Cancelled, _) => Stage::Failed,
+        (_, Some(_)) if awaited == Until::Fetched => Stage::Over,
+        // A notice may still tell that it was refused, also after the echo.
+        (control::State::Fetched | control::State::Answered, Some(fetched)) if is_text => left(fetched.time, NOTICE),
+        (control::State::Answered, _) => match done.filter(|_| answer::comes_in_pieces(&receipt.api)) {
+            Some(last) => left(last, PIECES),
+            None => Stage::Over,
+        },
+        (_, Some(_)) if command::Api::find(&receipt.api).is_none_or(|api| api.answers.is_empty()) => Stage::Over,
+        _ => Stage::Open,
+    }
 }
 
 fn all_answers(receipt: &control::Receipt) -> Vec<Seq> {
@@ -547,4 +573,59 @@ fn backup(service: &Service) -> Response {
     let mut response = warp::reply::stream(Fallible(chunks)).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/octet-stream"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn at(millis: i64) -> Time {
+        Time::from_millis(millis)
+    }
+
+    /// A receipt that is fetched at 0, unless it is only queued.
+    fn receipt(api: &str, state: &str) -> control::Receipt {
+        let fetched = json!({"time": at(0), "account": null, "pid": null, "peer": "", "confirmed": true, "after": 0});
+        serde_json::from_value(json!({
+            "id": 1, "state": state, "account": null, "api": api, "command": {"api": api},
+            "created": at(0), "due": at(0), "expires": null, "key": null, "attempts": 0,
+            "fetched": if matches!(state, "ready" | "in_flight" | "expired") { json!(null) } else { fetched },
+            "answer": null,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_wait_ends_with_what_was_waited_for() {
+        let text = ["sendTextMessage"];
+        let silent = ["sendChatroom", "sendPicMessage", "sendBrandNew", "delUser"];
+        let answered = ["getUserInfo", "acceptFriend", "outLogin"];
+        let lists = ["initContact", "getChatRoomLists"];
+        let ms = Duration::from_millis;
+        for (apis, state, after, stage_then) in [
+            (&text[..], "fetched", 100, Stage::OverAfter(ms(400))),
+            (&text[..], "fetched", 500, Stage::Over),
+            // A refusal may come behind the echo.
+            (&text[..], "answered", 100, Stage::OverAfter(ms(400))),
+            (&text[..], "rejected", 0, Stage::Over),
+            (&text[..], "in_flight", 100, Stage::Open),
+            // Only texts have an echo that could be waited for.
+            (&silent[..], "fetched", 0, Stage::Over),
+            (&silent[..], "ready", 0, Stage::Open),
+            (&answered[..], "fetched", 100_000, Stage::Open),
+            (&answered[..], "answered", 0, Stage::Over),
+            (&answered[..], "expired", 0, Stage::Failed),
+            (&lists[..], "fetched", 100, Stage::Open),
+            (&lists[..], "answered", 1000, Stage::OverAfter(ms(2000))),
+            (&lists[..], "answered", 3000, Stage::Over),
+        ] {
+            for api in apis {
+                let done = (state == "answered").then(|| at(0));
+                let receipt = receipt(api, state);
+                assert_eq!(stage(&receipt, Until::Answered, done, at(after)), stage_then, "{api} {state} {after}");
+            }
+        }
+        assert_eq!(stage(&receipt("getUserInfo", "fetched"), Until::Fetched, None, at(0)), Stage::Over);
+    }
 }

@@ -1,15 +1,23 @@
 //! Which event answers which command (contract 3), and the items in it.
 //!
-//! Promises: pure functions of one command and one event; a doubt that the wire leaves (an answer without an id) is
-//! decided for the command, since the caller offers an event to the oldest question first.
-//! Leaves to others: accounts, the order of questions, and adding up parts.
+//! Promises: pure functions of commands and one event. [`bearing`] tells of one command whether an event could be
+//! about it; [`conclude`] decides between all those that are open.
+//! Leaves to others: accounts, which commands are open and who waits for them, and adding up parts.
+
+mod matching;
+mod refusal;
 
 use super::{
-    command::Wire,
+    command::{Api, Says, Wire},
     event::{Event, Kind},
+    id,
 };
+pub use matching::{Conclusion, Open, Verdict, conclude};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
+
+/// How notices in a chat begin that tell of a new friend: whose name follows, unquoted, chose it themselves.
+pub const FRIENDSHIP_NOTICES: [&str; 3] = ["你已添加了", "你已新增", "You have added"];
 
 /// How an event bears on a command that a client has fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,36 +32,40 @@ pub enum Bearing {
     Refuses,
 }
 
-/// What a system notice says when the other side did not get what was sent, in the wordings of `WeChat`'s languages.
-const REFUSALS: &[&str] = &[
-    "被对方拒收了",
-    "被對方拒收了",
-    "开启了朋友验证",
-    "開啟了朋友驗證",
-    "开启了好友验证",
-    "開啟了好友驗證",
-    "rejected by the receiver",
-    "rejected by the recipient",
-    "has enabled Friend Confirmation",
-    "has enabled friend verification",
-];
+/// How sure it is that an event is about a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// Nothing speaks against it.
+    Maybe,
+    /// It names what was asked for.
+    Named,
+}
 
 /// How `event` bears on `command`; `None` when it does not. Accounts are compared by the caller.
 #[must_use]
 pub fn bearing(command: &Wire, event: &Event) -> Option<Bearing> {
+    fit(command, event).map(|(bearing, _)| bearing)
+}
+
+fn fit(command: &Wire, event: &Event) -> Option<(Bearing, Fit)> {
     use Kind::{
         ContactPacket, Contacts, ContactsPacket, FriendV2, FriendVerified, Login, LoginQrcode, LoginState, Logout,
-        Profile, RoomMembers, Rooms,
+        MessageSystem, MessageText, Profile, RoomMembers, Rooms,
     };
-    let answers = |holds: bool| holds.then_some(Bearing::Answers);
+    let answers = |fit: Option<Fit>| fit.map(|fit| (Bearing::Answers, fit));
     match (command.api(), event.kind) {
         ("initContact", Contacts)
-        | ("addUserEvent" | "acceptFriend", FriendVerified)
         | ("getChatRoomLists", Rooms)
         | ("getLoginStatus", Login | LoginState)
         | ("getLoginQrCode", LoginQrcode)
-        | ("outLogin", Logout) => Some(Bearing::Answers),
-        ("initContact", ContactsPacket) => Some(Bearing::Part),
+        | ("outLogin", Logout) => Some((Bearing::Answers, Fit::Maybe)),
+        ("initContact", ContactsPacket) => Some((Bearing::Part, Fit::Maybe)),
+        ("addUserEvent", FriendVerified) => Some((verified(event), Fit::Maybe)),
+        ("acceptFriend", FriendVerified) => {
+            let v1 = asked(command, "v1");
+            let named = list(&event.decoded, "v1s").iter().any(|told| told.as_str() == v1);
+            Some((verified(event), if named { Fit::Named } else { Fit::Maybe }))
+        }
         ("newGetUserLists", Contacts | ContactPacket) => asked_list(command, event),
         ("getUserInfo", Profile) | ("getRoomUserV2", FriendV2) => {
             answers(names(asked(command, "wxid"), event.decoded.get("contact")))
@@ -63,12 +75,100 @@ pub fn bearing(command: &Wire, event: &Event) -> Option<Bearing> {
             let room = text(&event.decoded, "room").or(event.chat.as_deref());
             answers(same(asked(command, "wxid"), room))
         }
-        ("sendTextMessage", Kind::MessageText) => is_echo(command, event).then_some(Bearing::Echo),
-        ("sendTextMessage" | "sendPicMessage" | "sendFileMessage" | "sendXmlMessage", Kind::MessageSystem) => {
-            is_refusal(command, event).then_some(Bearing::Refuses)
+        (_, MessageText) if Api::says(command.api()) == Says::Text => {
+            is_echo(command, event).then_some((Bearing::Echo, Fit::Named))
+        }
+        (_, MessageSystem) if Api::says(command.api()) != Says::Nothing => {
+            is_refusal(command, event).then_some((Bearing::Refuses, Fit::Named))
         }
         _ => None,
     }
+}
+
+/// 96 without a v1: it did not come to a friendship (wehelp-api.zh.md `#acceptingFriend`).
+fn verified(event: &Event) -> Bearing {
+    if event.decoded.get("ok") == Some(&Value::Bool(true)) { Bearing::Answers } else { Bearing::Refuses }
+}
+
+/// Whether an event of that kind could answer a command of that `api`.
+#[must_use]
+pub fn may_answer(api: &str, kind: Kind) -> bool {
+    use Kind::{
+        ContactPacket, Contacts, ContactsPacket, FriendV2, FriendVerified, Login, LoginQrcode, LoginState, Logout,
+        Profile, RoomMembers, Rooms,
+    };
+    match api {
+        "initContact" => matches!(kind, Contacts | ContactsPacket),
+        "newGetUserLists" => matches!(kind, Contacts | ContactPacket),
+        "getUserInfo" => kind == Profile,
+        "netGetUserInfo" => kind == ContactPacket,
+        "getRoomUserV2" => matches!(kind, FriendV2 | ContactPacket),
+        "addUserEvent" | "acceptFriend" => kind == FriendVerified,
+        "getChatRoomLists" => kind == Rooms,
+        "getChatRoomUserLists" => kind == RoomMembers,
+        "getLoginStatus" => matches!(kind, Login | LoginState),
+        "getLoginQrCode" => kind == LoginQrcode,
+        "outLogin" => kind == Logout,
+        _ => false,
+    }
+}
+
+/// Whether answers of this command come in pieces that add up, of which none says that it is the last: lists of friends
+/// and rooms.
+#[must_use]
+pub fn comes_in_pieces(api: &str) -> bool {
+    matches!(api, "initContact" | "getChatRoomLists")
+}
+
+/// The ids that a command asks for; none when it asks for all, or its answer names nobody.
+#[must_use]
+pub fn ids_asked(command: &Wire) -> Vec<&str> {
+    match command.api() {
+        "newGetUserLists" => {
+            let mut seen = HashSet::new();
+            list_asked(command).filter(|id| seen.insert(*id)).collect()
+        }
+        "getUserInfo" | "netGetUserInfo" | "getRoomUserV2" | "getChatRoomUserLists" => {
+            asked(command, "wxid").into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The ids that an event may be the answer for; none when it may be for anybody.
+#[must_use]
+pub fn ids_told(event: &Event) -> HashSet<&str> {
+    let decoded = &event.decoded;
+    match event.kind {
+        Kind::Contacts => told_ids(event),
+        Kind::ContactPacket if !told_ids(event).is_empty() => {
+            let strings = list(decoded, "strings").iter().filter_map(Value::as_str);
+            told_ids(event).into_iter().chain(strings).collect()
+        }
+        Kind::Profile | Kind::FriendV2 => {
+            let contact = decoded.get("contact").unwrap_or(decoded);
+            match text(contact, "wxid") {
+                Some(id) => std::iter::once(id).chain(text(contact, "username")).collect(),
+                None => HashSet::new(),
+            }
+        }
+        Kind::RoomMembers => text(decoded, "room").or(event.chat.as_deref()).into_iter().collect(),
+        _ => HashSet::new(),
+    }
+}
+
+/// Whether two commands ask the same: then one answer is an answer to both.
+fn ask_the_same(one: &Wire, other: &Wire) -> bool {
+    let field = |key| asked(one, key) == asked(other, key);
+    one.api() == other.api()
+        && match one.api() {
+            "newGetUserLists" => {
+                ids_asked(one).into_iter().collect::<HashSet<_>>() == ids_asked(other).into_iter().collect()
+            }
+            "acceptFriend" => field("v1"),
+            "getRoomUserV2" => field("wxid") && field("chatroom"),
+            _ => field("wxid"),
+        }
 }
 
 /// What an answering event holds for `command`, one value per line to print: members, rooms, friends ….
@@ -96,48 +196,52 @@ fn asked<'c>(command: &'c Wire, key: &str) -> Option<&'c str> {
     command.as_map().get(key).and_then(Value::as_str).map(str::trim).filter(|id| !id.is_empty())
 }
 
-/// The ids that `newGetUserLists` asks for.
-fn asked_ids(command: &Wire) -> HashSet<&str> {
+/// The ids that `newGetUserLists` asks for, as they stand there.
+fn list_asked(command: &Wire) -> impl Iterator<Item = &str> {
     let ids = command.as_map().get("wxidLists").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    ids.iter().filter_map(Value::as_str).map(str::trim).filter(|id| !id.is_empty()).collect()
+    ids.iter().filter_map(Value::as_str).map(str::trim).filter(|id| !id.is_empty())
 }
 
 /// A missing id on either side is no contradiction.
-fn same(asked: Option<&str>, told: Option<&str>) -> bool {
-    asked.zip(told).is_none_or(|(asked, told)| asked == told)
+fn same(asked: Option<&str>, told: Option<&str>) -> Option<Fit> {
+    match asked.zip(told) {
+        None => Some(Fit::Maybe),
+        Some((asked, told)) => (asked == told).then_some(Fit::Named),
+    }
 }
 
 /// Whether a contact is the one asked for, by id or by the name that people choose for themselves.
-fn names(asked: Option<&str>, contact: Option<&Value>) -> bool {
+fn names(asked: Option<&str>, contact: Option<&Value>) -> Option<Fit> {
     let get = |key| contact.and_then(|contact| text(contact, key));
-    same(asked, get("wxid")) || (asked.is_some() && asked == get("username"))
+    if asked.is_some() && asked == get("username") { Some(Fit::Named) } else { same(asked, get("wxid")) }
 }
 
 /// Whether a packet holds the id asked for; one without any id may hold anybody.
-fn packet_names(asked: Option<&str>, event: &Event) -> bool {
-    let Some(asked) = asked else { return true };
-    let own = text(&event.decoded, "wxid");
-    let ids = list(&event.decoded, "wxids");
-    if own.is_none() && ids.is_empty() {
-        return true;
+fn packet_names(asked: Option<&str>, event: &Event) -> Option<Fit> {
+    let told = ids_told(event);
+    match asked {
+        // The ids of long-time users are bare words, and may stand among the strings only.
+        Some(asked) if !told.is_empty() => told.contains(asked).then_some(Fit::Named),
+        _ => Some(Fit::Maybe),
     }
-    // The ids of long-time users are bare words, and may stand among the strings only.
-    own == Some(asked) || ids.iter().chain(list(&event.decoded, "strings")).any(|id| id.as_str() == Some(asked))
 }
 
 /// 46 → 210 or 88: the whole answer when every id asked for is there, a part when only some are.
-fn asked_list(command: &Wire, event: &Event) -> Option<Bearing> {
-    let asked = asked_ids(command);
-    let told = told_ids(event);
-    if asked.is_empty() || told.is_empty() {
-        return Some(Bearing::Answers);
+fn asked_list(command: &Wire, event: &Event) -> Option<(Bearing, Fit)> {
+    let asked = ids_asked(command);
+    let told = ids_told(event);
+    if asked.is_empty() {
+        return Some((Bearing::Answers, Fit::Maybe));
     }
-    let strings = if event.kind == Kind::ContactPacket { list(&event.decoded, "strings") } else { &[] };
-    let strings: HashSet<&str> = strings.iter().filter_map(Value::as_str).collect();
-    match asked.iter().filter(|id| told.contains(*id) || strings.contains(*id)).count() {
+    if told.is_empty() {
+        // A packet without ids is about one person, a list without anybody about nobody.
+        let whole = event.kind == Kind::ContactPacket && asked.len() == 1;
+        return Some((if whole { Bearing::Answers } else { Bearing::Part }, Fit::Maybe));
+    }
+    match asked.iter().filter(|id| told.contains(*id)).count() {
         0 => None,
-        found if found == asked.len() => Some(Bearing::Answers),
-        _ => Some(Bearing::Part),
+        found if found == asked.len() => Some((Bearing::Answers, Fit::Named)),
+        _ => Some((Bearing::Part, Fit::Named)),
     }
 }
 
@@ -163,8 +267,9 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn is_refusal(command: &Wire, event: &Event) -> bool {
-    let tells = |notice: &str| REFUSALS.iter().any(|refusal| notice.contains(refusal));
-    in_chat(command, event) && event.text.as_deref().is_some_and(tells)
+    in_chat(command, event)
+        && !event.chat.as_deref().is_some_and(id::is_room)
+        && event.text.as_deref().is_some_and(refusal::is_one)
 }
 
 /// Whether the event is of the chat that the command sends to.
@@ -175,7 +280,7 @@ fn in_chat(command: &Wire, event: &Event) -> bool {
 
 /// Of a contact list those asked for, in its order; all when nothing in particular was asked for.
 fn asked_contacts(command: &Wire, contacts: &[Value]) -> Vec<Value> {
-    let asked = asked_ids(command);
+    let asked: HashSet<&str> = list_asked(command).collect();
     if asked.is_empty() {
         return contacts.to_vec();
     }

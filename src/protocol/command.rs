@@ -33,6 +33,18 @@ pub enum Class {
     Question,
 }
 
+/// Whether a command puts a message into the chat that its `wxid` names. Only those are refused by a notice in their
+/// chat, and only texts come back as an echo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Says {
+    /// It says nothing in a chat.
+    Nothing,
+    /// A text.
+    Text,
+    /// A picture, a file, a link.
+    Media,
+}
+
 /// One row of the table of contract 3.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Api {
@@ -46,41 +58,44 @@ pub struct Api {
     pub answers: &'static [i64],
     /// For pacing.
     pub class: Class,
+    /// What it says in a chat.
+    pub says: Says,
     /// Where it is specified: the heading and its anchor in `wehelp-api.zh.md`.
     pub spec: &'static str,
 }
 
 macro_rules! apis {
-    ($($verb:literal $api:literal $code:expr, $answers:expr, $class:ident, $spec:literal;)*) => {
+    ($($verb:literal $api:literal $code:expr, $answers:expr, $class:ident, $says:ident, $spec:literal;)*) => {
         /// Every row, in the order of the contract's table.
         pub const APIS: &[Api] = &[$(Api {
-            verb: $verb, api: $api, code: $code, answers: &$answers, class: Class::$class, spec: $spec,
+            verb: $verb, api: $api, code: $code, answers: &$answers, class: Class::$class,
+            says: Says::$says, spec: $spec,
         }),*];
     };
 }
 
 apis! {
-    "send text" "sendTextMessage" Some(1), [], Send, "发送消息 1 #text";
-    "send image" "sendPicMessage" Some(2), [], Send, "发送消息 2 #img";
-    "send file" "sendFileMessage" Some(25), [], Send, "发送消息 3 #file";
-    "send link" "sendXmlMessage" Some(3), [], Send, "发送消息 4 #xml";
-    "friend list" "initContact" Some(45), [210, 97], Question, "好友操作 1 #getFriends";
-    "friend add" "addUserEvent" Some(5), [96], Friend, "好友操作 2 #addFriend";
-    "friend delete" "delUser" Some(17), [], Send, "好友操作 3 #destroyFriend";
-    "friend info" "newGetUserLists" Some(46), [210, 88], Question, "好友操作 4 #queryFriendInfo";
-    "friend get" "getUserInfo" Some(19), [71], Question, "好友操作 5 #getFriendInfo";
-    "friend lookup" "netGetUserInfo" Some(30), [88], Question, "其他 2 #networkGetWxidInfo";
-    "friend accept" "acceptFriend" Some(10), [96], Friend, "好友操作 6 #agreeNewFriends";
-    "room list" "getChatRoomLists" Some(47), [211], Question, "群操作 1 #getRooms";
-    "room members" "getChatRoomUserLists" Some(6), [77], Question, "群操作 4 #getRoomMembers";
-    "room kick" "delChatRoomUser" Some(12), [], Send, "群操作 3 #destoryRoomMember";
-    "room invite" "sendChatroom" Some(4), [], Send, "群操作 7 #groupInvitation";
-    "room nick" "updateRoomAsName" Some(44), [], Send, "群操作 5 #editRoomAsName";
-    "room stranger" "getRoomUserV2" Some(34), [81, 88], Question, "群操作 6 #getRoomMemberV2";
-    "room rename" "updateChatRoomName" None, [], Send, "群操作 2 #editRoomName (更新中; the newer client's shape)";
-    "account status" "getLoginStatus" Some(20), [67, 66], Question, "其他 1 #getLoginState";
-    "account qrcode" "getLoginQrCode" Some(36), [401, 82], Question, "其他 3 #loginQrCode";
-    "account logout" "outLogin" Some(39), [90], Send, "其他 4 #getLogout";
+    "send text" "sendTextMessage" Some(1), [], Send, Text, "发送消息 1 #text";
+    "send image" "sendPicMessage" Some(2), [], Send, Media, "发送消息 2 #img";
+    "send file" "sendFileMessage" Some(25), [], Send, Media, "发送消息 3 #file";
+    "send link" "sendXmlMessage" Some(3), [], Send, Media, "发送消息 4 #xml";
+    "friend list" "initContact" Some(45), [210, 97], Question, Nothing, "好友操作 1 #getFriends";
+    "friend add" "addUserEvent" Some(5), [96], Friend, Nothing, "好友操作 2 #addFriend";
+    "friend delete" "delUser" Some(17), [], Send, Nothing, "好友操作 3 #destroyFriend";
+    "friend info" "newGetUserLists" Some(46), [210, 88], Question, Nothing, "好友操作 4 #queryFriendInfo";
+    "friend get" "getUserInfo" Some(19), [71], Question, Nothing, "好友操作 5 #getFriendInfo";
+    "friend lookup" "netGetUserInfo" Some(30), [88], Question, Nothing, "其他 2 #networkGetWxidInfo";
+    "friend accept" "acceptFriend" Some(10), [96], Friend, Nothing, "好友操作 6 #agreeNewFriends";
+    "room list" "getChatRoomLists" Some(47), [211], Question, Nothing, "群操作 1 #getRooms";
+    "room members" "getChatRoomUserLists" Some(6), [77], Question, Nothing, "群操作 4 #getRoomMembers";
+    "room kick" "delChatRoomUser" Some(12), [], Send, Nothing, "群操作 3 #destoryRoomMember";
+    "room invite" "sendChatroom" Some(4), [], Send, Nothing, "群操作 7 #groupInvitation";
+    "room nick" "updateRoomAsName" Some(44), [], Send, Nothing, "群操作 5 #editRoomAsName";
+    "room stranger" "getRoomUserV2" Some(34), [81, 88], Question, Nothing, "群操作 6 #getRoomMemberV2";
+    "room rename" "updateChatRoomName" None, [], Send, Nothing, "群操作 2 #editRoomName (更新中; the newer client's shape)";
+    "account status" "getLoginStatus" Some(20), [67, 66], Question, Nothing, "其他 1 #getLoginState";
+    "account qrcode" "getLoginQrCode" Some(36), [401, 82], Question, Nothing, "其他 3 #loginQrCode";
+    "account logout" "outLogin" Some(39), [90], Send, Nothing, "其他 4 #getLogout";
 }
 
 impl Api {
@@ -88,6 +103,12 @@ impl Api {
     #[must_use]
     pub fn find(api: &str) -> Option<&'static Self> {
         APIS.iter().find(|row| row.api == api)
+    }
+
+    /// What a command of that `api` says in a chat; one that we do not know says nothing that we could recognise.
+    #[must_use]
+    pub fn says(api: &str) -> Says {
+        Self::find(api).map_or(Says::Nothing, |row| row.says)
     }
 
     /// Whether it only asks: then a user waits for its answer unless told otherwise.

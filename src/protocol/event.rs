@@ -337,7 +337,15 @@ fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> (
             })
         }
         Kind::RoomCreated => json!({ "room": outline.chat }),
-        Kind::FriendVerified => json!({ "ok": packet::contains_v1(&hex()) }),
+        Kind::FriendVerified => {
+            let hex = hex();
+            let v1s = packet::read(&hex).v1s;
+            let mut decoded = Map::from_iter([("ok".to_owned(), packet::contains_v1(&hex).into())]);
+            if !v1s.is_empty() {
+                decoded.insert("v1s".to_owned(), v1s.into());
+            }
+            Value::Object(decoded)
+        }
         Kind::FriendV2 => {
             let (contact, emptied) = contact::person(data, &["type"]);
             return (json!({ "contact": contact, "v2": fields.v2.and_then(word) }), vec![emptied]);

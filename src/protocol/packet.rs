@@ -25,6 +25,9 @@ const FIELD_NUMBER_MAX: u64 = 4096;
 /// Longest id that is taken for one, in bytes.
 const ID_BYTES_MAX: usize = 128;
 
+/// Most tickets that are kept; the client's packets have one or two.
+pub const TICKETS_MAX: usize = 16;
+
 /// What was found in a packet, in the order in which it stands there, without repeats.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Packet {
@@ -32,6 +35,8 @@ pub struct Packet {
     pub wxids: Vec<String>,
     /// The first `v1_…` ticket (`v3_…` in newer versions).
     pub v1: Option<String>,
+    /// Every such ticket, at most [`TICKETS_MAX`].
+    pub v1s: Vec<String>,
     /// The first `v2_…` ticket (`v4_…` in newer versions).
     pub v2: Option<String>,
     /// Avatar URLs.
@@ -246,12 +251,15 @@ impl Found {
     }
 
     fn ticket(&mut self, ticket: &str) {
-        let kept = if ticket.starts_with("v1_") || ticket.starts_with("v3_") {
-            &mut self.packet.v1
+        let Packet { v1, v1s, v2, .. } = &mut self.packet;
+        if ticket.starts_with("v1_") || ticket.starts_with("v3_") {
+            v1.get_or_insert_with(|| ticket.to_owned());
+            if v1s.len() < TICKETS_MAX && v1s.iter().all(|known| known != ticket) {
+                v1s.push(ticket.to_owned());
+            }
         } else {
-            &mut self.packet.v2
-        };
-        kept.get_or_insert_with(|| ticket.to_owned());
+            v2.get_or_insert_with(|| ticket.to_owned());
+        }
     }
 
     fn avatar(&mut self, url: &str) {

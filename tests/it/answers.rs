@@ -27,6 +27,17 @@ fn answered(daemon: &Daemon, args: &[&str], events: &[Value]) -> Run {
     asking.end().exits(0)
 }
 
+/// As [`answered`], of what is refused.
+#[track_caller]
+fn refused(daemon: &Daemon, args: &[&str], events: &[Value]) -> Run {
+    let asking = daemon.beside(args);
+    fetch(daemon);
+    for event in events {
+        daemon.client().event(&event.to_string());
+    }
+    asking.end().exits(5)
+}
+
 fn friends(ids: &[&str]) -> Value {
     let lists: Vec<Value> = ids.iter().map(|id| json!({"wxid": id, "nick": format!("n-{id}"), "sex": 1})).collect();
     json!({"type": 210, "processid": 7, "cwxid": "wxid_me", "userLists": lists})
@@ -95,7 +106,8 @@ fn a_friend_request_is_open_until_it_is_accepted() {
     let open = || daemon.cli(&["friend", "requests"]).exits(0).lines();
     let seq = eventually("the request", || Some(open().first()?["seq"].to_string()));
     // Accepting failed: the packet holds no v1.
-    answered(&daemon, &["friend", "accept", &seq, "--wait=20s"], &[packet(96, "x")]);
+    let failed = refused(&daemon, &["friend", "accept", &seq, "--wait=20s"], &[packet(96, "x")]);
+    failed.says(&["rejected", "event"]);
     assert_eq!(open().len(), 1);
     answered(&daemon, &["friend", "accept", &seq, "--wait=20s"], &[packet(96, "v1_n@stranger")]);
     assert!(open().is_empty());
@@ -173,19 +185,103 @@ fn another_accounts_events_answer_nothing() {
     assert_eq!(column(&asking.end().exits(0), "wxid"), ["wxid_own"]);
 }
 
-#[test]
-fn of_two_equal_questions_the_oldest_is_answered_first() {
-    let daemon = known();
-    let first = daemon.queue(&["room", "members", "1@chatroom", "--no-wait"]);
-    let second = daemon.queue(&["room", "members", "1@chatroom", "--no-wait"]);
-    assert_eq!(daemon.client().poll("wxid=wxid_me").len(), 2);
-    for id in [first, second] {
-        daemon.reaches(id, "fetched");
+/// Fetches so many commands as the client of `wxid_me`, and waits until each is known to be fetched.
+fn fetch_all(daemon: &Daemon, ids: &[u64]) {
+    let mut fetched = 0;
+    eventually("all are fetched", || {
+        fetched += daemon.client().poll("wxid=wxid_me&pid=7").len();
+        (fetched == ids.len()).then_some(())
+    });
+    for id in ids {
+        daemon.reaches(*id, "fetched");
     }
+}
+
+#[test]
+fn one_answer_closes_every_equal_question() {
+    let daemon = known();
+    let ids: Vec<u64> = ["1@chatroom", "1@chatroom", "2@chatroom"]
+        .iter()
+        .map(|room| daemon.queue(&["room", "members", room, "--no-wait"]))
+        .collect();
+    fetch_all(&daemon, &ids);
     daemon.client().event(&members("1@chatroom", &["wxid_a"]).to_string());
-    assert_eq!(daemon.reaches(first, "answered")["answer"], 2);
-    daemon.client().event(&members("1@chatroom", &["wxid_a"]).to_string());
-    daemon.reaches(second, "answered");
+    assert_eq!(daemon.reaches(ids[0], "answered")["answer"], 2);
+    assert_eq!(daemon.reaches(ids[1], "answered")["answer"], 2);
+    assert_eq!(daemon.show(ids[2])["state"], "fetched");
+}
+
+#[test]
+fn a_lost_answer_harms_no_later_question() {
+    let daemon = known();
+    // Nobody tells of the first one, and nobody waits for it any more.
+    let lost = daemon.beside(&["friend", "add", "wxid_a", "--wait=300ms"]);
+    fetch(&daemon);
+    lost.end().exits(6);
+    let sure = packet(96, "v1_0011223344@stranger");
+    answered(&daemon, &["friend", "add", "wxid_b", "--wait=20s"], std::slice::from_ref(&sure));
+    assert_eq!(daemon.show(1)["state"], "fetched");
+    assert_eq!(daemon.show(2)["state"], "answered");
+    // The success of an accept is not the lost add's.
+    let id = daemon.queue(&["friend", "accept", "--v1", "v1_c@stranger", "--v2", "v2_c@stranger"]);
+    fetch_all(&daemon, &[id]);
+    daemon.client().event(&packet(96, "v1_c@stranger").to_string());
+    daemon.reaches(id, "answered");
+    assert_eq!(daemon.show(1)["state"], "fetched");
+}
+
+#[test]
+fn what_friend_info_asked_for_is_not_the_friend_list() {
+    let daemon = known();
+    let list = daemon.queue(&["friend", "list", "--no-wait"]);
+    let info = daemon.queue(&["friend", "info", "wxid_a", "wxid_b", "--no-wait"]);
+    fetch_all(&daemon, &[list, info]);
+    daemon.client().event(&friends(&["wxid_b", "wxid_a"]).to_string());
+    daemon.reaches(info, "answered");
+    assert_eq!(daemon.show(list)["state"], "fetched");
+    daemon.client().event(&friends(&["wxid_a", "wxid_b", "wxid_c"]).to_string());
+    daemon.reaches(list, "answered");
+}
+
+#[test]
+fn what_came_of_an_answer_is_printed_and_the_rest_is_named() {
+    let daemon = known();
+    let asking = daemon.beside(&["friend", "info", "wxid_a", "wxid_b", "wxid_c", "--wait=3s"]);
+    fetch(&daemon);
+    daemon.client().event(&packet(88, "wxid_b").to_string());
+    daemon.client().event(&friends(&["wxid_a"]).to_string());
+    let run = asking.end().exits(6);
+    run.says(&["2 of 3; `wxid_c` was not told"]);
+    assert_eq!(run.lines().len(), 2, "{}", run.out);
+    let receipt = daemon.show(1);
+    assert_eq!((&receipt["state"], &receipt["missing"]), (&json!("fetched"), &json!(["wxid_c"])));
+    // The last one makes it whole, also by another kind of event.
+    daemon.client().event(&packet(88, "wxid_c").to_string());
+    assert!(daemon.reaches(1, "answered").get("missing").is_none());
+}
+
+#[test]
+fn a_bare_list_of_ids_is_printed_when_no_more_comes() {
+    let daemon = known();
+    let asking = daemon.beside(&["friend", "list", "--wait=2s"]);
+    fetch(&daemon);
+    daemon.client().event(&packet(97, "wxid_a").to_string());
+    let run = asking.end().exits(6);
+    assert_eq!(column(&run, "wxid"), ["wxid_a"]);
+    run.says(&["only a part"]);
+}
+
+#[test]
+fn pieces_that_come_soon_after_each_other_are_one_answer() {
+    let daemon = known();
+    let asking = daemon.beside(&["friend", "list"]);
+    fetch(&daemon);
+    daemon.client().event(&friends(&["wxid_a"]).to_string());
+    daemon.reaches(1, "answered");
+    // The pause is what is tested.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    daemon.client().event(&friends(&["wxid_b"]).to_string());
+    assert_eq!(column(&asking.end().exits(0), "wxid"), ["wxid_a", "wxid_b"]);
 }
 
 #[test]
@@ -286,6 +382,35 @@ fn a_refusal_notice_rejects_the_text() {
         let receipt = daemon.reaches(id, "rejected");
         assert_eq!(receipt["answer"], daemon.last_event()["seq"]);
     }
+}
+
+#[test]
+fn a_refusal_after_the_echo_rejects_the_text() {
+    let daemon = known();
+    let id = daemon.queue(&["send", "text", "wxid_a", "hi"]);
+    fetch_all(&daemon, &[id]);
+    daemon.client().event(&own("wxid_a", "hi"));
+    daemon.reaches(id, "answered");
+    daemon.client().event(&notice("wxid_a", "发送消息过于频繁，等待对方接受你的好友请求后再发。"));
+    assert_eq!(daemon.reaches(id, "rejected")["answer"], 3);
+}
+
+#[test]
+fn a_name_that_sounds_like_a_refusal_refuses_nothing() {
+    let daemon = known();
+    let room = daemon.queue(&["send", "text", "1@chatroom", "hi"]);
+    let person = daemon.queue(&["send", "text", "wxid_a", "hi"]);
+    fetch_all(&daemon, &[room, person]);
+    daemon.client().event(&notice("1@chatroom", "\"安娜\"邀请\"被对方拒收了\"加入了群聊"));
+    daemon.client().event(&notice("1@chatroom", "消息已发出，但被对方拒收了。"));
+    daemon.client().event(&notice("wxid_a", "“被对方拒收了”拍了拍你"));
+    daemon.client().event(&notice("wxid_a", "你已添加了被对方拒收了，现在可以开始聊天了。"));
+    // Learned in order: when the friend is known, the notices have been understood.
+    eventually("a friend", || {
+        let shown = daemon.cli(&["contact", "show", "wxid_a"]).exits(0).line();
+        (shown["friend"] == true).then_some(())
+    });
+    assert_eq!((&daemon.show(room)["state"], &daemon.show(person)["state"]), (&json!("fetched"), &json!("fetched")));
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use super::*;
 
-fn wire(value: Value) -> Wire {
+pub(super) fn wire(value: Value) -> Wire {
     Wire::from_value(value).unwrap()
 }
 
-fn event(kind: Kind, decoded: Value) -> Event {
+pub(super) fn event(kind: Kind, decoded: Value) -> Event {
     Event {
         kind,
         r#type: None,
@@ -22,18 +22,18 @@ fn event(kind: Kind, decoded: Value) -> Event {
     }
 }
 
-fn said(kind: Kind, chat: &str, is_self: bool, text: &str) -> Event {
+pub(super) fn said(kind: Kind, chat: &str, is_self: bool, text: &str) -> Event {
     Event { chat: Some(chat.into()), is_self: Some(is_self), text: Some(text.into()), ..event(kind, json!({})) }
 }
 
-fn contacts(ids: &[&str]) -> Event {
+pub(super) fn contacts(ids: &[&str]) -> Event {
     event(
         Kind::Contacts,
         json!({ "contacts": ids.iter().map(|id| json!({ "wxid": id, "nick": "n" })).collect::<Vec<_>>() }),
     )
 }
 
-fn packet(ids: &[&str]) -> Event {
+pub(super) fn packet(ids: &[&str]) -> Event {
     event(
         Kind::ContactPacket,
         json!({ "wxids": ids, "v1": null, "v2": "v2_a@stranger", "avatars": [], "strings": ids }),
@@ -60,6 +60,8 @@ fn friend_info_is_answered_when_every_id_is_there() {
     assert_eq!(bearing(&info, &contacts(&["c"])), None);
     assert_eq!(bearing(&info, &packet(&["a"])), Some(Part));
     assert_eq!(bearing(&info, &packet(&["a", "b"])), Some(Answers));
+    // Of nobody that was asked for anything was told.
+    assert_eq!(bearing(&info, &contacts(&[])), Some(Part));
     assert_eq!(
         items(&info, &contacts(&["b", "a", "c"])),
         [json!({ "wxid": "b", "nick": "n" }), json!({ "wxid": "a", "nick": "n" })]
@@ -91,12 +93,13 @@ fn a_lookup_is_answered_by_the_packet_that_names_the_id() {
 }
 
 #[test]
-fn friend_commands_are_answered_even_when_they_failed() {
+fn a_verification_without_a_ticket_refuses() {
     for api in ["acceptFriend", "addUserEvent"] {
-        let command = wire(json!({ "api": api }));
-        let verified = event(Kind::FriendVerified, json!({ "ok": false }));
-        assert_eq!(bearing(&command, &verified), Some(Answers));
-        assert_eq!(items(&command, &verified), [json!({ "ok": false })]);
+        let command = wire(json!({ "api": api, "v1": "v1_a" }));
+        let verified = |ok: bool| event(Kind::FriendVerified, json!({ "ok": ok, "v1s": [] }));
+        assert_eq!(bearing(&command, &verified(true)), Some(Answers));
+        assert_eq!(bearing(&command, &verified(false)), Some(Refuses));
+        assert_eq!(items(&command, &verified(false)), [json!({ "ok": false })]);
     }
 }
 
@@ -168,5 +171,20 @@ fn a_refusal_in_the_chat_refuses_every_send() {
         assert_eq!(bearing(&send, &said(Kind::MessageSystem, "wxid_b", false, "被对方拒收了")), None);
         assert_eq!(bearing(&send, &said(Kind::MessageSystem, "wxid_a", false, "你撤回了一条消息")), None);
     }
-    assert_eq!(bearing(&wire(json!({ "api": "delUser", "wxid": "wxid_a" })), &refused), None);
+    for api in ["delUser", "sendChatroom", "sendBrandNew"] {
+        assert_eq!(bearing(&wire(json!({ "api": api, "wxid": "wxid_a" })), &refused), None, "{api}");
+    }
+    // No such notice exists in rooms: there the words are somebody's name.
+    let room = wire(json!({ "api": "sendTextMessage", "wxid": "1@chatroom", "text": "hi" }));
+    assert_eq!(bearing(&room, &said(Kind::MessageSystem, "1@chatroom", false, "被对方拒收了")), None);
+}
+
+#[test]
+fn each_api_is_answered_by_the_kinds_that_its_row_names() {
+    for row in crate::protocol::command::APIS {
+        for kind in Kind::ALL.iter().filter(|kind| !kind.is_message()) {
+            let named = row.answers.iter().any(|r#type| Kind::of_type(*r#type) == *kind);
+            assert_eq!(may_answer(row.api, *kind), named, "{} {}", row.api, kind.as_str());
+        }
+    }
 }

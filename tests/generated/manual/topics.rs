@@ -228,9 +228,11 @@ fn decoded(kind: Kind) -> (&'static str, &'static str) {
         Kind::MessageOther => ("78, any other msgType", "`sysmsg`, where it tells."),
         Kind::ContactPacket => ("88", "`wxids`, `v1`, `v2`, `avatars`, `strings`: what was found in the packet."),
         Kind::RoomCreated => ("69", "`room`."),
-        Kind::FriendVerified => {
-            ("96", "`ok`: the packet contains a v1, which is how the client tells that a request was sent or accepted.")
-        }
+        Kind::FriendVerified => (
+            "96",
+            "`ok`: the packet contains a v1, which is how the client tells that a request was sent or accepted; \
+                 `v1s`: the tickets in it, when there are any.",
+        ),
         Kind::FriendV2 => ("81", "`contact`, `v2`."),
         Kind::Avatars => ("95", "`avatars`: from wxid to address."),
         Kind::Logout => ("90", "Nothing."),

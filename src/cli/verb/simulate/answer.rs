@@ -166,7 +166,7 @@ fn notice(world: &World, chat: &str, text: &str, said: &str) -> Deed {
 
 /// A friend request that is sent, and accepted after a while.
 fn add(world: &mut World, wxid: &str) -> Deed {
-    let mut deed = deed(&format!("asks {wxid} to become a friend"), [world.verified()]);
+    let mut deed = deed(&format!("asks {wxid} to become a friend"), [world.verified(&world.anybody(wxid).v1())]);
     befriend(world, wxid);
     let hello = "我通过了你的朋友验证请求，现在我们可以开始聊天了";
     deed.events.push(Later { after: THINK * 2, event: world.message(1, wxid, None, false, hello) });
@@ -175,14 +175,14 @@ fn add(world: &mut World, wxid: &str) -> Deed {
 
 fn accept(world: &mut World, v1: &str) -> Deed {
     let Some(wxid) = world.strangers.iter().find(|p| p.v1() == v1).map(|p| p.wxid.clone()) else {
-        return deed("accepts somebody that it does not know", [world.verified()]);
+        return deed("accepts somebody that it does not know", [world.verified(v1)]);
     };
     befriend(world, &wxid);
     let person = world.anybody(&wxid);
     let told = format!("你已添加了{}，现在可以开始聊天了。", person.nick);
     let mut deed = deed(
         &format!("accepts {wxid}"),
-        [world.verified(), world.contacts(&[person]), world.message(10000, &wxid, None, false, &told)],
+        [world.verified(v1), world.contacts(&[person]), world.message(10000, &wxid, None, false, &told)],
     );
     deed.events.push(Later { after: THINK, event: world.message(1, &wxid, None, false, "谢谢通过 😀") });
     deed

@@ -273,7 +273,9 @@ fn other(world: &World, kind: Kind, changes: &mut Changes) -> Result<Map<String,
         Kind::RoomMembers => world.room_members(&chat),
         Kind::ContactPacket => world.contact_packet(friend),
         Kind::RoomCreated => json!({ "type": 69, "cwxid": world.me.wxid, "xml": "", "chatroom": chat }),
-        Kind::FriendVerified => world.verified(),
+        Kind::FriendVerified => {
+            world.verified(&world.strangers.first().map_or_else(|| world.me.v1(), |stranger| stranger.v1()))
+        }
         Kind::FriendV2 => world.v2(world.strangers.first().map_or(friend, |p| p.wxid.as_str())),
         Kind::Avatars => world.avatars(),
         Kind::Logout => world.logout(false),

@@ -238,9 +238,8 @@ impl World {
         self.packet(88, "getcontact", &body)
     }
 
-    /// 96: a friend request was sent or accepted.
-    pub(super) fn verified(&self) -> Value {
-        let v1 = self.strangers.first().map_or_else(|| self.me.v1(), Person::v1);
+    /// 96: a friend request was sent or accepted; `v1` is whose it was.
+    pub(super) fn verified(&self, v1: &str) -> Value {
         let mut body = vec![];
         field(&mut body, 2, v1.as_bytes());
         self.packet(96, "verifyuser", &body)
@@ -429,7 +428,7 @@ mod tests {
         let packet = read(&world.contact_packet("annahoffmann"));
         assert!(packet.decoded["v2"].as_str().unwrap().starts_with("v2_"), "{}", packet.decoded);
         assert!(packet.decoded["strings"].to_string().contains("annahoffmann"), "{}", packet.decoded);
-        assert_eq!(read(&world.verified()).decoded["ok"], true);
+        assert_eq!(read(&world.verified("v1_0a@stranger")).decoded["ok"], true);
         assert!(read(&world.v2("wxid_x")).decoded["v2"].is_string());
         assert_eq!(read(&world.login()[1]).decoded["self"], true);
         assert_eq!(read(&world.logout(true)).kind, Kind::LogoutPhone);

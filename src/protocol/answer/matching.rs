@@ -1,0 +1,363 @@
+//! Whose answer an event is, of all commands that are open.
+//!
+//! Promises: the id asked for decides, then who still waits, then the oldest; who asked the same before is answered
+//! with it. An event that is nobody's is left to nobody: a wrong answer is worse than none.
+//! Leaves to others: which commands are open (same account, fetched before the event, not too long ago), and storing
+//! what was concluded.
+
+use super::{Bearing, Fit, ask_the_same, fit, ids_asked, ids_told};
+use crate::protocol::command::Wire;
+use crate::protocol::event::{Event, Kind};
+use std::collections::HashSet;
+
+/// A command that a client has fetched, as far as matching looks at it.
+#[derive(Debug, Clone, Copy)]
+pub struct Open<'c> {
+    /// What was fetched.
+    pub command: &'c Wire,
+    /// Somebody still waits for the answer.
+    pub waits: bool,
+    /// It was answered a moment ago, and an event may be one more piece of that answer.
+    pub answered: bool,
+    /// The ids asked for that no event has told yet; `None` before the first part.
+    pub missing: Option<&'c [String]>,
+}
+
+/// What an event comes to for a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// One part of the answer; more may come.
+    Part,
+    /// Answered.
+    Answered,
+    /// Refused.
+    Rejected,
+    /// One more piece of an answer that was whole already.
+    Piece,
+}
+
+/// A command for which an event means something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conclusion {
+    /// Its place among those that are open.
+    pub at: usize,
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// The ids asked for that the event told.
+    pub told: Vec<String>,
+}
+
+/// Decides whose answer `event` is. `open` stands in the order in which the commands were queued.
+#[must_use]
+pub fn conclude(open: &[Open<'_>], event: &Event) -> Vec<Conclusion> {
+    let fitting: Vec<Candidate<'_>> = open
+        .iter()
+        .enumerate()
+        .filter_map(|(at, open)| fit(open.command, event).map(|(bearing, fit)| Candidate { at, open, bearing, fit }))
+        .collect();
+    let matching = Matching { all: &fitting, event };
+    match event.kind {
+        Kind::Contacts => matching.contacts(),
+        Kind::FriendVerified => matching.verified(),
+        // The newest that was sent there is meant: those before it have been there for longer without a word.
+        Kind::MessageSystem => matching.one(fitting.last()),
+        // Each text has an echo of its own.
+        Kind::MessageText => matching.one(matching.best(|_| true)),
+        _ => matching.asked(|_| true),
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Candidate<'a> {
+    at: usize,
+    open: &'a Open<'a>,
+    bearing: Bearing,
+    fit: Fit,
+}
+
+impl Candidate<'_> {
+    fn is(&self, api: &str) -> bool {
+        self.open.command.api() == api
+    }
+}
+
+struct Matching<'a> {
+    all: &'a [Candidate<'a>],
+    event: &'a Event,
+}
+
+impl<'a> Matching<'a> {
+    /// Of those wanted that are not answered yet: the id, then who waits, then the oldest.
+    fn best(&self, wanted: impl Fn(&Candidate<'_>) -> bool) -> Option<&'a Candidate<'a>> {
+        let rank = |c: &Candidate<'_>| (c.fit, c.open.waits, std::cmp::Reverse(c.at));
+        self.all.iter().filter(|c| !c.open.answered && wanted(c)).max_by_key(|c| rank(c))
+    }
+
+    fn one(&self, meant: Option<&Candidate<'_>>) -> Vec<Conclusion> {
+        meant.map(|meant| self.conclusion(meant)).into_iter().collect()
+    }
+
+    /// The best of those wanted, and all that asked the same; one more piece for those that have just been answered.
+    fn asked(&self, wanted: impl Fn(&Candidate<'_>) -> bool + Copy) -> Vec<Conclusion> {
+        let best = self.best(wanted);
+        let concerned = |c: &&Candidate<'_>| match best {
+            Some(best) => ask_the_same(best.open.command, c.open.command),
+            None => c.open.answered && wanted(c),
+        };
+        self.all.iter().filter(concerned).map(|c| self.conclusion(c)).collect()
+    }
+
+    /// 210: a list of nobody but people whom somebody asked for is the answer to that, and never the friend list.
+    fn contacts(&self) -> Vec<Conclusion> {
+        let told = ids_told(self.event);
+        let only_asked = |c: &Candidate<'_>| {
+            let asked: HashSet<&str> = ids_asked(c.open.command).into_iter().collect();
+            c.is("newGetUserLists") && !told.is_empty() && told.is_subset(&asked)
+        };
+        let lacks = |c: &Candidate<'_>| {
+            c.open.missing.is_none_or(|missing| missing.iter().any(|id| told.contains(id.as_str())))
+        };
+        for wanted in [
+            &(|c: &Candidate<'_>| only_asked(c) && lacks(c)) as &dyn Fn(&Candidate<'_>) -> bool,
+            &only_asked,
+            &(|c: &Candidate<'_>| c.is("initContact")),
+        ] {
+            let concluded = self.asked(wanted);
+            if !concluded.is_empty() {
+                return concluded;
+            }
+        }
+        self.asked(|_| true)
+    }
+
+    /// 96: the accept whose v1 it holds, else an add, whose v1 nobody knows, else the only accept there is.
+    fn verified(&self) -> Vec<Conclusion> {
+        let named = |c: &Candidate<'_>| c.is("acceptFriend") && c.fit == Fit::Named;
+        if self.all.iter().any(named) {
+            return self.asked(named).into_iter().filter(|c| c.verdict != Verdict::Piece).collect();
+        }
+        if self.best(|c| c.is("addUserEvent")).is_some() {
+            return self.asked(|c| c.is("addUserEvent") && !c.open.answered);
+        }
+        let accepts: Vec<_> = self.all.iter().filter(|c| c.is("acceptFriend") && !c.open.answered).collect();
+        match accepts.split_first() {
+            Some((first, rest)) if rest.iter().all(|c| ask_the_same(first.open.command, c.open.command)) => {
+                accepts.iter().map(|c| self.conclusion(c)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn conclusion(&self, candidate: &Candidate<'_>) -> Conclusion {
+        let told: Vec<String> = match candidate.bearing {
+            Bearing::Part | Bearing::Answers => {
+                let told = ids_told(self.event);
+                let asked = ids_asked(candidate.open.command);
+                asked.into_iter().filter(|id| told.contains(id)).map(str::to_owned).collect()
+            }
+            Bearing::Echo | Bearing::Refuses => Vec::new(),
+        };
+        let verdict = match candidate.bearing {
+            Bearing::Answers | Bearing::Part if candidate.open.answered => Verdict::Piece,
+            Bearing::Answers | Bearing::Echo => Verdict::Answered,
+            Bearing::Refuses => Verdict::Rejected,
+            Bearing::Part => {
+                let all_told = |missing: &[String]| missing.iter().all(|id| told.contains(id));
+                if candidate.open.missing.is_some_and(all_told) { Verdict::Answered } else { Verdict::Part }
+            }
+        };
+        Conclusion { at: candidate.at, verdict, told }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{contacts, event, packet, said, wire};
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// An open command of a table: what was fetched, and whether somebody waits.
+    struct Row {
+        command: Wire,
+        waits: bool,
+        answered: bool,
+        missing: Option<Vec<String>>,
+    }
+
+    fn fetched(command: Value) -> Row {
+        Row { command: wire(command), waits: true, answered: false, missing: None }
+    }
+
+    fn left(command: Value) -> Row {
+        Row { waits: false, ..fetched(command) }
+    }
+
+    fn answered(command: Value) -> Row {
+        Row { answered: true, ..fetched(command) }
+    }
+
+    fn lacking(command: Value, missing: &[&str]) -> Row {
+        Row { missing: Some(missing.iter().map(|&id| id.to_owned()).collect()), ..fetched(command) }
+    }
+
+    /// Which rows an event means something for, and what.
+    fn concluded(rows: &[Row], event: &Event) -> Vec<(usize, Verdict)> {
+        let open: Vec<Open<'_>> = rows
+            .iter()
+            .map(|row| Open {
+                command: &row.command,
+                waits: row.waits,
+                answered: row.answered,
+                missing: row.missing.as_deref(),
+            })
+            .collect();
+        conclude(&open, event).into_iter().map(|c| (c.at, c.verdict)).collect()
+    }
+
+    fn list() -> Value {
+        json!({"api": "initContact", "code": 45})
+    }
+
+    fn info(ids: &[&str]) -> Value {
+        json!({"api": "newGetUserLists", "code": 46, "wxidLists": ids})
+    }
+
+    fn members(room: &str) -> Value {
+        json!({"api": "getChatRoomUserLists", "code": 6, "wxid": room})
+    }
+
+    fn lookup(id: &str) -> Value {
+        json!({"api": "netGetUserInfo", "code": 30, "wxid": id})
+    }
+
+    fn add(id: &str) -> Value {
+        json!({"api": "addUserEvent", "code": 5, "wxid": id})
+    }
+
+    fn accept(v1: &str) -> Value {
+        json!({"api": "acceptFriend", "code": 10, "v1": v1, "v2": "v2_x"})
+    }
+
+    fn verified(v1s: &[&str]) -> Event {
+        event(Kind::FriendVerified, json!({"ok": !v1s.is_empty(), "v1s": v1s}))
+    }
+
+    fn told_members(room: &str) -> Event {
+        event(Kind::RoomMembers, json!({"room": room, "members": []}))
+    }
+
+    fn text(chat: &str, text: &str) -> Value {
+        json!({"api": "sendTextMessage", "code": 1, "wxid": chat, "text": text})
+    }
+
+    use Verdict::{Answered, Part, Piece, Rejected};
+
+    #[test]
+    fn the_id_asked_for_decides_before_all_else() {
+        let rows = [left(lookup("a")), fetched(lookup("b"))];
+        assert_eq!(concluded(&rows, &packet(&["a"])), [(0, Answered)]);
+        assert_eq!(concluded(&rows, &packet(&["b"])), [(1, Answered)]);
+        assert_eq!(concluded(&rows, &packet(&["c"])), []);
+        let rows = [fetched(members("1@chatroom")), fetched(members("2@chatroom"))];
+        assert_eq!(concluded(&rows, &told_members("2@chatroom")), [(1, Answered)]);
+        assert_eq!(concluded(&rows, &told_members("3@chatroom")), []);
+    }
+
+    #[test]
+    fn then_who_still_waits_then_the_oldest() {
+        assert_eq!(concluded(&[left(lookup("a")), fetched(lookup("b"))], &packet(&[])), [(1, Answered)]);
+        assert_eq!(concluded(&[fetched(lookup("a")), fetched(lookup("b"))], &packet(&[])), [(0, Answered)]);
+        assert_eq!(concluded(&[left(lookup("a")), left(lookup("b"))], &packet(&[])), [(0, Answered)]);
+    }
+
+    #[test]
+    fn an_answer_closes_every_equal_question() {
+        let status = |time: u64| json!({"api": "getLoginStatus", "code": 20, "info": "wehelp", "time": time});
+        let rows = [left(status(0)), fetched(status(5)), fetched(lookup("a")), left(status(0))];
+        let state = event(Kind::LoginState, json!({"logged_in": true}));
+        assert_eq!(concluded(&rows, &state), [(0, Answered), (1, Answered), (3, Answered)]);
+        let rows = [fetched(info(&["a", "b"])), fetched(info(&["b", "a", "b"])), fetched(info(&["a"]))];
+        assert_eq!(concluded(&rows, &contacts(&["a", "b"])), [(0, Answered), (1, Answered)]);
+        let rows = [fetched(members("1@chatroom")), left(members("1@chatroom")), fetched(members("2@chatroom"))];
+        assert_eq!(concluded(&rows, &told_members("1@chatroom")), [(0, Answered), (1, Answered)]);
+    }
+
+    #[test]
+    fn a_list_of_those_asked_for_is_never_the_friend_list() {
+        let both = [fetched(list()), fetched(info(&["a", "b"]))];
+        assert_eq!(concluded(&both, &contacts(&["a", "b"])), [(1, Answered)]);
+        assert_eq!(concluded(&both, &contacts(&["b"])), [(1, Part)]);
+        assert_eq!(concluded(&both, &contacts(&["a", "b", "c"])), [(0, Answered)]);
+        assert_eq!(concluded(&both, &contacts(&["c"])), [(0, Answered)]);
+        // Also when nobody waits for it any more.
+        assert_eq!(concluded(&[fetched(list()), left(info(&["a"]))], &contacts(&["a"])), [(1, Answered)]);
+        // Nobody else asked: what it tells of those asked for is taken.
+        assert_eq!(concluded(&[fetched(info(&["a"]))], &contacts(&["a", "c"])), [(0, Answered)]);
+        assert_eq!(concluded(&[fetched(info(&["a"]))], &contacts(&["c"])), []);
+        assert_eq!(concluded(&[fetched(lookup("a")), fetched(add("a"))], &contacts(&["a"])), []);
+    }
+
+    #[test]
+    fn parts_go_to_who_lacks_them_and_add_up() {
+        let rows = [lacking(info(&["a", "b"]), &["b"]), fetched(info(&["a", "c"]))];
+        assert_eq!(concluded(&rows, &contacts(&["a"])), [(1, Part)]);
+        assert_eq!(concluded(&rows, &contacts(&["b"])), [(0, Answered)]);
+        assert_eq!(concluded(&rows[..1], &packet(&["b"])), [(0, Answered)]);
+        assert_eq!(concluded(&[fetched(info(&["a", "b"]))], &packet(&["b"])), [(0, Part)]);
+        assert_eq!(concluded(&[fetched(info(&["a", "b"]))], &contacts(&[])), [(0, Part)]);
+        let open = [Open { command: &rows[0].command, waits: true, answered: false, missing: None }];
+        assert_eq!(conclude(&open, &contacts(&["b", "z"]))[0].told, ["b"]);
+    }
+
+    #[test]
+    fn pieces_belong_to_the_answer_that_was_whole() {
+        let rooms = json!({"api": "getChatRoomLists", "code": 47});
+        let told_rooms = event(Kind::Rooms, json!({"rooms": []}));
+        assert_eq!(concluded(&[answered(list()), answered(list())], &contacts(&["a"])), [(0, Piece), (1, Piece)]);
+        assert_eq!(concluded(&[answered(rooms.clone())], &told_rooms), [(0, Piece)]);
+        // Who asked since then gets it too; what a 46 asked for stays the 46's.
+        assert_eq!(concluded(&[answered(rooms.clone()), fetched(rooms)], &told_rooms), [(0, Piece), (1, Answered)]);
+        assert_eq!(concluded(&[answered(list()), fetched(info(&["a"]))], &contacts(&["a"])), [(1, Answered)]);
+        assert_eq!(concluded(&[answered(list()), fetched(info(&["a"]))], &contacts(&["a", "b"])), [(0, Piece)]);
+        let ids = event(Kind::ContactsPacket, json!({"wxids": ["a"]}));
+        assert_eq!(concluded(&[fetched(list()), fetched(list())], &ids), [(0, Part), (1, Part)]);
+    }
+
+    #[test]
+    fn a_verification_belongs_to_the_accept_whose_ticket_it_holds() {
+        let rows = [fetched(add("a")), left(accept("v1_b")), fetched(accept("v1_c")), fetched(accept("v1_c"))];
+        assert_eq!(concluded(&rows, &verified(&["v1_b"])), [(1, Answered)]);
+        assert_eq!(concluded(&rows, &verified(&["v1_z", "v1_c"])), [(2, Answered), (3, Answered)]);
+        // Nobody knows the ticket of an add.
+        assert_eq!(concluded(&rows, &verified(&["v1_z"])), [(0, Answered)]);
+        assert_eq!(concluded(&rows, &verified(&[])), [(0, Rejected)]);
+        let adds = [left(add("a")), fetched(add("b")), fetched(add("c"))];
+        assert_eq!(concluded(&adds, &verified(&["v1_z"])), [(1, Answered)]);
+        // Of two accepts nobody can tell which one an unknown ticket means.
+        assert_eq!(concluded(&rows[1..], &verified(&["v1_z"])), []);
+        assert_eq!(concluded(&rows[1..], &verified(&[])), []);
+        assert_eq!(concluded(&rows[2..], &verified(&["v1_z"])), [(0, Answered), (1, Answered)]);
+        assert_eq!(concluded(&rows[1..2], &verified(&[])), [(0, Rejected)]);
+        // Told twice, it is not the add's.
+        assert_eq!(concluded(&[answered(accept("v1_b")), fetched(add("a"))], &verified(&["v1_b"])), []);
+        // A raw command without a ticket is none whose ticket it holds.
+        let raw = [fetched(json!({"api": "acceptFriend"})), fetched(add("a"))];
+        assert_eq!(concluded(&raw, &verified(&["v1_z"])), [(1, Answered)]);
+    }
+
+    #[test]
+    fn an_echo_answers_one_text_and_a_notice_refuses_the_newest() {
+        let rows =
+            [left(text("a", "ok")), fetched(text("a", "ok")), fetched(text("b", "ok")), fetched(text("a", "no"))];
+        assert_eq!(concluded(&rows, &said(Kind::MessageText, "a", true, "ok")), [(1, Answered)]);
+        assert_eq!(concluded(&rows, &said(Kind::MessageText, "a", false, "ok")), []);
+        let refused = said(Kind::MessageSystem, "a", false, "消息已发出，但被对方拒收了。");
+        assert_eq!(concluded(&rows, &refused), [(3, Rejected)]);
+        assert_eq!(concluded(&rows[..1], &refused), [(0, Rejected)]);
+        assert_eq!(
+            concluded(&[fetched(json!({"api": "sendChatroom", "wxid": "a", "chatroom": "1@chatroom"}))], &refused),
+            []
+        );
+        assert_eq!(concluded(&[answered(text("a", "ok"))], &refused), [(0, Rejected)]);
+    }
+}

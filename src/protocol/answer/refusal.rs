@@ -1,0 +1,121 @@
+//! Notices that tell that something was not delivered (contract 3).
+//!
+//! Promises: a name that somebody chose is not taken for `WeChat`'s own words: what stands between quotation marks does
+//! not count, nor what goes on after the wording without a mark, nor the name in a notice of a new friend.
+//! Leaves to others: in which chat the notice came.
+
+use super::FRIENDSHIP_NOTICES;
+
+/// What `WeChat` says when the other side did not get what was sent; lower case.
+const WORDINGS: &[&str] = &[
+    "被对方拒收了",
+    "被對方拒收了",
+    "开启了朋友验证",
+    "開啟了朋友驗證",
+    "开启了好友验证",
+    "開啟了好友驗證",
+    "发送消息过于频繁",
+    "發送消息過於頻繁",
+    "發送訊息過於頻繁",
+    "傳送訊息過於頻繁",
+    "rejected by the receiver",
+    "rejected by the recipient",
+    "has enabled friend confirmation",
+    "has enabled friend verification",
+];
+
+/// Quotation marks that come in pairs.
+const PAIRS: [(char, char); 9] = [
+    ('“', '”'),
+    ('„', '”'),
+    ('「', '」'),
+    ('『', '』'),
+    ('«', '»'),
+    ('‹', '›'),
+    ('《', '》'),
+    ('〈', '〉'),
+    ('【', '】'),
+];
+/// Quotation marks that open and close.
+const SINGLES: [char; 2] = ['"', '＂'];
+
+/// Whether a notice says that what was sent was refused.
+pub(super) fn is_one(notice: &str) -> bool {
+    let notice = notice.trim();
+    if FRIENDSHIP_NOTICES.iter().any(|start| notice.starts_with(start)) {
+        return false;
+    }
+    let said = unquoted(notice).to_lowercase();
+    WORDINGS.iter().any(|wording| said.match_indices(wording).any(|(at, _)| ends_here(&said[at + wording.len()..])))
+}
+
+/// Whether a clause ends where `rest` begins: behind the wording WeChat puts a mark, or nothing.
+fn ends_here(rest: &str) -> bool {
+    rest.trim_start().chars().next().is_none_or(|next| !next.is_alphanumeric())
+}
+
+/// The text without what stands between quotation marks; a quotation without an end goes to the text's end.
+fn unquoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut closing = None;
+    for c in text.chars() {
+        match closing {
+            Some(end) if c == end => {
+                closing = None;
+                // A mark, so that what stands on both sides does not become one word.
+                out.push('\u{fffc}');
+            }
+            Some(_) => {}
+            None if SINGLES.contains(&c) => closing = Some(c),
+            None => match PAIRS.iter().find(|(open, _)| *open == c) {
+                Some((_, close)) => closing = Some(*close),
+                None => out.push(c),
+            },
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_what_wechat_itself_says() {
+        for notice in [
+            "消息已发出，但被对方拒收了。",
+            "消息已发出，但被对方拒收了",
+            "訊息已傳出，但被對方拒收了。",
+            "小明开启了朋友验证，你还不是他（她）朋友。请先发送朋友验证请求，对方验证通过后，才能聊天。",
+            "“小明”开启了朋友验证，你还不是他（她）朋友。",
+            "發送訊息過於頻繁，請稍後再試。",
+            "发送消息过于频繁，等待对方接受你的好友请求后再发。",
+            "Message successfully sent but rejected by the receiver.",
+            "Ann has enabled Friend Confirmation. You are not her friend yet.",
+            " 被对方拒收了 ",
+        ] {
+            assert!(is_one(notice), "{notice}");
+        }
+    }
+
+    #[test]
+    fn a_name_in_a_notice_is_no_refusal() {
+        for notice in [
+            "",
+            "\"安娜\"邀请\"被对方拒收了\"加入了群聊",
+            "“被对方拒收了”撤回了一条消息",
+            "「被對方拒收了」拍了拍你",
+            "『开启了朋友验证』拍了拍你",
+            "«rejected by the receiver» recalled a message",
+            "＂被对方拒收了＂拍了拍我",
+            "\"被对方拒收了",
+            "你已添加了被对方拒收了，现在可以开始聊天了。",
+            "You have added rejected by the receiver, say hi",
+            "被对方拒收了领取了你的红包",
+            "你撤回了一条消息",
+            "以上是打招呼的内容",
+        ] {
+            assert!(!is_one(notice), "{notice}");
+        }
+    }
+}
