@@ -11,6 +11,7 @@ pub mod handover;
 pub mod http;
 pub mod instance;
 pub mod limits;
+pub mod private;
 pub mod salvage;
 pub mod serve;
 pub mod service;

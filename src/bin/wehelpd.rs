@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     // First, while no other thread runs: both change the environment.
     wehelp::home::forget_empty_variables();
     let activated = instance::activated();
+    wehelp::daemon::private::close_to_others();
     let args = Args::parse();
     log(&args);
     log_panics();

@@ -1,16 +1,17 @@
 //! One daemon per home: the lock, the sockets, and the pointer by which the CLI finds it.
 //!
 //! The lock is a file in the data folder that is never deleted; with it held, a left-over socket is nobody's and may be
-//! replaced. The control socket lies in a folder of mode 0700 before it exists, and has mode 0600 before anybody can
+//! replaced. The control socket lies in a folder where nobody else can replace it, and has mode 0600 before anybody can
 //! connect. A socket that systemd handed over is not unlinked: it is not ours.
 
+use super::private;
 use crate::config::{Http, RequireToken};
 use crate::home::{self, Home};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tokio::net::{TcpListener, UnixListener};
 
@@ -49,6 +50,9 @@ pub enum Error {
     /// The client door would be open to the world.
     #[error("{0}")]
     Exposed(String),
+    /// Others own or may change what would be ours.
+    #[error("{0}")]
+    Unsafe(String),
     /// Another daemon answers at this socket.
     #[error("another wehelpd answers at `{0}`; stop it first, or choose another --socket")]
     SocketInUse(PathBuf),
@@ -70,7 +74,7 @@ pub struct Lock {
 /// # Errors
 /// When another daemon has it, or the folder or the lock file cannot be made.
 pub fn lock(data_dir: &Path) -> Result<Lock, Error> {
-    make_dir(data_dir)?;
+    private::prepare(data_dir)?;
     let path = data_dir.join("lock");
     let mut lock = fs::OpenOptions::new()
         .read(true)
@@ -78,6 +82,7 @@ pub fn lock(data_dir: &Path) -> Result<Lock, Error> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
         .open(&path)
         .map_err(file("open the lock", &path))?;
     match lock.try_lock() {
@@ -100,11 +105,6 @@ pub fn lock(data_dir: &Path) -> Result<Lock, Error> {
         tracing::warn!("cannot write the pid into `{}`: {error}", path.display());
     }
     Ok(Lock { _file: lock })
-}
-
-/// Makes a folder, mode 0700, and those above it.
-fn make_dir(dir: &Path) -> Result<(), Error> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file("make the folder", dir))
 }
 
 /// Where the client door shall be: `ip:port` or `host:port`.
@@ -243,14 +243,10 @@ pub fn bind_control(activated: &mut Activated, home: &Home, _lock: &Lock) -> Res
 fn bind_private(path: &Path) -> Result<UnixListener, Error> {
     let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if dir.is_dir() {
-        // A folder that others share (as /tmp) is not ours to close; the socket's own mode keeps them out.
-        let shared = fs::metadata(dir).map(|m| m.permissions().mode() & 0o1000 != 0).unwrap_or(true);
-        if !shared {
-            let closed = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
-            closed.map_err(file("close the socket's folder", dir))?;
-        }
+        // Its mode is not ours to change; the socket's own keeps others out.
+        private::check_socket_dir(dir)?;
     } else {
-        make_dir(dir)?;
+        private::make_dir(dir)?;
     }
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => {
@@ -281,7 +277,9 @@ fn bind_private(path: &Path) -> Result<UnixListener, Error> {
 fn point(home: &Home) -> Option<PathBuf> {
     let path = home::pointer_path(&home.data_dir);
     let socket = std::path::absolute(&home.socket).unwrap_or_else(|_| home.socket.clone());
-    match fs::write(&path, format!("{}\n", socket.display())) {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    match options.open(&path).and_then(|mut file| writeln!(file, "{}", socket.display())) {
         Ok(()) => Some(path),
         Err(error) => {
             tracing::warn!("cannot write `{}`: {error}", path.display());
@@ -333,7 +331,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = home(dir.path());
         let held = lock(&home.data_dir).unwrap();
-        make_dir(home.socket.parent().unwrap()).unwrap();
+        private::make_dir(home.socket.parent().unwrap()).unwrap();
         let http = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let control = std::os::unix::net::UnixListener::bind(&home.socket).unwrap();
         let address = http.local_addr().unwrap();

@@ -1,7 +1,7 @@
 //! Durable handling of files: what is made here is on disk, name and all, when the call returns.
 
 use super::Error;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,13 @@ const UNFINISHED: &str = ".new";
 /// An error that names the act and the path.
 pub(super) fn fault(act: &str, path: &Path, error: &io::Error) -> Error {
     Error::Other(format!("{act} `{}`: {error}", path.display()))
+}
+
+/// How a file of ours is opened for writing: closed to others, and never through a symbolic link (contract 1).
+pub(super) fn ours() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options
 }
 
 /// Makes a folder's entries durable.
@@ -38,7 +45,7 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), Error> {
 /// rename, a sync of the folder.
 pub(super) fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let new = unfinished(path);
-    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let file = ours().write(true).create(true).truncate(true).open(&new)?;
     let mut out = io::BufWriter::with_capacity(1 << 18, file);
     let written = write(&mut out).and_then(|()| out.flush()).and_then(|()| out.get_ref().sync_all());
     drop(out);

@@ -6,11 +6,11 @@
 //! reserved but unwritten space (`fallocate`), or a growing file, a file system shut down during a sync was seen to
 //! report it as done and to have lost it, twice in about ten cuts; with zeros written first, never.
 
-use super::files::{fault, sync_dir};
+use super::files::{self, fault, sync_dir};
 use super::frame::{self, Bad, HEAD, Head, Run};
 use super::{Error, VERSION};
 use rustix::fs::Advice;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
@@ -129,7 +129,7 @@ impl Active {
     /// Makes a segment; it and its name are durable then.
     pub(super) fn create(dir: &Path, begin: &Begin) -> io::Result<Self> {
         let path = path(dir, begin.lsn);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        let file = files::ours().read(true).write(true).create(true).truncate(true).open(&path)?;
         file.write_all_at(&encode(begin), 0)?;
         file.sync_all()?;
         sync_dir(&folder(dir))?;
@@ -139,7 +139,7 @@ impl Active {
     /// Opens a segment to go on at `end`; what lies after it is cut off, durably.
     pub(super) fn resume(dir: &Path, lsn: u64, end: u64) -> io::Result<Self> {
         let path = path(dir, lsn);
-        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        let file = files::ours().read(true).write(true).open(&path)?;
         file.set_len(end)?;
         file.sync_all()?;
         Ok(Self { file, path, lsn, end, reserved: end, step: RESERVE_BYTES, grew: false })

@@ -1,6 +1,6 @@
 //! Contract 1: files, modes, the control door, one daemon per data folder, settings.
 
-use crate::fixture::{DEADLINE, Daemon, Recipe, Run, WEHELP, WEHELPD, clean, eventually, run};
+use crate::fixture::{DEADLINE, Daemon, Recipe, Run, WEHELP, WEHELPD, clean, eventually, message, run};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -586,4 +586,101 @@ fn both_sockets_of_systemd_are_served_and_stay_when_the_daemon_stops() {
     rustix::process::kill_process(rustix::process::Pid::from_child(&daemon.0), rustix::process::Signal::TERM).unwrap();
     assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
     assert!(socket.exists(), "it is systemd's, who goes on listening");
+}
+
+/// Every file and folder below a folder.
+fn below(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut all = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path.clone());
+            }
+            all.push(path);
+        }
+    }
+    all
+}
+
+#[test]
+fn what_the_daemon_makes_is_closed_to_others_and_what_it_finds_stays_as_it_was() {
+    // A package, a volume or `mkdir -p` makes the folders, with an open umask; older versions left open files.
+    let mut daemon = Recipe::default().under(&["sh", "-c", "umask 0; exec \"$@\"", "sh"]).lay_out();
+    let (data, elsewhere) = (daemon.data_dir(), daemon.path("elsewhere"));
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::create_dir(&elsewhere).unwrap();
+    for dir in [&data, &elsewhere] {
+        std::fs::set_permissions(dir, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    daemon.start();
+    daemon.client().event(&message("wxid_me", "wxid_a", None, "hello"));
+    daemon.queue_text("hi");
+    daemon.cli(&["token", "rotate"]).exits(0);
+    daemon.restart();
+    assert_eq!(mode(&data), 0o755, "it did not make that folder");
+    for path in below(&data) {
+        let closed = if path.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode(&path), closed, "{}", path.display());
+    }
+    // What an older version left open is closed at the next start.
+    assert_eq!(daemon.terminate(), 0);
+    for path in below(&data) {
+        let open = if path.is_dir() { 0o755 } else { 0o644 };
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(open)).unwrap();
+    }
+    daemon.start();
+    assert!(below(&data).iter().all(|path| mode(path) & 0o077 == 0));
+    assert_eq!(daemon.last_event()["text"], "hello");
+    // The folder of a socket is not closed either.
+    let socket = elsewhere.join("s");
+    let _other = session(&daemon.path("home"), false, &["--socket", socket.to_str().unwrap()]);
+    eventually("the socket is there, and closed", || socket.exists().then_some(()).filter(|()| mode(&socket) == 0o600));
+    assert_eq!(mode(&elsewhere), 0o755);
+}
+
+#[test]
+fn a_folder_that_others_may_change_is_refused_and_so_is_a_link_in_it() {
+    let mut daemon = Recipe::default().lay_out();
+    let data = daemon.data_dir();
+    std::fs::create_dir_all(&data).unwrap();
+    for open in [0o777, 0o1777] {
+        std::fs::set_permissions(&data, PermissionsExt::from_mode(open)).unwrap();
+        let refused = run(daemon.command(), None, DEADLINE).exits(1);
+        refused.says(&[data.to_str().unwrap(), "chmod o-w"]);
+        assert!(below(&data).is_empty(), "nothing was written");
+    }
+    std::fs::set_permissions(&data, PermissionsExt::from_mode(0o700)).unwrap();
+    let victim = daemon.path("victim");
+    std::fs::write(&victim, "precious").unwrap();
+    for name in ["lock", "token", "socket", "version"] {
+        std::os::unix::fs::symlink(&victim, data.join(name)).unwrap();
+        run(daemon.command(), None, DEADLINE).exits(1).says(&["symbolic link"]);
+        std::fs::remove_file(data.join(name)).unwrap();
+    }
+    assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+    let open = daemon.path("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
+    let mut command = clean(WEHELPD, &daemon.path("home"));
+    command.args(["--listen", "127.0.0.1:0", "--socket"]).arg(open.join("s"));
+    run(command, None, DEADLINE).exits(1).says(&["--socket"]);
+    daemon.start();
+}
+
+#[test]
+fn a_folder_of_another_user_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can make a folder of another user");
+        return;
+    }
+    let daemon = Recipe::default().lay_out();
+    let data = daemon.data_dir();
+    std::fs::create_dir_all(&data).unwrap();
+    std::os::unix::fs::chown(&data, Some(65534), None).unwrap();
+    run(daemon.command(), None, DEADLINE).exits(1).says(&["uid 65534"]);
+    std::os::unix::fs::chown(&data, Some(0), None).unwrap();
+    std::fs::write(data.join("token"), "0123456789abcdefghij\n").unwrap();
+    std::os::unix::fs::chown(data.join("token"), Some(65534), None).unwrap();
+    run(daemon.command(), None, DEADLINE).exits(1).says(&["token"]);
 }

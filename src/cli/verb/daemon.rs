@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -160,7 +160,8 @@ fn launch(ctx: &Ctx, plan: &Plan) -> Result<(), Error> {
         Kept { options: plan.options.iter().map(|o| o.clone().into_vec()).collect(), folder: plan.folder.clone() };
     let kept = serde_json::to_vec(&kept).map_err(|e| Error::failed(format!("keep the options: {e}")))?;
     // A restart can do without, with a word.
-    if let Err(error) = fs::write(plan.kept(), kept) {
+    let written = private().write(true).create(true).truncate(true).open(plan.kept());
+    if let Err(error) = written.and_then(|mut file| file.write_all(&kept)) {
         ctx.out().warn(&format!("`wehelp daemon restart` will not know these options: {error}"));
     }
     told(ctx, &status, true, &path)
@@ -190,11 +191,18 @@ fn program() -> Result<PathBuf, Error> {
 }
 
 /// Opens the log at its end, mode 0600, and says how long it was. A large one is put aside; the one before goes.
+/// How a file in the data folder is opened for writing: closed to others, never through a symbolic link (contract 1).
+fn private() -> fs::OpenOptions {
+    let mut options = File::options();
+    options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options
+}
+
 fn open_log(path: &Path) -> io::Result<(File, u64)> {
     if fs::metadata(path).is_ok_and(|m| m.len() >= LOG_BYTES_MAX) {
         fs::rename(path, path.with_extension("log.old"))?;
     }
-    let log = File::options().append(true).create(true).mode(0o600).open(path)?;
+    let log = private().append(true).create(true).open(path)?;
     let length = log.metadata()?.len();
     Ok((log, length))
 }

@@ -83,7 +83,7 @@ pub(super) fn wehelpd(page: &mut Page) {
     page.p("Requests of this machine's own user (and of root) over loopback need no token, all others do: as the path's beginning, `/t/TOKEN/recieve_msg`, as `?token=TOKEN`, or as `Authorization: Bearer TOKEN`; any right one will do. A request over loopback is another's when its socket belongs to another user or to nobody who can be told, when it names a Host that is not loopback, or when it has a header of a proxy (`Forwarded`, `X-Forwarded-`…, `X-Real-IP`, `Via`). `wehelp-setup`(1) prints the addresses with the token.");
     page.p("What a web page could have caused is refused with 403, with a right token too: a request with `Origin`, `Sec-Fetch-`…, `Sec-Purpose`, `Purpose`, `X-Moz` or `Upgrade-Insecure-Requests`, with a `Referer` of another origin than its own address, or with two Hosts. Without a right token its Host must be an IP address as people type it, `localhost`, or a name that `http.hosts` lists; `0.0.0.0`, `[::]`, IPv4 inside of IPv6 and a dot at the end are not. A request without a Host is served. `/healthz` asks for neither token nor Host, and tells no paths to who has no token.");
     page.p("Every answer carries `Cache-Control: no-store` and `Pragma: no-cache`. A refusal is JSON: `{\"error\":CODE,\"message\":SENTENCE}`, 401 with `WWW-Authenticate`, 405 with `Allow`. What is no HTTP/1.1 at all (a malformed request line or header, a header that is too large) is answered with 400, 414 or 431 and an empty body.");
-    page.p("The control door is a Unix socket, mode 0600 in a folder of mode 0700, over which `wehelp`(1) and any other program of the same user speaks HTTP/1.1 with JSON. See `wehelp-control`(7).");
+    page.p("The control door is a Unix socket of mode 0600, over which `wehelp`(1) and any other program of the same user speaks HTTP/1.1 with JSON. See `wehelp-control`(7).");
     page.sh("WHAT IS PROMISED");
     page.p("A callback that was answered with 200 and a receipt that was printed are on disk: they survive `kill -9` and a power cut at the next instruction. A command is handed to a client at least once and, as far as TCP can tell, exactly once. Events are numbered from 1 without gaps; a follower sees each exactly once and in order. When the disk is full or read-only, writes are refused with a clear error, what was stored stays readable, and the daemon goes on by itself when there is room again.");
     page.sh("SIGNALS");
@@ -121,7 +121,7 @@ pub(super) fn wehelpd(page: &mut Page) {
         ("~/.config/wehelp/config.toml", "Settings, optional; see `wehelp-config`(5)."),
         (
             "~/.local/share/wehelp/",
-            "The data folder, mode 0700: `journal/` and `sled/` (the store), `token` (mode 0600; made at the first start), `token.previous` (valid for a day after a rotation), `lock` (held while it runs), `socket` (where the control socket is).",
+            "The data folder (made with mode 0700; one that another user owns or that all can write to is refused), its files of mode 0600 and none of them a symbolic link: `journal/` and `sled/` (the store), `token` (made at the first start), `token.previous` (valid for a day after a rotation), `lock` (held while it runs), `socket` (where the control socket is).",
         ),
         (
             "$XDG_RUNTIME_DIR/wehelp/wehelpd.sock",
