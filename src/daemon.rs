@@ -16,6 +16,7 @@ pub mod salvage;
 pub mod serve;
 pub mod service;
 pub mod shutdown;
+pub mod signals;
 pub mod socket;
 pub mod tls;
 pub mod token;
@@ -44,16 +45,16 @@ use crate::store::{self, Store};
 use args::Args;
 use limits::Limits;
 use service::{Listen, Service};
-use shutdown::Shutdown;
+use signals::Asked;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tls::Tls;
 use token::Tokens;
-use tokio::signal::unix::{SignalKind, signal};
 
-/// Hand-overs whose end is not recorded so long after the last connection ended are found in flight at the next start.
-const SETTLE_PATIENCE: Duration = Duration::from_secs(3);
+/// A stop waits so long for connections (which end earlier, `limits::STOP_PATIENCE`), and for hand-overs that are to be
+/// recorded: the rest of what a stop may take in all is the store's.
+const STOP_PATIENCE: Duration = Duration::from_millis(6500);
 /// Worker threads of the runtime: the doors do little but wait for the store's thread.
 const WORKERS_MAX: usize = 4;
 
@@ -144,11 +145,11 @@ fn store_options(config: &Config, runtime: &tokio::runtime::Handle) -> store::Op
     }
 }
 
-/// Runs the daemon until SIGTERM or SIGINT. `activated` are the sockets that systemd handed over.
+/// Runs the daemon until it is asked to stop. `activated` are the sockets that systemd handed over.
 ///
 /// # Errors
 /// When it cannot start, or the store did not close well.
-pub fn run(args: &Args, mut activated: instance::Activated) -> Result<(), Error> {
+pub fn run(args: &Args, mut activated: instance::Activated, asked: &Asked) -> Result<(), Error> {
     let (home, config) = settle(args)?;
     let addresses = match activated.addresses() {
         Some(addresses) => addresses,
@@ -162,21 +163,43 @@ pub fn run(args: &Args, mut activated: instance::Activated) -> Result<(), Error>
         .map_err(|e| Error::Secret(format!("read the token `{}`: {e}", home.data_dir.join("token").display())))?;
     let store_error = |act, source| Error::Store { act, dir: home.data_dir.clone(), source };
     let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, WORKERS_MAX);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
-    let runtime = runtime.map_err(Error::Runtime)?;
+    let runtime = runtime(workers).map_err(Error::Runtime)?;
     let options = store_options(&config, runtime.handle());
     let store = Store::open(&home.data_dir, options).map_err(|e| store_error("open", e))?;
+    let died = store.died();
     let ended = runtime.block_on(async {
+        if asked.shutdown.is_triggered() {
+            return Ok(());
+        }
         let http = instance::bind_http(&mut activated, &addresses)?;
         let control = instance::bind_control(&mut activated, &home, &lock)?;
         let doors = Open { http, control, tls, tokens: Arc::new(tokens) };
-        serve(args, &home, config, store.clone(), doors).await
+        serve(args, &home, config, store.clone(), doors, asked).await
     });
     // What still runs on blocking threads (a forward that waits for its target) is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
-    let closed = store.close().map_err(|e| store_error("close", e));
+    let closed = store.close();
+    // sled, when it is dropped, syncs once more, and panics where that fails. All that matters is stored; the process ends.
+    std::mem::forget(store);
     drop(lock);
-    ended.and(closed)
+    ended?;
+    let dead = died.borrow().clone();
+    match (dead, closed) {
+        // Somebody who watches over the daemon is to start it again.
+        (Some(why), _) => Err(store_error("go on with", store::Error::Other(why))),
+        // It was asked to stop, and has: the next start verifies what this one could not mark as whole.
+        (None, Err(error)) if asked.shutdown.is_triggered() => {
+            tracing::error!("the store did not close well: {error}");
+            Ok(())
+        }
+        (None, closed) => closed.map_err(|e| store_error("close", e)),
+    }
+}
+
+/// The runtime of the doors. tokio panics where it gets no thread.
+fn runtime(workers: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    let build = || tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    std::panic::catch_unwind(build).unwrap_or_else(|_| Err(std::io::Error::other("no more threads can be started")))
 }
 
 /// What is open before the daemon serves.
@@ -187,11 +210,16 @@ struct Open {
     tokens: Arc<Tokens>,
 }
 
-async fn serve(args: &Args, home: &Home, config: Config, store: Store, mut open: Open) -> Result<(), Error> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(Error::Runtime)?;
-    let shutdown = Shutdown::new();
+async fn serve(
+    args: &Args,
+    home: &Home,
+    config: Config,
+    store: Store,
+    mut open: Open,
+    asked: &Asked,
+) -> Result<(), Error> {
+    let shutdown = asked.shutdown.clone();
+    let mut died = store.died();
     let (client_limits, control_limits) = (Limits::client(&config.http), Limits::control());
     let doors = http::Doors::new(
         Arc::clone(&open.tokens),
@@ -230,25 +258,27 @@ async fn serve(args: &Args, home: &Home, config: Config, store: Store, mut open:
 
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => reload(args, &service, &open),
+            () = shutdown.wait() => break,
+            () = asked.reload.notified() => reload(args, &service, &open),
+            _ = died.wait_for(Option::is_some) => break,
         }
     }
     tracing::info!("stopping");
+    let until = tokio::time::Instant::now() + STOP_PATIENCE;
     notify(&[sd_notify::NotifyState::Stopping]);
     shutdown.trigger();
     for door in [Some(client_door), control_door].into_iter().flatten() {
-        if door.await.is_err() {
-            tracing::error!("a door ended badly");
+        match tokio::time::timeout_at(until, door).await {
+            Ok(Err(_)) => tracing::error!("a door ended badly"),
+            Ok(Ok(())) | Err(_) => {}
         }
     }
     // What is not recorded by then is found in flight at the next start.
-    drop(tokio::time::timeout(SETTLE_PATIENCE, service.handovers().recorded()).await);
+    drop(tokio::time::timeout_at(until, service.handovers().recorded()).await);
     recorder.abort();
     for task in [learner, janitor, forwards] {
         // Each ends by itself at shutdown; one that panicked has ended too.
-        drop(tokio::time::timeout(SETTLE_PATIENCE, task).await);
+        drop(tokio::time::timeout_at(until, task).await);
     }
     Ok(())
 }

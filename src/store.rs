@@ -379,6 +379,7 @@ impl Store {
             tail: watch::Sender::new(tail),
             newest: shared::Newest::new(tail.0),
             health: watch::Sender::new(health),
+            died: watch::Sender::new(None),
             latency: health::Latency::default(),
             durable: AtomicU64::new(lsn - 1),
             committed: AtomicU64::new(lsn - 1),
@@ -394,14 +395,11 @@ impl Store {
         let mut writer = Writer::new(Arc::clone(&shared), of_writer, tasks);
         writer.name()?;
         let panicked = Arc::clone(&shared);
-        let writer = thread("store", move || {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| writer.run(&requests))) {
-                let why = format!("the store's thread {}; restart wehelpd", health::panic_text(&*panic));
-                panicked.health.send_replace(Health::Refusing(why));
-            }
-        })?;
+        let writer = thread("store", move || panicked.outlive(|| writer.run(&requests)))?;
         let (of_keeper, to_writer) = (Arc::clone(&shared), inbox.clone());
-        let keeper = thread("store-keeper", move || keeper::run(&of_keeper, checkpoint, &for_keeper, &to_writer))?;
+        let keeper = thread("store-keeper", move || {
+            of_keeper.outlive(|| keeper::run(&of_keeper, checkpoint, &for_keeper, &to_writer));
+        })?;
         Ok(Self(Arc::new(Inner { shared, inbox, threads: Mutex::new(Some([writer, keeper])) })))
     }
 
@@ -535,6 +533,13 @@ impl Store {
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         self.0.shared.health.subscribe()
+    }
+
+    /// Why the store will not write any more, as a value to wait on: one of its threads has panicked, and only a new
+    /// process helps.
+    #[must_use]
+    pub fn died(&self) -> watch::Receiver<Option<String>> {
+        self.0.shared.died.subscribe()
     }
 
     /// Sizes and positions.

@@ -4,31 +4,53 @@
 use clap::Parser;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use wehelp::daemon::args::{Args, LogFormat};
+use wehelp::daemon::signals::{Asked, End, STOP_MAX, Signals};
 use wehelp::daemon::{self, instance};
 
 #[global_allocator]
 static ALLOCATOR: wehelp::daemon::alloc::Allocator = wehelp::daemon::alloc::Allocator;
 
 fn main() -> ExitCode {
-    // First, while no other thread runs: both change the environment.
+    // First of all, so that a signal ends the process in order whenever it comes.
+    let signals = Signals::take();
+    // While no other thread runs: both change the environment.
     wehelp::home::forget_empty_variables();
     let activated = instance::activated();
     wehelp::daemon::private::close_to_others();
     let args = Args::parse();
+    // What chats say is nobody else's to read: files of the daemon are 0600, folders 0700, whatever the shell says.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     log(&args);
     log_panics();
-    match run(&args, activated) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
+    let asked = Asked::default();
+    let stopped = asked.clone();
+    // What is no daemon has nothing to finish.
+    let serves = !(args.print_config || args.check || args.salvage.is_some() || args.restore.is_some());
+    let patience = if serves { STOP_MAX } else { Duration::ZERO };
+    let ended = signals.and_then(|signals| signals.run(&asked, patience, move || run(&args, activated, &stopped)));
+    match ended {
+        Ok(End::Done(Ok(()))) => ExitCode::SUCCESS,
+        Ok(End::Done(Err(message))) => {
             eprintln!("wehelpd: {message}");
+            ExitCode::FAILURE
+        }
+        Ok(End::Left(signal)) if !serves => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+        Ok(End::Left(_)) => {
+            tracing::error!("the stop took too long; what was not finished is found by the next start");
+            ExitCode::SUCCESS
+        }
+        Ok(End::Panicked) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("wehelpd: start a thread: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(args: &Args, activated: instance::Activated) -> Result<(), String> {
+fn run(args: &Args, activated: instance::Activated, asked: &Asked) -> Result<(), String> {
     let mut say = |line: String| eprintln!("wehelpd: {line}");
     if args.print_config {
         return match std::io::stdout().write_all(wehelp::config::ANNOTATED.as_bytes()) {
@@ -55,7 +77,7 @@ fn run(args: &Args, activated: instance::Activated) -> Result<(), String> {
         say("the settings are fine".to_owned());
         return Ok(());
     }
-    daemon::run(args, activated).map_err(|e| e.to_string())
+    daemon::run(args, activated, asked).map_err(|e| e.to_string())
 }
 
 fn log(args: &Args) {

@@ -1,7 +1,7 @@
 //! What the writer and the readers share. The writer holds each lock for a copy only, the readers too.
 
 use super::files::fault;
-use super::health::Latency;
+use super::health::{Latency, panic_text};
 use super::index::{Block, Open};
 use super::journal::{self, Begin};
 use super::live::Live;
@@ -9,6 +9,7 @@ use super::{Error, Health, Options};
 use crate::seq::Seq;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -75,6 +76,8 @@ pub(super) struct Shared {
     pub(super) tail: watch::Sender<Seq>,
     pub(super) newest: Newest,
     pub(super) health: watch::Sender<Health>,
+    /// Why nothing will be written any more.
+    pub(super) died: watch::Sender<Option<String>>,
     pub(super) latency: Latency,
     /// The last LSN that is durable.
     pub(super) durable: AtomicU64,
@@ -125,6 +128,15 @@ impl Shared {
     /// Lets go of a segment that is removed, so that its space comes back.
     pub(super) fn forget(&self, lsn: u64) {
         lock(&self.handles).retain(|(of, _)| *of != lsn);
+    }
+
+    /// Does what a thread of the store is for; a panic in it ends the store, and is told.
+    pub(super) fn outlive(&self, work: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+            let why = format!("a thread of the store {}", panic_text(&*panic));
+            self.health.send_replace(Health::Refusing(format!("{why}; restart wehelpd")));
+            self.died.send_replace(Some(why));
+        }
     }
 
     pub(super) fn is_closing(&self) -> bool {

@@ -228,6 +228,29 @@ fn a_stop_ends_cleanly_while_followers_and_idle_clients_are_connected() {
 }
 
 #[test]
+fn a_signal_ends_it_with_0_at_whatever_moment_of_its_start() {
+    use rustix::process::{Signal, kill_process};
+    let daemon = Recipe::default().lay_out();
+    for round in 0..60_u64 {
+        let mut child = daemon.command().stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        // Before it is its own program, no signal is its business.
+        eventually("it takes signals", || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+            (u64::from_str_radix(caught.trim(), 16).ok()? >> 14 & 1 == 1).then_some(())
+        });
+        std::thread::sleep(Duration::from_micros(round * round * 20));
+        kill_process(pid, if round % 2 == 0 { Signal::TERM } else { Signal::INT }).unwrap();
+        let mut said = String::new();
+        std::io::Read::read_to_string(child.stderr.as_mut().unwrap(), &mut said).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "round {round}: {status}\n{said}");
+        assert!(!daemon.socket().exists(), "round {round}: the socket was left behind");
+    }
+}
+
+#[test]
 fn an_interrupt_stops_it_cleanly_too() {
     let mut daemon = Daemon::new();
     let pid = daemon.pid();

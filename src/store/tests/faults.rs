@@ -133,6 +133,32 @@ fn a_newer_store_is_refused_with_a_sentence_and_left_alone() {
 }
 
 #[test]
+fn a_panic_of_the_writer_is_told_and_nothing_is_written_any_more() {
+    /// It panics where no job should.
+    struct Bomb;
+    impl Job for Bomb {
+        fn bytes(&self) -> usize {
+            panic!("a test")
+        }
+        fn run(&mut self, _: &mut Txn<'_>) -> bool {
+            false
+        }
+        fn finish(self: Box<Self>, _: Result<(), Error>) {}
+    }
+    let dir = fast();
+    let store = open(&dir);
+    let mut died = store.died();
+    assert_eq!(*died.borrow(), None);
+    store.0.send(Box::new(Bomb), false).unwrap();
+    let why = wait(died.wait_for(Option::is_some)).unwrap().clone().unwrap();
+    assert!(why.contains("a test"), "{why}");
+    assert!(wait(store.append(event(0, 9))).is_err());
+    drop(store.close());
+    drop(store);
+    assert_eq!(wait(open(&dir).append(event(0, 9))).unwrap(), Seq(1));
+}
+
+#[test]
 fn a_store_that_is_closed_while_its_keeper_works_closes_well() {
     let dir = fast();
     let store = open(&dir);
