@@ -34,6 +34,7 @@ mod lessons;
 mod metrics;
 mod owner;
 mod pacing;
+mod places;
 mod queue;
 mod react;
 mod slow;

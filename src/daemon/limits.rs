@@ -1,10 +1,9 @@
 //! Limits of the doors, with their reasons, and a count of what they turned away.
 
+use super::places::Places;
 use super::service::lock;
 use crate::config;
-use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -58,39 +57,13 @@ impl Seldom {
 /// What one door allows, and what it turned away.
 #[derive(Debug)]
 pub struct Limits {
-    /// Connections at one time.
-    connections_max: usize,
-    /// Of which from one address, loopback excepted.
-    per_address_max: usize,
+    /// Who is in.
+    pub(super) places: Arc<Places>,
     /// A request's header, and a connection's idle time.
     pub(super) header_timeout: Duration,
     /// A whole response; `None` on the control door, where followers may read as slowly as they like.
     pub(super) write_timeout: Option<Duration>,
-    open: AtomicUsize,
-    by_address: Mutex<HashMap<IpAddr, usize>>,
     rejected: Mutex<BTreeMap<&'static str, u64>>,
-}
-
-/// A place among the open connections; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    limits: Arc<Limits>,
-    address: Option<IpAddr>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.limits.open.fetch_sub(1, Ordering::Relaxed);
-        if let Some(address) = self.address {
-            let mut by_address = lock(&self.limits.by_address);
-            if let Some(open) = by_address.get_mut(&address) {
-                *open -= 1;
-                if *open == 0 {
-                    by_address.remove(&address);
-                }
-            }
-        }
-    }
 }
 
 impl Limits {
@@ -99,54 +72,19 @@ impl Limits {
     pub fn client(http: &config::Http) -> Arc<Self> {
         let handles = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
         let room = usize::try_from(handles.saturating_sub(SPARE_HANDLES) / 2).unwrap_or(usize::MAX).max(8);
-        Arc::new(Self::new(
-            http.connections_max.min(room),
-            http.connections_per_address_max,
-            http.header_timeout,
-            Some(http.write_timeout),
-        ))
+        let places = Places::new("client", http.connections_max.min(room), http.connections_per_address_max);
+        Arc::new(Self::new(places, http.header_timeout, Some(http.write_timeout)))
     }
 
     /// The control door's.
     #[must_use]
     pub fn control() -> Arc<Self> {
-        Arc::new(Self::new(CONTROL_CONNECTIONS_MAX, usize::MAX, Duration::from_secs(60), None))
+        let places = Places::new("control", CONTROL_CONNECTIONS_MAX, usize::MAX);
+        Arc::new(Self::new(places, Duration::from_secs(60), None))
     }
 
-    fn new(
-        connections_max: usize,
-        per_address_max: usize,
-        header_timeout: Duration,
-        write_timeout: Option<Duration>,
-    ) -> Self {
-        Self {
-            connections_max,
-            per_address_max,
-            header_timeout,
-            write_timeout,
-            open: AtomicUsize::new(0),
-            by_address: Mutex::default(),
-            rejected: Mutex::default(),
-        }
-    }
-
-    /// Takes a place for a new connection, or says why there is none.
-    pub(super) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, &'static str> {
-        let address = address.filter(|a| !a.to_canonical().is_loopback());
-        if self.open.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-            return Err("too-many-connections");
-        }
-        if let Some(address) = address {
-            let mut by_address = lock(&self.by_address);
-            let open = by_address.entry(address).or_insert(0);
-            if *open >= self.per_address_max {
-                self.open.fetch_sub(1, Ordering::Relaxed);
-                return Err("too-many-connections-from-one-address");
-            }
-            *open += 1;
-        }
-        Ok(Place { limits: Arc::clone(self), address })
+    fn new(places: Arc<Places>, header_timeout: Duration, write_timeout: Option<Duration>) -> Self {
+        Self { places, header_timeout, write_timeout, rejected: Mutex::default() }
     }
 
     /// Counts something turned away.
@@ -161,7 +99,7 @@ impl Limits {
 
     /// Open connections.
     pub(super) fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        self.places.open()
     }
 }
 
@@ -173,24 +111,5 @@ pub fn raise_handles() {
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum })
     {
         tracing::debug!("cannot raise the number of file handles: {error}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_limited_in_all_and_per_address_and_given_back() {
-        let limits = Arc::new(Limits::new(3, 1, Duration::ZERO, None));
-        let far: IpAddr = "192.0.2.1".parse().unwrap();
-        let near: IpAddr = "::ffff:127.0.0.1".parse().unwrap();
-        let first = limits.enter(Some(far)).unwrap();
-        assert_eq!(limits.enter(Some(far)).unwrap_err(), "too-many-connections-from-one-address");
-        let _second = limits.enter(Some(near)).unwrap();
-        let _third = limits.enter(Some(near)).unwrap();
-        assert_eq!(limits.enter(None).unwrap_err(), "too-many-connections");
-        drop(first);
-        assert!(limits.enter(Some(far)).is_ok());
     }
 }

@@ -11,6 +11,7 @@ use super::limits::{
     ACCEPT_REST, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, HEADER_LINES_MAX, Limits, STOP_PATIENCE, USER_TIMEOUT,
 };
 use super::owner::Owners;
+use super::places::{Place, Turn};
 use super::service::lock;
 use super::shutdown::Shutdown;
 use super::tls::Tls;
@@ -19,7 +20,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -98,24 +99,27 @@ pub async fn tcp<F>(
         loops.spawn(async move {
             let mut connections = JoinSet::new();
             while let Some((stream, peer)) = accept(&shutdown, &mut connections, || listener.accept()).await {
-                let Ok(place) = limits.enter(Some(peer.ip())).map_err(|reason| limits.reject(reason)) else { continue };
+                let Some(place) = place(&limits, Some(peer.ip())).await else { continue };
                 let (tls, routes, limits, shutdown) =
                     (tls.clone(), routes.clone(), Arc::clone(&limits), shutdown.clone());
                 let owners = Arc::clone(&owners);
                 connections.spawn(async move {
-                    let _place = place;
                     prepare(&stream);
                     let Ok(caller) = caller(&stream, peer, tls.is_some(), &owners).await else { return };
                     let peer = Peer::Tcp(caller);
                     let conn = Conn::tcp(&stream);
                     let wire = Wire::new(stream, Arc::clone(&conn), limits.write_timeout, shutdown.clone());
-                    match tls {
-                        None => connection(wire, &conn, peer, routes, &limits, &shutdown).await,
-                        Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(wire)).await {
-                            Ok(Ok(secure)) => connection(secure, &conn, peer, routes, &limits, &shutdown).await,
-                            _ => limits.reject("tls-handshake"),
-                        },
-                    }
+                    let turn = place.turn();
+                    let served = async {
+                        match tls {
+                            None => connection(wire, &conn, turn, peer, routes, &limits, &shutdown).await,
+                            Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(wire)).await {
+                                Ok(Ok(wire)) => connection(wire, &conn, turn, peer, routes, &limits, &shutdown).await,
+                                _ => limits.reject("tls-handshake"),
+                            },
+                        }
+                    };
+                    unless_it_makes_room(turn, &limits, served).await;
                     conn.over();
                 });
             }
@@ -136,11 +140,10 @@ where
     let own = rustix::process::geteuid().as_raw();
     let mut connections = JoinSet::new();
     while let Some((stream, _)) = accept(&shutdown, &mut connections, || listener.accept()).await {
-        let Ok(place) = limits.enter(None).map_err(|reason| limits.reject(reason)) else { continue };
+        let Some(place) = place(&limits, None).await else { continue };
         let Ok(peer) = stream.peer_cred() else { continue };
         let (routes, limits, shutdown) = (routes.clone(), Arc::clone(&limits), shutdown.clone());
         connections.spawn(async move {
-            let _place = place;
             if peer.uid() != own && peer.uid() != 0 {
                 limits.reject("other-user");
                 return turn_away(stream).await;
@@ -148,11 +151,27 @@ where
             let conn = Conn::local();
             let wire = Wire::new(stream, Arc::clone(&conn), limits.write_timeout, shutdown.clone());
             let peer = Peer::Unix { uid: peer.uid(), pid: peer.pid() };
-            connection(wire, &conn, peer, routes, &limits, &shutdown).await;
+            let turn = place.turn();
+            let served = connection(wire, &conn, turn, peer, routes, &limits, &shutdown);
+            unless_it_makes_room(turn, &limits, served).await;
         });
     }
     drop(listener);
     join(connections).await;
+}
+
+/// A place for a new connection, if there is one or one can be made.
+async fn place(limits: &Limits, ip: Option<IpAddr>) -> Option<Place> {
+    limits.places.enter(ip).await.map_err(|full| limits.reject(full.code())).ok()
+}
+
+/// Serves a connection to its end, or until it has to make room for another.
+async fn unless_it_makes_room(turn: &Turn, limits: &Limits, served: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = turn.over() => limits.reject("made-room"),
+        () = served => {}
+    }
 }
 
 /// The next connection; `None` at shutdown. Reaps what has ended meanwhile.
@@ -221,8 +240,15 @@ async fn turn_away(mut stream: UnixStream) {
     drop(stream.write_all(ANSWER.as_bytes()).await);
 }
 
-async fn connection<S, F>(stream: S, conn: &Arc<Conn>, peer: Peer, routes: F, limits: &Limits, shutdown: &Shutdown)
-where
+async fn connection<S, F>(
+    stream: S,
+    conn: &Arc<Conn>,
+    turn: &Arc<Turn>,
+    peer: Peer,
+    routes: F,
+    limits: &Limits,
+    shutdown: &Shutdown,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
     F::Future: Send,
@@ -232,9 +258,15 @@ where
         let (method, uri, version) = (request.method().clone(), request.uri().clone(), request.version());
         let headers = std::mem::take(request.headers_mut());
         request.extensions_mut().insert(Head(Arc::new(Ask { method, uri, version, headers, peer })));
+        let (conn, turn) = (Arc::clone(conn), Arc::clone(turn));
+        let goes_on = !request.body().is_end_stream() || turn.request_is_whole();
+        let request = request.map(|body| Arriving { body, turn: Arc::clone(&turn) });
         let answer = hyper::service::Service::call(&routes, request);
-        let conn = Arc::clone(conn);
         async move {
+            if !goes_on {
+                // It was told to go: this is dropped in a moment.
+                return std::future::pending().await;
+            }
             let mut response = answer.await?;
             keep_nowhere(response.headers_mut());
             if let Some(Hands(handover)) = response.extensions_mut().remove::<Hands>()
@@ -242,7 +274,7 @@ where
             {
                 conn.watch(handover);
             }
-            Ok::<_, Infallible>(response.map(|body| Watched { body, conn }))
+            Ok::<_, Infallible>(response.map(|body| Watched { bytes: body.size_hint().lower(), body, conn, turn }))
         }
     });
     let serving = hyper::server::conn::http1::Builder::new()
@@ -270,15 +302,51 @@ where
     }
 }
 
+/// A request's body that tells when it is whole.
+struct Arriving {
+    body: hyper::body::Incoming,
+    turn: Arc<Turn>,
+}
+
+impl Body for Arriving {
+    type Data = bytes::Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let is_whole = frame.is_none() || self.body.is_end_stream();
+        if is_whole && !self.turn.request_is_whole() {
+            // It was told to go, and is dropped in a moment: nobody may begin to work at it.
+            return Poll::Pending;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// A response's body that tells when hyper has taken all of it.
 struct Watched<B> {
     body: B,
+    /// Of the whole body, as far as it is known.
+    bytes: u64,
     conn: Arc<Conn>,
+    turn: Arc<Turn>,
 }
 
 impl<B> Drop for Watched<B> {
     fn drop(&mut self) {
         self.conn.body_taken();
+        self.turn.is_answered(self.bytes);
     }
 }
 

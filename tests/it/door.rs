@@ -412,6 +412,59 @@ fn many_idle_connections_do_not_keep_a_client_out() {
     drop(idle);
 }
 
+/// Lets this process have so many files open, if it may; how many connections it can hold then.
+fn connections_possible(wanted: u64) -> usize {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum.map_or(Some(wanted * 2), |maximum| Some(maximum.min(wanted * 2)));
+    let _ = setrlimit(Resource::Nofile, limit);
+    let possible = getrlimit(Resource::Nofile).current.unwrap_or(wanted).saturating_sub(512).min(wanted);
+    usize::try_from(possible).unwrap()
+}
+
+#[test]
+fn four_thousand_slow_connections_leave_a_good_client_its_answers() {
+    let slow_ones = connections_possible(4000);
+    if slow_ones < 4000 {
+        eprintln!("SKIPPED in part: only {slow_ones} slow connections, this process may have no more files open");
+    }
+    let daemon = Recipe::default().config("[http]\nconnections_max = 256\n").start();
+    let client = daemon.client();
+    let begun: &[&[u8]] = &[
+        b"",
+        b"GET /send_msg HTTP/1.1\r\nHos",
+        b"POST /recieve_msg HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /send_msg HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    ];
+    let rounds = 20;
+    let mut slow = Vec::new();
+    let mut kept = client.connect();
+    for round in 0..rounds {
+        for n in 0..slow_ones / rounds {
+            let mut wire = client.connect();
+            // Whoever has to make room may be gone already.
+            drop(std::io::Write::write_all(&mut wire.stream, begun[n % begun.len()]));
+            slow.push(wire);
+        }
+        let start = std::time::Instant::now();
+        client.event(r#"{"type":90}"#);
+        assert!(client.poll("").is_empty());
+        assert!(start.elapsed() < Duration::from_secs(5), "round {round}: {:?}", start.elapsed());
+        // Who is idle is the first to make room, and no worse off than by any other close between two requests.
+        kept.send(&crate::client::request("POST", "/recieve_msg", &[], br#"{"data":{"type":90}}"#));
+        if kept.receive().is_err() {
+            kept = client.connect();
+        }
+    }
+    let status = daemon.status();
+    assert!(status["http"]["connections"].as_u64().unwrap() <= 256, "{}", status["http"]);
+    assert!(status["http"]["rejected"]["made-room"].as_u64().unwrap() > 1000, "{}", status["http"]);
+    assert_eq!(status["http"]["rejected"]["too-many-connections"], serde_json::Value::Null, "{}", status["http"]);
+    let said = daemon.log().lines().filter(|line| line.contains("made room")).count();
+    assert!((1..=3).contains(&said), "{}", daemon.log());
+}
+
 #[test]
 fn several_addresses_can_be_listened_on() {
     let daemon = Recipe::default().arg("--listen").arg("[::1]:0").start();
