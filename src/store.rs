@@ -101,6 +101,9 @@ impl Default for Options {
         Self { cache_bytes: 8 << 20, segment_bytes: 64 << 20, free_bytes_min: 16 << 20, group_max: 512, runtime: None }
     }
 }
+/// The folders that a store makes in its own, and what is put beside them begins with these names and a dot.
+pub const FOLDERS: [&str; 2] = ["journal", "sled"];
+
 /// An event to be appended. The store does not look into `outline` and `body`.
 #[derive(Debug, Clone)]
 pub struct Append {

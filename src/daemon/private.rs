@@ -7,6 +7,7 @@
 //! one that we made inside the data folder.
 
 use super::instance::Error;
+use crate::store;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -14,9 +15,9 @@ use std::path::Path;
 /// Files in the data folder, and what their names may begin with. Others are not ours to judge: a volume has a
 /// `lost+found`, an admin leaves a note.
 const FILES: [&str; 7] = ["lock", "token", "version", "checkpoint", "socket", "wehelpd.log", "wehelpd.options"];
-/// Folders in it: all that is in them is ours.
-const FOLDERS: [&str; 3] = ["journal", "sled", "run"];
-/// Folders in folders: sled keeps one for blobs. Deeper is nothing of ours.
+/// A folder in it, beside the store's: all that is in them is ours.
+const RUN: &str = "run";
+/// Folders in folders: the store keeps some. Deeper is nothing of ours.
 const DEPTH_MAX: usize = 3;
 
 /// Lets nobody else read or write what this process makes from now on, whatever the umask was.
@@ -44,14 +45,14 @@ pub(super) fn prepare(data_dir: &Path) -> Result<(), Error> {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let ours = |names: &[&str]| names.iter().any(|n| name.strip_prefix(n).is_some_and(is_variant));
-        if ours(&FILES) || ours(&FOLDERS) {
+        if ours(&FILES) || ours(&store::FOLDERS) || ours(&[RUN]) {
             close(&entry.path(), me, DEPTH_MAX)?;
         }
     }
     Ok(())
 }
 
-/// `token` and `token.previous`, `sled` and `sled.old`, and not `tokens`.
+/// `token` and `token.previous`, and not `tokens`.
 fn is_variant(rest: &str) -> bool {
     rest.is_empty() || rest.starts_with('.')
 }
