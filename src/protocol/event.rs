@@ -434,12 +434,14 @@ pub fn write_entry(out: &mut Vec<u8>, seq: Seq, time: Time, data: &str) {
     let event = decode(data);
     head(out, seq, time, &event);
     let bytes = data.as_bytes();
+    let begin = out.len();
     // In valid JSON a raw line break stands between tokens only.
     if bytes.contains(&b'\n') || bytes.contains(&b'\r') {
         out.extend(bytes.iter().filter(|b| !matches!(b, b'\n' | b'\r')));
     } else {
         out.extend_from_slice(bytes);
     }
+    json::mend_surrogates(&mut out[begin..]);
     out.push(b'}');
 }
 

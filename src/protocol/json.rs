@@ -104,6 +104,30 @@ fn mend(bytes: &[u8]) -> String {
     out
 }
 
+/// Puts `\ufffd` in the place of every escape of half a surrogate pair in valid JSON, whose grammar allows them: jq 1.6,
+/// Ruby and Perl refuse a line that holds one. Every other byte stays.
+pub(super) fn mend_surrogates(json: &mut [u8]) {
+    /// The code unit that an escape at `at` names.
+    fn unit(json: &[u8], at: usize) -> Option<u16> {
+        let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    }
+    let mut at = 0;
+    while let Some(next) = json[at..].iter().position(|b| *b == b'\\') {
+        at += next;
+        let (high, low) = (unit(json, at), unit(json, at + 6));
+        at += match (high, low) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                json[at + 2..at + 6].copy_from_slice(b"fffd");
+                6
+            }
+            _ => 2,
+        };
+        at = at.min(json.len());
+    }
+}
+
 /// Most members that are taken from an object: the spec's have at most 20.
 const MEMBERS_MAX: usize = 1000;
 
@@ -235,6 +259,25 @@ mod tests {
 
     fn raw(text: &str) -> &RawValue {
         serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_replaced_and_nothing_else() {
+        for (given, mended) in [
+            (r#"{"a\ud83d":"x\uD83D","b":"\ude00"}"#, r#"{"a\ufffd":"x\ufffd","b":"\ufffd"}"#),
+            (r#""\ud83d\ude00""#, r#""\ud83d\ude00""#),
+            (r#""\ud83d\ud83d\ude00\ude00""#, r#""\ufffd\ud83d\ude00\ufffd""#),
+            (r#""\\ud83d \\\ud83d \n\u0041\/""#, r#""\\ud83d \\\ufffd \n\u0041\/""#),
+            (r#""\ud83d\n\ude00\uDBFF\uDFFF""#, r#""\ufffd\n\ufffd\uDBFF\uDFFF""#),
+            (r#""\ud83d"#, r#""\ufffd"#),
+            (r#""\ud83"#, r#""\ud83"#),
+            (r#""\"#, r#""\"#),
+            ("", ""),
+        ] {
+            let mut json = given.as_bytes().to_vec();
+            mend_surrogates(&mut json);
+            assert_eq!(String::from_utf8(json).unwrap(), mended);
+        }
     }
 
     #[test]

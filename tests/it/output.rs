@@ -290,6 +290,58 @@ fn nothing_in_json_drives_a_terminal_and_nothing_is_lost() {
 }
 
 #[test]
+fn every_line_that_leaves_us_is_read_by_every_language() {
+    let daemon = Daemon::new();
+    daemon.client().event(
+        r#"{"type":78,"msgType":"1","cwxid":"wxid_me","wxid":"wxid_a","nick":"\ud83d","message":"half \ud83d","\ude00":[1.10,"\\ud83d","\ud83d\ude00"]}"#,
+    );
+    let data = r#""data":{"type":78,"msgType":"1","cwxid":"wxid_me","wxid":"wxid_a","nick":"\ufffd","message":"half \ufffd","\ufffd":[1.10,"\\ud83d","\ud83d\ude00"]}}"#;
+    let shown = daemon.cli(&["events"]).exits(0).out;
+    assert!(shown.trim_end().ends_with(data), "{shown}");
+    let path = daemon.path("exec");
+    let exec = ["events", "-n", "all", "--exec", "cp", "/dev/stdin", path.to_str().unwrap()];
+    daemon.cli(&exec).exits(0);
+    let lines = [
+        shown,
+        daemon.cli(&["events", "show", "1"]).exits(0).out,
+        daemon.control("GET", "/v1/events", b"").text(),
+        daemon.control("GET", "/v1/events/1", b"").text(),
+        std::fs::read_to_string(path).unwrap(),
+        daemon.cli(&["contact", "list"]).exits(0).out,
+    ];
+    for (program, args) in [
+        ("jq", &["-e", "."][..]),
+        (
+            "python3",
+            &[
+                "-c",
+                "import json,sys\nfor line in sys.stdin: json.dumps(json.loads(line)).encode('utf-8'); print(json.loads(line)['wxid' if 'wxid' in json.loads(line) else 'data'])",
+            ],
+        ),
+        ("ruby", &["-rjson", "-e", "STDIN.each_line { |line| puts JSON.generate(JSON.parse(line)) }"]),
+        ("perl", &["-MJSON::PP", "-ne", "print encode_json(decode_json($_))"]),
+    ] {
+        let mut probe = Command::new(program);
+        if !probe
+            .args(if program == "perl" { &["-MJSON::PP", "-e", "1"][..] } else { &["--version"] })
+            .output()
+            .is_ok_and(|o| o.status.success())
+        {
+            assert!(std::env::var_os("CI").is_none() || !matches!(program, "jq" | "python3"), "no {program}");
+            eprintln!("SKIPPED: no {program}");
+            continue;
+        }
+        for line in &lines {
+            assert!(!line.is_empty());
+            let mut command = clean(program, &daemon.path("home"));
+            command.args(args);
+            let read = run(command, Some(line.as_bytes()), DEADLINE);
+            assert_eq!((read.code, read.err.as_str()), (0, ""), "{program} does not read {line}");
+        }
+    }
+}
+
+#[test]
 fn avatars_are_those_that_events_told() {
     let daemon = Daemon::new();
     daemon.client().event(
