@@ -458,6 +458,8 @@ pub struct DirectoryQuery {
     pub only: Option<String>,
     /// Only friends (from contact lists), not everybody seen.
     pub friends: bool,
+    /// Of friend requests: also those that were accepted.
+    pub accepted: bool,
     /// At most so many.
     pub limit: Option<u64>,
 }

@@ -62,10 +62,10 @@ pub fn learn_into(draft: &mut Draft<'_>, event: &Event, time: Time, seq: Seq) ->
     Ok(learned)
 }
 
-/// Closes the friend request with this v1: a client has fetched the command that accepts it, and the event `seq` (96)
+/// Closes the friend request with this v1: a client has fetched `command`, which accepts it, and the event `seq` (96)
 /// confirmed it. The event itself does not tell whose request it was, so the one who knows the command has to say.
-pub fn accepted(tx: &mut Txn<'_>, account: &str, v1: &str, time: Time, seq: Seq) -> Learned {
-    let Ok(learned) = learn::accepted(tx, account, v1, time, seq);
+pub fn accepted(tx: &mut Txn<'_>, account: &str, v1: &str, command: u64, time: Time, seq: Seq) -> Learned {
+    let Ok(learned) = learn::accepted(tx, account, v1, command, time, seq);
     learned
 }
 
@@ -115,7 +115,7 @@ pub fn members(store: &Store, room: &str, query: &DirectoryQuery) -> Result<Vec<
     query::members(store, room, query)
 }
 
-/// Open friend requests, oldest first: the newest of each person.
+/// Friend requests, oldest first: the newest of each person. Those that were accepted only when asked for.
 ///
 /// # Errors
 /// When the store cannot be read.

@@ -465,7 +465,11 @@ pub(super) fn print_receipt(ctx: &Ctx, receipt: &Receipt) -> Result<(), Error> {
 }
 
 fn tell_repeated(ctx: &Ctx, receipt: &Receipt) {
-    if receipt.repeated {
+    if receipt.repeated && receipt.api == "acceptFriend" {
+        let (id, done) = (receipt.id, receipt.state == State::Answered);
+        let how = if done { "has accepted" } else { "is accepting" };
+        ctx.out().note(&format!("nothing new was queued: command {id} {how} that friend request already"));
+    } else if receipt.repeated {
         let key = render::clean(receipt.key.as_deref().unwrap_or_default()).into_owned();
         ctx.out().note(&format!("nothing new was queued: `{key}` is the key of command {} already", receipt.id));
     }

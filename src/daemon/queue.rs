@@ -49,6 +49,8 @@ const KEY: Space = Space(b'y');
 const KEY_V1: Space = Space(b'k');
 /// What ended and teaches the directory something that no event says by itself: id.
 pub(super) const TEACHES: Space = Space(b'U');
+/// Accepts of friend requests that are under way or were successful: account, v1, id.
+const ACCEPTING: Space = Space(b'A');
 /// Counts: per state, per account.
 const COUNT: Space = Space(b'n');
 /// Single values.
@@ -74,6 +76,9 @@ const ASKED_MAX: usize = 20_000;
 const SENT_MAX: usize = 256;
 /// Parts of an answer that are remembered, by number: as many as one in pieces can sensibly have.
 const ANSWERS_MAX: usize = 1000;
+
+/// The api that accepts a friend request.
+const ACCEPT: &str = "acceptFriend";
 
 /// Where a command stands, as stored. `scheduled` and `ready` are both [`Phase::Queued`]: the time tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -355,10 +360,52 @@ fn entries(record: &Record) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
             entries.insert((DONE, time_key(record.done.unwrap_or(record.created), record.id)), Vec::new());
         }
     }
+    let may_be_accepting = !matches!(record.phase, Phase::Rejected | Phase::Expired | Phase::Cancelled);
+    if may_be_accepting
+        && record.api == ACCEPT
+        && let Some(v1) = record.field("v1")
+    {
+        let key = accepting_key(record.account.as_deref().unwrap_or(""), &v1);
+        entries.insert((ACCEPTING, [&key[..], &record.id.to_be_bytes()].concat()), Vec::new());
+    }
     if let Some(handed) = record.handed() {
         answers_wanted(record, handed, &mut entries);
     }
     entries
+}
+
+/// The key of the accepts of one friend request.
+fn accepting_key(account: &str, v1: &str) -> Vec<u8> {
+    // A ticket may be longer than a name in a key; the rest of it is in the sum.
+    [&name_key(account)[..], &name_key(v1), &crc32fast::hash(v1.as_bytes()).to_be_bytes()].concat()
+}
+
+/// The accept of the same friend request that is under way, or that was successful not long ago.
+fn accepting(tx: &Txn<'_>, account: Option<&str>, command: &New, now: Time) -> Option<Record> {
+    /// So many accepts with one ticket are looked at; WeChat gives each request a ticket of its own.
+    const SAME_MAX: usize = 64;
+    if command.api != ACCEPT {
+        return None;
+    }
+    let tickets = |record: &RawValue| {
+        let value: serde_json::Value = serde_json::from_str(record.get()).ok()?;
+        Some((value.get("v1")?.as_str()?.to_owned(), value.get("v2")?.as_str()?.to_owned()))
+    };
+    let wanted = tickets(&command.wire)?;
+    let bound_to = account.into_iter().chain(std::iter::once(""));
+    bound_to
+        .flat_map(|who| {
+            let prefix = accepting_key(who, &wanted.0);
+            tx.scan(ACCEPTING, &prefix, &after_prefix(&prefix), SAME_MAX, true)
+        })
+        .filter_map(|(key, _)| load(tx, id_at_end(&key)))
+        .filter(|record| match record.phase {
+            Phase::Queued | Phase::InFlight => true,
+            Phase::Fetched => record.handed().is_some_and(|handed| now.since(handed) <= ANSWER_LIFE),
+            Phase::Answered => record.done.is_some_and(|done| now.since(done) <= KEY_LIFE),
+            Phase::Rejected | Phase::Expired | Phase::Cancelled => false,
+        })
+        .find(|record| tickets(&record.command).as_ref() == Some(&wanted))
 }
 
 /// The entries by which events find a command that a client has been handed.
@@ -531,7 +578,8 @@ pub(super) struct When {
 }
 
 /// Queues commands, all or none, in order. A key that stands for the same command already ([`keyed`]) gives that one's
-/// record back, marked true; with another command it is refused.
+/// record back, marked true; with another command it is refused. So does the accept of a friend request that is being
+/// accepted already, or was.
 pub(super) fn enqueue(
     tx: &mut Txn<'_>,
     now: Time,
@@ -554,6 +602,15 @@ pub(super) fn enqueue(
                         first.id
                     ),
                 ));
+            }
+            made.push((first, true));
+            continue;
+        }
+        // Two commands for one person would be answered once, and the second one then by somebody else's answer.
+        if let Some(first) = accepting(tx, account, &command, now) {
+            if let Some(key) = &command.key {
+                let row = serde_json::to_vec(&Key { id: first.id, time: now }).expect("a key is plain data");
+                tx.put(KEY, &key_of(account, key), row);
             }
             made.push((first, true));
             continue;

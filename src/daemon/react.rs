@@ -355,7 +355,7 @@ fn close_request(tx: &mut Txn<'_>, record: &Record, wire: &Wire, seen: &Seen) {
         && wire.api() == "acceptFriend"
         && let Some(v1) = wire.as_map().get("v1").and_then(serde_json::Value::as_str)
     {
-        directory::accepted(tx, record.answerer(), v1, seen.time, seen.seq);
+        directory::accepted(tx, record.answerer(), v1, record.id, seen.time, seen.seq);
     }
 }
 

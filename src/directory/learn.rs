@@ -21,6 +21,7 @@ use super::Learned;
 use super::map::{self, Map, View};
 use super::record::{self, Account, Contact, Record, Request, Room, take};
 use crate::clock::Time;
+use crate::protocol::answer::FRIENDSHIP_NOTICES;
 use crate::protocol::contact::Emptied;
 use crate::protocol::event::{Event, Kind};
 use crate::protocol::id;
@@ -39,14 +40,13 @@ pub(super) const MEMBERS_MAX: usize = 2000;
 /// The most contacts, rooms or pictures that are taken from one event, so that one transaction stays bounded: WeChat
 /// allows 10,000 friends.
 pub(super) const LIST_MAX: usize = 50_000;
-/// The most open friend requests of an account; the oldest goes first. WeChat forgets them after some weeks itself.
+/// The most friend requests of an account; accepted ones go first, then the oldest. `WeChat` forgets them after some
+/// weeks itself.
 const REQUESTS_MAX: usize = 1000;
 /// A message that comes so long after a logout was sent by a client that is logged in again, and whose login event
 /// we missed; before that, it may have been on its way.
 const LOGOUT_SETTLES: Duration = Duration::from_secs(60);
 
-/// How a notice in the chat with a person begins that tells that both are friends now.
-const ADDED: [&str; 3] = ["你已添加了", "你已新增", "You have added"];
 /// How the message begins that WeChat sends in the name of who accepted.
 const ACCEPTED: [&str; 4] = [
     "我通过了你的朋友验证请求",
@@ -83,13 +83,16 @@ pub(super) fn accepted<M: Map>(
     map: &mut M,
     account: &str,
     v1: &str,
+    command: u64,
     time: Time,
     seq: Seq,
 ) -> Result<Learned, M::Error> {
     let mut lesson = Lesson { map, account: account.to_owned(), time, seq, learned: Learned::default() };
     let requests = requests(lesson.map, Some(account))?;
-    for (key, request) in requests.into_iter().filter(|(_, request)| request.v1.as_deref() == Some(v1)) {
-        lesson.map.delete(map::REQUESTS, &key);
+    for (key, mut request) in requests.into_iter().filter(|(_, request)| request.v1.as_deref() == Some(v1)) {
+        request.command = Some(command);
+        request.accepted.get_or_insert(time);
+        lesson.map.put(map::REQUESTS, &key, map::encode(&request));
         lesson.learned.changed = true;
         if let Some(wxid) = request.wxid {
             lesson.change(&wxid, |known: &mut Contact| known.befriend(seq))?;
@@ -369,14 +372,28 @@ impl<M: Map> Lesson<'_, M> {
 
     /// Opens a friend request, in the place of an older one of the same person.
     fn request(&mut self, decoded: &Value) -> Result<(), M::Error> {
-        let Some(request) = Request::read(decoded, &self.account, self.time, self.seq) else { return Ok(()) };
-        let nobody = format!("#{}", self.seq);
+        let Some(mut request) = Request::read(decoded, &self.account, self.time, self.seq) else { return Ok(()) };
+        let v1 = request.v1.as_deref().unwrap_or_default();
+        let nobody = format!("#{:08x}", crc32fast::hash(v1.as_bytes()));
         let key = map::key(&self.account, request.wxid.as_deref().unwrap_or(&nobody));
-        if self.map.get(map::REQUESTS, &key)?.is_none() {
+        let known: Option<Request> = self.map.get(map::REQUESTS, &key)?.and_then(|value| map::decode(&value));
+        let is_new = known.is_none();
+        if let Some(known) = known.filter(|known| (&known.v1, &known.v2) == (&request.v1, &request.v2)) {
+            request.told_before(known);
+        }
+        // Somebody who is a friend does not ask; WeChat tells of it again when it starts.
+        if request.accepted.is_none()
+            && let Some(wxid) = request.wxid.as_deref()
+            && map::get::<Contact, _>(self.map, &self.account, wxid)?.is_some_and(|known| known.friend)
+        {
+            request.accepted = Some(self.time);
+        }
+        if is_new {
             let (from, to) = map::range(Some(&self.account));
             if self.map.scan(map::REQUESTS, &from, &to, REQUESTS_MAX)?.len() >= REQUESTS_MAX {
-                let open = requests(self.map, Some(&self.account))?;
-                if let Some((oldest, _)) = open.iter().min_by_key(|(_, request)| request.seq) {
+                let kept = requests(self.map, Some(&self.account))?;
+                // Those that were accepted are kept only to be recognised.
+                if let Some((oldest, _)) = kept.iter().min_by_key(|(_, r)| (r.accepted.is_none(), r.seq)) {
                     self.map.delete(map::REQUESTS, oldest);
                 }
             }
@@ -393,9 +410,11 @@ impl<M: Map> Lesson<'_, M> {
 
     /// Closes the requests of new friends.
     fn befriended(&mut self, friends: &HashSet<&str>) -> Result<(), M::Error> {
-        for (key, request) in requests(self.map, Some(&self.account))? {
-            if request.wxid.as_deref().is_some_and(|wxid| friends.contains(wxid)) {
-                self.map.delete(map::REQUESTS, &key);
+        for (key, mut request) in requests(self.map, Some(&self.account))? {
+            let is_one = request.wxid.as_deref().is_some_and(|wxid| friends.contains(wxid));
+            if is_one && request.accepted.is_none() {
+                request.accepted = Some(self.time);
+                self.map.put(map::REQUESTS, &key, map::encode(&request));
                 self.learned.changed = true;
             }
         }
@@ -456,7 +475,7 @@ pub(super) fn roster<V: View>(view: &V, key: &[u8]) -> Result<Vec<String>, V::Er
 /// Whether a message says that its chat is with a new friend.
 fn tells_of_friendship(event: &Event) -> bool {
     let wordings: &[&str] = match event.kind {
-        Kind::MessageSystem => &ADDED,
+        Kind::MessageSystem => &FRIENDSHIP_NOTICES,
         Kind::MessageText => &ACCEPTED,
         _ => &[],
     };

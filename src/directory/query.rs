@@ -182,6 +182,7 @@ pub(super) fn requests<V: View>(view: &V, query: &DirectoryQuery) -> Result<Vec<
     let sieve = Sieve::read(query);
     let requests = learn::requests(view, query.account.as_deref())?.into_iter().map(|(_, request)| request);
     let mut requests: Vec<Request> = requests
+        .filter(|request| query.accepted || request.accepted.is_none())
         .filter(|request| sieve.lets_through(request.wxid.as_deref().unwrap_or_default(), &[request.nick.as_deref()]))
         .collect();
     requests.sort_by_key(|request| request.seq);

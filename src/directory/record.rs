@@ -211,7 +211,7 @@ pub struct Member {
     pub contact: Contact,
 }
 
-/// An open friend request.
+/// A friend request.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Request {
@@ -233,6 +233,15 @@ pub struct Request {
     pub v1: Option<String>,
     /// The other one.
     pub v2: Option<String>,
+    /// Earlier events that told of the very same request: `WeChat` does so again when it starts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Seq>,
+    /// When it was known to be accepted, by whatever hand; absent: it is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Time>,
+    /// The command that accepted it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<u64>,
 }
 
 /// What is stored under the key of an account and an id.
@@ -390,6 +399,17 @@ impl Room {
 }
 
 impl Request {
+    /// Takes over what was known of this very request when an earlier event told of it.
+    pub(super) fn told_before(&mut self, known: Self) {
+        /// So many events of one request are remembered, the newest.
+        const EARLIER_MAX: usize = 16;
+        let Self { seq, earlier, accepted, command, .. } = known;
+        self.earlier = earlier;
+        self.earlier.push(seq);
+        self.earlier.drain(..self.earlier.len().saturating_sub(EARLIER_MAX));
+        (self.accepted, self.command) = (accepted, command);
+    }
+
     /// Reads the request in a decoded message 37; `None` when it says neither who asks nor how to accept.
     pub(super) fn read(decoded: &Value, account: &str, time: Time, seq: Seq) -> Option<Self> {
         let wxid = id_of(decoded, "wxid").map(str::to_owned);
@@ -399,7 +419,8 @@ impl Request {
         }
         let v2 = ticket(decoded, "v2");
         let (nick, greeting, avatar) = (name(decoded, "nick"), saying(decoded, "greeting"), url(decoded, "avatar"));
-        Some(Self { seq, time, account: account.to_owned(), wxid, nick, greeting, avatar, v1, v2 })
+        let account = account.to_owned();
+        Some(Self { seq, time, account, wxid, nick, greeting, avatar, v1, v2, ..Self::default() })
     }
 }
 

@@ -618,9 +618,9 @@ fn a_friend_request_is_open_until_it_is_accepted() {
     assert_eq!(map.contact("fmessage"), Value::Null);
 
     let (now, seq) = (map.now, Seq(3));
-    let Ok(nothing) = learn::accepted(&mut map, "me", "v1_z@stranger", now, seq);
+    let Ok(nothing) = learn::accepted(&mut map, "me", "v1_z@stranger", 7, now, seq);
     assert_eq!(nothing, Learned::default());
-    let Ok(learned) = learn::accepted(&mut map, "me", "v1_a@stranger", now, seq);
+    let Ok(learned) = learn::accepted(&mut map, "me", "v1_a@stranger", 7, now, seq);
     assert!(learned.changed);
     assert_eq!(map.requests()[0].wxid.as_deref(), Some("wxid_two"));
     assert_eq!((map.requests().len(), map.contact("wxid_new")["friend"].clone()), (1, json!(true)));
@@ -662,6 +662,31 @@ fn who_asks_again_has_one_request() {
     map.hears(&asks("", ""));
     map.hears(&asks("", "v1_c@stranger"));
     assert_eq!(map.requests().len(), 2);
+}
+
+#[test]
+fn a_request_that_was_accepted_stays_closed_when_it_is_told_again() {
+    let mut map = Fake::default();
+    map.hears(&asks("wxid_new", "v1_a@stranger"));
+    map.hears(&asks("", "v1_b@stranger"));
+    for v1 in ["v1_a@stranger", "v1_b@stranger"] {
+        let (now, seq) = (map.now, Seq(3));
+        let Ok(learned) = learn::accepted(&mut map, "me", v1, 7, now, seq);
+        assert!(learned.changed);
+    }
+    map.hears(&asks("wxid_new", "v1_a@stranger"));
+    map.hears(&asks("", "v1_b@stranger"));
+    assert!(map.requests().is_empty());
+    let all = DirectoryQuery { accepted: true, ..DirectoryQuery::default() };
+    let Ok(mut kept) = query::requests(&map, &all);
+    assert_eq!((kept.len(), kept[0].command, &kept[0].earlier[..]), (2, Some(7), &[Seq(1)][..]));
+    let seqs: Vec<Seq> = kept.drain(..).map(|request| request.seq).collect();
+    assert_eq!(seqs, [Seq(3), Seq(4)]);
+    // A friend does not ask; another request of somebody who is none does.
+    map.hears(&asks("wxid_new", "v1_z@stranger"));
+    assert!(map.requests().is_empty());
+    map.hears(&asks("", "v1_z@stranger"));
+    assert_eq!(map.requests().len(), 1);
 }
 
 #[test]

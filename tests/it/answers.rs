@@ -600,6 +600,87 @@ fn a_friend_request_is_accepted_by_its_seq_or_by_who_asks() {
     }
 }
 
+#[test]
+fn a_request_that_is_being_accepted_is_not_accepted_twice() {
+    let daemon = known();
+    daemon.client().event(&request("wxid_me", "wxid_a"));
+    daemon.client().event(&request("wxid_me", "wxid_b"));
+    let accept = |args: &[&str]| daemon.cli(&[&["friend", "accept"], args].concat()).exits(0);
+    let seq = accept_seq(&daemon, "wxid_a");
+    assert_eq!(accept(&[&seq]).line()["id"], 1);
+    for args in [&[&seq as &str][..], &["wxid_a", "--key", "k"], &[&seq, "--key", "k"], &[&seq, "--key", "other"]] {
+        let again = accept(args);
+        assert_eq!((&again.line()["id"], &again.line()["repeated"]), (&json!(1), &json!(true)), "{args:?}");
+        again.says(&["is accepting"]);
+    }
+    assert_eq!(accept(&["wxid_b"]).line()["id"], 2);
+    fetch_all(&daemon, &[1, 2]);
+    assert_eq!(accept(&["wxid_a"]).line()["repeated"], true);
+    // The answers come in the other order, and each is its own.
+    daemon.client().event(&packet(96, "v1_wxid_b@stranger").to_string());
+    daemon.reaches(2, "answered");
+    assert_eq!(daemon.show(1)["state"], "fetched");
+    daemon.client().event(&packet(96, "v1_wxid_a@stranger").to_string());
+    daemon.reaches(1, "answered");
+    assert!(daemon.cli(&["friend", "requests"]).exits(0).out.is_empty());
+    // It was accepted: that is said, and nothing is queued, also after WeChat has told of it once more.
+    daemon.client().event(&request("wxid_me", "wxid_a"));
+    let told_again = daemon.last_event()["seq"].to_string();
+    assert!(daemon.cli(&["friend", "requests"]).exits(0).out.is_empty());
+    for args in [&["wxid_a"][..], &[&seq], &[&told_again], &[&seq, "--key", "k"], &[&seq, "--key", "new"]] {
+        let run = accept(args);
+        run.says(&["already"]);
+        let receipt = run.line();
+        assert_eq!((&receipt["id"], &receipt["state"]), (&json!(1), &json!("answered")), "{args:?}");
+    }
+    let tickets = ["--v1", "v1_wxid_a@stranger", "--v2", "v2_wxid_a@stranger"];
+    assert_eq!(accept(&tickets).line()["id"], 1);
+    assert_eq!(daemon.cli(&["queue", "list", "--all"]).exits(0).lines().len(), 2);
+}
+
+/// The seq of the open request of somebody.
+fn accept_seq(daemon: &Daemon, wxid: &str) -> String {
+    let open = daemon.cli(&["friend", "requests"]).exits(0).lines();
+    open.iter().find(|r| r["wxid"] == wxid).unwrap()["seq"].to_string()
+}
+
+#[test]
+fn two_accepts_that_race_queue_one_command() {
+    let daemon = known();
+    daemon.client().event(&request("wxid_me", "wxid_a"));
+    let racing: Vec<_> = (0..6).map(|_| daemon.beside(&["friend", "accept", "wxid_a"])).collect();
+    let receipts: Vec<Value> = racing.into_iter().map(|run| run.end().exits(0).line()).collect();
+    assert!(receipts.iter().all(|r| r["id"] == 1), "{receipts:?}");
+    assert_eq!(receipts.iter().filter(|r| r["repeated"] != true).count(), 1);
+    assert_eq!(daemon.cli(&["queue", "list"]).exits(0).lines().len(), 1);
+}
+
+#[test]
+fn a_request_whose_accept_failed_may_be_accepted_again() {
+    let daemon = known();
+    daemon.client().event(&request("wxid_me", "wxid_a"));
+    refused(&daemon, &["friend", "accept", "wxid_a", "--wait=20s"], &[packet(96, "x")]);
+    assert_eq!(daemon.show(1)["state"], "rejected");
+    let second = daemon.cli(&["friend", "accept", "wxid_a"]).exits(0).line();
+    assert_eq!((&second["id"], second.get("repeated")), (&json!(2), None));
+    // Nor does what was taken back stand in the way, and other tickets are another request.
+    daemon.cli(&["queue", "cancel", "2"]).exits(0);
+    assert_eq!(daemon.queue(&["friend", "accept", "wxid_a"]), 3);
+    assert_eq!(daemon.queue(&["friend", "accept", "--v1", "v1_wxid_a@stranger", "--v2", "v2_z@stranger"]), 4);
+}
+
+#[test]
+fn who_is_a_friend_has_no_open_request() {
+    let daemon = known();
+    daemon.client().event(&request("wxid_me", "wxid_a"));
+    daemon.client().event(&notice("wxid_a", "你已添加了N wxid_a，现在可以开始聊天了。"));
+    daemon.client().event(&request("wxid_me", "wxid_a"));
+    assert!(daemon.cli(&["friend", "requests"]).exits(0).out.is_empty());
+    let run = daemon.cli(&["friend", "accept", "wxid_a"]).exits(0);
+    run.says(&["accepted already"]);
+    assert!(run.out.is_empty() && daemon.cli(&["queue", "list", "--all"]).exits(0).out.is_empty(), "{run:?}");
+}
+
 /// A link in a picture, as the later client sends it.
 const PICTURE: &str = include_str!("../fixtures/qrcode.base64");
 

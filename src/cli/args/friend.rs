@@ -38,6 +38,9 @@ pub enum What {
 }
 
 /// List the friends.
+///
+/// A list may come in pieces: it is printed when no further piece has come for 3 s. When only the ids came in time, those
+/// are printed, and the exit status is 6.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -98,6 +101,8 @@ pub struct Delete {
 }
 
 /// Ask for the details of any number of friends: 50 a command, as many commands as needed.
+///
+/// When the client does not tell of all of them in time, those that it told of are printed, and the exit status is 6.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -144,6 +149,10 @@ pub struct Lookup {
 }
 
 /// Accept a friend request.
+///
+/// One that is being accepted already, or was accepted, is not accepted twice: the receipt of the command that does it is
+/// printed, with `"repeated":true`, and the exit status is 0. When the client reports that it did not come to a
+/// friendship, the command is `rejected` (exit 5 with --wait), and the request may be accepted again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

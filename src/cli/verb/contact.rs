@@ -16,6 +16,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Contact) -> Result<(), Error> {
                 account: ctx.global().account.clone(),
                 name: list.name,
                 only: list.only,
+                accepted: false,
                 friends: list.friends,
                 limit: list.limit,
             };

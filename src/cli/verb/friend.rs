@@ -6,7 +6,7 @@ use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::queueing::{self, Plan};
 use crate::cli::render::{self, items};
-use crate::control::{DirectoryQuery, Until};
+use crate::control::{DirectoryQuery, Receipt, Until, client};
 use crate::protocol::command::{Command, Wire};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -98,7 +98,10 @@ fn accept(ctx: &Ctx, args: args::Accept) -> Result<(), Error> {
     let (v1, v2) = match (&args.request, args.v1, args.v2) {
         (None, Some(v1), Some(v2)) => (v1, v2),
         (Some(request), ..) => {
-            let found = open_request(ctx, request)?;
+            let found = the_request(ctx, request)?;
+            if !found["accepted"].is_null() {
+                return accepted_already(ctx, &found);
+            }
             let get = |key: &str| found[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
             if let Some(account) = get("account") {
                 plan.bind(&account);
@@ -118,22 +121,45 @@ fn accept(ctx: &Ctx, args: args::Accept) -> Result<(), Error> {
     plan.put(ctx, &wires)
 }
 
-fn open_requests(ctx: &Ctx) -> Result<Vec<Value>, Error> {
-    let query = DirectoryQuery { account: ctx.global().account.clone(), ..DirectoryQuery::default() };
+/// Says of a request that it was accepted, and prints the receipt of the command that did it, if there was one.
+fn accepted_already(ctx: &Ctx, request: &Value) -> Result<(), Error> {
+    let who = ["nick", "wxid"].into_iter().find_map(|key| request[key].as_str()).unwrap_or("somebody");
+    ctx.out().note(&format!(
+        "the friend request of {} (event {}) was accepted already; nothing new was queued",
+        render::clean(who),
+        request["seq"]
+    ));
+    let Some(id) = request["command"].as_u64() else { return Ok(()) };
+    match ctx.client()?.get::<Receipt>(&format!("/v1/commands/{id}")) {
+        Ok(receipt) => queueing::print_receipt(ctx, &Receipt { repeated: true, ..receipt }),
+        // It is kept no longer.
+        Err(client::Error::Refused { status: 404, .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Friend requests; `accepted`: also those that are not open any more.
+fn all_requests(ctx: &Ctx, accepted: bool) -> Result<Vec<Value>, Error> {
+    let query = DirectoryQuery { account: ctx.global().account.clone(), accepted, ..DirectoryQuery::default() };
     Ok(ctx.client()?.lines("/v1/requests", &query)?.values()?)
 }
 
-/// The open request that is meant: by its seq, by who asks, or by their @NICK.
-fn open_request(ctx: &Ctx, request: &str) -> Result<Value, Error> {
+/// The request that is meant: by its seq, by who asks, or by their @NICK. An open one, or else an accepted one.
+fn the_request(ctx: &Ctx, request: &str) -> Result<Value, Error> {
     if request.trim().is_empty() {
         return Err(Error::usage("REQUEST is empty; give a seq or an id, as `wehelp friend requests` prints them"));
     }
-    let mut found = pick(open_requests(ctx)?, request);
+    let (open, accepted): (Vec<_>, Vec<_>) =
+        all_requests(ctx, true)?.into_iter().partition(|request| request["accepted"].is_null());
+    let mut found = pick(open, request);
     let shown = render::clean(request);
     match found.len() {
-        0 => Err(Error::not_found(format!(
-            "no open friend request is `{shown}`; `wehelp friend requests` lists those not yet accepted"
-        ))),
+        // All of them were accepted, so it matters little which one is meant.
+        0 => pick(accepted, request).pop().ok_or_else(|| {
+            Error::not_found(format!(
+                "no open friend request is `{shown}`; `wehelp friend requests` lists those not yet accepted"
+            ))
+        }),
         1 => Ok(found.swap_remove(0)),
         n => {
             let list: Vec<String> =
@@ -151,7 +177,11 @@ fn open_request(ctx: &Ctx, request: &str) -> Result<Value, Error> {
 fn pick(requests: Vec<Value>, wanted: &str) -> Vec<Value> {
     let seq = wanted.strip_prefix('#').unwrap_or(wanted).parse::<u64>().ok();
     if let Some(seq) = seq {
-        let by_seq: Vec<Value> = requests.iter().filter(|r| r["seq"] == seq).cloned().collect();
+        let is_it = |r: &&Value| {
+            let earlier = r["earlier"].as_array();
+            r["seq"] == seq || earlier.is_some_and(|earlier| earlier.iter().any(|other| *other == seq))
+        };
+        let by_seq: Vec<Value> = requests.iter().filter(is_it).cloned().collect();
         if !by_seq.is_empty() {
             return by_seq;
         }
@@ -170,7 +200,7 @@ fn pick(requests: Vec<Value>, wanted: &str) -> Vec<Value> {
 }
 
 fn requests(ctx: &Ctx) -> Result<(), Error> {
-    let open = open_requests(ctx)?;
+    let open = all_requests(ctx, false)?;
     contact::show_all(ctx, &open, items::REQUESTS, Found::MayBeEmpty("no friend request is open"))
 }
 
@@ -183,12 +213,13 @@ mod tests {
     fn a_request_is_meant_by_its_seq_by_who_asks_or_by_nick() {
         let all = vec![
             json!({"seq": 1, "account": "me", "wxid": "a", "nick": "A"}),
-            json!({"seq": 4, "account": "me", "wxid": "a", "nick": "A"}),
+            json!({"seq": 4, "account": "me", "wxid": "a", "nick": "A", "earlier": [2, 3]}),
             json!({"seq": 5, "account": "you", "wxid": "b", "nick": "A"}),
         ];
         let seqs = |wanted| pick(all.clone(), wanted).iter().map(|r| r["seq"].as_u64().unwrap()).collect::<Vec<_>>();
         assert_eq!(seqs("1"), [1]);
         assert_eq!(seqs("#5"), [5]);
+        assert_eq!(seqs("3"), [4]);
         assert_eq!(seqs("a"), [4]);
         assert_eq!(seqs("@A"), [4, 5]);
         assert!(seqs("9").is_empty() && seqs("nobody").is_empty());
