@@ -62,7 +62,7 @@ pub struct Http {
     /// Host names, beside IP addresses and `localhost`, under which clients may reach us.
     #[serde(deserialize_with = "names")]
     pub hosts: Vec<HostName>,
-    /// How long an empty poll is held open until a command is due.
+    /// How long an empty poll is held open until a command is due; not one whose client has closed its sending side.
     #[serde(deserialize_with = "duration")]
     pub poll_hold: Duration,
     /// Whether due commands also ride in the answer to a callback.
@@ -70,13 +70,13 @@ pub struct Http {
     /// The largest callback body, bytes.
     #[serde(deserialize_with = "bytes")]
     pub body_max: u64,
-    /// How long a request's header may take; also how long a connection may stay idle.
+    /// How long a request's header may take; between two requests a connection may be idle for 75 s.
     #[serde(deserialize_with = "duration")]
     pub header_timeout: Duration,
     /// How long a request's body may take.
     #[serde(deserialize_with = "duration")]
     pub body_timeout: Duration,
-    /// How long a whole response may take to be read.
+    /// How long a whole response may take to be read; a client that takes nothing of it in for 10 s is given up before.
     #[serde(deserialize_with = "duration")]
     pub write_timeout: Duration,
     /// Connections to the client door at one time.

@@ -328,7 +328,7 @@ mod tests {
             for polls in 0..4 {
                 for round in 0..3 {
                     let id = service.enqueue(text(&format!("{polls} {round}"))).await.unwrap()[0].id;
-                    abandon(service.claim(&poller(), Duration::ZERO), polls).await;
+                    abandon(service.claim(&poller(), Duration::ZERO, std::future::pending()), polls).await;
                     reaches(&service, id, u32::from(polls > 0), State::Ready).await;
                     service.cancel(id).await.unwrap();
                 }
@@ -377,7 +377,7 @@ mod tests {
                 (Some(Outcome::Delivered), false, State::Fetched, Some(true)),
             ] {
                 let id = service.enqueue(text("x")).await.unwrap()[0].id;
-                let claim = service.claim(&poller(), Duration::ZERO).await.unwrap();
+                let claim = service.claim(&poller(), Duration::ZERO, std::future::pending()).await.unwrap();
                 assert!(service.handovers().has(id) && service.cancel(id).await.is_err());
                 let handover = claim.handover.unwrap().through_proxy(proxy);
                 let end = move || match outcome {
@@ -402,7 +402,7 @@ mod tests {
         runtime().block_on(async {
             let service = service(dir.path());
             let id = service.enqueue(text("x")).await.unwrap()[0].id;
-            let claim = service.claim(&poller(), Duration::ZERO).await.unwrap();
+            let claim = service.claim(&poller(), Duration::ZERO, std::future::pending()).await.unwrap();
             let hanging = || service.handovers().hanging(service.store(), Duration::from_secs(60)).unwrap();
             assert!(hanging().is_empty(), "an answer has it");
             // As after a crash.

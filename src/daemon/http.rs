@@ -96,13 +96,17 @@ pub fn routes(service: Service, doors: Doors) -> impl Filter<Extract = (Response
             let (service, doors) = (service.clone(), doors.clone());
             async move {
                 let mut about = About::default();
-                let response = match answer(&service, &doors, &head.0, body, &mut about).await {
+                let mut response = match answer(&service, &doors, &head.0, body, &mut about).await {
                     Ok(response) => response,
                     Err(failure) => {
                         doors.limits.reject(failure.code);
                         refused(&failure, &head.0)
                     }
                 };
+                // As the maker's own servers do; and the client's close tells at once that it has read the answer.
+                if Route::of(admission::in_path(head.0.path()).1) == Some(Route::Poll) {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
                 about.log(&head.0, &response);
                 response
             }
@@ -249,7 +253,7 @@ where
             // Boxed: the state of a poll is much larger than a callback's, which should be small to be moved about.
             let poller = poller(ask, caller.from);
             about.account.clone_from(&poller.account);
-            let claim = Box::pin(service.claim(&poller, service.config().http.poll_hold));
+            let claim = Box::pin(service.claim(&poller, service.config().http.poll_hold, ask.conn.half_closed()));
             Ok(commands(claim.await?, ask, about))
         }
         Route::Health => service
@@ -334,7 +338,7 @@ where
     {
         let poller = Poller { account: Some(account), pid: None, peer: caller.from };
         // The event is stored; a queue that refuses must not make the client report it again.
-        if let Ok(claim) = Box::pin(service.claim(&poller, Duration::ZERO)).await {
+        if let Ok(claim) = Box::pin(service.claim(&poller, Duration::ZERO, std::future::pending())).await {
             return Ok(commands(claim, ask, about));
         }
     }
@@ -388,7 +392,8 @@ where
     })
 }
 
-/// The answer to a poll. One that hands commands over ends its connection: the close tells at once that it was read.
+/// Commands, as an answer. One that hands some over ends its connection, a callback's too: the client's close tells at
+/// once that it was read.
 fn commands(claim: Claim, ask: &Ask, about: &mut About) -> Response {
     let mut response = json(StatusCode::OK, claim.body);
     if let Some(handover) = claim.handover {
@@ -453,6 +458,7 @@ mod tests {
                 version: warp::http::Version::HTTP_11,
                 headers: warp::http::HeaderMap::new(),
                 peer: Peer::Tcp(caller),
+                conn: crate::daemon::wire::Conn::local(),
             };
             let poller = poller(&ask, peer);
             (poller.account, poller.pid)

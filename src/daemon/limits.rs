@@ -15,10 +15,10 @@ pub(super) const HEADER_LINES_MAX: usize = 64;
 pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// When the process has no file handle left, accepting rests for so long instead of spinning.
 pub(super) const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// A connection between two requests, as long as nginx gives one; a client may well post once a minute.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// A TLS handshake takes a few round trips.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Unacknowledged bytes make the kernel give a connection up after so long.
-pub(super) const USER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Unread input is read for so long after an early answer, or the answer would be destroyed by a reset.
 pub(super) const LINGER_TIME: Duration = Duration::from_secs(3);
 /// … and so much of it: a client that sends a body beyond the limit sees the answer that says so.
@@ -59,7 +59,7 @@ impl Seldom {
 pub struct Limits {
     /// Who is in.
     pub(super) places: Arc<Places>,
-    /// A request's header, and a connection's idle time.
+    /// A request's header.
     pub(super) header_timeout: Duration,
     /// A whole response; `None` on the control door, where followers may read as slowly as they like.
     pub(super) write_timeout: Option<Duration>,

@@ -7,23 +7,22 @@
 
 use super::admission::Caller;
 use super::handover::Handover;
-use super::limits::{
-    ACCEPT_REST, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, HEADER_LINES_MAX, Limits, STOP_PATIENCE, USER_TIMEOUT,
-};
+use super::limits::{ACCEPT_REST, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, HEADER_LINES_MAX, Limits, STOP_PATIENCE};
 use super::owner::Owners;
 use super::places::{Place, Turn};
 use super::service::lock;
 use super::shutdown::Shutdown;
 use super::tls::Tls;
-use super::wire::{Conn, Wire};
+use super::wire::{Conn, Patience, Polite, Wire};
 use hyper::body::{Body, Frame, SizeHint};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -57,6 +56,7 @@ pub(super) struct Ask {
     pub(super) version: Version,
     pub(super) headers: HeaderMap,
     pub(super) peer: Peer,
+    pub(super) conn: Arc<Conn>,
 }
 
 impl Ask {
@@ -104,17 +104,21 @@ pub async fn tcp<F>(
                     (tls.clone(), routes.clone(), Arc::clone(&limits), shutdown.clone());
                 let owners = Arc::clone(&owners);
                 connections.spawn(async move {
-                    prepare(&stream);
+                    prepare(&stream, limits.write_timeout);
                     let Ok(caller) = caller(&stream, peer, tls.is_some(), &owners).await else { return };
                     let peer = Peer::Tcp(caller);
                     let conn = Conn::tcp(&stream);
-                    let wire = Wire::new(stream, Arc::clone(&conn), limits.write_timeout, shutdown.clone());
+                    let patience = Patience { write_timeout: limits.write_timeout, shutdown: shutdown.clone() };
+                    let wire = Wire::new(stream, Arc::clone(&conn), patience);
                     let turn = place.turn();
                     let served = async {
                         match tls {
                             None => connection(wire, &conn, turn, peer, routes, &limits, &shutdown).await,
                             Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(wire)).await {
-                                Ok(Ok(wire)) => connection(wire, &conn, turn, peer, routes, &limits, &shutdown).await,
+                                Ok(Ok(secure)) => {
+                                    let secure = Polite::new(secure, Arc::clone(&conn));
+                                    connection(secure, &conn, turn, peer, routes, &limits, &shutdown).await
+                                }
                                 _ => limits.reject("tls-handshake"),
                             },
                         }
@@ -149,7 +153,8 @@ where
                 return turn_away(stream).await;
             }
             let conn = Conn::local();
-            let wire = Wire::new(stream, Arc::clone(&conn), limits.write_timeout, shutdown.clone());
+            let patience = Patience { write_timeout: limits.write_timeout, shutdown: shutdown.clone() };
+            let wire = Wire::new(stream, Arc::clone(&conn), patience);
             let peer = Peer::Unix { uid: peer.uid(), pid: peer.pid() };
             let turn = place.turn();
             let served = connection(wire, &conn, turn, peer, routes, &limits, &shutdown);
@@ -217,11 +222,13 @@ async fn caller(stream: &TcpStream, from: SocketAddr, tls: bool, owners: &Owners
 }
 
 /// Small answers go at once, and a peer that vanished is noticed.
-fn prepare(stream: &TcpStream) {
+fn prepare(stream: &TcpStream, write_timeout: Option<Duration>) {
     let socket = socket2::SockRef::from(stream);
     // Without these the connection works too, only less well.
     drop(stream.set_nodelay(true));
-    drop(socket.set_tcp_user_timeout(Some(USER_TIMEOUT)));
+    // The kernel counts from the first full window, however much a slow reader takes in after that: not less than is
+    // allowed in all.
+    drop(socket.set_tcp_user_timeout(write_timeout));
     drop(socket.set_keepalive(true));
 }
 
@@ -257,8 +264,10 @@ async fn connection<S, F>(
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         let (method, uri, version) = (request.method().clone(), request.uri().clone(), request.version());
         let headers = std::mem::take(request.headers_mut());
-        request.extensions_mut().insert(Head(Arc::new(Ask { method, uri, version, headers, peer })));
         let (conn, turn) = (Arc::clone(conn), Arc::clone(turn));
+        conn.asked();
+        let ask = Ask { method, uri, version, headers, peer, conn: Arc::clone(&conn) };
+        request.extensions_mut().insert(Head(Arc::new(ask)));
         let goes_on = !request.body().is_end_stream() || turn.request_is_whole();
         let request = request.map(|body| Arriving { body, turn: Arc::clone(&turn) });
         let answer = hyper::service::Service::call(&routes, request);
@@ -278,11 +287,14 @@ async fn connection<S, F>(
         }
     });
     let serving = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(HeadTimer { conn: Arc::clone(conn), head_timeout: limits.header_timeout })
         .header_read_timeout(limits.header_timeout)
         .max_header_size(HEADER_BYTES_MAX)
         .max_headers(HEADER_LINES_MAX)
-        .half_close(false)
+        // Who has closed its sending side waits for its answer; whether it is still there is seen by `Wire`.
+        .half_close(true)
+        // As the maker's own servers do: nobody knows how the client looks for them.
+        .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
@@ -294,11 +306,53 @@ async fn connection<S, F>(
     };
     if let Err(error) = ended {
         tracing::debug!("a connection ended early: {error}");
-        if error.is_timeout() {
+        if error.is_timeout() && conn.head_due(limits.header_timeout).1 {
             limits.reject("slow-header");
         } else if error.is_parse() {
             limits.reject("no-http");
         }
+    }
+}
+
+/// Gives a request's head its time, and a connection between two requests more of it: hyper knows one limit for both,
+/// and asks for the time again whenever it has read something.
+#[derive(Debug, Clone)]
+struct HeadTimer {
+    conn: Arc<Conn>,
+    head_timeout: Duration,
+}
+
+struct HeadSleep {
+    timer: HeadTimer,
+    sleep: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl hyper::rt::Timer for HeadTimer {
+    fn sleep(&self, _: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        let (due, _) = self.conn.head_due(self.head_timeout);
+        Box::pin(HeadSleep { timer: self.clone(), sleep: Box::pin(tokio::time::sleep_until(due)) })
+    }
+
+    fn sleep_until(&self, _: std::time::Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        self.sleep(Duration::ZERO)
+    }
+
+    fn reset(&self, sleep: &mut Pin<Box<dyn hyper::rt::Sleep>>, _: std::time::Instant) {
+        *sleep = self.sleep(Duration::ZERO);
+    }
+}
+
+impl hyper::rt::Sleep for HeadSleep {}
+
+impl Future for HeadSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let (due, _) = self.timer.conn.head_due(self.timer.head_timeout);
+        if self.sleep.deadline() != due {
+            self.sleep.as_mut().reset(due);
+        }
+        self.sleep.as_mut().poll(cx)
     }
 }
 

@@ -441,13 +441,19 @@ impl Service {
     }
 
     /// Takes what is due for this poller; durably in flight when it returns. Waits up to `hold` for something to
-    /// become due; returns empty at shutdown.
+    /// become due; returns empty at shutdown, and when `leaving` resolves: the poller may be gone.
     ///
     /// # Errors
     /// 503 when something is due but the store refuses writes.
-    pub async fn claim(&self, poller: &Poller, hold: Duration) -> Result<Claim, Failure> {
+    pub async fn claim(
+        &self,
+        poller: &Poller,
+        hold: Duration,
+        leaving: impl Future<Output = ()>,
+    ) -> Result<Claim, Failure> {
         self.0.counters.polls.fetch_add(1, Ordering::Relaxed);
         let until = tokio::time::Instant::now() + hold;
+        let mut leaving = std::pin::pin!(leaving);
         let mut changed = self.queue_changed();
         loop {
             changed.mark_unchanged();
@@ -467,6 +473,7 @@ impl Service {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return Ok(Claim::empty()),
                 () = self.0.shutdown.wait() => return Ok(Claim::empty()),
+                () = &mut leaving => return Ok(Claim::empty()),
                 () = tokio::time::sleep(again) => {}
                 _ = changed.changed() => {}
             }

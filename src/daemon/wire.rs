@@ -4,31 +4,50 @@
 //!
 //! * *failed*: the connection ended, was reset or timed out before the last byte was acknowledged;
 //! * *delivered*: every byte was acknowledged, and then the peer closed in order or asked again;
-//! * *uncertain*: every byte was acknowledged, and then the peer reset the connection or fell silent.
+//! * *uncertain*: every byte was acknowledged, and then the peer reset the connection or fell silent. So is an answer to
+//!   a peer that had closed its sending side before it: it cannot say anything more.
 //!
 //! With a sized body hyper drops the body before a byte of it is written, so the body's end proves nothing. After its
 //! buffer is written hyper flushes: the first flush after the body was taken marks the answer's last byte. What the
 //! peer has acknowledged is the kernel's `tcpi_bytes_acked`, which (unlike the length of the send queue) can still be
 //! read after a reset. A duplicate of the socket keeps all this readable after hyper has closed its own.
+//!
+//! Over TLS our goodbye (close_notify) is data. A client that closes without reading it resets the connection, and a
+//! reset carries no acknowledgement: one that was still delayed never comes. So nothing is sent after an answer until it
+//! is acknowledged, and then for a moment more ([`Goodbye`]).
+//!
+//! Hyper reads nothing while a handler works. Meanwhile [`Wire`] reads ahead, a little: so a peer that resets ends its
+//! handler, and one that closes its sending side is answered at once instead of being held.
 
 use super::handover::{Handover, Outcome};
-use super::limits::{LINGER_BYTES, LINGER_TIME};
+use super::limits::{IDLE_TIMEOUT, LINGER_BYTES, LINGER_TIME};
 use super::service::lock;
 use super::shutdown::Shutdown;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
-/// An acknowledgement is waited for so long: Windows delays it by 200 ms, a bad Wi-Fi retransmits for seconds.
+/// The next acknowledgement is waited for so long: Windows delays it by 200 ms, a bad Wi-Fi retransmits for seconds, and a
+/// client that reads slowly but steadily acknowledges again and again.
 const ACK_PATIENCE: Duration = Duration::from_secs(10);
 /// After the last byte was acknowledged, the peer's close or next request is waited for so long.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+/// While a peer takes nothing in, it is looked at this often.
+const STALL_LOOK: Duration = Duration::from_millis(500);
+/// At a stop, everything is judged within so long.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// Over TLS, after the last byte was acknowledged, the peer may close first for so long: then it cannot miss our goodbye.
+const GOODBYE_REST: Duration = Duration::from_millis(300);
+/// Read ahead while a handler works: a pipelined request, or a TLS client's goodbye.
+const AHEAD_BYTES: usize = 16 * 1024;
 /// What came before a reset is read within so long.
 const BEFORE_RESET: Duration = Duration::from_millis(20);
 /// Pauses between looks at the kernel's view: the first ones short, since on a LAN all is over in a millisecond.
@@ -46,7 +65,32 @@ pub(super) struct Conn {
     broken: AtomicBool,
     /// The peer sent something after the answer's last byte was written.
     asked_again: AtomicBool,
+    /// A handler works, or its answer is not whole yet.
+    busy: AtomicBool,
+    /// Told when the peer has closed its sending side while a handler works.
+    half_closed: Notify,
     pending: Mutex<Pending>,
+    goodbye: Mutex<Goodbye>,
+    head: Mutex<Head>,
+}
+
+/// When we may say goodbye, over TLS.
+#[derive(Debug, Default)]
+enum Goodbye {
+    /// At any time.
+    #[default]
+    Free,
+    /// Not before an answer is acknowledged; who waits for that.
+    Withheld(Option<Waker>),
+}
+
+/// What is waited for of the next request's head.
+#[derive(Debug, Clone, Copy)]
+enum Head {
+    /// Its first byte, on a connection that was used before.
+    Idle(Instant),
+    /// The rest of it.
+    Begun(Instant),
 }
 
 #[derive(Debug, Default)]
@@ -54,10 +98,29 @@ enum Pending {
     /// Nothing is to be watched.
     #[default]
     Nothing,
-    /// The answer is not written yet; true once hyper has taken its body.
-    Answer(Handover, bool),
+    /// The answer is not written yet.
+    Answer(Answer),
     /// The answer's last byte was written; a watcher looks after it.
     Watched,
+}
+
+#[derive(Debug)]
+struct Answer {
+    handover: Handover,
+    begun: Instant,
+    /// The peer had closed its sending side before a byte of it was written.
+    closed_before: bool,
+    /// Hyper has taken its body.
+    taken: bool,
+}
+
+/// Lets the goodbye go when it is dropped, however a watcher ends.
+struct LetGo<'a>(&'a Conn);
+
+impl Drop for LetGo<'_> {
+    fn drop(&mut self) {
+        self.0.let_go();
+    }
 }
 
 impl Conn {
@@ -78,30 +141,99 @@ impl Conn {
             ended: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             asked_again: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
+            half_closed: Notify::new(),
             pending: Mutex::default(),
+            goodbye: Mutex::default(),
+            head: Mutex::new(Head::Begun(Instant::now())),
         }
+    }
+
+    /// A request's head is whole: a handler works.
+    pub(super) fn asked(&self) {
+        self.busy.store(true, Ordering::Release);
     }
 
     /// The answer that goes out next hands these commands over.
     pub(super) fn watch(&self, handover: Handover) {
-        *lock(&self.pending) = Pending::Answer(handover, false);
+        let closed = || self.socket.as_ref().and_then(tcp_info).is_some_and(|tcp| tcp.peer_closed());
+        let closed_before = self.ended.load(Ordering::Acquire) || closed();
+        *lock(&self.pending) = Pending::Answer(Answer { handover, begun: Instant::now(), closed_before, taken: false });
     }
 
     /// Hyper has taken the answer's body.
     pub(super) fn body_taken(&self) {
-        if let Pending::Answer(_, taken) = &mut *lock(&self.pending) {
-            *taken = true;
+        self.busy.store(false, Ordering::Release);
+        *lock(&self.head) = Head::Idle(Instant::now());
+        if let Pending::Answer(answer) = &mut *lock(&self.pending) {
+            answer.taken = true;
+        }
+    }
+
+    /// Something of the next request's head has come.
+    fn head_comes(&self) {
+        let mut head = lock(&self.head);
+        if matches!(*head, Head::Idle(_)) {
+            *head = Head::Begun(Instant::now());
+        }
+    }
+
+    /// Resolves when the peer has closed its sending side while a handler works: whether it is still there, nobody can
+    /// tell.
+    pub(super) async fn half_closed(&self) {
+        self.half_closed.notified().await;
+    }
+
+    /// When the next request's head must be whole, and whether anything of it has come.
+    pub(super) fn head_due(&self, head_timeout: Duration) -> (Instant, bool) {
+        match *lock(&self.head) {
+            Head::Idle(since) => (since + IDLE_TIMEOUT, false),
+            Head::Begun(since) => (since + head_timeout, true),
         }
     }
 
     /// Everything that hyper had was written.
-    fn flushed(self: &Arc<Self>) {
+    fn flushed(self: &Arc<Self>, limits: &Patience) {
         let mut pending = lock(&self.pending);
-        if matches!(*pending, Pending::Answer(_, true))
-            && let Pending::Answer(handover, _) = std::mem::replace(&mut *pending, Pending::Watched)
-        {
-            let (conn, end) = (Arc::clone(self), self.written.load(Ordering::Acquire));
-            tokio::spawn(async move { handover.settle(conn.outcome(end).await) });
+        if !matches!(&*pending, Pending::Answer(answer) if answer.taken) {
+            return;
+        }
+        let Pending::Answer(answer) = std::mem::replace(&mut *pending, Pending::Watched) else { return };
+        *lock(&self.goodbye) = Goodbye::Withheld(None);
+        drop(pending);
+        let (conn, end) = (Arc::clone(self), self.written.load(Ordering::Acquire));
+        let limits = limits.clone();
+        tokio::spawn(async move {
+            let _let_go = LetGo(&conn);
+            let Answer { handover, begun, closed_before, .. } = answer;
+            let outcome = match conn.outcome(end, begun, &limits).await {
+                Outcome::Delivered if closed_before => Outcome::Uncertain,
+                outcome => outcome,
+            };
+            handover.settle(outcome);
+        });
+    }
+
+    /// Bytes that the peer has acknowledged.
+    fn acked(&self) -> u64 {
+        self.socket.as_ref().map_or(0, |socket| Tcp::of(socket).acked)
+    }
+
+    fn let_go(&self) {
+        let goodbye = std::mem::take(&mut *lock(&self.goodbye));
+        if let Goodbye::Withheld(Some(waiting)) = goodbye {
+            waiting.wake();
+        }
+    }
+
+    /// Ready once our goodbye may be said.
+    fn poll_goodbye(&self, cx: &Context<'_>) -> Poll<()> {
+        match &mut *lock(&self.goodbye) {
+            Goodbye::Free => Poll::Ready(()),
+            Goodbye::Withheld(waiting) => {
+                *waiting = Some(cx.waker().clone());
+                Poll::Pending
+            }
         }
     }
 
@@ -111,17 +243,26 @@ impl Conn {
         drop(std::mem::take(&mut *lock(&self.pending)));
     }
 
-    /// Watches until it is known, or known to be unknowable, whether the first `end` bytes arrived.
-    async fn outcome(&self, end: u64) -> Outcome {
+    /// Watches until it is known, or known to be unknowable, whether the first `end` bytes of an answer that was begun
+    /// then arrived.
+    async fn outcome(&self, end: u64, begun: Instant, limits: &Patience) -> Outcome {
         let Some(socket) = &self.socket else { return Outcome::Uncertain };
-        let started = Instant::now();
+        let mut acks = Acks::new();
+        let whole_due = limits.write_timeout.map(|timeout| begun + timeout);
+        let mut stop_due = None;
         let mut acked_at = None;
         for look in 0.. {
+            let error = socket2::SockRef::from(socket).take_error();
             let tcp = Tcp::of(socket);
             let acked = tcp.acked >= end;
+            let now = Instant::now();
+            let overdue = acks.due(tcp.acked, now);
+            if limits.shutdown.is_triggered() {
+                stop_due.get_or_insert(now + STOP_PATIENCE);
+            }
             let said_more = || self.asked_again.load(Ordering::Acquire) || self.ended.load(Ordering::Acquire);
             // Errors before the socket's state: a reset that comes between two looks must not be taken for an end.
-            if self.broken.load(Ordering::Acquire) || tcp.error {
+            if self.broken.load(Ordering::Acquire) || !matches!(error, Ok(None)) {
                 // The last bytes may have been acknowledged between the look above and the error.
                 if !acked && Tcp::of(socket).acked < end {
                     return Outcome::Failed;
@@ -137,13 +278,16 @@ impl Conn {
                 if said_more() || tcp.peer_closed() {
                     return Outcome::Delivered;
                 }
-                let since = *acked_at.get_or_insert_with(Instant::now);
-                if since.elapsed() > CLOSE_PATIENCE {
+                let since = *acked_at.get_or_insert(now);
+                if now - since > GOODBYE_REST {
+                    self.let_go();
+                }
+                if now - since > CLOSE_PATIENCE || stop_due.is_some_and(|due| now > due) {
                     return Outcome::Uncertain;
                 }
             } else if tcp.state == Tcp::CLOSE {
                 return Outcome::Failed;
-            } else if started.elapsed() > ACK_PATIENCE {
+            } else if overdue || [whole_due, stop_due].into_iter().flatten().any(|due| now > due) {
                 // Nothing of it may arrive after we have said that it did not.
                 reset(socket);
                 return Outcome::Failed;
@@ -155,20 +299,75 @@ impl Conn {
     }
 }
 
-/// Ends a connection at once, both ways.
+/// Whether a peer goes on acknowledging.
+#[derive(Debug)]
+struct Acks {
+    to: u64,
+    next_due: Instant,
+}
+
+impl Acks {
+    fn new() -> Self {
+        Self { to: 0, next_due: Instant::now() + ACK_PATIENCE }
+    }
+
+    /// Whether the next acknowledgement is overdue. `acked`: bytes that were acknowledged by now.
+    fn due(&mut self, acked: u64, now: Instant) -> bool {
+        if acked > self.to {
+            (self.to, self.next_due) = (acked, now + ACK_PATIENCE);
+        }
+        now > self.next_due
+    }
+}
+
+/// An answer that is being written, and that the peer does not take in.
+#[derive(Debug)]
+struct Stall {
+    acks: Acks,
+    whole_due: Instant,
+    look: Pin<Box<Sleep>>,
+}
+
+impl Stall {
+    fn new(write_timeout: Duration) -> Self {
+        let now = Instant::now();
+        let whole_due = now + write_timeout;
+        let look = Box::pin(tokio::time::sleep_until(whole_due.min(now + STALL_LOOK)));
+        Self { acks: Acks::new(), whole_due, look }
+    }
+}
+
+/// For how long an answer's way is followed.
+#[derive(Debug, Clone)]
+pub(super) struct Patience {
+    /// In all; `None`: for ever.
+    pub(super) write_timeout: Option<Duration>,
+    /// At a stop it ends sooner.
+    pub(super) shutdown: Shutdown,
+}
+
+/// Ends a connection at once: what it still had to send is thrown away.
 fn reset(socket: &OwnedFd) {
-    let socket = socket2::SockRef::from(socket);
-    // Either may fail on a socket that is gone already, which is what is wanted.
-    drop(socket.set_linger(Some(Duration::ZERO)));
-    drop(socket.shutdown(std::net::Shutdown::Both));
+    if let Err(error) = rustix::net::connect_unspec(socket) {
+        // It may be gone already, which is what is wanted.
+        tracing::debug!("cannot reset a connection: {error}");
+    }
+}
+
+/// Whether the peer has closed its receiving side too, or reset the connection.
+fn hung_up(socket: &impl AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let mut looked = [PollFd::new(socket, PollFlags::empty())];
+    let now = rustix::time::Timespec::default();
+    poll(&mut looked, Some(&now)).is_ok() && looked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 /// The kernel's view of a TCP connection.
 #[derive(Debug, Clone, Copy)]
 struct Tcp {
     state: u8,
+    /// Bytes that the peer has acknowledged.
     acked: u64,
-    error: bool,
 }
 
 impl Tcp {
@@ -179,9 +378,7 @@ impl Tcp {
     const CLOSING: u8 = 11;
 
     fn of(socket: &OwnedFd) -> Self {
-        let error = socket2::SockRef::from(socket).take_error();
-        let (state, acked) = tcp_info(socket).unwrap_or((Self::CLOSE, 0));
-        Self { state, acked, error: !matches!(error, Ok(None)) }
+        tcp_info(socket).unwrap_or(Self { state: Self::CLOSE, acked: 0 })
     }
 
     /// Whether the peer's FIN was seen.
@@ -192,7 +389,7 @@ impl Tcp {
 
 /// `tcpi_state` and `tcpi_bytes_acked` (Linux 4.1) of a socket.
 #[expect(unsafe_code, reason = "no safe crate reads tcpi_bytes_acked; one getsockopt into a buffer of our own")]
-fn tcp_info(socket: &OwnedFd) -> Option<(u8, u64)> {
+fn tcp_info(socket: &OwnedFd) -> Option<Tcp> {
     /// Where `tcpi_bytes_acked` lies in `struct tcp_info` (linux/tcp.h): part of the kernel's ABI.
     const ACKED: usize = 120;
     let mut info = [0_u8; 256];
@@ -205,7 +402,7 @@ fn tcp_info(socket: &OwnedFd) -> Option<(u8, u64)> {
         return None;
     }
     let acked = u64::from_ne_bytes(info[ACKED..ACKED + 8].try_into().ok()?);
-    Some((info[0], acked))
+    Some(Tcp { state: info[0], acked })
 }
 
 /// A stream that counts, stalls no longer than allowed, and closes without destroying its last answer.
@@ -213,23 +410,31 @@ fn tcp_info(socket: &OwnedFd) -> Option<(u8, u64)> {
 pub(super) struct Wire<S> {
     inner: S,
     conn: Arc<Conn>,
-    write_timeout: Option<Duration>,
-    stall: Option<Pin<Box<Sleep>>>,
-    shutdown: Shutdown,
+    patience: Patience,
+    stall: Option<Stall>,
     linger: Option<(Pin<Box<Sleep>>, usize)>,
+    /// Read while hyper did not read.
+    ahead: VecDeque<u8>,
 }
 
 impl<S> Wire<S> {
-    pub(super) fn new(inner: S, conn: Arc<Conn>, write_timeout: Option<Duration>, shutdown: Shutdown) -> Self {
-        Self { inner, conn, write_timeout, stall: None, shutdown, linger: None }
+    pub(super) fn new(inner: S, conn: Arc<Conn>, patience: Patience) -> Self {
+        Self { inner, conn, patience, stall: None, linger: None, ahead: VecDeque::new() }
     }
 
-    /// Counts the time that a peer leaves our bytes unread; an error when it is too long for one answer.
+    /// Counts the time that a peer leaves our bytes unread; an error when it takes none of them in for too long, or is too
+    /// slow for one answer.
     fn stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let Some(timeout) = self.write_timeout else { return Poll::Pending };
-        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        ready!(stall.as_mut().poll(cx));
-        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read its answer"))
+        let Some(timeout) = self.patience.write_timeout else { return Poll::Pending };
+        let stall = self.stall.get_or_insert_with(|| Stall::new(timeout));
+        loop {
+            ready!(stall.look.as_mut().poll(cx));
+            let now = Instant::now();
+            if now >= stall.whole_due || stall.acks.due(self.conn.acked(), now) {
+                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read its answer"));
+            }
+            stall.look.as_mut().reset(stall.whole_due.min(now + STALL_LOOK));
+        }
     }
 
     fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
@@ -240,8 +445,47 @@ impl<S> Wire<S> {
     }
 }
 
+impl<S: AsyncRead + AsFd + Unpin> Wire<S> {
+    /// Looks after the peer while a handler works and hyper does not read.
+    ///
+    /// # Errors
+    /// When nobody is left to be answered.
+    fn look_after_peer(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut scratch = [0; 1024];
+        while self.ahead.len() < AHEAD_BYTES && !self.conn.ended.load(Ordering::Acquire) {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
+                Poll::Pending => break,
+                Poll::Ready(Err(error)) => return self.note(Err(error)),
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => {
+                    self.conn.ended.store(true, Ordering::Release);
+                    if hung_up(&self.inner) {
+                        return self.note(Err(io::ErrorKind::ConnectionReset.into()));
+                    }
+                    self.conn.half_closed.notify_one();
+                }
+                Poll::Ready(Ok(())) => {
+                    self.ahead.extend(buf.filled());
+                    // Hyper may have left it to the socket to wake it.
+                    cx.waker().wake_by_ref();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            // It came before the answer, and says nothing of it.
+            let (bytes, _) = self.ahead.as_slices();
+            let n = bytes.len().min(buf.remaining());
+            buf.put_slice(&bytes[..n]);
+            self.ahead.drain(..n);
+            self.conn.head_comes();
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let result = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
         if result.is_ok() {
@@ -249,6 +493,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
                 if matches!(*lock(&self.conn.pending), Pending::Watched) {
                     self.conn.asked_again.store(true, Ordering::Release);
                 }
+                self.conn.head_comes();
             } else if buf.remaining() > 0 {
                 self.conn.ended.store(true, Ordering::Release);
             }
@@ -257,7 +502,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.inner).poll_write(cx, buf) {
             Poll::Ready(result) => {
@@ -297,7 +542,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         };
         if result.is_ok() {
             self.stall = None;
-            self.conn.flushed();
+            self.conn.flushed(&self.patience);
+            if self.conn.busy.load(Ordering::Acquire) {
+                self.look_after_peer(cx)?;
+            }
         }
         Poll::Ready(self.note(result))
     }
@@ -311,7 +559,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         }
         let mut scratch = [0; 8192];
         loop {
-            if self.shutdown.is_triggered() || self.conn.ended.load(Ordering::Acquire) {
+            if self.patience.shutdown.is_triggered() || self.conn.ended.load(Ordering::Acquire) {
                 return Poll::Ready(Ok(()));
             }
             let mut buf = ReadBuf::new(&mut scratch);
@@ -331,5 +579,59 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
                 }
             }
         }
+    }
+}
+
+/// TLS over a [`Wire`]: says goodbye only when that cannot cost an answer its acknowledgement.
+#[derive(Debug)]
+pub(super) struct Polite<S> {
+    inner: S,
+    conn: Arc<Conn>,
+}
+
+impl<S> Polite<S> {
+    pub(super) fn new(inner: S, conn: Arc<Conn>) -> Self {
+        Self { inner, conn }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Polite<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Polite<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [0; 1024];
+        while self.conn.poll_goodbye(cx).is_pending() {
+            // A peer that says goodbye first has acknowledged all that it will.
+            let mut buf = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                _ => break,
+            }
+        }
+        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }

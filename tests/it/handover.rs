@@ -59,40 +59,140 @@ fn a_fetched_command_is_not_handed_over_again() {
 }
 
 #[test]
-fn asking_again_on_the_same_connection_confirms_the_fetch() {
-    let daemon = Daemon::new();
-    let id = daemon.queue_text("x");
+fn every_poll_ends_its_connection_and_a_callback_keeps_it() {
+    // A connection between two requests has longer than a request's head.
+    let daemon = crate::fixture::Recipe::default().config("[http]\nheader_timeout = \"1s\"\n").start();
     let mut wire = daemon.client().connect();
     wire.send(POLL);
-    let first = wire.receive().unwrap();
-    assert_eq!(first.array().len(), 1);
-    if first.header("connection").is_some_and(|c| c.eq_ignore_ascii_case("close")) {
-        // The daemon does not want another request here; the client's close is the evidence then.
-        drop(wire);
-    } else {
-        wire.send(POLL);
-        assert!(wire.receive().unwrap().array().is_empty());
-        let receipt = daemon.reaches(id, "fetched");
-        assert_eq!(confirmed(&receipt), Some(true), "{receipt}");
-        drop(wire);
+    let mut bytes = Vec::new();
+    wire.stream.read_to_end(&mut bytes).unwrap();
+    let answer = String::from_utf8(bytes).unwrap();
+    let has = |line: &str| answer.contains(&format!("\r\n{line}\r\n"));
+    assert!(has("Connection: close") && has("Content-Length: 2") && answer.ends_with("\r\n\r\n[]"), "{answer}");
+    let refused = daemon.client().send("GET", "/send_msg", &[("Origin", "http://x")], b"");
+    assert_eq!((refused.status, refused.header("connection")), (403, Some("close")));
+
+    let mut wire = daemon.client().connect();
+    for pause in [0, 2500] {
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+        wire.send(&crate::client::request("POST", "/recieve_msg", &[], br#"{"data":{"type":90}}"#));
+        let answer = wire.receive().unwrap();
+        assert_eq!((answer.status, answer.header("connection")), (200, None), "{answer:?}");
     }
-    let receipt = daemon.reaches(id, "fetched");
-    assert_eq!(confirmed(&receipt), Some(true), "{receipt}");
+    assert_eq!(daemon.status()["http"]["rejected"]["slow-header"], Value::Null);
+    // One that has begun a request has no longer.
+    wire.send(b"POST /recieve_msg HTTP/1.1\r\n");
+    assert!(wire.receive().is_err());
+    eventually("it is counted", || (daemon.status()["http"]["rejected"]["slow-header"] == 1).then_some(()));
 }
 
 #[test]
-fn empty_polls_keep_their_connection() {
-    let daemon = Daemon::new();
-    let mut wire = daemon.client().connect();
-    for _ in 0..5 {
-        wire.send(POLL);
-        assert!(wire.receive().unwrap().array().is_empty());
+fn who_has_closed_its_sending_side_gets_its_answer_at_both_doors() {
+    // `printf 'GET /send_msg HTTP/1.0\r\n\r\n' | nc -N`: it is not held, since nobody can tell whether it is still there.
+    let daemon = crate::fixture::Recipe::default().config("[http]\npoll_hold = \"60s\"\n").start();
+    let ask = || {
+        let mut stream = daemon.client().connect().stream;
+        std::io::Write::write_all(&mut stream, b"GET /send_msg HTTP/1.0\r\n\r\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(ask().ends_with("\r\n\r\n[]"));
+    let id = daemon.queue_text("to netcat");
+    let answer = ask();
+    assert!(answer.contains("to netcat"), "{answer}");
+    // It cannot say that it has read it.
+    let receipt = daemon.reaches(id, "fetched");
+    assert_eq!(confirmed(&receipt), Some(false), "{receipt}");
+
+    // One that is held already is let go.
+    let mut stream = daemon.client().connect().stream;
+    std::io::Write::write_all(&mut stream, b"GET /send_msg HTTP/1.0\r\n\r\n").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("\r\n\r\n[]"), "{answer}");
+
+    for (request, says) in [
+        ("GET /v1/status HTTP/1.0\r\n\r\n", "\"in_flight\""),
+        ("GET /v1/events?follow=true&lines=0&count=1 HTTP/1.0\r\n\r\n", "\"type\":90"),
+    ] {
+        let mut stream = std::os::unix::net::UnixStream::connect(daemon.socket()).unwrap();
+        stream.set_read_timeout(Some(crate::fixture::DEADLINE)).unwrap();
+        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        // The head comes at once; what is followed comes later.
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        daemon.client().event(r#"{"type":90,"cwxid":"wxid_me"}"#);
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(String::from_utf8_lossy(&answer).contains(says), "{request}");
     }
-    let id = daemon.queue_text("x");
-    wire.send(POLL);
-    assert_eq!(wire.receive().unwrap().array().len(), 1);
+}
+
+#[test]
+fn a_held_poll_whose_client_has_gone_ends_at_once() {
+    let daemon = crate::fixture::Recipe::default().config("[http]\npoll_hold = \"60s\"\n").start();
+    // The last one had sent more than it was asked for.
+    let ways: [fn(Wire<TcpStream>); 3] = [drop, reset, reset];
+    for (go, more) in ways.into_iter().zip([b"", b"", POLL]) {
+        let mut wire = daemon.client().connect();
+        wire.send(POLL);
+        wire.send(more);
+        let open = || daemon.status()["http"]["connections"].as_u64();
+        eventually("the poll is held", || (open() == Some(1)).then_some(()));
+        go(wire);
+        eventually("it ends", || (open() == Some(0)).then_some(()));
+    }
+}
+
+#[test]
+fn a_follower_of_the_control_door_that_has_gone_lets_its_cursor_go() {
+    let daemon = Daemon::new();
+    daemon.login("wxid_me", 7);
+    let follow = || {
+        let mut stream = std::os::unix::net::UnixStream::connect(daemon.socket()).unwrap();
+        stream.set_read_timeout(Some(crate::fixture::DEADLINE)).unwrap();
+        let request = b"GET /v1/events?follow=true&cursor=c HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        std::io::Write::write_all(&mut stream, request).unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).unwrap();
+        (String::from_utf8_lossy(&head).into_owned(), stream)
+    };
+    for _ in 0..5 {
+        let (head, stream) = follow();
+        assert_eq!(head, "HTTP/1.1 200");
+        drop(stream);
+    }
+}
+
+#[test]
+fn a_slow_but_steady_reader_gets_its_answer() {
+    let daemon = Daemon::unpaced();
+    let (ids, mut wire) = stuck(&daemon);
+    let start = std::time::Instant::now();
+    let mut answer = Vec::new();
+    // It takes longer than the daemon waits for a reader that takes nothing in.
+    while !answer.ends_with(b"]") {
+        let mut some = [0; 16 << 10];
+        let n = wire.stream.read(&mut some).unwrap();
+        assert!(n > 0, "cut off after {} bytes and {:?}", answer.len(), start.elapsed());
+        answer.extend(&some[..n]);
+        let steady = std::time::Duration::from_millis(13_000 * answer.len() as u64 / 240_000);
+        std::thread::sleep(steady.saturating_sub(start.elapsed()));
+    }
+    assert!(start.elapsed() > std::time::Duration::from_secs(11), "it was not slow");
     drop(wire);
-    daemon.reaches(id, "fetched");
+    for id in ids {
+        let receipt = daemon.reaches(id, "fetched");
+        assert_eq!((confirmed(&receipt), &receipt["attempts"]), (Some(true), &1.into()), "{receipt}");
+    }
 }
 
 #[test]
