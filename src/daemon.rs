@@ -56,6 +56,8 @@ use token::Tokens;
 /// A stop waits so long for connections (which end earlier, `limits::STOP_PATIENCE`), and for hand-overs that are to be
 /// recorded: the rest of what a stop may take in all is the store's.
 const STOP_PATIENCE: Duration = Duration::from_millis(6500);
+/// How often it is seen whether the lock is still where others look for it.
+const MIND_LOCK: Duration = Duration::from_secs(5);
 /// Worker threads of the runtime: the doors do little but wait for the store's thread.
 const WORKERS_MAX: usize = 4;
 
@@ -175,7 +177,7 @@ pub fn run(args: &Args, mut activated: instance::Activated, asked: &Asked) -> Re
         let http = instance::bind_http(&mut activated, &addresses)?;
         let control = instance::bind_control(&mut activated, &home, &lock)?;
         let doors = Open { http, control, tls, tokens: Arc::new(tokens) };
-        serve(args, &home, config, store.clone(), doors, asked).await
+        serve(args, &home, config, store.clone(), doors, asked, &lock).await
     });
     // What still runs on blocking threads (a forward that waits for its target) is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -218,6 +220,7 @@ async fn serve(
     store: Store,
     mut open: Open,
     asked: &Asked,
+    lock: &instance::Lock,
 ) -> Result<(), Error> {
     let shutdown = asked.shutdown.clone();
     let mut died = store.died();
@@ -257,11 +260,16 @@ async fn serve(
     }
     notify(&[sd_notify::NotifyState::Ready]);
 
+    let mut mind_lock = tokio::time::Instant::now() + MIND_LOCK;
     loop {
         tokio::select! {
             () = shutdown.wait() => break,
             () = asked.reload.notified() => reload(args, &service, &open),
             _ = died.wait_for(Option::is_some) => break,
+            () = tokio::time::sleep_until(mind_lock) => {
+                lock.mind();
+                mind_lock = tokio::time::Instant::now() + MIND_LOCK;
+            }
         }
     }
     tracing::info!("stopping");
@@ -269,9 +277,8 @@ async fn serve(
     notify(&[sd_notify::NotifyState::Stopping]);
     shutdown.trigger();
     for door in [Some(client_door), control_door].into_iter().flatten() {
-        match tokio::time::timeout_at(until, door).await {
-            Ok(Err(_)) => tracing::error!("a door ended badly"),
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(_)) = tokio::time::timeout_at(until, door).await {
+            tracing::error!("a door ended badly");
         }
     }
     // What is not recorded by then is found in flight at the next start.

@@ -42,6 +42,7 @@
 //! with map changes and kept events share segments, so changes stay on disk as long as their neighbours.
 
 mod archive;
+mod claim;
 mod files;
 mod frame;
 mod health;
@@ -243,6 +244,9 @@ pub enum Error {
     /// Writes are refused for now, and why.
     #[error("the store does not accept writes: {0}")]
     Refusing(String),
+    /// Another process has the store in this folder.
+    #[error("`{}` is in use by another wehelpd; stop that one first", .0.display())]
+    InUse(PathBuf),
     /// Anything else: what was tried, where, and why it failed.
     #[error("{0}")]
     Other(String),
@@ -364,7 +368,7 @@ impl Store {
     /// When it cannot be read, or was written by a newer version. One that can be read and not written opens, and
     /// refuses writes.
     pub fn open(dir: &Path, options: Options) -> Result<Self, Error> {
-        let (opened, checkpoint) = open::open(dir, &options)?;
+        let open::Claimed { opened, checkpoint, claim } = open::open(dir, &options)?;
         let (active, health) = match opened.active {
             Ok(active) => (Some(active), Health::Writable),
             Err(why) => {
@@ -394,7 +398,8 @@ impl Store {
         let (inbox, requests) = mpsc::channel();
         let (tasks, for_keeper) = mpsc::channel();
         let renamed = opened.lost_its_end;
-        let of_writer = OpenedWriter { builder: opened.builder, active, lsn, seq, keeping, renamed };
+        let builder = opened.builder;
+        let of_writer = OpenedWriter { builder, active, lsn, seq, keeping, renamed, claim };
         let mut writer = Writer::new(Arc::clone(&shared), of_writer, tasks);
         writer.name()?;
         let panicked = Arc::clone(&shared);
@@ -545,14 +550,13 @@ impl Store {
         self.0.shared.died.subscribe()
     }
 
-    /// Sizes and positions.
+    /// Sizes and positions. A file system that cannot be asked has no room.
     ///
     /// # Errors
-    /// When the file system cannot be asked.
+    /// None so far.
     pub fn stats(&self) -> Result<Stats, Error> {
         let shared = &self.0.shared;
-        let free_bytes = files::free_bytes(&shared.dir)
-            .map_err(|e| files::fault("see how much room there is in", &shared.dir, &e))?;
+        let free_bytes = files::free_bytes(&shared.dir).unwrap_or(0);
         let sled = map::Map::folder(&shared.dir);
         let folders = [&shared.dir, &journal::folder(&shared.dir), &sled, &sled.join("blobs")];
         let bytes = folders.iter().map(|dir| files::disk_bytes(dir)).sum();

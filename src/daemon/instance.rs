@@ -1,8 +1,8 @@
 //! One daemon per home: the lock, the sockets, and the pointer by which the CLI finds it.
 //!
-//! The lock is a file in the data folder that is never deleted; with it held, a left-over socket is nobody's and may be
-//! replaced. The control socket lies in a folder where nobody else can replace it, and has mode 0600 before anybody can
-//! connect. A socket that systemd handed over is not unlinked: it is not ours.
+//! The lock is a file in the data folder that is never deleted by us; when somebody else does, it is put back, and until
+//! then the store's own locks keep a second daemon out. With it held, a left-over socket is nobody's and may be replaced.
+//! The control socket lies in a folder where nobody else can replace it, and has mode 0600 before anybody can connect. A socket that systemd handed over is not unlinked: it is not ours.
 
 use super::private;
 use crate::config::{Http, RequireToken};
@@ -11,8 +11,10 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::net::{TcpListener, UnixListener};
 
 /// Connections that may wait to be accepted.
@@ -66,7 +68,10 @@ fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
 /// The lock on a data folder; held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    path: PathBuf,
+    file: Mutex<File>,
+    /// That somebody else has the file now was told.
+    told: AtomicBool,
 }
 
 /// Makes the data folder (mode 0700) and takes its lock.
@@ -76,15 +81,30 @@ pub struct Lock {
 pub fn lock(data_dir: &Path) -> Result<Lock, Error> {
     private::prepare(data_dir)?;
     let path = data_dir.join("lock");
-    let mut lock = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&path)
-        .map_err(file("open the lock", &path))?;
+    Ok(Lock { file: Mutex::new(take(&path)?), path, told: AtomicBool::new(false) })
+}
+
+/// Opens the lock's file. What cannot be written can still be locked: a file system may be read-only.
+fn open_lock(path: &Path) -> io::Result<File> {
+    let options = || {
+        let mut options = fs::OpenOptions::new();
+        options.read(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        options
+    };
+    options().write(true).create(true).truncate(false).open(path).or_else(|error| match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull => options().open(path),
+        _ => Err(error),
+    })
+}
+
+/// Takes the lock.
+fn take(path: &Path) -> Result<File, Error> {
+    let mut lock = match open_lock(path) {
+        // It never had one, and can have none now: its folder serves as well.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => File::open(path.parent().unwrap_or(path)),
+        opened => opened,
+    }
+    .map_err(file("open the lock", path))?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -95,16 +115,40 @@ pub fn lock(data_dir: &Path) -> Result<Lock, Error> {
                 "" => "another wehelpd".to_owned(),
                 pid => format!("another wehelpd (pid {pid})"),
             };
-            return Err(Error::Held { dir: data_dir.to_owned(), holder });
+            return Err(Error::Held { dir: path.parent().unwrap_or(path).to_owned(), holder });
         }
-        Err(TryLockError::Error(e)) => return Err(file("lock", &path)(e)),
+        Err(TryLockError::Error(e)) => return Err(file("lock", path)(e)),
     }
     let written = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
     // A full disk must not keep a daemon from starting: it can still serve what is stored.
     if let Err(error) = written {
         tracing::warn!("cannot write the pid into `{}`: {error}", path.display());
     }
-    Ok(Lock { _file: lock })
+    Ok(lock)
+}
+
+impl Lock {
+    /// Sees whether the file that is held still stands where others look for it, and puts it back when somebody deleted
+    /// it. To be called now and then.
+    pub fn mind(&self) {
+        let mut held = super::service::lock(&self.file);
+        let place = |found: fs::Metadata| (found.dev(), found.ino());
+        let stands = fs::symlink_metadata(&self.path).map(place);
+        if held.metadata().map(place).ok() == stands.ok() || held.metadata().is_ok_and(|found| found.is_dir()) {
+            return;
+        }
+        match take(&self.path) {
+            Ok(file) => {
+                *held = file;
+                self.told.store(false, Ordering::Relaxed);
+                tracing::warn!("the lock `{}` was deleted, and is there again", self.path.display());
+            }
+            Err(error) if !self.told.swap(true, Ordering::Relaxed) => {
+                tracing::error!("the lock `{}` was deleted, and cannot be had again: {error}", self.path.display());
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// Where the client door shall be: `ip:port` or `host:port`.

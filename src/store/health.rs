@@ -49,11 +49,11 @@ impl Room {
         Self { min, looked: None, written: 0 }
     }
 
-    /// Why `bytes` more should not be written, if so.
-    pub(super) fn check(&mut self, dir: &Path, bytes: u64) -> Result<(), String> {
+    /// Why `bytes` more should not be written, if so; whether it had to look.
+    pub(super) fn check(&mut self, dir: &Path, bytes: u64) -> Result<bool, String> {
         self.written += bytes;
         if self.written < ROOM_BYTES && self.looked.is_some_and(|at| at.elapsed() < ROOM_AGE) {
-            return Ok(());
+            return Ok(false);
         }
         (self.looked, self.written) = (None, 0);
         let free = free_bytes(dir).map_err(|e| format!("cannot see how much room `{}` has: {e}", dir.display()))?;
@@ -66,7 +66,7 @@ impl Room {
             ));
         }
         self.looked = Some(Instant::now());
-        Ok(())
+        Ok(true)
     }
 }
 

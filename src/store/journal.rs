@@ -6,6 +6,7 @@
 //! reserved but unwritten space (`fallocate`), or a growing file, a file system shut down during a sync was seen to
 //! report it as done and to have lost it, twice in about ten cuts; with zeros written first, never.
 
+use super::claim;
 use super::files::{self, fault, sync_dir};
 use super::frame::{self, Bad, HEAD, Head, Run};
 use super::{Error, VERSION};
@@ -13,7 +14,7 @@ use rustix::fs::Advice;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Bytes before the first frame.
@@ -129,7 +130,10 @@ impl Active {
     /// Makes a segment; it and its name are durable then.
     pub(super) fn create(dir: &Path, begin: &Begin) -> io::Result<Self> {
         let path = path(dir, begin.lsn);
-        let file = files::ours().read(true).write(true).create(true).truncate(true).open(&path)?;
+        // Not cut off before it is known to be nobody else's.
+        let file = files::ours().read(true).write(true).create(true).truncate(false).open(&path)?;
+        claim::lock(&file)?;
+        file.set_len(0)?;
         file.write_all_at(&encode(begin), 0)?;
         file.sync_all()?;
         sync_dir(&folder(dir))?;
@@ -140,9 +144,38 @@ impl Active {
     pub(super) fn resume(dir: &Path, lsn: u64, end: u64) -> io::Result<Self> {
         let path = path(dir, lsn);
         let file = files::ours().read(true).write(true).open(&path)?;
+        claim::lock(&file)?;
         file.set_len(end)?;
         file.sync_all()?;
         Ok(Self { file, path, lsn, end, reserved: end, step: RESERVE_BYTES, grew: false })
+    }
+
+    /// Sees whether its file is still where it was made, and puts it back when somebody deleted or moved it: what was
+    /// answered lies in it, and we still have it open. True when it had to.
+    pub(super) fn put_back(&mut self, dir: &Path) -> io::Result<bool> {
+        let place = |found: &std::fs::Metadata| (found.dev(), found.ino());
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(found) if place(&found) == place(&self.file.metadata()?) => return Ok(false),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        // A data folder that is gone is not made again: what else was in it is lost.
+        if !dir.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the data folder is gone"));
+        }
+        files::make_dir(&folder(dir)).map_err(io::Error::other)?;
+        files::replace(&self.path, |out| {
+            let (mut at, mut piece) = (0, vec![0; WRITE_BYTES]);
+            while at < self.end {
+                let left = usize::try_from(self.end - at).map_or(WRITE_BYTES, |left| left.min(WRITE_BYTES));
+                self.file.read_exact_at(&mut piece[..left], at)?;
+                out.write_all(&piece[..left])?;
+                at += left as u64;
+            }
+            Ok(())
+        })?;
+        *self = Self::resume(dir, self.lsn, self.end)?;
+        Ok(true)
     }
 
     /// Writes a run; returns where it begins. Nothing is durable yet, and after an error `end` is unchanged.

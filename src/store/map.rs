@@ -28,6 +28,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 /// The largest value that lies in a page.
 const INLINE_BYTES: usize = page::PAGE_BYTES;
@@ -41,6 +42,14 @@ const FILL_BYTES: usize = 128 << 10;
 const STEP_BYTES: usize = 32 << 10;
 /// With more than so much on its way sled is waited for.
 const BEHIND_BYTES: usize = 16 << 10;
+
+/// What sled says, and no other word of it, when another process has its file.
+const LOCKED: &str = "could not acquire lock";
+
+/// A file that somebody is just letting go of is waited for…
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// …and looked at so often.
+const LOCK_LOOK: Duration = Duration::from_millis(10);
 
 const META: [u8; 2] = [0, 1];
 const BLOCK: u8 = 1;
@@ -158,6 +167,7 @@ fn chunk_key(id: u64, number: u32) -> [u8; 13] {
 fn guard<T>(act: &str, dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
     let failed = |why: &str| Error::Other(format!("{act} in `{}`: {why}", dir.display()));
     match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Err(e)) if e.to_string().contains(LOCKED) => Err(Error::InUse(dir.to_owned())),
         Ok(done) => done.map_err(|e| failed(&e.to_string())),
         Err(panic) => Err(failed(&super::health::panic_text(&*panic))),
     }
@@ -299,7 +309,14 @@ impl Map {
     /// Opens sled in this folder, or makes it.
     pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, Error> {
         let config = sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(None);
-        let db = guard("open the map", folder, || config.open())?;
+        let begun = Instant::now();
+        let db = loop {
+            match guard("open the map", folder, || config.open()) {
+                // sled's threads let go of its file a moment after it was dropped.
+                Err(Error::InUse(_)) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_LOOK),
+                opened => break opened?,
+            }
+        };
         let map = Self { db, dir: folder.to_owned(), written: Mutex::default() };
         if let Some(meta) = map.meta()? {
             super::shared::lock(&map.written).meta = meta;

@@ -1,5 +1,6 @@
 //! Opening: what is in the journal decides; sled is used when it can be trusted, and made again when not.
 
+use super::claim::Claim;
 use super::files::{self, fault};
 use super::frame::{Info, Record, Records};
 use super::index::{self, Block, Builder};
@@ -256,17 +257,23 @@ pub(super) fn meta(fresh: &[Block], builder: &Builder, lsn: u64, seq: u64, end: 
 }
 
 /// sled as it is, when it can be trusted.
-fn trusted(dir: &Path, options: &Options, last: Option<Checkpoint>, has: &BTreeMap<u64, Begin>) -> Option<(Map, Meta)> {
+fn trusted(
+    dir: &Path,
+    options: &Options,
+    last: Option<Checkpoint>,
+    has: &BTreeMap<u64, Begin>,
+) -> Result<Option<(Map, Meta)>, Error> {
     let folder = Map::folder(dir);
     if !folder.exists() {
-        return None;
+        return Ok(None);
     }
     let why_not = |why: &str| {
         tracing::warn!("the map in `{}` is made again from the journal: {why}", folder.display());
-        None
+        Ok(None)
     };
     let map = match Map::open(&folder, options.cache_bytes) {
         Ok(map) => map,
+        Err(error @ Error::InUse(_)) => return Err(error),
         Err(error) => return why_not(&error.to_string()),
     };
     let meta = match map.meta() {
@@ -274,7 +281,11 @@ fn trusted(dir: &Path, options: &Options, last: Option<Checkpoint>, has: &BTreeM
         Ok(_) => return why_not("it is not whole"),
         Err(error) => return why_not(&error.to_string()),
     };
-    if !has.contains_key(&meta.segment) {
+    // A newest segment that is lost took nothing from the map that it has already.
+    let lost_newest = has.last_key_value().is_none_or(|(newest, _)| *newest < meta.segment);
+    if lost_newest {
+        tracing::error!("`{}` is gone; what it held is lost", journal::path(dir, meta.segment).display());
+    } else if !has.contains_key(&meta.segment) {
         return why_not("the journal does not reach back to it");
     }
     if !last.is_some_and(|last| last.clean && last.lsn == meta.lsn) {
@@ -284,7 +295,7 @@ fn trusted(dir: &Path, options: &Options, last: Option<Checkpoint>, has: &BTreeM
             Err(error) => return why_not(&error.to_string()),
         }
     }
-    Some((map, meta))
+    Ok(Some((map, meta)))
 }
 
 /// A new, empty map; an old one is removed.
@@ -373,18 +384,28 @@ fn rebuild<'a, 'b>(
     Ok((replay, applied))
 }
 
+/// An open store's state, and what only one may have.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    pub(super) opened: Opened,
+    pub(super) checkpoint: CheckpointFile,
+    pub(super) claim: Claim,
+}
+
 /// Opens or makes a store.
-pub(super) fn open(dir: &Path, options: &Options) -> Result<(Opened, CheckpointFile), Error> {
+pub(super) fn open(dir: &Path, options: &Options) -> Result<Claimed, Error> {
     files::make_dir(dir)?;
     version(dir)?;
     files::make_dir(&journal::folder(dir))?;
+    let claim = Claim::take(dir)?;
     files::sweep(dir);
     files::sweep(&journal::folder(dir));
     let mut checkpoint = CheckpointFile::of(dir);
     let last = Checkpoint::read(dir);
     let segments = segments(dir)?;
     let marked = checkpoint.begin(last.unwrap_or_default()).and_then(|()| write_version(dir));
-    Ok((load(dir, options, last, segments, marked.err().as_ref(), true)?, checkpoint))
+    let opened = load(dir, options, last, segments, marked.err().as_ref(), true)?;
+    Ok(Claimed { opened, checkpoint, claim })
 }
 
 /// Opens again at runtime, when the map has failed; everything up to `durable` is known to be in the journal.
@@ -412,7 +433,7 @@ fn load(
     trust: bool,
 ) -> Result<Opened, Error> {
     let known = last.unwrap_or_default();
-    let trusted = if trust { trusted(dir, options, last, &segments) } else { None };
+    let trusted = if trust { trusted(dir, options, last, &segments)? } else { None };
     let had = trusted.as_ref().map(|(_, meta)| *meta);
     let map = match trusted {
         Some((map, _)) => map,

@@ -2,6 +2,7 @@
 //!
 //! What takes long beside that (checkpoints, snapshots, removals) is the keeper's; the writer decides when.
 
+use super::claim::Claim;
 use super::files::fault;
 use super::frame::{self, Run};
 use super::health::Room;
@@ -111,6 +112,8 @@ pub(super) struct Writer {
     nameless: bool,
     keeper: Sender<Task>,
     keeping: Keeping,
+    /// Until the store is closed.
+    _claim: Claim,
 }
 
 /// When the keeper is due.
@@ -141,7 +144,7 @@ impl Keeping {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, opened: OpenedWriter, keeper: Sender<Task>) -> Self {
-        let OpenedWriter { builder, active, lsn, seq, keeping, renamed } = opened;
+        let OpenedWriter { builder, active, lsn, seq, keeping, renamed, claim } = opened;
         let room = Room::new(shared.options.free_bytes_min);
         let live = shared.live();
         let group = Group { lsn, seq, ..Group::default() };
@@ -164,6 +167,7 @@ impl Writer {
             nameless: renamed,
             keeper,
             keeping,
+            _claim: claim,
         }
     }
 
@@ -292,7 +296,10 @@ impl Writer {
     fn work(&mut self, mut job: Box<dyn Job>, lazy: bool) {
         if self.waiting.is_empty()
             && !self.refusing()
-            && let Err(why) = self.room.check(&self.shared.dir, self.group.run.bytes() as u64)
+            && let Err(why) = self
+                .room
+                .check(&self.shared.dir, self.group.run.bytes() as u64)
+                .and_then(|looked| if looked { self.put_back() } else { Ok(()) })
         {
             self.refuse(why);
         }
@@ -481,6 +488,16 @@ impl Writer {
         self.shared.tail.send_replace(Seq(tail));
     }
 
+    /// Sees whether the segment that is written is still there, and puts it back.
+    fn put_back(&mut self) -> Result<(), String> {
+        let Some(active) = &mut self.active else { return Ok(()) };
+        if active.put_back(&self.shared.dir).map_err(|e| fault("put back", &active.path, &e).to_string())? {
+            tracing::error!("`{}` was deleted while it was written, and is there again", active.path.display());
+            self.shared.forget(active.lsn);
+        }
+        Ok(())
+    }
+
     fn refuse(&mut self, why: String) {
         tracing::error!("the store refuses writes: {why}");
         self.shared.health.send_replace(Health::Refusing(why));
@@ -513,7 +530,8 @@ impl Writer {
     /// Tries whether writing is possible again: a new segment, really written and synced.
     fn probe(&mut self) {
         let mut room = Room::new(self.shared.options.free_bytes_min);
-        let tried = room.check(&self.shared.dir, 0).and_then(|()| {
+        let tried = room.check(&self.shared.dir, 0).and_then(|_| {
+            self.put_back()?;
             if self.map_failed {
                 self.reload()?;
             }
@@ -670,6 +688,7 @@ impl Writer {
         if self.refusing() {
             return Ok(());
         }
+        self.put_back().map_err(Error::Other)?;
         if self.lazy_since.is_some() {
             self.sync(self.group.lsn - 1).map_err(Error::Other)?;
         }
@@ -695,4 +714,5 @@ pub(super) struct OpenedWriter {
     pub(super) keeping: Keeping,
     /// The log is not the one that it was.
     pub(super) renamed: bool,
+    pub(super) claim: Claim,
 }

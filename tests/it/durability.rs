@@ -3,7 +3,7 @@
 //! `WEHELP_KILLS=200 cargo test --test it kills` kills more often than the suite does.
 
 use crate::client::{Client, reset};
-use crate::fixture::{Daemon, Recipe, UNPACED, clean, eventually, message, run};
+use crate::fixture::{DEADLINE, Daemon, Recipe, UNPACED, WEHELPD, clean, eventually, message, run};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::process::Command;
@@ -225,6 +225,30 @@ fn a_stop_ends_cleanly_while_followers_and_idle_clients_are_connected() {
         assert_eq!(answer.array(), [Value::Null; 0]);
     }
     drop(half);
+}
+
+#[test]
+fn a_second_daemon_is_kept_out_also_when_the_lock_was_deleted() {
+    let mut daemon = Daemon::new();
+    let lock = daemon.data_dir().join("lock");
+    let second = || {
+        let other = daemon.path("other.sock");
+        let mut command = clean(WEHELPD, &daemon.path("home"));
+        command.arg("--data-dir").arg(daemon.data_dir()).arg("--socket").arg(&other).args(["--listen", "127.0.0.1:0"]);
+        run(command, None, DEADLINE).exits(1).says(&["in use"]);
+        assert!(!other.exists());
+    };
+    for n in 1..=3 {
+        std::fs::remove_file(&lock).unwrap();
+        second();
+        assert_eq!(daemon.reported(r#"{"type":90}"#)["seq"], n);
+        let pid = daemon.pid().as_raw_pid().to_string();
+        eventually("the lock is back", || (std::fs::read_to_string(&lock).ok()? == pid).then_some(()));
+    }
+    let kept = daemon.queue_text("kept");
+    daemon.kill9();
+    daemon.start();
+    assert_eq!((daemon.events(&["-n", "all"]).len(), &daemon.show(kept)["state"]), (3, &"ready".into()));
 }
 
 #[test]

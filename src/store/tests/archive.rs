@@ -109,22 +109,38 @@ fn a_restored_store_is_another_log_and_has_the_files_that_are_wanted() {
 }
 
 #[test]
-fn a_log_that_lost_its_newest_segment_is_another_one() {
-    let dir = fast();
-    let store = open(&dir);
-    let before = store.identity().unwrap();
-    append_many(&store, 0..1000, 600);
-    store.close().unwrap();
-    let store = open(&dir);
-    assert_eq!(store.identity().unwrap(), before);
-    store.close().unwrap();
-    let newest = *journal::list(dir.path(), "log").unwrap().last().unwrap();
-    std::fs::remove_file(journal::path(dir.path(), newest)).unwrap();
-    let store = open(&dir);
-    let after = store.identity().unwrap();
-    assert!(after.is_some() && after != before);
-    store.close().unwrap();
-    assert_eq!(open(&dir).identity().unwrap(), after);
+fn a_lost_newest_segment_takes_nothing_from_the_map_and_makes_another_log() {
+    for clean in [true, false] {
+        let dir = fast();
+        let store = open(&dir);
+        let before = store.identity().unwrap();
+        append_many(&store, 0..1000, 600);
+        put(&store, "command", b"fetched");
+        if clean {
+            store.close().unwrap();
+        } else {
+            // All of it in sled.
+            store.0.shared.settle().unwrap();
+            store.0.shared.live().map.flush().unwrap();
+        }
+        drop(store);
+        let store = open(&dir);
+        assert_eq!(store.identity().unwrap(), before);
+        store.close().unwrap();
+        drop(store);
+        let newest = *journal::list(dir.path(), "log").unwrap().last().unwrap();
+        std::fs::remove_file(journal::path(dir.path(), newest)).unwrap();
+        let store = open(&dir);
+        assert_eq!(store.get(SPACE, b"command").unwrap().as_deref(), Some(&b"fetched"[..]));
+        assert_eq!(wait(store.append(event(1000, 600))).unwrap(), Seq(1001), "no number is used twice");
+        let (entries, damaged) = all(&store, Query::default(), 100_000);
+        assert!(!damaged.is_empty() && entries.len() + damaged.len() == 1001, "{} {}", entries.len(), damaged.len());
+        let after = store.identity().unwrap();
+        assert!(after.is_some() && after != before);
+        store.close().unwrap();
+        drop(store);
+        assert_eq!(open(&dir).identity().unwrap(), after);
+    }
 }
 
 #[test]

@@ -163,5 +163,6 @@ fn large_events_go_after_small_ones_that_wait_and_are_not_forgotten_at_the_end()
         last.unwrap().0
     });
     assert_eq!(last, 4);
+    drop(store);
     assert_eq!(*open(&dir).tail().borrow(), Seq(4));
 }

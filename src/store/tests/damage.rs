@@ -111,6 +111,7 @@ fn damage_in_a_closed_segment_is_told_with_its_place_and_the_rest_is_read() {
     let store = open(&dir);
     append_many(&store, 0..1000, 600);
     store.close().unwrap();
+    drop(store);
     let path = journal::path(dir.path(), 1);
     let mut bytes = std::fs::read(&path).unwrap();
     for at in [10_000, 100_200, 100_300] {
@@ -137,6 +138,7 @@ fn a_segment_that_is_gone_is_told_and_the_rest_is_read() {
     let store = open(&dir);
     append_many(&store, 0..2000, 600);
     store.close().unwrap();
+    drop(store);
     let list = journal::list(dir.path(), "log").unwrap();
     std::fs::remove_file(journal::path(dir.path(), list[1])).unwrap();
     for rebuild in [false, true] {

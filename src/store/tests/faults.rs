@@ -164,6 +164,7 @@ fn a_store_that_is_closed_while_its_keeper_works_closes_well() {
     let store = open(&dir);
     append_many(&store, 0..200, 600);
     store.close().unwrap();
+    drop(store);
     for round in 0..600 {
         // The journal does not reach as far as is known: the keeper begins with a snapshot and a checkpoint.
         let (lsn, seq) = (1_000 + round * 10, 201);
@@ -173,4 +174,64 @@ fn a_store_that_is_closed_while_its_keeper_works_closes_well() {
         std::thread::sleep(Duration::from_micros(fastrand::u64(..3000)));
         store.close().unwrap_or_else(|error| panic!("round {round}: {error}"));
     }
+}
+
+#[test]
+fn a_store_in_use_is_refused_and_left_alone_whatever_lock_is_gone() {
+    let dir = fast();
+    let store = open(&dir);
+    append_many(&store, 0..50, 600);
+    let in_use = || matches!(Store::open(dir.path(), small()), Err(Error::InUse(_)));
+    assert!(in_use());
+    // By sled's own lock, and by the segment's.
+    let journal = dir.path().join("journal");
+    std::fs::rename(&journal, dir.path().join("moved")).unwrap();
+    std::fs::create_dir(&journal).unwrap();
+    assert!(in_use());
+    for entry in std::fs::read_dir(dir.path().join("moved")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::rename(entry.path(), journal.join(entry.file_name())).unwrap();
+    }
+    std::fs::rename(dir.path().join("sled"), dir.path().join("sled.moved")).unwrap();
+    assert!(in_use());
+    std::fs::rename(dir.path().join("sled.moved"), dir.path().join("sled")).unwrap();
+    append_many(&store, 50..60, 600);
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(all(&open(&dir), Query::default(), 100_000).0.len(), 60);
+}
+
+#[test]
+fn a_segment_that_is_deleted_while_it_is_written_is_put_back() {
+    let dir = fast();
+    let store = open(&dir);
+    append_many(&store, 0..50, 600);
+    let segment = journal::path(dir.path(), 1);
+    std::fs::remove_file(&segment).unwrap();
+    eventually("it is there again", || {
+        put(&store, "k", b"v");
+        segment.exists()
+    });
+    append_many(&store, 50..60, 600);
+    assert_eq!(all(&store, Query::default(), 100_000).0.len(), 60);
+    // Also when nothing was written any more; and the whole folder.
+    std::fs::remove_dir_all(dir.path().join("journal")).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let store = open(&dir);
+    let (entries, damaged) = all(&store, Query::default(), 100_000);
+    assert!(entries.len() == 60 && damaged.is_empty(), "{damaged:?}");
+}
+
+#[test]
+fn a_data_folder_that_is_gone_refuses_writes_and_can_be_asked() {
+    let dir = fast();
+    let inner = dir.path().join("data");
+    let store = Store::open(&inner, small()).unwrap();
+    wait(store.append(event(0, 600))).unwrap();
+    std::fs::remove_dir_all(&inner).unwrap();
+    eventually("writes are refused", || wait(store.append(event(1, 600))).is_err());
+    assert_eq!(store.stats().unwrap().free_bytes, 0);
+    assert!(!inner.exists());
+    drop(store.close());
 }

@@ -68,6 +68,7 @@ fn a_store_of_format_1_opens() {
         // It knew no identity of a log, and has one now.
         let identity = store.identity().unwrap().unwrap();
         store.close().unwrap();
+        drop(store);
         let store = open(&dir);
         assert_eq!((store.stats().unwrap().last, store.identity().unwrap()), (Seq(13), Some(identity)));
     }

@@ -100,6 +100,7 @@ fn the_oldest_go_by_time_event_by_event_and_the_newest_stays() {
     assert_eq!(wait(store.trim(before(333))).unwrap(), Seq(334));
     check(&store, 334, 1000);
     store.close().unwrap();
+    drop(store);
     let store = open(&dir);
     check(&store, 334, 1000);
     let (entries, _) = all(&store, Query { backwards: true, ..Query::default() }, 9000);
