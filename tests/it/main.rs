@@ -11,6 +11,7 @@ mod fixture;
 
 mod accounts;
 mod answers;
+mod browser;
 mod bulk;
 mod completion;
 mod control;
