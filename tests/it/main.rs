@@ -29,6 +29,7 @@ mod names;
 mod output;
 mod play;
 mod powercut;
+mod proxy;
 mod queue;
 mod readme;
 mod retention;

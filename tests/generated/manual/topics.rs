@@ -84,6 +84,26 @@ pub(super) fn wehelpd(page: &mut Page) {
     page.p("What a web page could have caused is refused with 403, with a right token too: a request with `Origin`, `Sec-Fetch-`…, `Sec-Purpose`, `Purpose`, `X-Moz` or `Upgrade-Insecure-Requests`, with a `Referer` of another origin than its own address, or with two Hosts. Without a right token its Host must be an IP address as people type it, `localhost`, or a name that `http.hosts` lists; `0.0.0.0`, `[::]`, IPv4 inside of IPv6 and a dot at the end are not. A request without a Host is served. `/healthz` asks for neither token nor Host, and tells no paths to who has no token.");
     page.p("Every answer carries `Cache-Control: no-store` and `Pragma: no-cache`. A refusal is JSON: `{\"error\":CODE,\"message\":SENTENCE}`, 401 with `WWW-Authenticate`, 405 with `Allow`. What is no HTTP/1.1 at all (a malformed request line or header, a header that is too large) is answered with 400, 414 or 431 and an empty body.");
     page.p("The control door is a Unix socket of mode 0600, over which `wehelp`(1) and any other program of the same user speaks HTTP/1.1 with JSON. See `wehelp-control`(7).");
+    page.sh("BEHIND A PROXY OR A TUNNEL");
+    page.p("A program on this machine that passes requests of others on (a reverse proxy, `ssh -R`, cloudflared, frpc) is, over loopback, this machine's own user whenever it runs as that user and adds no header that gives it away. So set `require_token = \"always\"` under `[http]`, and type the proxy's address with the token into the client: `http://wehelp.lan/t/TOKEN/recieve_msg`. With the token any Host is right; the name need stand in `http.hosts` only so that `wehelp-setup`(1) prints it. Of a proxy see to:");
+    page.tp(&["The body's size"], "A list of contacts has megabytes, and `http.body_max` lets 16 MiB in. A proxy that lets in less answers with an HTML page, and the event is lost.");
+    page.tp(&["Time-outs"], "Longer than `http.poll_hold`, or a poll that waits is cut off.");
+    page.tp(&["The token"], "It must pass: the path's beginning, the query and `Authorization` stay as they are. Do not let the proxy add it: then everybody would have it. It stands in the paths, so keep those out of the proxy's log.");
+    page.tp(&["Headers"], "`Host` as the client sent it, or a `Referer` of its own will not match it. `Forwarded`, `X-Forwarded-`…, `X-Real-IP` or `Via` make it known that there is a proxy, which confirms answers for a client that may be gone: commands are `fetched` with `\"confirmed\":false`.");
+    page.tp(
+        &["Repeating and keeping"],
+        "Nothing may be asked twice or answered from a cache: each poll takes commands away.",
+    );
+    page.p("For a proxy on another machine, `http.connections_per_address_max` may have to grow: to wehelpd all its clients have one address. Each example below is tried with the real program:");
+    for (title, text) in [
+        ("nginx", include_str!("../../../packaging/proxy/nginx.conf")),
+        ("Caddy", include_str!("../../../packaging/proxy/Caddyfile")),
+        ("Apache", include_str!("../../../packaging/proxy/apache.conf")),
+        ("HAProxy", include_str!("../../../packaging/proxy/haproxy.cfg")),
+    ] {
+        page.ss(title);
+        page.code(text.replace('\t', "    ").trim_end());
+    }
     page.sh("WHAT IS PROMISED");
     page.p("A callback that was answered with 200 and a receipt that was printed are on disk: they survive `kill -9` and a power cut at the next instruction. A command is handed to a client at least once and, as far as TCP can tell, exactly once. Events are numbered from 1 without gaps; a follower sees each exactly once and in order. When the disk is full or read-only, writes are refused with a clear error, what was stored stays readable, and the daemon goes on by itself when there is room again.");
     page.sh("SIGNALS");
