@@ -34,6 +34,8 @@ pub struct Config {
     pub events: Events,
     /// Which account is meant.
     pub accounts: Accounts,
+    /// Where the PC finds the files of this machine.
+    pub files: Files,
     /// Room for the store's caches.
     pub store: Store,
 }
@@ -169,6 +171,30 @@ pub struct Accounts {
     pub default: Option<String>,
     /// Short names: alias → wxid.
     pub alias: BTreeMap<String, String>,
+}
+
+/// `[files]`
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Files {
+    /// A folder of this machine → the same folder as the PC sees it.
+    pub map: BTreeMap<String, String>,
+}
+
+impl Files {
+    /// How the PC finds a file of this machine, where that is known: the longest folder that has it counts.
+    #[must_use]
+    pub fn on_the_pc(&self, path: &str) -> Option<String> {
+        let below = |folder: &str| {
+            let rest = path.strip_prefix(folder.trim_end_matches('/'))?;
+            (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+        };
+        let found = self.map.iter().filter_map(|(folder, pc)| Some((folder.len(), pc, below(folder)?)));
+        let (_, pc, rest) = found.max_by_key(|(length, ..)| *length)?;
+        // What leads out of the folder is not in it.
+        let leads_out = rest.split('/').any(|part| part == "..");
+        (!leads_out).then(|| format!("{}{}", pc.trim_end_matches(['\\', '/']), rest.replace('/', "\\")))
+    }
 }
 
 /// `[store]`
@@ -308,6 +334,14 @@ impl Config {
         }
         if self.http.body_max < 1024 || self.http.body_max > 20 << 20 {
             return Err("`http.body_max` must lie between 1KiB and 20MiB".into());
+        }
+        for (folder, pc) in &self.files.map {
+            if !folder.starts_with('/') || pc.trim().is_empty() {
+                return Err(format!(
+                    "`files.map`: `{}` must be a folder of this machine that begins with /, and have a folder of the PC",
+                    shown(folder)
+                ));
+            }
         }
         if self.store.segment < 1 << 20 || self.store.segment > 1 << 30 {
             return Err("`store.segment` must lie between 1MiB and 1GiB".into());

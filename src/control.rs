@@ -224,6 +224,9 @@ pub struct Enqueue {
     /// Idempotency keys: one for each command, or none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
+    /// Paths are those of the PC, whatever they look like.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_client: bool,
     /// Check only: answer with what would be queued (id 0), queue nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -450,7 +453,7 @@ pub struct Account {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DirectoryQuery {
-    /// wxid, alias or nick; absent: all accounts.
+    /// wxid, alias or nick; absent: the account that a command would be bound to; of `GET /v1/requests`: all.
     pub account: Option<String>,
     /// Only names that contain this (any case); also ids that begin with it.
     pub name: Option<String>,
@@ -474,8 +477,10 @@ pub struct ResolveQuery {
     pub account: Option<String>,
     /// `people`, `rooms`; absent: both.
     pub only: Option<String>,
-    /// Only members of this room.
+    /// The room that is meant: its members count, after everybody else whom the name may mean.
     pub room: Option<String>,
+    /// Everybody counts whom events have told of, not only friends and rooms that the account is in.
+    pub strangers: bool,
 }
 
 /// A target that events are posted to.

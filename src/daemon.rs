@@ -24,6 +24,7 @@ pub mod wire;
 
 mod accounts;
 mod awaited;
+mod checks;
 mod cursors;
 mod entry;
 mod follow;

@@ -123,7 +123,8 @@ pub fn requests(store: &Store, query: &DirectoryQuery) -> Result<Vec<Request>, E
     query::requests(store, query)
 }
 
-/// Whom a name means: all whose remark, nick, username or id is this, in any case of letters; no guessing. One entry
+/// Whom a name means (contract 5, Names): the first that match of an exact id, a remark, the nick or username of a
+/// friend or the nick of a room, a member of the room that is meant; as names are compared, and no guessing. One entry
 /// an id, by id; of several accounts that know it, the one that heard of it last.
 ///
 /// # Errors

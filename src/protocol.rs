@@ -11,5 +11,6 @@ pub mod event;
 pub mod id;
 mod json;
 pub mod message;
+pub mod name;
 pub mod packet;
 pub mod repair;

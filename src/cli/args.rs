@@ -56,9 +56,9 @@ pub struct Global {
     #[arg(short, long, global = true, value_name = "ACCOUNT", env = "WEHELP_ACCOUNT", hide_env_values = true)]
     pub account: Option<String>,
 
-    /// Where several people or rooms have the @NAME, take the Nth of those that the error lists
-    #[arg(long, global = true, value_name = "N")]
-    pub pick: Option<usize>,
+    /// Where several people or rooms have the @NAME, take this one: the id that the error lists
+    #[arg(long, global = true, value_name = "ID")]
+    pub pick: Option<String>,
 
     /// Print JSON lines, on a terminal too; errors as one JSON object
     #[arg(long, global = true, overrides_with = "text_output")]

@@ -26,6 +26,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_millis(200);
 /// More candidates of one kind than these help nobody.
 const CANDIDATES_MAX: u64 = 200;
+/// So many accounts are asked for candidates when none is named.
+const ACCOUNTS_MAX: usize = 5;
 
 /// The scripts that are shipped.
 const SCRIPTS: [(&str, &str); 3] = [
@@ -185,7 +187,16 @@ fn look_up(values: Values, typed: &str, words: &[OsString]) -> Option<Found> {
     let get = |path: &str, query: &dyn erased::Query| -> Option<Vec<Value>> {
         client.send("GET", &query.onto(path)?, None).ok()?.values().ok()
     };
-    let name = typed.strip_prefix('@').unwrap_or(typed);
+    // Of several accounts none may be meant yet: then everybody whom one of them knows could stand here.
+    let of_any = |path: &str, query: &DirectoryQuery| -> Option<Vec<Value>> {
+        get(path, query).or_else(|| {
+            let accounts = get("/v1/accounts", &DirectoryQuery::default())?;
+            let ids = accounts.iter().take(ACCOUNTS_MAX).filter_map(|account| account["account"].as_str());
+            let of = |id: &str| get(path, &DirectoryQuery { account: Some(id.to_owned()), ..query.clone() });
+            Some(ids.filter_map(of).flatten().collect())
+        })
+    };
+    let name = typed.trim_start_matches(['@', '＠']);
     let directory = DirectoryQuery {
         account: line.account(),
         name: (!name.is_empty()).then(|| name.to_owned()),
@@ -196,14 +207,14 @@ fn look_up(values: Values, typed: &str, words: &[OsString]) -> Option<Found> {
     Some(match values {
         Values::Contacts => {
             let people = DirectoryQuery { only: Some("people".into()), ..directory.clone() };
-            let mut found = called(typed, &get("/v1/contacts", &people)?);
-            found.extend(called(typed, &get("/v1/rooms", &directory)?));
+            let mut found = called(typed, &of_any("/v1/contacts", &people)?);
+            found.extend(called(typed, &of_any("/v1/rooms", &directory)?));
             if !typed.starts_with('@') {
                 found.push(("filehelper".into(), "文件传输助手: the account's own notes".into()));
             }
             found
         }
-        Values::Rooms => called(typed, &get("/v1/rooms", &directory)?),
+        Values::Rooms => called(typed, &of_any("/v1/rooms", &directory)?),
         Values::Accounts => get("/v1/accounts", &DirectoryQuery::default())?
             .iter()
             .flat_map(|account| {

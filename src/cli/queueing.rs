@@ -57,7 +57,7 @@ impl Names<'_> {
         match (self.daemon, place) {
             (_, Place::Id(id)) => Ok(id.clone()),
             (Some(ctx), name) => name.id(ctx),
-            (None, Place::Name(_)) => {
+            (None, _) => {
                 self.needed.set(true);
                 Ok(RoomId::parse("0@chatroom")?)
             }
@@ -68,7 +68,7 @@ impl Names<'_> {
         match (self.daemon, who) {
             (_, Who::Id(id)) => Ok(id.clone()),
             (Some(ctx), name) => look_up(name, ctx),
-            (None, Who::Name(_)) => {
+            (None, _) => {
                 self.needed.set(true);
                 Ok(Wxid::parse("filehelper")?)
             }
@@ -82,6 +82,7 @@ pub(super) struct Plan<'a> {
     wiring: &'a Wiring,
     due: Option<Time>,
     account: Option<String>,
+    on_client: bool,
 }
 
 /// What commands of one request have of their own, and not from the options.
@@ -201,7 +202,12 @@ impl<'a> Plan<'a> {
         if let Some(key) = &wiring.key {
             check_key("--key", key)?;
         }
-        Ok(Self { wiring, due, account: ctx.global().account.clone() })
+        Ok(Self { wiring, due, account: ctx.global().account.clone(), on_client: false })
+    }
+
+    /// Paths are those of the PC, whatever they look like.
+    pub(super) fn on_client(self, on_client: bool) -> Self {
+        Self { on_client, ..self }
     }
 
     /// Binds to this account, when the user named none.
@@ -341,7 +347,8 @@ impl<'a> Plan<'a> {
             due,
             expires_ms: special.expires.or(self.wiring.expires).map(millis),
             keys: keys.to_vec(),
-            dry_run: false,
+            on_client: self.on_client,
+            dry_run: self.wiring.dry_run,
         })
     }
 

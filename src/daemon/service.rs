@@ -7,19 +7,18 @@
 use super::accounts::Accounts;
 use super::entry;
 use super::handover::{Handover, Handovers};
-use super::queue::{self, Claimed, Lists, New, read};
+use super::queue::{self, Claimed, Lists, read};
 use super::shutdown::Shutdown;
 use super::slow;
 use crate::clock::Time;
 use crate::config::Config;
 use crate::control::{self, Enqueue, Receipt, State};
 use crate::home::Home;
-use crate::protocol::command::{Api, Wire};
+use crate::protocol::command::Api;
 use crate::protocol::event::{Kind, Outline};
 use crate::seq::Seq;
 use crate::store::{self, Health, Store};
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -533,8 +532,14 @@ impl Service {
         }
         self.mind_the_clock().await?;
         let now = Time::now();
-        let account = self.accounts().mean(request.account.as_deref(), &self.0.config.accounts)?;
-        let new = commands(&request)?;
+        let meant = self.accounts().mean(request.account.as_deref(), &self.0.config.accounts);
+        // What is wrong with the commands is told before whose they are.
+        let new = super::checks::commands(&request, &self.0.config.files, |name| {
+            let account = meant.as_ref().ok().cloned().flatten();
+            let query = control::ResolveQuery { name: name.to_owned(), account, ..control::ResolveQuery::default() };
+            crate::directory::resolve(&self.0.store, &query).is_ok_and(|found| !found.is_empty())
+        })?;
+        let account = meant?;
         if request.delay_ms.is_some() && request.due.is_some() {
             return Err(Failure::new(400, "bad-time", "give `delay_ms` or `due`, not both"));
         }
@@ -834,34 +839,6 @@ impl Service {
             },
         )
     }
-}
-
-/// The commands of a request, checked.
-fn commands(request: &Enqueue) -> Result<Vec<New>, Failure> {
-    if request.commands.is_empty() {
-        return Err(Failure::new(400, "no-command", "`commands` is empty; give at least one"));
-    }
-    if request.commands.len() > control::ENQUEUE_MAX {
-        let message =
-            format!("at most {} commands go into one request; send the rest in another", control::ENQUEUE_MAX);
-        return Err(Failure::new(400, "too-many-commands", message));
-    }
-    if !request.keys.is_empty() && request.keys.len() != request.commands.len() {
-        return Err(Failure::new(400, "bad-key", "give one key for each command, or none"));
-    }
-    let mut new = Vec::with_capacity(request.commands.len());
-    for (n, raw) in request.commands.iter().enumerate() {
-        let wire = Wire::from_json(raw.get()).map_err(|e| Failure::new(400, "bad-command", e.to_string()))?;
-        let key = request.keys.get(n).cloned();
-        if key.as_ref().is_some_and(|k| k.is_empty() || k.len() > control::KEY_BYTES_MAX) {
-            let message = format!("a key has 1 to {} bytes", control::KEY_BYTES_MAX);
-            return Err(Failure::new(400, "bad-key", message));
-        }
-        let ascii = RawValue::from_string(wire.to_ascii())
-            .map_err(|e| Failure::new(400, "bad-command", format!("the command is no JSON: {e}")))?;
-        new.push(New { wire: ascii, api: wire.api().to_owned(), key });
-    }
-    Ok(new)
 }
 
 fn state(name: &str) -> Result<State, Failure> {

@@ -310,7 +310,13 @@ async fn people(service: &Service, parts: &[&str], ask: &Ask<'_>) -> Result<Resp
         }
         _ => {
             let mut query: control::DirectoryQuery = ask.query()?;
-            query.account = service.account_filter(query.account.as_deref());
+            query.account = match (query.account.as_deref(), parts) {
+                // Requests are told with whose they are, and are accepted as that account.
+                (None, ["requests"]) => None,
+                (named, ["requests"]) => service.account_filter(named),
+                // What is asked of the directory is about the account that a command would be bound to.
+                (named, _) => service.accounts().mean(named, &service.config().accounts)?,
+            };
             match parts {
                 ["contacts"] => {
                     Ok(ndjson(blocking(service, move |s| Ok(directory::contacts(s.store(), &query)?)).await?))

@@ -19,7 +19,7 @@
 
 use super::Learned;
 use super::map::{self, Map, View};
-use super::record::{self, Account, Contact, Record, Request, Room, take};
+use super::record::{self, Account, Contact, Listed, Record, Request, Room, take};
 use crate::clock::Time;
 use crate::protocol::answer::FRIENDSHIP_NOTICES;
 use crate::protocol::contact::Emptied;
@@ -27,7 +27,7 @@ use crate::protocol::event::{Event, Kind};
 use crate::protocol::id;
 use crate::seq::Seq;
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -293,7 +293,7 @@ impl<M: Map> Lesson<'_, M> {
     /// A room of a 211 event.
     fn room(&mut self, told: &Value, emptied: Emptied) -> Result<(), M::Error> {
         let Some(room) = record::id_of(told, "wxid").filter(|id| id::is_room(id)) else { return Ok(()) };
-        let members = self.add_members(room, ids(told, "members"))?;
+        let members = self.add_members(room, ids(told, "members").map(|id| (id, None)))?;
         self.change(room, |known: &mut Room| {
             known.empty(emptied);
             known.take(told);
@@ -309,10 +309,11 @@ impl<M: Map> Lesson<'_, M> {
         let members: Vec<(&str, &Value)> =
             members.iter().filter_map(|member| Some((record::id_of(member, "wxid")?, member))).collect();
         for (id, member) in members.iter().take(MEMBERS_MAX).filter(|(id, _)| !id::is_room(id)) {
-            self.change(id, |known: &mut Contact| known.take(member))?;
+            self.change(id, |known: &mut Contact| known.take_member(member))?;
         }
         let told = members.iter().map(|(id, _)| *id).take(MEMBERS_MAX).collect::<HashSet<_>>().len();
-        let known_now = self.add_members(room, members.iter().map(|(id, _)| *id))?;
+        let known_now =
+            self.add_members(room, members.iter().map(|(id, member)| (*id, record::name(member, "nick"))))?;
         self.change(room, |known: &mut Room| {
             known.take(event.decoded.get("info").unwrap_or(&Value::Null));
             // A part of the members is not how many there are; but there are not fewer.
@@ -323,24 +324,34 @@ impl<M: Map> Lesson<'_, M> {
         })
     }
 
-    /// Adds to the ids of a room's members; returns how many are known then, unless none was told.
-    fn add_members<'i>(&mut self, room: &str, ids: impl Iterator<Item = &'i str>) -> Result<Option<u64>, M::Error> {
+    /// Adds to a room's members, and takes in their nicks there; returns how many are known then, unless none was told.
+    fn add_members<'i>(
+        &mut self,
+        room: &str,
+        told: impl Iterator<Item = (&'i str, Option<String>)>,
+    ) -> Result<Option<u64>, M::Error> {
         let key = map::key(&self.account, room);
-        let mut known = roster(self.map, &key)?;
-        let before = known.len();
-        let mut seen: HashSet<String> = known.iter().cloned().collect();
-        let mut told = false;
-        for id in ids.take(MEMBERS_MAX) {
-            told = true;
-            if known.len() < MEMBERS_MAX && seen.insert(id.to_owned()) {
-                known.push(id.to_owned());
+        let before = roster(self.map, &key)?;
+        let mut known = before.clone();
+        let mut places: HashMap<String, usize> =
+            known.iter().enumerate().map(|(place, member)| (member.id.clone(), place)).collect();
+        let mut any = false;
+        for (id, nick) in told.take(MEMBERS_MAX) {
+            any = true;
+            match places.get(id) {
+                Some(place) => take(&mut known[*place].nick, nick),
+                None if known.len() < MEMBERS_MAX => {
+                    places.insert(id.to_owned(), known.len());
+                    known.push(Listed { id: id.to_owned(), nick });
+                }
+                None => {}
             }
         }
-        if known.len() > before {
+        if known != before {
             self.map.put(map::ROSTERS, &key, map::encode(&known));
             self.learned.changed = true;
         }
-        Ok(if told { u64::try_from(known.len()).ok() } else { None })
+        Ok(if any { u64::try_from(known.len()).ok() } else { None })
     }
 
     /// A packet tells whose its tickets and pictures are only when it is about one id.
@@ -467,8 +478,8 @@ impl<M: Map> Lesson<'_, M> {
     }
 }
 
-/// The ids of a room's members, under the room's key.
-pub(super) fn roster<V: View>(view: &V, key: &[u8]) -> Result<Vec<String>, V::Error> {
+/// The members of a room, under the room's key.
+pub(super) fn roster<V: View>(view: &V, key: &[u8]) -> Result<Vec<Listed>, V::Error> {
     Ok(view.get(map::ROSTERS, key)?.and_then(|value| map::decode(&value)).unwrap_or_default())
 }
 

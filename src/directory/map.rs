@@ -86,10 +86,7 @@ impl Map for Txn<'_> {
 
 /// Whether a text from the wire is an id: one word, not too long, no ticket.
 pub(super) fn is_id(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= id::ID_BYTES_MAX
-        && !text.chars().any(|c| c.is_whitespace() || c.is_control())
-        && !id::is_ticket(text)
+    id::is_reported(text) && !id::is_ticket(text)
 }
 
 /// The key of something that an account knows.

@@ -6,9 +6,10 @@
 
 use super::learn;
 use super::map::{self, View};
-use super::record::{Account, Contact, Entry, Member, Record, Request, Room};
+use super::record::{Account, Contact, Entry, Listed, Member, Record, Request, Room, take};
 use crate::control::{DirectoryQuery, ResolveQuery};
 use crate::protocol::id;
+use crate::protocol::name::folded;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -25,23 +26,21 @@ impl Only {
     }
 }
 
-/// A name to look for, without regard to case.
+/// A name to look for, as it is compared.
 struct Wanted(String);
 
 impl Wanted {
     fn read(name: &str) -> Self {
-        Self(name.trim().to_lowercase())
+        Self(folded(name))
     }
 
     /// One of the names contains it, or the id begins with it.
     fn is_in(&self, id: &str, names: &[Option<&str>]) -> bool {
-        names.iter().flatten().any(|name| name.to_lowercase().contains(&self.0))
-            || id.to_lowercase().starts_with(&self.0)
+        names.iter().flatten().any(|name| folded(name).contains(&self.0)) || id.to_lowercase().starts_with(&self.0)
     }
 
-    /// One of the names is it, or the id.
-    fn is(&self, id: &str, names: &[Option<&str>]) -> bool {
-        names.iter().flatten().chain([&id]).any(|name| name.trim().to_lowercase() == self.0)
+    fn is(&self, name: Option<&str>) -> bool {
+        name.is_some_and(|name| folded(name) == self.0)
     }
 }
 
@@ -159,17 +158,18 @@ pub(super) fn members<V: View>(view: &V, room: &str, query: &DirectoryQuery) -> 
     let mut members = Vec::new();
     let known = newest(view, query.account.as_deref(), room, |room: &Room| room.members_known > 0)?;
     let Some(known) = known else { return Ok(members) };
-    for id in learn::roster(view, &map::key(&known.account, room))? {
+    for Listed { id, nick } in learn::roster(view, &map::key(&known.account, room))? {
         if sieve.left == 0 {
             break;
         }
-        let contact = map::get(view, &known.account, &id)?.unwrap_or_else(|| {
+        let mut contact: Contact = map::get(view, &known.account, &id)?.unwrap_or_else(|| {
             // A list of ids named them, and nothing else did.
             let mut contact = Contact::default();
             contact.place(&known.account, &id);
             contact.stamp(known.seq, known.updated);
             contact
         });
+        take(&mut contact.nick, nick);
         if (contact.friend || !query.friends) && sieve.lets_through(&id, &contact.names()) {
             members.push(Member { room: room.to_owned(), contact });
             sieve.left -= 1;
@@ -190,43 +190,90 @@ pub(super) fn requests<V: View>(view: &V, query: &DirectoryQuery) -> Result<Vec<
     Ok(requests)
 }
 
+/// How well a name means somebody, the best first (contract 5): the first rank in which it means anybody decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// It is the id.
+    Id,
+    /// The account itself calls them so.
+    Remark,
+    /// They call themselves so: friends, rooms that the account is in; with `strangers` everybody.
+    Name,
+    /// A member of the room that is meant does.
+    Member,
+}
+
+/// Whom a name means so far.
+struct Matches {
+    rank: Option<Rank>,
+    found: BTreeMap<String, Entry>,
+}
+
+impl Matches {
+    fn add(&mut self, rank: Rank, entry: Entry) {
+        if self.rank.is_none_or(|best| rank < best) {
+            self.rank = Some(rank);
+            self.found.clear();
+        }
+        let known = self.found.get(entry.wxid());
+        if self.rank == Some(rank) && known.is_none_or(|known| known.seq() < entry.seq()) {
+            self.found.insert(entry.wxid().to_owned(), entry);
+        }
+    }
+}
+
 pub(super) fn resolve<V: View>(view: &V, query: &ResolveQuery) -> Result<Vec<Entry>, V::Error> {
-    let wanted = Wanted::read(&query.name);
+    let (wanted, id) = (Wanted::read(&query.name), query.name.trim());
     if wanted.0.is_empty() {
         return Ok(Vec::new());
     }
     let only = Only::read(query.only.as_deref());
     let account = query.account.as_deref();
-    let mut matches: BTreeMap<String, Entry> = BTreeMap::new();
-    let mut add = |entry: Entry| {
-        let known = matches.get(entry.wxid());
-        if known.is_none_or(|known| known.seq() < entry.seq()) {
-            matches.insert(entry.wxid().to_owned(), entry);
+    let mut matches = Matches { rank: None, found: BTreeMap::new() };
+    if only.people && id::is_system(id) {
+        let mut contact = Contact::default();
+        contact.place(account.unwrap_or_default(), id);
+        matches.add(Rank::Id, Entry::Contact(contact));
+    }
+    let rank_of = |contact: &Contact| {
+        let by_name = || wanted.is(contact.nick.as_deref()) || wanted.is(contact.username.as_deref());
+        match contact {
+            contact if contact.wxid == id => Some(Rank::Id),
+            contact if wanted.is(contact.remark.as_deref()) => Some(Rank::Remark),
+            contact if (query.strangers || contact.friend || contact.wrote) && by_name() => Some(Rank::Name),
+            _ => None,
         }
     };
-    if let Some(room) = &query.room {
-        let of_room = DirectoryQuery { account: query.account.clone(), ..DirectoryQuery::default() };
-        let members = members(view, room, &of_room)?.into_iter().map(|member| member.contact);
-        members
-            .filter(|contact| only.people && wanted.is(&contact.wxid, &contact.names()))
-            .for_each(|contact| add(Entry::Contact(contact)));
-        return Ok(matches.into_values().collect());
-    }
     if only.people {
         each(view, account, |contact: Contact| {
-            if wanted.is(&contact.wxid, &contact.names()) {
-                add(Entry::Contact(contact));
+            if let Some(rank) = rank_of(&contact) {
+                matches.add(rank, Entry::Contact(contact));
             }
             ControlFlow::Continue(())
         })?;
     }
     if only.rooms {
         each(view, account, |room: Room| {
-            if !room.left && wanted.is(&room.wxid, &room.names()) {
-                add(Entry::Room(room));
+            let rank = match &room {
+                room if room.left => None,
+                room if room.wxid == id => Some(Rank::Id),
+                room if wanted.is(room.remark.as_deref()) => Some(Rank::Remark),
+                room if wanted.is(room.nick.as_deref()) => Some(Rank::Name),
+                _ => None,
+            };
+            if let Some(rank) = rank {
+                matches.add(rank, Entry::Room(room));
             }
             ControlFlow::Continue(())
         })?;
     }
-    Ok(matches.into_values().collect())
+    if let Some(room) = query.room.as_deref().filter(|_| only.people && matches.rank.is_none()) {
+        let of_room = DirectoryQuery { account: query.account.clone(), ..DirectoryQuery::default() };
+        for Member { contact, .. } in members(view, room, &of_room)? {
+            if contact.wxid == id || contact.names().into_iter().any(|name| wanted.is(name)) {
+                matches.add(Rank::Member, Entry::Contact(contact));
+            }
+        }
+    }
+    Ok(matches.found.into_values().collect())
 }

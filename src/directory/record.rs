@@ -201,6 +201,41 @@ impl Entry {
     }
 }
 
+/// A member in the list of a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
+pub(super) struct Listed {
+    pub(super) id: String,
+    /// What they are called in that room.
+    pub(super) nick: Option<String>,
+}
+
+/// The stored form: as lists of ids alone were stored, where there is no nick.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Id(String),
+    Named(String, String),
+}
+
+impl From<Stored> for Listed {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::Id(id) => Self { id, nick: None },
+            Stored::Named(id, nick) => Self { id, nick: Some(nick) },
+        }
+    }
+}
+
+impl From<Listed> for Stored {
+    fn from(listed: Listed) -> Self {
+        match listed.nick {
+            None => Self::Id(listed.id),
+            Some(nick) => Self::Named(listed.id, nick),
+        }
+    }
+}
+
 /// A member of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Member {
@@ -328,6 +363,13 @@ impl Contact {
         take(&mut self.avatar_small, small);
         take(&mut self.r#type, told.get("type").and_then(Value::as_i64));
         take(&mut self.group_id, name(told, "group_id"));
+    }
+
+    /// Takes in a member of a room. Their nick there is not the one that a friend has: anybody may take any in a room.
+    pub(super) fn take_member(&mut self, told: &Value) {
+        let nick = self.nick.clone().filter(|_| self.friend);
+        self.take(told);
+        take(&mut self.nick, nick);
     }
 
     /// Takes in the URL of a picture of unknown size.

@@ -560,6 +560,23 @@ fn rooms_and_their_members_are_known_from_both_lists() {
 }
 
 #[test]
+fn a_nick_in_a_room_is_not_the_nick_of_a_friend() {
+    let mut map = Fake::default();
+    map.hears(&friends(&json!([{"wxid": "wxid_a", "nick": "Anna"}])));
+    map.hears(&members("1@chatroom", &json!([{"wxid": "wxid_a", "nick": "Boss"}, {"wxid": "wxid_b", "nick": "Bea"}])));
+    assert!(map.named("Boss").is_empty());
+    assert_eq!(map.named("Anna"), ["wxid_a"]);
+    let nicks: Vec<_> = map.members("1@chatroom").into_iter().filter_map(|member| member.contact.nick).collect();
+    assert_eq!(nicks, ["Boss", "Bea"]);
+    let in_room = ResolveQuery { name: "boss".into(), room: Some("1@chatroom".into()), ..ResolveQuery::default() };
+    assert_eq!(map.resolve(&in_room), ["wxid_a"]);
+    // As version 1 stored them.
+    let key = super::map::key("me", "1@chatroom");
+    map.put(super::map::ROSTERS, &key, super::map::encode(&["wxid_a", "wxid_b"]));
+    assert_eq!(map.members("1@chatroom").len(), 2);
+}
+
+#[test]
 fn members_are_those_that_some_account_knows() {
     let mut map = Fake::default();
     map.hears(&members("1@chatroom", &json!([{"wxid": "wxid_a", "nick": "Anna"}])));
@@ -752,6 +769,7 @@ fn a_name_means_everybody_who_has_it_and_nobody_else() {
     map.hears(&json!({"type": 211, "cwxid": "me", "chatrooms": [{"wxid": "1@chatroom", "nick": "ANNA"}]}));
     map.hears(&members("1@chatroom", &json!([{"wxid": "wxid_b"}, {"wxid": "wxid_e", "nick": "Emil"}])));
     for (name, found) in [
+        // Blanks around it, and the case of its letters, are nothing.
         ("anna", &["1@chatroom", "wxid_a", "wxid_b"][..]),
         (" SCHWESTER ", &["wxid_a"]),
         ("Anna1", &["wxid_a"]),
@@ -767,11 +785,54 @@ fn a_name_means_everybody_who_has_it_and_nobody_else() {
         account: Some("me".into()),
         only: only.map(Into::into),
         room: room.map(Into::into),
+        strangers: false,
     };
     assert_eq!(map.resolve(&query(Some("people"), None)), ["wxid_a", "wxid_b"]);
     assert_eq!(map.resolve(&query(Some("rooms"), None)), ["1@chatroom"]);
-    assert_eq!(map.resolve(&query(None, Some("1@chatroom"))), ["wxid_b"]);
-    assert!(map.resolve(&query(None, Some("2@chatroom"))).is_empty());
+}
+
+#[test]
+fn the_first_rank_in_which_a_name_means_anybody_decides() {
+    let mut map = Fake::default();
+    map.hears(&friends(&json!([
+        {"wxid": "filehelper", "nick": "文件传输助手"},
+        {"wxid": "wxid_id", "nick": "Boss"},
+        {"wxid": "wxid_fake", "nick": "filehelper"},
+        {"wxid": "wxid_nick", "nick": "wxid_id"},
+        {"wxid": "wxid_remark", "nick": "Li", "asName": "Boss"},
+        {"wxid": "wxid_username", "nick": "Wu", "username": "wu1"},
+    ])));
+    map.hears(&text("wxid_wrote", "Writer", "hi"));
+    let list = json!([{"wxid": "wxid_stranger", "nick": "Boss"}, {"wxid": "wxid_member", "nick": "Writer"},
+        {"wxid": "wxid_lone", "nick": "Lone"}, {"wxid": "wxid_username"}]);
+    map.hears(&members("1@chatroom", &list));
+    let of = |map: &Fake, name: &str, room: Option<&str>, strangers| {
+        let room = room.map(Into::into);
+        map.resolve(&ResolveQuery { name: name.into(), account: Some("me".into()), only: None, room, strangers })
+    };
+    for (name, room, strangers, found) in [
+        ("filehelper", None, false, &["filehelper"][..]),
+        ("medianote", None, false, &["medianote"]),
+        ("wxid_id", None, false, &["wxid_id"]),
+        ("wxid_lone", None, false, &["wxid_lone"]),
+        ("boss", None, false, &["wxid_remark"]),
+        ("Li", None, false, &["wxid_remark"]),
+        ("wu1", None, false, &["wxid_username"]),
+        ("writer", None, false, &["wxid_wrote"]),
+        ("writer", Some("1@chatroom"), false, &["wxid_wrote"]),
+        ("writer", None, true, &["wxid_member", "wxid_wrote"]),
+        ("Lone", None, false, &[]),
+        ("Lone", Some("1@chatroom"), false, &["wxid_lone"]),
+        ("Lone", Some("2@chatroom"), false, &[]),
+        ("Lone", None, true, &["wxid_lone"]),
+        ("boss", Some("1@chatroom"), true, &["wxid_remark"]),
+    ] {
+        assert_eq!(of(&map, name, room, strangers), found, "{name} {room:?} {strangers}");
+    }
+    map.deleted("wxid_remark", 1);
+    assert_eq!(of(&map, "boss", None, false), ["wxid_id"]);
+    assert_eq!(of(&map, "boss", None, true), ["wxid_id", "wxid_stranger"]);
+    assert!(of(&map, "Li", None, false).is_empty(), "who was deleted is a stranger");
 }
 
 #[test]

@@ -15,7 +15,7 @@
 use super::draft::Draft;
 use super::learn::{self, LIST_MAX, MEMBERS_MAX, roster};
 use super::map::{self, Map};
-use super::record::{self, Contact, Record, Room};
+use super::record::{self, Contact, Listed, Record, Room};
 use crate::clock::Time;
 use crate::protocol::event::{Event, Kind};
 use crate::protocol::id;
@@ -183,14 +183,17 @@ impl Ended<'_> {
     /// These are the members of a room, and nobody else is.
     fn roster<M: Map>(&self, map: &mut M, room: &str, told: &[&str]) -> Result<(), M::Error> {
         let mut seen = HashSet::new();
-        let ids: Vec<&str> = told.iter().copied().filter(|id| seen.insert(*id)).take(MEMBERS_MAX).collect();
         let key = map::key(self.account, room);
-        let known = roster(map, &key)?;
-        // The lists of 211 and 77 are in different orders.
-        if known.len() != ids.len() || known.iter().any(|id| !seen.contains(id.as_str())) {
-            map.put(map::ROSTERS, &key, map::encode(&ids));
+        let mut known = roster(map, &key)?;
+        let nick = |id: &str| known.iter().find(|member| member.id == id).and_then(|member| member.nick.clone());
+        // The nicks were learned from the events themselves; the lists of 211 and 77 are in different orders.
+        let told = told.iter().filter(|id| seen.insert(**id)).take(MEMBERS_MAX);
+        let new: Vec<Listed> = told.map(|id| Listed { id: (*id).to_owned(), nick: nick(id) }).collect();
+        let count = u64::try_from(new.len()).unwrap_or(u64::MAX);
+        if known.len() != new.len() || known.iter().any(|member| !seen.contains(member.id.as_str())) {
+            known = new;
+            map.put(map::ROSTERS, &key, map::encode(&known));
         }
-        let count = u64::try_from(ids.len()).unwrap_or(u64::MAX);
         self.change(map, room, |known: &mut Room| (known.count, known.members_known) = (Some(count), count))
     }
 

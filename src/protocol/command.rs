@@ -5,6 +5,10 @@
 //! meant (an empty text, half a ticket pair) is refused with a sentence.
 //! Leaves to others: when it goes (`daemon`), and which event is its answer (`answer`).
 
+mod check;
+
+pub use check::{Fault, check, is_local_path, local_path, path_member};
+
 use super::id::{RoomId, TICKET_BYTES_MAX, Wxid};
 use super::json;
 use serde_json::{Map, Value, json};
@@ -212,7 +216,7 @@ impl Command {
             Self::FriendAccept { v1, v2 } => {
                 ticket("v1", v1)?;
                 ticket("v2", v2)?;
-                if v1.starts_with("v2_") && v2.starts_with("v1_") { Err(Error::Swapped) } else { Ok(()) }
+                swapped(v1, v2)
             }
             Self::FriendInfo { wxids } if wxids.is_empty() => Err(Error::Empty("list of ids")),
             Self::FriendInfo { wxids } if wxids.len() > INFO_IDS_MAX => Err(Error::TooMany(wxids.len())),
@@ -297,6 +301,10 @@ fn said(what: &'static str, text: &str) -> Result<(), Error> {
 /// Refuses a text that a client written in C would cut off.
 fn whole(what: &'static str, text: Option<&str>) -> Result<(), Error> {
     if text.is_some_and(|text| text.contains('\0')) { Err(Error::Nul(what)) } else { Ok(()) }
+}
+
+fn swapped(v1: &str, v2: &str) -> Result<(), Error> {
+    if v1.starts_with("v2_") && v2.starts_with("v1_") { Err(Error::Swapped) } else { Ok(()) }
 }
 
 fn ticket(what: &'static str, text: &str) -> Result<(), Error> {
@@ -414,6 +422,15 @@ impl Wire {
         self.text.push_str(&format!(",\"time\":{seconds}}}"));
         self.map.insert("time".to_owned(), seconds.into());
         if self.text.len() > WIRE_BYTES_MAX { Err(Error::TooLong(self.text.len())) } else { Ok(self) }
+    }
+
+    /// The same with another text in a member.
+    ///
+    /// # Errors
+    /// When it is too long then.
+    pub fn with_text(mut self, member: &str, text: &str) -> Result<Self, Error> {
+        self.map.insert(member.to_owned(), text.into());
+        Self::from_value(Value::Object(self.map))
     }
 
     /// The wire's `api`.

@@ -5,8 +5,8 @@
 //! gives nulls, never an error. Linear in the input.
 //! Leaves to others: which event these came in, and remembering them (`directory`).
 
-use super::json;
 use super::message::xml::{self, Element, Tree};
+use super::{json, name};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -86,11 +86,12 @@ pub(super) fn sex_word(number: &str) -> Option<&'static str> {
 #[must_use]
 pub fn contact(value: &Value) -> Value {
     let get = |key: &str| value.get(key).and_then(word);
+    let named = |key: &str| get(key).map(|text| name::plain(&text).into_owned());
     let avatar = get("headPic").or_else(|| get("sheadPic"));
     json!({
         "wxid": get("wxid"),
-        "nick": get("nick"),
-        "remark": get("asName"),
+        "nick": named("nick"),
+        "remark": named("asName"),
         "username": get("username"),
         "sex": get("sex").and_then(|number| sex_word(&number)),
         "province": get("province"),
@@ -168,7 +169,7 @@ pub fn room(value: &Value) -> Value {
         value.get("count").and_then(integer).or_else(|| members.len().try_into().ok().filter(|&count: &i64| count > 0));
     json!({
         "wxid": get("wxid").or(described.wxid.map(Cow::Owned)),
-        "nick": get("nick").or(described.nick.map(Cow::Owned)),
+        "nick": get("nick").map(|nick| name::plain(&nick).into_owned()).or(described.nick),
         "avatar": get("headPic").or_else(|| get("sheadPic")).or(described.avatar.map(Cow::Owned)),
         "count": count,
         "owner": value.get("roomLord").and_then(flag),

@@ -11,7 +11,7 @@ mod body;
 mod fields;
 
 use super::contact::{self, Emptied};
-use super::{id, json, message, packet};
+use super::{id, json, message, name, packet};
 use crate::clock::Time;
 use crate::seq::Seq;
 pub use body::{Body, read_body};
@@ -280,7 +280,7 @@ pub fn decode(data: &str) -> Event {
         chat: outline.chat,
         from: outline.from,
         is_self: outline.is_self,
-        nick: fields.nick.and_then(word),
+        nick: fields.nick.and_then(word).map(|nick| name::plain(&nick).into_owned()),
         text,
         decoded,
         emptied,

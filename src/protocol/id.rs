@@ -1,7 +1,8 @@
-//! Ids of people and rooms: parsed once, valid ever after (client-facts.md, "WeChat's own formats").
+//! Ids of people and rooms: parsed once, valid ever after (contract 3; client-facts.md, "WeChat's own formats").
 //!
-//! Promises: an id is one word without control characters that fits into a command, and a room is a room. Ids come in
-//! many shapes and new ones appear, so nothing else is asked of them.
+//! Promises: an id that a command goes to has only ASCII letters, digits and `_ - . @`, does not begin with `-`, and has
+//! at most one `@`, with a suffix that `WeChat` uses behind it; a room is a room. A full-width `＠` means `@`. What the
+//! client reports may look otherwise ([`is_reported`]): new shapes appear, and are kept.
 //! Leaves to others: who somebody is (`directory`), and names (`@NAME`).
 
 use std::fmt;
@@ -14,6 +15,27 @@ pub const TICKET_BYTES_MAX: usize = 1024;
 
 /// The ends of rooms' ids; `im.chatroom` is a room of a company with people from outside.
 const ROOM_SUFFIXES: [&str; 2] = ["@chatroom", "@im.chatroom"];
+
+/// What may stand behind the `@` of an id.
+const SUFFIXES: &[&str] = &[
+    "app",
+    "bottle",
+    "chatroom",
+    "fb",
+    "finder",
+    "groupcard",
+    "im.chatroom",
+    "kefu.openim",
+    "lbsroom",
+    "micromsg.qq.com",
+    "openim",
+    "opencustomerservicemsg",
+    "qqim",
+    "stranger",
+    "t.qq.com",
+    "talkroom",
+    "weixin",
+];
 
 /// The id of a person, a public account, a company contact or a room; a ticket stands for a person, too, where the
 /// client takes one.
@@ -33,12 +55,70 @@ pub enum Error {
     /// It has white space or control characters.
     #[error("the id {0:?} has white space or control characters; give it as one word, as the client reports it")]
     NotAWord(String),
+    /// It has a character that no id has.
+    #[error("`{id}` is no id: ids have no `{odd}`; give it as the client reports it{}", hint(.near))]
+    Odd {
+        /// What was given.
+        id: String,
+        /// The first of them.
+        odd: char,
+        /// What may be meant.
+        near: Option<String>,
+    },
+    /// It looks like an option.
+    #[error("`{0}` is no id: no id begins with `-`")]
+    Dash(String),
+    /// More than one `@`, or nothing in front of it.
+    #[error("`{0}` is no id: an id has at most one `@`, and something in front of it")]
+    Signs(String),
+    /// Behind the `@` stands what `WeChat` does not use.
+    #[error("`{id}` is no id: no id ends in `@{suffix}`{}", hint(.near))]
+    Suffix {
+        /// What was given.
+        id: String,
+        /// Its end.
+        suffix: String,
+        /// What may be meant.
+        near: Option<String>,
+    },
     /// It is too long.
     #[error("the id has {0} bytes, and the longest allowed has {ID_BYTES_MAX}; give it as the client reports it")]
     TooLong(usize),
     /// A room is due here.
-    #[error("`{0}` is no room: a room's id ends in @chatroom; `wehelp room list` lists them")]
-    NotARoom(String),
+    #[error(
+        "`{id}` is no room: a room's id ends in @chatroom (or @im.chatroom); `wehelp room list` lists them{}",
+        hint(.near)
+    )]
+    NotARoom {
+        /// What was given.
+        id: String,
+        /// What may be meant.
+        near: Option<String>,
+    },
+}
+
+fn hint(near: &Option<String>) -> String {
+    near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+}
+
+impl Error {
+    /// What was given, where somebody's name may have been meant.
+    #[must_use]
+    pub fn as_name(&self) -> Option<&str> {
+        match self {
+            Self::NotAWord(text) | Self::Signs(text) => Some(text),
+            Self::Odd { id, near: None, .. }
+            | Self::Suffix { id, near: None, .. }
+            | Self::NotARoom { id, near: None } => Some(id),
+            _ => None,
+        }
+    }
+}
+
+/// The text with `@` for `＠`, as input methods for Chinese write it.
+#[must_use]
+pub fn with_ascii_at(text: &str) -> String {
+    text.replace('\u{ff20}', "@")
 }
 
 fn check(text: &str) -> Result<(), Error> {
@@ -51,17 +131,67 @@ fn check(text: &str) -> Result<(), Error> {
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(Error::NotAWord(text.to_owned()));
     }
-    Ok(())
+    let is_odd = |c: &char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@'));
+    if let Some(odd) = text.chars().find(is_odd) {
+        let plain = with_ascii_at(text);
+        let near = (plain != text && check(&plain).is_ok()).then_some(plain);
+        return Err(Error::Odd { id: text.to_owned(), odd, near });
+    }
+    if text.starts_with('-') {
+        return Err(Error::Dash(text.to_owned()));
+    }
+    match text.split_once('@') {
+        None => Ok(()),
+        Some((front, suffix)) if front.is_empty() || suffix.contains('@') => Err(Error::Signs(text.to_owned())),
+        Some((_, suffix)) if SUFFIXES.contains(&suffix) => Ok(()),
+        Some((front, suffix)) => {
+            let near = near_suffix(suffix).map(|near| format!("{front}@{near}"));
+            Err(Error::Suffix { id: text.to_owned(), suffix: suffix.to_owned(), near })
+        }
+    }
+}
+
+/// The suffix that was probably meant.
+fn near_suffix(suffix: &str) -> Option<&'static str> {
+    /// More slips than these make another word.
+    const SLIPS: usize = 2;
+    let suffix = suffix.to_ascii_lowercase();
+    let distance = |known: &&'static str| strsim::osa_distance(&suffix, known);
+    // A part of a long one is near as well: `@chat`, `@room`.
+    let is_part = |known: &&&str| known.len() > suffix.len() && suffix.len() >= 4 && known.contains(&suffix);
+    let near = SUFFIXES
+        .iter()
+        .copied()
+        .min_by_key(distance)
+        .filter(|known| distance(known) <= if known.len() > 4 { SLIPS } else { 1 });
+    near.or_else(|| SUFFIXES.iter().find(is_part).copied())
+}
+
+/// Whether a text that the client reports is an id as far as we care: one word, not too long.
+#[must_use]
+pub fn is_reported(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= if is_ticket(text) { TICKET_BYTES_MAX } else { ID_BYTES_MAX }
+        && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
 impl Wxid {
     /// Takes a text for an id.
     ///
     /// # Errors
-    /// When it is empty, too long, or not one word.
+    /// When it has not the form of one.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        check(text)?;
-        Ok(Self(text.to_owned()))
+        let text = with_ascii_at(text);
+        check(&text)?;
+        Ok(Self(text))
+    }
+
+    /// Checks a text that goes over the wire as it stands.
+    ///
+    /// # Errors
+    /// As [`Wxid::parse`], and when it would have to be written otherwise.
+    pub fn check(text: &str) -> Result<(), Error> {
+        check(text)
     }
 
     /// The text.
@@ -87,13 +217,25 @@ impl RoomId {
     /// Takes a text for a room's id.
     ///
     /// # Errors
-    /// When it is no id, or does not end in `@chatroom`.
+    /// When it is no id, or not a room's.
     pub fn parse(text: &str) -> Result<Self, Error> {
+        let text = with_ascii_at(text);
+        Self::check(&text)?;
+        Ok(Self(text))
+    }
+
+    /// Checks a text that goes over the wire as it stands.
+    ///
+    /// # Errors
+    /// As [`RoomId::parse`], and when it would have to be written otherwise.
+    pub fn check(text: &str) -> Result<(), Error> {
         check(text)?;
-        if !is_room(text) {
-            return Err(Error::NotARoom(text.to_owned()));
+        if is_room(text) {
+            return Ok(());
         }
-        Ok(Self(text.to_owned()))
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        let near = is_number.then(|| format!("{text}{}", ROOM_SUFFIXES[0]));
+        Err(Error::NotARoom { id: text.to_owned(), near })
     }
 
     /// The text.
@@ -162,17 +304,69 @@ mod tests {
 
     #[test]
     fn ids_of_every_shape_are_taken() {
-        for id in ["wxid_abc", "filehelper", "gh_12", "1@chatroom", "25984983@openim", "老王"] {
+        for id in [
+            "wxid_abc",
+            "filehelper",
+            "gh_12",
+            "1@chatroom",
+            "25984983@openim",
+            "1@im.chatroom",
+            "a.b-c_d",
+            "1@kefu.openim",
+            "wx1@app",
+            "v2_ab@stranger",
+            "1@qqim",
+            "1@lbsroom",
+        ] {
             assert_eq!(Wxid::parse(id).unwrap().as_str(), id);
+            assert_eq!(Wxid::check(id), Ok(()));
         }
         assert!(Wxid::parse("1@chatroom").unwrap().is_room());
+        assert_eq!(Wxid::parse("1＠chatroom").unwrap().as_str(), "1@chatroom");
+        assert_eq!(RoomId::parse("1＠im.chatroom").unwrap().as_str(), "1@im.chatroom");
     }
 
     #[test]
     fn what_is_not_one_word_is_no_id() {
         for id in ["", " ", "a b", "a\n", "a\u{7f}", "a\u{3000}b", &"x".repeat(129)] {
-            assert!(Wxid::parse(id).is_err(), "{id:?}");
+            assert!(Wxid::parse(id).is_err() && !is_reported(id), "{id:?}");
         }
+        for id in [
+            "老王",
+            "-wxid_a",
+            "a@b@chatroom",
+            "@chatroom",
+            "a@",
+            "a/b",
+            "a:b",
+            "wxid_a\u{200b}",
+            "a@example.org",
+            "ａ",
+        ] {
+            assert!(Wxid::parse(id).is_err() && is_reported(id), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn a_slip_is_told_with_what_was_probably_meant() {
+        for (id, near) in [
+            ("1@chatrom", Some("1@chatroom")),
+            ("1@chatrooms", Some("1@chatroom")),
+            ("1@Chatroom", Some("1@chatroom")),
+            ("1@room", Some("1@chatroom")),
+            ("1@imchatroom", Some("1@im.chatroom")),
+            ("1@opneim", Some("1@openim")),
+            ("1@xyz", None),
+            ("me@example.org", None),
+        ] {
+            let Err(Error::Suffix { near: found, .. }) = Wxid::parse(id) else { panic!("{id}") };
+            assert_eq!(found.as_deref(), near, "{id}");
+        }
+        let told = |error: Error| error.to_string();
+        assert!(told(RoomId::parse("123").unwrap_err()).contains("`123@chatroom`"));
+        assert!(told(Wxid::check("123＠chatroom").unwrap_err()).contains("`123@chatroom`"));
+        assert_eq!(Wxid::parse("老王").unwrap_err().as_name(), Some("老王"));
+        assert_eq!(Wxid::parse("1@chatrom").unwrap_err().as_name(), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Contract 5, Names: whom `@NAME` means, and what the directory unlearns.
 
-use crate::fixture::{Daemon, eventually, message};
+use crate::fixture::{Daemon, Recipe, eventually, message};
 use serde_json::{Value, json};
 
 /// A daemon that knows one account.
@@ -54,6 +54,7 @@ fn a_whole_list_of_friends_unlearns_who_is_missing_and_no_other_list_does() {
     assert_eq!(list(), ["wxid_a", "wxid_b", "wxid_c"]);
     answered(&daemon, &["friend", "list"], &[friends(&["wxid_a"]), friends(&["wxid_c"])]);
     assert_eq!(list(), ["wxid_a", "wxid_c"]);
+    daemon.cli(&["send", "text", "@n-wxid_b", "x"]).exits(4);
 }
 
 #[test]
@@ -90,4 +91,120 @@ fn a_whole_list_of_rooms_or_members_unlearns_what_is_missing() {
     );
     assert_eq!(list(), ["3@im.chatroom"]);
     daemon.cli(&["send", "text", "@n-1@chatroom", "x"]).exits(4);
+}
+
+#[test]
+fn the_first_rank_in_which_a_name_means_anybody_decides() {
+    let daemon = known();
+    let list = json!([
+        {"wxid": "filehelper", "nick": "文件传输助手"},
+        {"wxid": "wxid_fake", "nick": "filehelper"},
+        {"wxid": "wxid_nfd", "nick": "Jose\u{301}"},
+        {"wxid": "wxid_blank", "nick": "李\u{3000}\u{200b}雷"},
+        {"wxid": "wxid_span", "nick": "<span class=\"emoji emoji1f338\"></span>小Y"},
+        {"wxid": "wxid_amp", "nick": "清华&amp;黑马"},
+    ]);
+    report(&daemon, &json!({"type": 210, "cwxid": "wxid_me", "userLists": list}));
+    report(&daemon, &members(&["wxid_stranger", "wxid_blank"]));
+    let to = |name: &str| {
+        let sent = daemon.cli(&["send", "text", name, "x", "--dry-run"]).exits(0).line();
+        sent["wxid"].as_str().unwrap().to_owned()
+    };
+    for (name, wxid) in [
+        ("@filehelper", "filehelper"),
+        ("＠filehelper", "filehelper"),
+        ("@josé", "wxid_nfd"),
+        ("@李 雷", "wxid_blank"),
+        ("@🌸小y", "wxid_span"),
+        ("@清华&黑马", "wxid_amp"),
+        ("@@n-wxid_stranger", "wxid_stranger"),
+        ("123＠chatroom", "123@chatroom"),
+    ] {
+        assert_eq!(to(name), wxid, "{name}");
+    }
+    daemon.cli(&["send", "text", "@n-wxid_stranger", "x"]).exits(4).says(&["@@NAME"]);
+    let kick = ["room", "kick", "1@chatroom", "@n-wxid_stranger", "--dry-run"];
+    assert_eq!(daemon.cli(&kick).exits(0).line()["wxid"], "wxid_stranger");
+    assert_eq!(cached(&daemon, &["contact", "list", "--name", "JOSÉ"]), ["wxid_nfd"]);
+}
+
+#[test]
+fn what_is_no_id_is_refused_by_the_command_line_and_by_the_control_door() {
+    let daemon = known();
+    report(&daemon, &json!({"type": 210, "cwxid": "wxid_me", "userLists": [{"wxid": "wxid_w", "nick": "小王"}]}));
+    report(&daemon, &json!({"type": 211, "cwxid": "wxid_me", "chatrooms": [{"wxid": "9@chatroom", "nick": "外部群"}]}));
+    let says = |args: &[&str], words: &[&str]| daemon.cli(args).exits(2).says(words);
+    says(&["send", "text", "小王", "x"], &["WXID", "did you mean `@小王`"]);
+    says(&["send", "text", "小李", "x"], &["WXID"]);
+    says(&["send", "text", "1@chatrom", "x"], &["WXID", "`1@chatroom`"]);
+    says(&["room", "members", "外部群"], &["ROOM", "did you mean `@外部群`"]);
+    says(&["room", "members", "123"], &["ROOM", "`123@chatroom`"]);
+    says(&["room", "nick", "wxid_w", "x"], &["ROOM"]);
+    says(&["raw", r#"{"api":"sendTextMessage","wxid":"小王","text":"x"}"#], &["wxid"]);
+    let post = |command: &Value| {
+        let body = json!({"commands": [command]}).to_string();
+        let response = daemon.control("POST", "/v1/commands", body.as_bytes());
+        (response.status, String::from_utf8(response.body).unwrap())
+    };
+    for (command, word) in [
+        (json!({"api": "sendTextMessage", "wxid": "小王", "text": "x"}), "@小王"),
+        (json!({"api": "sendTextMessage", "wxid": "a b", "text": "x"}), "wxid"),
+        (json!({"api": "sendTextMessage", "wxid": "filehelper", "text": ""}), "text"),
+        (json!({"api": "getChatRoomUserLists", "wxid": "wxid_w"}), "wxid"),
+        (json!({"api": "sendPicMessage", "wxid": "filehelper", "imgPath": "/tmp/x.png"}), "imgPath"),
+    ] {
+        let (status, told) = post(&command);
+        assert_eq!(status, 400, "{command}: {told}");
+        assert!(told.contains(word), "{command}: {told}");
+    }
+    for command in [
+        json!({"api": "sendTextMessage", "wxid": "1@im.chatroom", "text": "x"}),
+        json!({"api": "brandNew", "wxid": "小王", "text": ""}),
+    ] {
+        assert_eq!(post(&command).0, 200, "{command}");
+    }
+    assert_eq!(daemon.cli(&["queue", "list"]).exits(0).lines().len(), 2);
+}
+
+#[test]
+fn a_path_of_this_machine_is_refused_unless_it_is_the_pcs_or_the_settings_map_it() {
+    let daemon = Daemon::new();
+    let send = |path: &str, more: &[&str]| daemon.cli(&[&["send", "image", "filehelper", path][..], more].concat());
+    for path in ["/tmp/a.png", "./a.png", "../a.png", "~/a.png"] {
+        send(path, &[]).exits(2).says(&["PATH", "--on-client"]);
+        send(path, &["--dry-run"]).exits(2);
+        assert_eq!(send(path, &["--on-client"]).exits(0).line()["command"]["imgPath"], path);
+    }
+    let mapping = Recipe::default().config("[files.map]\n\"/srv/wx\" = '\\\\nas\\wx'\n").start();
+    let send = |verb: &str, key: &str, more: &[&str]| {
+        let args = [&["send", verb, "filehelper", "/srv/wx/a b/图.png"][..], more].concat();
+        let line = mapping.cli(&args).exits(0).line();
+        let wire = if more.is_empty() { &line["command"] } else { &line };
+        assert_eq!(wire[key], r"\\nas\wx\a b\图.png");
+    };
+    send("image", "imgPath", &[]);
+    send("image", "imgPath", &["--dry-run"]);
+    send("file", "filePath", &[]);
+    // Without a daemon it is wrong usage all the same.
+    daemon.cli(&["--socket", "/nowhere/w.sock", "send", "image", "filehelper", "/tmp/a.png"]).exits(2);
+}
+
+#[test]
+fn a_cached_list_is_about_the_account_that_the_command_would_be_bound_to() {
+    let daemon = Recipe::default().config("[accounts.alias]\nyou = \"wxid_you\"\n").start();
+    let told = |account: &str, friend: &str, room: &str| {
+        daemon.client().event(&json!({"type": 210, "cwxid": account, "userLists": [{"wxid": friend}]}).to_string());
+        daemon.client().event(&json!({"type": 211, "cwxid": account, "chatrooms": [{"wxid": room}]}).to_string());
+    };
+    told("wxid_me", "wxid_a", "1@chatroom");
+    let friends = ["friend", "list", "--cached"];
+    assert_eq!(cached(&daemon, &friends), ["wxid_a"]);
+    told("wxid_you", "wxid_b", "2@chatroom");
+    for list in [&friends[..], &["room", "list", "--cached"], &["contact", "list"]] {
+        daemon.cli(list).exits(5).says(&["wxid_me", "wxid_you", "--account"]);
+        daemon.cli(&[list, &["-a", "nobody"]].concat()).exits(4);
+    }
+    assert_eq!(cached(&daemon, &["friend", "list", "--cached", "-a", "you"]), ["wxid_b"]);
+    assert_eq!(cached(&daemon, &["room", "list", "--cached", "-a", "wxid_me"]), ["1@chatroom"]);
+    assert_eq!(cached(&daemon, &["contact", "list", "-a", "you"]), ["wxid_b", "2@chatroom"]);
 }

@@ -104,7 +104,7 @@ fn a_receipt_for_people_never_says_sent() {
     assert!(said.contains('1'), "no number: {said}");
     let run = daemon.cli(&["send", "text", "filehelper", "x", "-q"]).exits(0);
     assert_eq!((run.out.as_str(), run.err.as_str()), ("", ""));
-    let run = daemon.cli(&["-q", "send", "image", "wxid_a", "/tmp/x.png"]).exits(0);
+    let run = daemon.cli(&["-q", "room", "rename", "1@chatroom", "n"]).exits(0);
     assert_eq!((run.out.as_str(), run.err.as_str()), ("", ""), "-q leaves out warnings too");
     let run = daemon.cli(&["-q", "send", "text", "wxid_a", ""]).exits(2);
     assert!(!run.err.is_empty(), "-q does not leave out errors");
@@ -185,12 +185,16 @@ fn of_several_with_a_name_one_is_picked() {
     let daemon = Daemon::new();
     let contacts = r#"{"type":210,"cwxid":"wxid_me","userLists":[{"wxid":"wxid_1","nick":"小王"},{"wxid":"wxid_2","nick":"小王"}]}"#;
     daemon.client().event(contacts);
-    let receipt = daemon.cli(&["send", "text", "@小王", "x", "--pick", "2"]).exits(0).line();
+    daemon.cli(&["send", "text", "@小王", "x"]).exits(5).says(&["--pick wxid_1 ", "--pick wxid_2 "]);
+    let receipt = daemon.cli(&["send", "text", "@小王", "x", "--pick", "wxid_2"]).exits(0).line();
     assert_eq!(receipt["command"]["wxid"], "wxid_2");
-    daemon.cli(&["send", "text", "@小王", "x", "--pick", "3"]).exits(2).says(&["--pick"]);
+    // What picks somebody never means another: neither a place in the list, nor who is not in it.
+    for nobody in ["2", "wxid_3"] {
+        daemon.cli(&["send", "text", "@小王", "x", "--pick", nobody]).exits(2).says(&["--pick"]);
+    }
     // A name is of the account that the command would go to.
     daemon.client().event(&contacts.replace("wxid_me", "wxid_you").replace("wxid_2", "wxid_3"));
-    let receipt = daemon.cli(&["send", "text", "@小王", "x", "--pick", "2", "-a", "wxid_you"]).exits(0).line();
+    let receipt = daemon.cli(&["send", "text", "@小王", "x", "--pick", "wxid_3", "-a", "wxid_you"]).exits(0).line();
     assert_eq!(receipt["command"]["wxid"], "wxid_3");
 }
 

@@ -72,6 +72,9 @@ pub struct Text {
 }
 
 /// Send a picture that lies on the client's PC.
+///
+/// A PATH that looks like one of this machine (it begins with /, ./, ../ or ~) is refused, unless --on-client says that
+/// it is the PC's, or the daemon's settings tell where the PC finds it: `[files]` `map`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -85,12 +88,19 @@ pub struct Image {
     #[arg(value_name = "PATH")]
     pub path: String,
 
+    /// The path is one of the PC, although it looks like one of this machine
+    #[arg(long)]
+    pub on_client: bool,
+
     /// What every command takes.
     #[command(flatten)]
     pub wiring: Wiring,
 }
 
 /// Send a file that lies on the client's PC.
+///
+/// A PATH that looks like one of this machine (it begins with /, ./, ../ or ~) is refused, unless --on-client says that
+/// it is the PC's, or the daemon's settings tell where the PC finds it: `[files]` `map`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -103,6 +113,10 @@ pub struct File {
     /// A path on the PC where WeHelp runs; empty files and those over 50 MB fail there
     #[arg(value_name = "PATH")]
     pub path: String,
+
+    /// The path is one of the PC, although it looks like one of this machine
+    #[arg(long)]
+    pub on_client: bool,
 
     /// What every command takes.
     #[command(flatten)]
@@ -187,6 +201,10 @@ pub struct Raw {
     /// An object with a string `api`; - reads JSON lines from standard input
     #[arg(value_name = "JSON", allow_hyphen_values = true)]
     pub object: String,
+
+    /// Paths are those of the PC, although they look like those of this machine
+    #[arg(long)]
+    pub on_client: bool,
 
     /// What every command takes.
     #[command(flatten)]

@@ -4,28 +4,32 @@ use crate::cli::args::send as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::cli::queueing::Plan;
-use crate::protocol::command::{WIRE_BYTES_MAX, Wire};
+use crate::protocol::command::{self, WIRE_BYTES_MAX, Wire};
 use std::io::Read;
 
 /// The most that is read of standard input, bytes: it is held in memory, because all of it is checked first.
 const INPUT_BYTES_MAX: usize = 64 << 20;
 
 pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Raw) -> Result<(), Error> {
-    let plan = Plan::new(ctx, &args.wiring)?;
-    let timed = |wire: Wire| match args.wiring.time {
-        Some(seconds) => wire.with_time(seconds),
-        None => Ok(wire),
+    let plan = Plan::new(ctx, &args.wiring)?.on_client(args.on_client);
+    let read_one = |text: &str| -> Result<Wire, String> {
+        let wire = Wire::from_json(text).map_err(|e| e.to_string())?;
+        command::check(&wire).map_err(|e| e.to_string())?;
+        match args.wiring.time {
+            Some(seconds) => wire.with_time(seconds).map_err(|e| e.to_string()),
+            None => Ok(wire),
+        }
     };
     let wires = if args.object == "-" {
         let text = read(std::io::stdin())?;
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         let wire = |(n, line)| {
-            let parsed = Wire::from_json(line).and_then(timed);
-            parsed.map_err(|e| Error::usage(format!("line {} of standard input: {e}; nothing was queued", n + 1)))
+            read_one(line)
+                .map_err(|e| Error::usage(format!("line {} of standard input: {e}; nothing was queued", n + 1)))
         };
         lines.map(wire).collect::<Result<Vec<_>, _>>()?
     } else {
-        vec![Wire::from_json(&args.object).and_then(timed).map_err(|e| Error::usage(format!("JSON: {e}")))?]
+        vec![read_one(&args.object).map_err(|e| Error::usage(format!("JSON: {e}")))?]
     };
     if wires.is_empty() {
         return Err(Error::usage("standard input holds no command; give one JSON object a line"));

@@ -5,11 +5,11 @@ mod bulk;
 use crate::cli::args::Wiring;
 use crate::cli::args::send as args;
 use crate::cli::ctx::Ctx;
-use crate::cli::error::Error;
+use crate::cli::error::{Error, Exit};
 use crate::cli::queueing::{self, Plan};
 use crate::cli::render;
 use crate::cli::who::Who;
-use crate::protocol::command::{Command, WIRE_BYTES_MAX};
+use crate::protocol::command::{Command, WIRE_BYTES_MAX, is_local_path, local_path};
 use crate::protocol::id::Wxid;
 use std::io::Read;
 
@@ -29,11 +29,11 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Send) -> Result<(), Error> {
             })
         }
         args::What::Text(_) => Err(Error::usage("give WXID and TEXT, or --from FILE")),
-        args::What::Image(args::Image { wxid, path, wiring }) => {
-            file(ctx, &wiring, &wxid, &path, |wxid, path| Command::SendImage { wxid, path })
+        args::What::Image(args::Image { wxid, path, on_client, wiring }) => {
+            file(ctx, &wiring, &wxid, (&path, on_client), |wxid, path| Command::SendImage { wxid, path })
         }
-        args::What::File(args::File { wxid, path, wiring }) => {
-            file(ctx, &wiring, &wxid, &path, |wxid, path| Command::SendFile { wxid, path })
+        args::What::File(args::File { wxid, path, on_client, wiring }) => {
+            file(ctx, &wiring, &wxid, (&path, on_client), |wxid, path| Command::SendFile { wxid, path })
         }
         args::What::Link(args::Link { wxid, title, url, desc, pic, wiring }) => queueing::put(ctx, &wiring, |names| {
             let (title, url, desc, pic) = (title.clone(), url.clone(), desc.clone(), pic.clone());
@@ -76,24 +76,30 @@ fn file(
     ctx: &Ctx,
     wiring: &Wiring,
     wxid: &Who,
-    path: &str,
+    (path, on_client): (&str, bool),
     command: impl Fn(Wxid, String) -> Command,
 ) -> Result<(), Error> {
-    let plan = Plan::new(ctx, wiring)?;
+    let plan = Plan::new(ctx, wiring)?.on_client(on_client);
     let wires = plan.wires(ctx, |names| Ok(vec![command(names.who(wxid)?, path.to_owned())]))?;
-    if looks_local(path) || (!is_of_the_pc(path) && std::path::Path::new(path).exists()) {
+    let is_local = !on_client && is_local_path(path);
+    if is_local && ctx.client().is_err() {
+        // The daemon's settings may know better; where none can be asked, it is wrong usage as it stands.
+        return Err(Error::usage(format!("PATH: {}", local_path(path))));
+    }
+    if is_local && wiring.dry_run {
+        return plan.enqueue(ctx, &wires, &[], |receipt| ctx.out().text(receipt.command.get()));
+    }
+    if !is_local && !on_client && !is_of_the_pc(path) && std::path::Path::new(path).exists() {
         ctx.out().warn(&format!(
-            "`{}` looks like a path of this machine; the client looks for it on the PC where WeHelp runs",
+            "`{}` is a file of this machine; the client looks for it on the PC where WeHelp runs",
             render::clean(path)
         ));
     }
-    plan.put(ctx, &wires)
-}
-
-/// Whether a path has the form of this machine's.
-fn looks_local(path: &str) -> bool {
-    let network = path.starts_with("//");
-    path == "~" || (path.starts_with('/') && !network) || ["~/", "./", "../"].iter().any(|p| path.starts_with(p))
+    plan.put(ctx, &wires).map_err(|error| match error.exit {
+        // The daemon names the member, and here it is an argument.
+        Exit::Usage if is_local => Error::usage(format!("PATH: {}", local_path(path))),
+        _ => error,
+    })
 }
 
 /// Whether a path has the form of one that the client takes.
@@ -125,11 +131,11 @@ mod tests {
     #[test]
     fn paths_of_this_machine_are_told_from_those_of_the_pc() {
         for path in ["/tmp/x.png", "~/x.png", "./x.png", "../x.png", "~"] {
-            assert!(looks_local(path), "{path}");
+            assert!(is_local_path(path), "{path}");
         }
         for path in [r"C:\x.png", "C:/x.png", r"\\server\share\x.png", "http://e.org/x.png", "https://e.org/x.png"] {
-            assert!(!looks_local(path) && is_of_the_pc(path), "{path}");
+            assert!(!is_local_path(path) && is_of_the_pc(path), "{path}");
         }
-        assert!(!looks_local("//server/share/x.png") && !looks_local("x.png"));
+        assert!(!is_local_path("x.png") && !is_of_the_pc("x.png"));
     }
 }

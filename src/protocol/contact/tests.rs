@@ -64,7 +64,7 @@ fn a_room_is_read_from_its_packed_xml() {
         room(&value),
         json!({
             "wxid": "82520287@chatroom", "nick": "读书 & 茶", "avatar": "http://wx.qlogo.cn/mmcrhead/Pc/0", "count": 56,
-            "owner": false, "members": [],
+            "owner": false, "exist": true, "members": [],
         })
     );
 }
@@ -75,7 +75,7 @@ fn a_room_of_the_later_client_is_read() {
         let value = json!({ "wxid": "1@chatroom", "nick": "n", "headPic": "h", "userLists": list, "roomLord": "1" });
         assert_eq!(
             room(&value),
-            json!({ "wxid": "1@chatroom", "nick": "n", "avatar": "h", "count": 2, "owner": true, "members": ["wxid_a", "wxid_b"] })
+            json!({ "wxid": "1@chatroom", "nick": "n", "avatar": "h", "count": 2, "owner": true, "exist": null, "members": ["wxid_a", "wxid_b"] })
         );
     }
 }
@@ -108,8 +108,7 @@ fn names_that_nobody_printed_are_guessed_at() {
 
 #[test]
 fn damaged_packing_gives_nulls() {
-    let nothing =
-        json!({ "wxid": "1@chatroom", "nick": null, "avatar": null, "count": 56, "owner": null, "members": [] });
+    let nothing = json!({ "wxid": "1@chatroom", "nick": null, "avatar": null, "count": 56, "owner": null, "exist": null, "members": [] });
     for xml in ["PD94bWwgdmVyc2lvbTHNWWk5LSIiIC8+", "", "(null)", "!!!", "PA"] {
         assert_eq!(room(&json!({ "wxid": "1@chatroom", "xml": xml, "count": "56" })), nothing, "{xml}");
     }

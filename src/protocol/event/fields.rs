@@ -4,7 +4,7 @@
 //! for strings (client-facts.md). It is made for every event that arrives, so it must stay cheap.
 //! Leaves to others: which of them a kind has.
 
-use crate::protocol::{contact, id::Wxid, json};
+use crate::protocol::{contact, id, json};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -125,7 +125,7 @@ pub(super) fn word(raw: &RawValue) -> Option<String> {
 pub(super) fn id(raw: &RawValue) -> Option<String> {
     let text = json::text(raw)?;
     let text = text.trim();
-    if contact::nothing(text) { None } else { Wxid::parse(text).ok().map(|id| id.as_str().to_owned()) }
+    (!contact::nothing(text) && id::is_reported(text)).then(|| text.to_owned())
 }
 
 /// A whole number, written as number or string, be it as `78.0`.

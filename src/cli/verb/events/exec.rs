@@ -482,6 +482,7 @@ fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn
         due: None,
         expires_ms: None,
         keys: vec![format!("{}-{seq}", reply.key)],
+        on_client: false,
         dry_run: false,
     };
     loop {

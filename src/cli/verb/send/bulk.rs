@@ -13,7 +13,7 @@ use crate::cli::error::{Error, Exit};
 use crate::cli::progress::Progress;
 use crate::cli::queueing::{self, Fate, Plan, Special, Unfinished};
 use crate::cli::render::receipt::count;
-use crate::cli::who::Who;
+use crate::cli::who::{Name, Who};
 use crate::clock;
 use crate::control::{ENQUEUE_MAX, KEY_BYTES_MAX, Receipt, Until};
 use crate::protocol::command::{Command, WIRE_BYTES_MAX, Wire};
@@ -214,7 +214,7 @@ fn make(
     line: &[u8],
     prefix: Option<&str>,
     time: Option<u64>,
-    names: &mut HashMap<(Option<String>, String), Result<Wxid, Error>>,
+    names: &mut HashMap<(Option<String>, Name), Result<Wxid, Error>>,
 ) -> Result<Text, Error> {
     let Message { wxid, text, key: own_key, account, r#in, at, expires } = parse(line)?;
     let who = Who::parse(&wxid).map_err(|e| Error::usage(format!("wxid: {e}")))?;
@@ -235,6 +235,11 @@ fn make(
     stand_in.to_wire(time)?;
     let wxid = match &who {
         Who::Id(id) => id.clone(),
+        Who::Wrong(_) => who.id_for(ctx, special.account.as_deref()).map_err(|error| {
+            // Named as it is in a line.
+            let message = error.message.replacen("WXID", "wxid", 1);
+            Error { message, ..error }
+        })?,
         Who::Name(name) => {
             if names.len() >= NAMES_MAX {
                 names.clear();
