@@ -115,7 +115,9 @@ impl Rules {
         }
         // A request to a proxy names its target whole; then there are two names, and each must be right.
         let named = || hosts.iter().map(HeaderValue::as_bytes).chain(target.authority().map(|a| a.as_str().as_bytes()));
-        if let Some(origin) = foreign_referer(headers, &own_origin(caller, signs.proxy.is_some(), named().next())) {
+        if signs.has_referer
+            && let Some(origin) = foreign_referer(headers, &own_origin(caller, signs.proxy.is_some(), named().next()))
+        {
             return Err(Refusal::Referer(origin));
         }
         let token = Given::of(target, headers, is_right);
@@ -227,17 +229,20 @@ struct Signs<'a> {
     browser: Option<&'a HeaderName>,
     /// A header that only proxies add.
     proxy: Option<&'a HeaderName>,
+    /// It says where it comes from.
+    has_referer: bool,
 }
 
 impl<'a> Signs<'a> {
     fn of(headers: &'a HeaderMap) -> Self {
-        let mut signs = Self { browser: None, proxy: None };
+        let mut signs = Self { browser: None, proxy: None, has_referer: false };
         for name in headers.keys() {
             match name.as_str() {
                 "origin" | "sec-purpose" | "purpose" | "x-moz" | "upgrade-insecure-requests" => {
                     signs.browser = Some(name);
                 }
                 text if text.starts_with("sec-fetch-") => signs.browser = Some(name),
+                "referer" => signs.has_referer = true,
                 _ if is_proxys(name) => signs.proxy = Some(name),
                 _ => {}
             }

@@ -118,7 +118,7 @@ impl Hostile {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (log, page) = (Arc::clone(&log), Arc::clone(&page));
-                std::thread::spawn(move || drop(answer(stream, port, &log, &*page)));
+                std::thread::spawn(move || drop(answer(&stream, port, &log, &*page)));
             }
         });
         Self { port, asked }
@@ -147,7 +147,7 @@ impl Hostile {
 }
 
 fn answer(
-    stream: TcpStream,
+    stream: &TcpStream,
     port: u16,
     log: &Mutex<Vec<String>>,
     page: &dyn Fn(&str, u16) -> Option<String>,
@@ -171,8 +171,9 @@ fn answer(
     let body = page(&target, port);
     let kind = if body.is_some() { "text/html" } else { "application/json" };
     let body = body.unwrap_or_else(|| "[]".to_owned());
+    let mut stream = stream;
     write!(
-        &stream,
+        stream,
         "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nCache-Control: no-store\r\nSupports-Loading-Mode: \
          credentialed-prerender\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()

@@ -57,6 +57,11 @@ fn refuses_to_write(daemon: &Daemon, kept: usize) {
     });
     let health = daemon.client().get("/healthz");
     assert_eq!(health.status, 503, "{}", health.text());
+    // Who watches over the machine is a stranger: what is wrong there is told to whoever shows the token.
+    let token = daemon.control("GET", "/v1/token", b"").json()["token"].as_str().unwrap().to_owned();
+    let told = daemon.client().get(&format!("/t/{token}/healthz"));
+    assert_eq!((health.error(503), told.error(503)), ("store-refuses-writes".into(), "store-refuses-writes".into()));
+    assert!(!health.text().contains('/') && health.text() != told.text(), "{} {}", health.text(), told.text());
     let refused = daemon.cli(&["send", "text", "filehelper", "x"]).exits(5);
     assert!(refused.out.is_empty() && !refused.err.is_empty());
     let status = daemon.status();

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::config::Config;
+use proptest::prelude::*;
 
 const TOKEN: &str = "abcdefghijklmnop";
 
@@ -295,4 +296,101 @@ fn a_refusal_says_what_was_wrong_and_what_to_do() {
     assert!(navigation.contains("this address works") && navigation.contains("client"), "{navigation}");
     let proxy = Refusal::Token { given: true, because: Because::Proxy(header) }.to_string();
     assert!(proxy.contains("`upgrade-insecure-requests`") && proxy.contains("wehelp setup"), "{proxy}");
+}
+
+/// Text near to what is right: pieces of hosts and URLs, and anything.
+fn near() -> impl Strategy<Value = String> {
+    let pieces = prop::sample::select(vec![
+        "localhost",
+        "127.0.0.1",
+        "127.1",
+        "0.0.0.0",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "::1",
+        "evil.example",
+        "pc.lan",
+        ".",
+        ":",
+        ":4567",
+        ":0",
+        "@",
+        "%",
+        "%25",
+        "[",
+        "]",
+        "/",
+        "//",
+        "http://",
+        "https://",
+        "?",
+        "&",
+        "token=",
+        TOKEN,
+        "/t/",
+        "Bearer ",
+        ",",
+        " ",
+        "\\",
+        "\u{e9}",
+    ]);
+    prop_oneof![
+        4 => prop::collection::vec(pieces, 0..6).prop_map(|pieces| pieces.concat()),
+        1 => "[ -~\u{80}-\u{2ff}]{0,40}",
+    ]
+}
+
+/// What may be called loopback, told in another way than the code does.
+fn is_loopback(host: &str) -> bool {
+    let name = host;
+    let port = name.rfind(':').map(|at| &name[at + 1..]).filter(|port| port.bytes().all(|b| b.is_ascii_digit()));
+    let bare = match port {
+        Some(port) if !name.starts_with(':') => &name[..name.len() - port.len() - 1],
+        _ => name,
+    };
+    let v6 = bare.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).map(|ip| ip.split('%').next().unwrap_or(ip));
+    host.is_empty()
+        || bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
+        || v6.is_some_and(|ip| ip.parse() == Ok(Ipv6Addr::LOCALHOST))
+        || name.parse() == Ok(Ipv6Addr::LOCALHOST)
+}
+
+proptest! {
+    #[test]
+    fn nothing_comes_in_free_but_under_a_name_of_loopback(
+        host in near(),
+        referer in prop::option::of(near()),
+        authorization in near(),
+        query in near(),
+    ) {
+        let rules = Rules::new(&Config::parse("[http]\nhosts = [\"pc.lan\"]").unwrap().http);
+        let mut headers = HeaderMap::new();
+        let referers = referer.iter().map(|referer| ("referer", referer));
+        for (name, value) in [("host", &host), ("authorization", &authorization)].into_iter().chain(referers) {
+            // What cannot stand in a header never gets here.
+            let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) else { return Ok(()) };
+            headers.append(name, value);
+        }
+        let Ok(target) = format!("/send_msg?{query}").parse::<Uri>() else { return Ok(()) };
+        let own = caller(OWN);
+        let verdict = rules.admit(&own, &target, &headers, false, |token| token == TOKEN);
+        match &verdict {
+            Ok(Standing::Free) => {
+                prop_assert!(is_loopback(&host), "{host:?}");
+                let is_foreign = |referer: &String| referer.contains("://evil.example");
+                prop_assert!(!referer.as_ref().is_some_and(is_foreign), "{referer:?}");
+            }
+            Ok(Standing::Token) => {
+                prop_assert!(authorization.contains(TOKEN) || query.contains(TOKEN), "{authorization:?} {query:?}");
+            }
+            Err(refusal) => prop_assert!(!refusal.to_string().chars().any(char::is_control)),
+        }
+        // A header that only browsers send turns every verdict.
+        headers.append("sec-fetch-site", HeaderValue::from_static("none"));
+        let refused = rules.admit(&own, &target, &headers, false, |_| true);
+        let is_browsers = matches!(refused, Err(Refusal::Browser { .. }));
+        prop_assert!(is_browsers);
+    }
 }
