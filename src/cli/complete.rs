@@ -268,8 +268,11 @@ fn called(typed: &str, entries: &[Value]) -> Found {
         let Some(wxid) = get(entry, "wxid") else { continue };
         let (remark, nick) = (get(entry, "remark"), get(entry, "nick"));
         if typed.starts_with('@') {
+            // A stranger is meant by two signs only.
+            let is_met = entry["kind"] == "room" || entry["friend"] == true || entry["wrote"] == true;
+            let sign = if is_met && !typed.starts_with("@@") { "@" } else { "@@" };
             for name in [remark, nick, get(entry, "username")].into_iter().flatten() {
-                found.push((format!("@{name}"), wxid.clone()));
+                found.push((format!("{sign}{name}"), wxid.clone()));
             }
         } else {
             let names = match (remark, nick) {
@@ -405,10 +408,14 @@ mod tests {
 
     #[test]
     fn people_are_called_by_id_or_by_any_of_their_names() {
-        let entries = [json!({"wxid": "wxid_a", "nick": "马明明", "remark": "妈妈", "username": null})];
-        assert_eq!(called("wx", &entries), [("wxid_a".to_owned(), "妈妈 (马明明)".to_owned())]);
-        let names: Vec<_> = called("@", &entries).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["@妈妈", "@马明明"]);
+        let entries = [
+            json!({"wxid": "wxid_a", "nick": "马明明", "remark": "妈妈", "username": null, "friend": true}),
+            json!({"wxid": "wxid_b", "nick": "马路人", "friend": false}),
+        ];
+        assert_eq!(called("wx", &entries)[0], ("wxid_a".to_owned(), "妈妈 (马明明)".to_owned()));
+        let names = |typed| called(typed, &entries).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names("@"), ["@妈妈", "@马明明", "@@马路人"]);
+        assert_eq!(names("@@"), ["@@妈妈", "@@马明明", "@@马路人"]);
     }
 
     #[test]

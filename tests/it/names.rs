@@ -163,6 +163,8 @@ fn what_is_no_id_is_refused_by_the_command_line_and_by_the_control_door() {
     ] {
         assert_eq!(post(&command).0, 200, "{command}");
     }
+    let past = json!({"commands": [{"api": "initContact"}], "due": "2020-01-01T00:00:00Z"}).to_string();
+    assert_eq!(daemon.control("POST", "/v1/commands", past.as_bytes()).status, 400);
     assert_eq!(daemon.cli(&["queue", "list"]).exits(0).lines().len(), 2);
 }
 

@@ -8,6 +8,7 @@ use crate::cli::queueing::{self, Plan};
 use crate::cli::render::{self, items};
 use crate::control::{DirectoryQuery, Receipt, Until, client};
 use crate::protocol::command::{Command, Wire};
+use crate::protocol::name::folded;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -186,9 +187,9 @@ fn pick(requests: Vec<Value>, wanted: &str) -> Vec<Value> {
             return by_seq;
         }
     }
-    let nick = wanted.strip_prefix('@');
-    let is_meant = |request: &Value| match nick {
-        Some(nick) => request["nick"].as_str() == Some(nick),
+    let nick = wanted.strip_prefix(['@', '＠']).map(folded);
+    let is_meant = |request: &Value| match &nick {
+        Some(nick) => request["nick"].as_str().map(folded).as_ref() == Some(nick),
         None => request["wxid"].as_str() == Some(wanted),
     };
     let mut found: Vec<Value> = Vec::new();
@@ -222,6 +223,7 @@ mod tests {
         assert_eq!(seqs("3"), [4]);
         assert_eq!(seqs("a"), [4]);
         assert_eq!(seqs("@A"), [4, 5]);
+        assert_eq!(seqs("＠ａ "), [4, 5], "as names are compared everywhere");
         assert!(seqs("9").is_empty() && seqs("nobody").is_empty());
     }
 }

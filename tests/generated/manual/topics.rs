@@ -382,6 +382,8 @@ pub(super) fn control() -> String {
         page.tp(&[route], &format!("{takes}Gives {}.", plain(gives)));
     }
     page.p("What GET takes stands in the query, URL-encoded; what the others take is a JSON object as the body. An unknown member is an error.");
+    page.sh("CHECKS");
+    page.p("`POST /v1/commands` checks every command whose `api` it knows as `wehelp`(1) checks its arguments: ids, rooms where a room is due, texts that say nothing, tickets, paths that look like those of this machine (`on_client` says that they are the PC's; `[files.map]` of the settings turns them into one of the PC). All commands of a request are queued, or none. An `api` that it does not know passes as it is.");
     page.sh("ERRORS");
     page.p("An error is a JSON object with `error`, a kebab-case code, and `message`, a sentence that says what to do. The status tells the exit code that `wehelp`(1) makes of it: 400 is 2 (wrong usage), 404 is 4 (not found), every other of 4xx and 5xx is 5 (refused). A stream that fails midway ends with such an object as its last line: it has `error` and no `seq`.");
     page.p("A request may carry `Wehelp-Version: 1`; a daemon that speaks another version refuses it with 426. One without the header is taken. With `Wehelp-Data-Dir: /path` (percent-encoded) it is meant for the daemon of that data folder, and any other refuses it with 421 and does nothing.");
