@@ -369,13 +369,17 @@ impl Store {
     /// refuses writes.
     pub fn open(dir: &Path, options: Options) -> Result<Self, Error> {
         let open::Claimed { opened, checkpoint, claim } = open::open(dir, &options)?;
-        let (active, health) = match opened.active {
-            Ok(active) => (Some(active), Health::Writable),
-            Err(why) => {
-                tracing::error!("the store refuses writes: {why}");
-                (None, Health::Refusing(why))
-            }
+        let no_map = opened.no_map.is_some();
+        let (active, why_not) = match opened.active {
+            Ok(active) => (Some(active), opened.no_map),
+            Err(why) => (None, Some(why)),
         };
+        // A store that has no room says so before somebody tries.
+        let why_not = why_not.or_else(|| health::Room::new(options.free_bytes_min).check(dir, 0).err());
+        let health = why_not.map_or(Health::Writable, |why| {
+            tracing::error!("the store refuses writes: {why}");
+            Health::Refusing(why)
+        });
         let (lsn, seq, tail) = (opened.lsn, opened.seq, Seq(opened.view.tail));
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
@@ -399,7 +403,7 @@ impl Store {
         let (tasks, for_keeper) = mpsc::channel();
         let renamed = opened.lost_its_end;
         let builder = opened.builder;
-        let of_writer = OpenedWriter { builder, active, lsn, seq, keeping, renamed, claim };
+        let of_writer = OpenedWriter { builder, active, lsn, seq, keeping, renamed, no_map, claim };
         let mut writer = Writer::new(Arc::clone(&shared), of_writer, tasks);
         writer.name()?;
         let panicked = Arc::clone(&shared);

@@ -8,6 +8,12 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A lock that is just being let go of is waited for…
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+/// …and looked at so often.
+pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 /// A store that no other process opens while this lives.
 #[derive(Debug)]
@@ -21,6 +27,17 @@ impl Claim {
     /// # Errors
     /// [`Error::InUse`] when another process has it.
     pub(super) fn take(dir: &Path) -> Result<Self, Error> {
+        let begun = Instant::now();
+        loop {
+            match Self::try_take(dir) {
+                // A process that is just being made has our open files for a moment, and one that ends lets go of them.
+                Err(Error::InUse(_)) if begun.elapsed() < PATIENCE => std::thread::sleep(LOOK),
+                taken => return taken,
+            }
+        }
+    }
+
+    fn try_take(dir: &Path) -> Result<Self, Error> {
         let folder = journal::folder(dir);
         let in_use = || Error::InUse(dir.to_owned());
         let folder = File::open(&folder).map_err(|e| super::files::fault("open", &folder, &e))?;

@@ -21,14 +21,16 @@
 //! sled has panics where others have errors, so every call into it is guarded.
 
 use super::Error;
+use super::claim;
 use super::index::{self, Block};
 use super::page::{self, Entries, Entry, Value};
 use crate::seq::Seq;
 use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The largest value that lies in a page.
 const INLINE_BYTES: usize = page::PAGE_BYTES;
@@ -45,11 +47,6 @@ const BEHIND_BYTES: usize = 16 << 10;
 
 /// What sled says, and no other word of it, when another process has its file.
 const LOCKED: &str = "could not acquire lock";
-
-/// A file that somebody is just letting go of is waited for…
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
-/// …and looked at so often.
-const LOCK_LOOK: Duration = Duration::from_millis(10);
 
 const META: [u8; 2] = [0, 1];
 const BLOCK: u8 = 1;
@@ -105,9 +102,11 @@ impl Meta {
 
 /// The map.
 pub(super) struct Map {
-    db: sled::Db,
+    db: Db,
     dir: PathBuf,
     written: Mutex<Written>,
+    /// Its folder is nobody's any more when this process ends.
+    in_memory: bool,
 }
 
 /// What was written into sled.
@@ -117,6 +116,25 @@ struct Written {
     meta: Meta,
     /// Bytes that sled may still be writing out.
     behind: usize,
+}
+
+/// sled, which syncs once more when it is dropped, and panics where that fails.
+struct Db(Option<sled::Db>);
+
+impl std::ops::Deref for Db {
+    type Target = sled::Db;
+
+    fn deref(&self) -> &sled::Db {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        // All that matters is in the journal.
+        drop(catch_unwind(AssertUnwindSafe(move || drop(db))));
+    }
 }
 
 impl std::fmt::Debug for Map {
@@ -306,6 +324,34 @@ impl Map {
         dir.join("sled")
     }
 
+    /// A new map in memory, of the store in `dir`, for while there is nowhere to write one: as files of a file system in
+    /// memory, where there is one.
+    pub(super) fn in_memory(dir: &Path, cache_bytes: u64) -> Result<Self, Error> {
+        let shm = Path::new("/dev/shm");
+        let base = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
+        // Named after the store, so that what a kill left is found by the next start and not kept for ever.
+        let whole = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+        let name = format!("wehelpd-map-{:032x}", hash(whole.as_os_str().as_encoded_bytes(), b""));
+        let folder = base.join(name);
+        let make = || -> std::io::Result<()> {
+            match std::fs::remove_dir_all(&folder) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+            // Not through what somebody else may have put there: it must be made by this very call.
+            std::fs::DirBuilder::new().mode(0o700).create(&folder)
+        };
+        make().map_err(|e| super::files::fault("make the folder", &folder, &e))?;
+        Ok(Self { in_memory: true, ..Self::open(&folder, cache_bytes)? })
+    }
+
+    /// Gives back what a map in memory takes, when nobody will open it again.
+    pub(super) fn discard(&self) {
+        if self.in_memory {
+            drop(std::fs::remove_dir_all(&self.dir));
+        }
+    }
+
     /// Opens sled in this folder, or makes it.
     pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, Error> {
         let config = sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(None);
@@ -313,11 +359,11 @@ impl Map {
         let db = loop {
             match guard("open the map", folder, || config.open()) {
                 // sled's threads let go of its file a moment after it was dropped.
-                Err(Error::InUse(_)) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_LOOK),
+                Err(Error::InUse(_)) if begun.elapsed() < claim::PATIENCE => std::thread::sleep(claim::LOOK),
                 opened => break opened?,
             }
         };
-        let map = Self { db, dir: folder.to_owned(), written: Mutex::default() };
+        let map = Self { db: Db(Some(db)), dir: folder.to_owned(), written: Mutex::default(), in_memory: false };
         if let Some(meta) = map.meta()? {
             super::shared::lock(&map.written).meta = meta;
         }

@@ -35,6 +35,8 @@ pub(super) struct Opened {
     pub(super) map: Map,
     pub(super) view: View,
     pub(super) builder: Builder,
+    /// Why the map is in memory, if it is: there was no room, or nothing may be written.
+    pub(super) no_map: Option<String>,
     /// The segment to go on with; without one nothing can be written for now, and why.
     pub(super) active: Result<Active, String>,
     /// The next frame's number.
@@ -404,14 +406,23 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Claimed, Error> {
     let last = Checkpoint::read(dir);
     let segments = segments(dir)?;
     let marked = checkpoint.begin(last.unwrap_or_default()).and_then(|()| write_version(dir));
-    let opened = load(dir, options, last, segments, marked.err().as_ref(), true)?;
+    let unmarked = marked.err();
+    let opened = match load(dir, options, last, segments.clone(), unmarked.as_ref(), Place::Trusted) {
+        // There may be no room for a map, or none may be written: what is stored can be read all the same.
+        Err(error @ Error::Other(_)) => {
+            let in_memory = load(dir, options, last, segments, unmarked.as_ref(), Place::Memory);
+            let Ok(in_memory) = in_memory else { return Err(error) };
+            Opened { no_map: Some(error.to_string()), ..in_memory }
+        }
+        opened => opened?,
+    };
     Ok(Claimed { opened, checkpoint, claim })
 }
 
 /// Opens again at runtime, when the map has failed; everything up to `durable` is known to be in the journal.
 pub(super) fn again(dir: &Path, options: &Options, durable: u64) -> Result<Opened, Error> {
     let known = Checkpoint { lsn: durable, seq: 0, clean: false };
-    load(dir, options, Some(known), segments(dir)?, None, false)
+    load(dir, options, Some(known), segments(dir)?, None, Place::New)
 }
 
 fn check_version(dir: &Path, lsn: u64) -> Result<(), Error> {
@@ -423,6 +434,17 @@ fn check_version(dir: &Path, lsn: u64) -> Result<(), Error> {
     }
 }
 
+/// Where the map is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Where it belongs, as it was left if it can be trusted.
+    Trusted,
+    /// Where it belongs, made again.
+    New,
+    /// In memory, made again.
+    Memory,
+}
+
 /// Makes the map agree with the journal, and finds the end of both.
 fn load(
     dir: &Path,
@@ -430,13 +452,14 @@ fn load(
     last: Option<Checkpoint>,
     mut segments: BTreeMap<u64, Begin>,
     unmarked: Option<&Error>,
-    trust: bool,
+    place: Place,
 ) -> Result<Opened, Error> {
     let known = last.unwrap_or_default();
-    let trusted = if trust { trusted(dir, options, last, &segments)? } else { None };
+    let trusted = if place == Place::Trusted { trusted(dir, options, last, &segments)? } else { None };
     let had = trusted.as_ref().map(|(_, meta)| *meta);
     let map = match trusted {
         Some((map, _)) => map,
+        None if place == Place::Memory => Map::in_memory(dir, options.cache_bytes)?,
         None => fresh(dir, options)?,
     };
     let mut fill = Fill::new(&map);
@@ -507,7 +530,7 @@ fn load(
     let indexed = journal::list(dir, "idx")?;
     let closed = segments.len().saturating_sub(1);
     let unindexed = segments.keys().take(closed).filter(|lsn| indexed.binary_search(lsn).is_err()).copied().collect();
-    Ok(Opened { map, view, builder, active, lsn, seq, snapshot, since_snapshot, lost_its_end, unindexed })
+    Ok(Opened { map, no_map: None, view, builder, active, lsn, seq, snapshot, since_snapshot, lost_its_end, unindexed })
 }
 
 /// The LSN before the frame at a place in the middle of a segment.

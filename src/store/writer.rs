@@ -144,7 +144,7 @@ impl Keeping {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, opened: OpenedWriter, keeper: Sender<Task>) -> Self {
-        let OpenedWriter { builder, active, lsn, seq, keeping, renamed, claim } = opened;
+        let OpenedWriter { builder, active, lsn, seq, keeping, renamed, no_map, claim } = opened;
         let room = Room::new(shared.options.free_bytes_min);
         let live = shared.live();
         let group = Group { lsn, seq, ..Group::default() };
@@ -163,7 +163,7 @@ impl Writer {
             large: VecDeque::new(),
             gone: Vec::new(),
             begins: None,
-            map_failed: false,
+            map_failed: no_map,
             nameless: renamed,
             keeper,
             keeping,
@@ -579,6 +579,7 @@ impl Writer {
             std::mem::replace(&mut *current, Arc::clone(&live))
         };
         // sled, after an error, is not trusted to end well either; its files are unlinked already.
+        old.map.discard();
         std::mem::forget(old);
         std::mem::forget(std::mem::replace(&mut self.live, live));
         self.builder = builder;
@@ -685,6 +686,7 @@ impl Writer {
             // It has panicked: without a mark the next start verifies everything.
             return Ok(());
         };
+        self.live.map.discard();
         if self.refusing() {
             return Ok(());
         }
@@ -714,5 +716,7 @@ pub(super) struct OpenedWriter {
     pub(super) keeping: Keeping,
     /// The log is not the one that it was.
     pub(super) renamed: bool,
+    /// The map is in memory, and to be made again where it belongs.
+    pub(super) no_map: bool,
     pub(super) claim: Claim,
 }

@@ -235,3 +235,63 @@ fn a_data_folder_that_is_gone_refuses_writes_and_can_be_asked() {
     assert!(!inner.exists());
     drop(store.close());
 }
+
+/// A store as a kill left it, on a file system of its own, and what is in it.
+fn killed_on(small: &Small) -> (PathBuf, Vec<Pair>) {
+    let running = fast();
+    let store = open(&running);
+    append_many(&store, 0..50, 600);
+    put(&store, "k", &[7; 5000]);
+    let dir = small.0.path().join("data");
+    copy_into(running.path(), &dir).unwrap();
+    let live = pairs(&store);
+    (dir, live)
+}
+
+/// It opens, reads and refuses; and when `mend` is done it goes on by itself.
+fn opens_to_read(dir: &Path, live: &[Pair], mend: impl FnOnce()) {
+    let options = || Options { free_bytes_min: 4 << 20, ..small() };
+    let store = Store::open(dir, options()).unwrap();
+    assert!(matches!(&*store.health().borrow(), Health::Refusing(_)));
+    let (entries, damaged) = all(&store, Query::default(), 100_000);
+    assert!(entries.len() == 50 && damaged.is_empty(), "{} {damaged:?}", entries.len());
+    assert_eq!(pairs(&store), live);
+    assert!(matches!(wait(store.append(event(50, 600))), Err(Error::Refusing(_))));
+    mend();
+    let mut health = store.health();
+    wait(health.wait_for(|h| *h == Health::Writable)).unwrap();
+    assert_eq!(wait(store.append(event(50, 600))).unwrap(), Seq(51));
+    let killed = copy(dir);
+    store.close().unwrap();
+    drop(store);
+    for dir in [dir, killed.path()] {
+        let store = Store::open(dir, options()).unwrap();
+        let (entries, damaged) = all(&store, Query::default(), 100_000);
+        assert!(entries.len() == 51 && damaged.is_empty(), "{} {damaged:?}", entries.len());
+        assert_eq!(pairs(&store), live);
+    }
+}
+
+#[test]
+fn a_read_only_file_system_is_no_reason_not_to_start() {
+    let Some(small) = Small::mount() else { return };
+    let (dir, live) = killed_on(&small);
+    assert!(small.remount("ro"), "nothing in it is open");
+    opens_to_read(&dir, &live, || assert!(small.remount("rw")));
+    assert!(small.remount("ro"), "nothing in it is open");
+    assert_eq!(pairs(&Store::open(&dir, super::small()).unwrap()), live);
+}
+
+#[test]
+fn a_full_disk_is_no_reason_not_to_start() {
+    for sled in [true, false] {
+        let Some(small) = Small::mount() else { return };
+        let (dir, live) = killed_on(&small);
+        if !sled {
+            std::fs::remove_dir_all(dir.join("sled")).unwrap();
+        }
+        let ballast = small.0.path().join("ballast");
+        assert!(std::fs::write(&ballast, vec![0; 24 << 20]).is_err(), "it fits");
+        opens_to_read(&dir, &live, || std::fs::remove_file(&ballast).unwrap());
+    }
+}
