@@ -21,7 +21,7 @@
 //! | `GET /v1/rooms`, `GET /v1/rooms/ROOM/members` | [`DirectoryQuery`] | NDJSON |
 //! | `GET /v1/requests` | [`DirectoryQuery`] | NDJSON of open friend requests |
 //! | `GET /v1/resolve` | [`ResolveQuery`] | NDJSON of matches |
-//! | `GET /v1/forwards`; `PUT`, `DELETE /v1/forwards/NAME`; `POST /v1/forwards/NAME/pause`, `resume`, `test`, `resend` | [`Forward`] | NDJSON of [`Forward`] |
+//! | `GET /v1/forwards`; `GET`, `PUT`, `DELETE /v1/forwards/NAME`; `POST /v1/forwards/NAME/pause`, `resume`, `skip`, `set`, `test`, `resend` | [`Forward`] | NDJSON of [`Forward`] |
 //! | `GET /v1/token` | | [`Token`] |
 //! | `POST /v1/token/rotate` | [`TokenRotate`] | [`Token`] |
 //! | `GET /v1/backup` | | the archive, as bytes |
@@ -501,8 +501,18 @@ pub struct Forward {
     pub r#match: Option<String>,
     /// As in [`EventsQuery`].
     pub account: Option<String>,
+    /// A PEM file with roots to trust besides the system's: an absolute path on the daemon's machine.
+    pub ca: Option<PathBuf>,
+    /// What becomes of an event that the target refuses.
+    pub on_refused: OnRefused,
+    /// Events older than this are passed over, milliseconds.
+    pub max_age_ms: Option<u64>,
     /// Not posting.
     pub paused: bool,
+    /// How it stands.
+    pub state: ForwardState,
+    /// The event that it stands at, or tries again.
+    pub event: Option<Seq>,
     /// Posted up to here.
     pub seq: Seq,
     /// Events after `seq`.
@@ -513,6 +523,8 @@ pub struct Forward {
     pub last_error: Option<String>,
     /// When it is tried again.
     pub retry_at: Option<Time>,
+    /// Events that the target refused and that were passed over, since the daemon's start.
+    pub skipped: u64,
 }
 
 /// `POST /v1/token/rotate`, in the query: makes a new token.
@@ -521,6 +533,58 @@ pub struct Forward {
 pub struct TokenRotate {
     /// The old one ends at once, not in a day.
     pub now: bool,
+}
+
+impl Forward {
+    /// That it stands at an event that its target refuses, as a sentence that says what to do.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        /// A receiver that is being repaired may refuse once or twice.
+        const REFUSALS: u32 = 3;
+        let (name, error) = (&self.name, self.last_error.as_deref().unwrap_or("no reason given"));
+        match self.state {
+            ForwardState::Stopped => {
+                let seq = self.event.unwrap_or_default();
+                Some(format!(
+                    "the forward `{name}` stands at event {seq}, which was refused for an hour: {error}; `wehelp forward \
+                     skip {name}` passes it, `wehelp forward resume {name}` tries it again"
+                ))
+            }
+            ForwardState::Refused if self.failures >= REFUSALS => Some(format!(
+                "the target of the forward `{name}` refuses event {}: {error}; `wehelp forward skip {name}` passes it",
+                self.event.unwrap_or_default()
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// What a forward does with an event that its target refuses (a 4xx that does not mean "later").
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRefused {
+    /// Tries for an hour, then stops until somebody decides.
+    #[default]
+    Stop,
+    /// Passes it after three tries.
+    Skip,
+}
+
+/// How a forward stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ForwardState {
+    /// It posts, or has nothing to post.
+    #[default]
+    Ok,
+    /// The target could not take an event, which is tried again.
+    Failing,
+    /// The target refuses an event, which is tried again for an hour.
+    Refused,
+    /// An event was refused for an hour: nothing is posted until `skip`, `set` or `resume`.
+    Stopped,
+    /// Its owner paused it.
+    Paused,
 }
 
 /// The token of the client door.
@@ -564,6 +628,9 @@ pub struct Status {
     pub store: StoreStatus,
     /// What is paused.
     pub paused: Paused,
+    /// The forwards.
+    #[serde(default)]
+    pub forwards: Vec<Forward>,
     /// Sentences for people: what needs attention, and what to do.
     pub hints: Vec<String>,
 }

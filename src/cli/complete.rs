@@ -117,9 +117,8 @@ impl Values {
             (["queue", "list"], "state", _) => Self::States,
             (["queue", "list"], "api", _) => Self::Apis,
             (["cursor", ..], _, "NAME") | (["events", ..], "cursor", _) => Self::Cursors,
-            (["forward", "remove" | "pause" | "resume" | "test"], _, "NAME") | (["events", "resend"], "to", _) => {
-                Self::Forwards
-            }
+            (["forward", "remove" | "pause" | "resume" | "skip" | "set" | "test"], _, "NAME")
+            | (["events", "resend"], "to", _) => Self::Forwards,
             (["events" | "forward", ..], "kind", _) => Self::Kinds,
             (["simulate", "event"], "kind", _) => Self::Kind,
             (["friend", "accept"], "request", _) => Self::Requests,

@@ -111,7 +111,7 @@ pub(super) fn wanted_after(service: &Service, now: Time) -> Result<Option<Seq>, 
 }
 
 /// The position that `oldest`, `now`, `#SEQ` or a time means: the newest event that counts as consumed.
-fn place(service: &Service, to: &str) -> Result<Seq, Failure> {
+pub(super) fn place(service: &Service, to: &str) -> Result<Seq, Failure> {
     match to.trim() {
         // Not 0: whoever stands before what is kept has missed something.
         "oldest" => Ok(Seq(service.store().first().0 - 1)),
@@ -173,9 +173,7 @@ fn check_free(service: &Service, name: &str) -> Result<(), Failure> {
 /// Moves a cursor to where its owner says.
 pub(super) async fn set(service: &Service, name: &str, to: &str) -> Result<Cursor, Failure> {
     check(name)?;
-    // Here a bare number can only be the position that `cursor list` prints.
-    let is_number = !to.trim().is_empty() && to.trim().bytes().all(|b| b.is_ascii_digit());
-    let seq = if is_number { place(service, &format!("#{}", to.trim()))? } else { place(service, to)? };
+    let seq = place(service, to)?;
     write(service, name, seq, Allow::Nobody).await
 }
 

@@ -19,6 +19,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// then derived anew from the bytes.
 const DECODER: u8 = 2;
 
+/// Decoder, kind, self, and where the inner object lies.
+const PACKED_HEAD_BYTES: usize = 3 + 2 * 4;
+
 /// What is stored beside an event's bytes.
 #[derive(Debug, PartialEq, Eq)]
 struct Packed<'a> {
@@ -43,7 +46,9 @@ pub(super) struct Incoming {
 }
 
 /// Reads a callback's body for the store.
-pub(super) fn incoming(body: Bytes, time: Time) -> Incoming {
+///
+/// `via` is what the request said of the daemons that it has passed, if it was forwarded.
+pub(super) fn incoming(body: Bytes, time: Time, via: Option<&str>) -> Incoming {
     let (outline, inner, unreadable) = match read(&body) {
         Body::Readable(data) => {
             let inner = match &data {
@@ -68,7 +73,7 @@ pub(super) fn incoming(body: Bytes, time: Time) -> Incoming {
     for (what, value) in [('a', packed.account), ('c', packed.chat), ('f', packed.from)] {
         tags.extend(value.map(|v| tag(what, v)));
     }
-    Incoming { append: Append { time, outline: pack(&packed), tags, body }, outline, unreadable }
+    Incoming { append: Append { time, outline: pack(&packed, via), tags, body }, outline, unreadable }
 }
 
 /// Where `data`, a slice of `body`, lies in it.
@@ -89,9 +94,9 @@ fn tag(what: char, value: &str) -> u64 {
     u64::from(low.finalize()) | u64::from(high.finalize()) << 32
 }
 
-fn pack(packed: &Packed<'_>) -> Bytes {
+fn pack(packed: &Packed<'_>, via: Option<&str>) -> Bytes {
     let texts = [packed.account, packed.chat, packed.from].map(|text| text.unwrap_or("").as_bytes());
-    let mut out = Vec::with_capacity(3 + 2 * 4 + texts.iter().map(|text| 2 + text.len()).sum::<usize>());
+    let mut out = Vec::with_capacity(PACKED_HEAD_BYTES + texts.iter().map(|text| 2 + text.len()).sum::<usize>());
     out.extend([
         DECODER,
         packed.kind.number(),
@@ -110,6 +115,7 @@ fn pack(packed: &Packed<'_>) -> Bytes {
         out.extend(u16::try_from(text.len()).unwrap_or(0).to_be_bytes());
         out.extend(text);
     }
+    out.extend(via.unwrap_or_default().as_bytes());
     out.into()
 }
 
@@ -140,6 +146,19 @@ fn unpack(bytes: &[u8]) -> Option<Packed<'_>> {
         from: text(&mut rest)?,
         inner: (!inner.is_empty()).then_some(inner),
     })
+}
+
+/// The logs that a stored event has passed on its way here, when another wehelpd forwarded it: see `forward`.
+///
+/// They are the rest of the outline, and cannot be derived from the event's bytes; so they are read whatever decoder made
+/// the outline. Its layout must not change without a way to find them.
+pub(super) fn via(outline: &[u8]) -> Option<&str> {
+    let mut rest = outline.get(PACKED_HEAD_BYTES..)?;
+    for _ in 0..3 {
+        let (len, after) = rest.split_first_chunk::<2>()?;
+        rest = after.get(usize::from(u16::from_be_bytes(*len))..)?;
+    }
+    std::str::from_utf8(rest).ok().filter(|via| !via.is_empty())
 }
 
 /// The inner object of a stored event, or why there is none.
@@ -377,7 +396,7 @@ mod tests {
     use super::*;
 
     fn stored(body: &str) -> Stored {
-        let incoming = incoming(Bytes::copy_from_slice(body.as_bytes()), Time::from_millis(5));
+        let incoming = incoming(Bytes::copy_from_slice(body.as_bytes()), Time::from_millis(5), None);
         Stored { seq: Seq(1), time: Time::from_millis(5), outline: incoming.append.outline, body: incoming.append.body }
     }
 
@@ -392,6 +411,21 @@ mod tests {
         assert_eq!(packed.inner, Some(8..TEXT.len() - 1));
         for cut in 0..event.outline.len() {
             let _ = unpack(&event.outline[..cut]);
+        }
+    }
+
+    #[test]
+    fn what_an_event_has_passed_is_kept_beside_it() {
+        assert_eq!(via(&stored(TEXT).outline), None);
+        for body in [TEXT, "no event at all", "{}"] {
+            let event = incoming(Bytes::copy_from_slice(body.as_bytes()), Time::from_millis(5), Some("one,two"));
+            let mut outline = event.append.outline.to_vec();
+            assert_eq!(via(&outline), Some("one,two"));
+            outline[0] = DECODER + 1;
+            assert_eq!(via(&outline), Some("one,two"), "whatever decoder made it");
+            for cut in 0..outline.len() {
+                let _ = via(&outline[..cut]);
+            }
         }
     }
 

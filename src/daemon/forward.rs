@@ -2,45 +2,52 @@
 //!
 //! One task a target, which runs a follower's loop: read a page after its durable position, post what passes its
 //! filters one by one and in order, move on. A post that fails is tried again with growing pauses, for ever; a target
-//! that is down therefore holds up nobody but itself, and misses nothing. After a crash the last event may be posted
-//! again: at least once, never skipped.
+//! that is down therefore holds up nobody but itself, and misses nothing. An event that a target refuses is tried for
+//! an hour and then stops its forward, durably, until somebody skips it, moves the forward or resumes it. After a crash
+//! the last event may be posted again: at least once, never skipped.
+//!
+//! `post` is one POST, `routes` the control door's side. A task that is to end finishes the post that is under way, so
+//! that a pause does not repeat it.
+
+mod post;
+mod routes;
+
+pub(super) use routes::{answer, statuses};
 
 use super::entry::{self, Filter};
 use super::follow;
-use super::service::{Failure, Service};
+use super::service::{Failure, Service, lock};
 use crate::clock::Time;
-use crate::control::Forward;
+use crate::control::OnRefused;
 use crate::seq::Seq;
 use crate::store::{Dropped, Query, Read, Space, Stored, Txn};
-use hmac::{Hmac, KeyInit, Mac};
+use post::{Address, Message, Outcome, Poster, VIA};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::watch;
-use warp::http::Method;
-use warp::reply::{Reply, Response};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use warp::http::HeaderMap;
 
 /// Name → [`Target`].
 const FORWARD: Space = Space(b'h');
-/// Targets: each has a task, and while it posts a thread.
+/// Targets: each has a task and a connection.
 const TARGETS_MAX: usize = 64;
-/// The longest URL and secret, bytes.
-const URL_BYTES_MAX: usize = 2048;
-/// How long a target may take to answer.
-const POST_TIMEOUT: Duration = Duration::from_secs(15);
 /// The pause after a first failure; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_secs(1);
-/// The longest pause: a target that returns waits no longer than this.
+/// The longest pause of our own: a target that returns waits no longer than this.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
-/// The rest of an answer is not worth a longer wait: small servers write it apart from the header, where it is held up
-/// for a delayed acknowledgement (40 ms) on a connection that is used again. A new one is cheaper then.
-const ANSWER_REST: Duration = Duration::from_millis(3);
+/// An event that is refused is tried for so long before it stops its forward (contract 7): a receiver that is being
+/// repaired may refuse for a while.
+const REFUSED_MAX: Duration = Duration::from_secs(60 * 60);
+/// With `--on-refused skip` an event is passed after so many tries (contract 7).
+const SKIP_AFTER: u32 = 3;
 /// Events that are not for a target are passed over durably this often: a restart looks at the rest again.
 const PASS_EVERY: Duration = Duration::from_secs(1);
-/// Of a target's answer so much is read, bytes: a connection can be used again only when it is empty.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// Daemons that an event may pass: more is a circle of daemons that do not know their own mark.
+const PASSED_MAX: usize = 16;
 /// Bytes of events read in one go.
 const PAGE_BYTES: usize = 256 * 1024;
 
@@ -57,29 +64,68 @@ struct Target {
     seq: Seq,
     /// Distinguishes a target from an earlier one of the same name.
     created: Time,
+    /// A PEM file with roots to trust besides the system's.
+    #[serde(default)]
+    ca: Option<PathBuf>,
+    #[serde(default)]
+    on_refused: OnRefused,
+    /// Events older than this are passed over, milliseconds.
+    #[serde(default)]
+    max_age_ms: Option<u64>,
+    /// The event that stopped it.
+    #[serde(default)]
+    stopped: Option<Stopped>,
+    /// How often its position was moved by hand: what a task reports from before such a move does not count.
+    #[serde(default)]
+    moves: u64,
+}
+
+/// An event that was refused for too long.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Stopped {
+    seq: Seq,
+    since: Time,
+    reason: String,
+}
+
+impl Target {
+    /// Whether a task that runs for this target may go on with that one: its position moves with every post.
+    fn is_still(&self, now: &Self) -> bool {
+        *self == Self { seq: self.seq, ..now.clone() }
+    }
+
+    fn runs(&self) -> bool {
+        !self.paused && self.stopped.is_none()
+    }
 }
 
 /// How a target has fared since the start.
 #[derive(Debug, Clone, Default)]
-struct Fate {
+struct Health {
     failures: u32,
     last_error: Option<String>,
     retry_at: Option<Time>,
-    /// What retention took from it; told until the next failure.
-    dropped: Option<String>,
+    /// The event that is tried again and again.
+    trying: Option<Seq>,
+    /// The target refuses it (4xx).
+    refused: bool,
+    /// Told until the next failure: what retention took, what was skipped.
+    notice: Option<String>,
+    /// Events that were refused and passed over.
+    skipped: u64,
     /// How far its task has got; what is stored may lag behind.
     at: Seq,
 }
 
-impl Fate {
-    /// After a post was taken.
-    fn well(self) -> Self {
-        Self { dropped: self.dropped, at: self.at, ..Self::default() }
+impl Health {
+    /// After a post was taken, or its event passed.
+    fn well(&mut self, seq: Seq) {
+        *self = Self { notice: self.notice.take(), skipped: self.skipped, at: seq, ..Self::default() };
     }
 
     /// After something failed.
-    fn failed(self, error: String) -> Self {
-        Self { last_error: Some(error), at: self.at, ..Self::default() }
+    fn failed(&mut self, error: String) {
+        *self = Self { last_error: Some(error), skipped: self.skipped, at: self.at, ..Self::default() };
     }
 }
 
@@ -88,72 +134,92 @@ impl Fate {
 pub(super) struct Forwards {
     /// Bumped when a target was added, changed or removed.
     changed: watch::Sender<u64>,
-    fates: Mutex<BTreeMap<String, Fate>>,
-    agent: ureq::Agent,
+    healths: Mutex<BTreeMap<String, Health>>,
 }
 
 impl Default for Forwards {
     fn default() -> Self {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(POST_TIMEOUT))
-            .timeout_recv_body(Some(ANSWER_REST))
-            .http_status_as_error(false)
-            // A signed body goes where its owner said, and nowhere else.
-            .max_redirects(0)
-            .user_agent(concat!("wehelp/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Self { changed: watch::Sender::new(0), fates: Mutex::default(), agent: ureq::Agent::new_with_config(config) }
+        Self { changed: watch::Sender::new(0), healths: Mutex::default() }
     }
 }
 
 impl Forwards {
-    fn fate(&self, name: &str) -> Fate {
-        super::service::lock(&self.fates).get(name).cloned().unwrap_or_default()
+    fn health(&self, name: &str) -> Health {
+        lock(&self.healths).get(name).cloned().unwrap_or_default()
     }
 
-    fn set_fate(&self, name: &str, change: impl FnOnce(&mut Fate)) {
-        change(super::service::lock(&self.fates).entry(name.to_owned()).or_default());
+    fn note(&self, name: &str, change: impl FnOnce(&mut Health)) {
+        change(lock(&self.healths).entry(name.to_owned()).or_default());
     }
 
     fn forget(&self, name: &str) {
-        super::service::lock(&self.fates).remove(name);
+        lock(&self.healths).remove(name);
     }
+
+    fn bump(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+}
+
+/// A target's running task.
+struct Running {
+    target: Target,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 /// Keeps one task per target until shutdown.
 pub(super) async fn run(service: Service) {
     let mut changed = service.forwards().changed.subscribe();
-    let mut tasks: BTreeMap<String, (Target, tokio::task::JoinHandle<()>)> = BTreeMap::new();
+    let mut running: BTreeMap<String, Running> = BTreeMap::new();
+    // A name a task that has ended: at most as many as there are tasks.
+    let (end, mut ended) = mpsc::unbounded_channel();
     loop {
         changed.mark_unchanged();
         match targets(&service) {
             Err(error) => tracing::warn!("cannot read the forward targets: {}", error.message),
             Ok(wanted) => {
-                tasks.retain(|name, (target, task)| {
-                    // The position moves with every post; all else is a change that starts the task anew.
-                    let same = wanted.get(name).is_some_and(|now| Target { seq: target.seq, ..now.clone() } == *target);
-                    if !same {
-                        task.abort();
+                for (name, one) in &running {
+                    if !wanted.get(name).is_some_and(|now| one.target.is_still(now)) {
+                        // It ends after the post that is under way; its end brings us here again.
+                        one.stop.send_replace(true);
                     }
-                    // One that ended by itself (a filter that is none) is tried anew, too.
-                    same && !task.is_finished()
-                });
+                }
                 for (name, target) in wanted {
-                    if !tasks.contains_key(&name) && !target.paused {
-                        let task = tokio::spawn(post_all(service.clone(), name.clone(), target.clone()));
-                        tasks.insert(name, (target, task));
+                    if target.runs() && !running.contains_key(&name) {
+                        let one = start(&service, name.clone(), target, end.clone());
+                        running.insert(name, one);
                     }
                 }
             }
         }
         tokio::select! {
             _ = changed.changed() => {}
+            Some(name) = ended.recv() => drop(running.remove(&name)),
             () = service.shutdown().wait() => break,
         }
     }
-    for (_, task) in tasks.into_values() {
-        task.abort();
+    for one in running.into_values() {
+        one.task.abort();
     }
+}
+
+fn start(service: &Service, name: String, target: Target, end: mpsc::UnboundedSender<String>) -> Running {
+    let (stop, stopping) = watch::channel(false);
+    let task = Task { service: service.clone(), name: name.clone(), target: target.clone(), stopping };
+    let task = tokio::spawn(async move {
+        // Apart, so that a panic is seen; dropping the set ends what is in it.
+        let mut one = JoinSet::new();
+        one.spawn(task.run());
+        if one.join_next().await.is_some_and(|end| end.is_err()) {
+            // What panicked once would at once do so again.
+            tracing::error!("a forward's task panicked; it is tried again later");
+            tokio::time::sleep(PAUSE_MAX).await;
+        }
+        // Nobody listens at a shutdown.
+        drop(end.send(name));
+    });
+    Running { target, stop, task }
 }
 
 fn targets(service: &Service) -> Result<BTreeMap<String, Target>, Failure> {
@@ -174,21 +240,201 @@ fn filter(service: &Service, target: &Target) -> Result<Filter, Failure> {
     Filter::of(target.kind.as_deref(), target.chat.clone(), None, account, target.r#match.as_deref(), None)
 }
 
-/// Posts a target's events, from its position on.
-async fn post_all(service: Service, name: String, target: Target) {
-    let failed = |error: String| {
-        service.forwards().set_fate(&name, |fate| *fate = std::mem::take(fate).failed(error));
+/// Changes a target durably, if it is still there and `change` says so.
+async fn change(
+    service: &Service,
+    name: &str,
+    change: impl FnOnce(&mut Target) -> bool + Send + 'static,
+) -> Result<(), Failure> {
+    let key = name.as_bytes().to_vec();
+    let put = move |tx: &mut Txn<'_>| {
+        let now: Option<Target> = tx.get(FORWARD, &key).and_then(|b| serde_json::from_slice(&b).ok());
+        if let Some(mut now) = now
+            && change(&mut now)
+        {
+            tx.put(FORWARD, &key, serde_json::to_vec(&now).expect("plain data"));
+        }
+        Ok::<_, Failure>(())
     };
-    let filter = match filter(&service, &target) {
-        Ok(filter) => Arc::new(filter),
-        Err(failure) => return failed(failure.message),
-    };
-    let mut query = Query { after: target.seq, any_of: filter.tags(), ..Query::default() };
-    let mut tail = service.store().tail();
-    // What is stored as this target's position, and since when.
-    let (mut kept, mut kept_at) = (target.seq, tokio::time::Instant::now());
-    loop {
-        let (store, of, with) = (service.store().clone(), query.clone(), Arc::clone(&filter));
+    service.store().write(put).await?
+}
+
+/// Posts a target's events, from its position on, until it is told to stop.
+struct Task {
+    service: Service,
+    name: String,
+    target: Target,
+    stopping: watch::Receiver<bool>,
+}
+
+/// How often one event was posted in vain.
+#[derive(Debug, Default)]
+struct Tries {
+    failures: u32,
+    /// In a row.
+    refusals: u32,
+}
+
+/// What to do after a post.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// The event is posted, or has been there already.
+    Done,
+    /// Pass it.
+    Skip(String),
+    /// Stop the forward.
+    Stop(String),
+    /// Try again after a pause.
+    Again(String, Duration),
+}
+
+impl Tries {
+    /// Decides; `refused_for` is how long the target has refused this event, without any other answer in between.
+    fn next(&mut self, outcome: Outcome, on_refused: OnRefused, refused_for: Duration) -> Step {
+        let (reason, told) = match outcome {
+            Outcome::Taken | Outcome::Circle => return Step::Done,
+            Outcome::Refused(reason) => {
+                self.refusals += 1;
+                if on_refused == OnRefused::Skip && self.refusals >= SKIP_AFTER {
+                    return Step::Skip(reason);
+                }
+                if refused_for >= REFUSED_MAX {
+                    return Step::Stop(reason);
+                }
+                (reason, None)
+            }
+            Outcome::Failed(reason, told) => {
+                self.refusals = 0;
+                (reason, told)
+            }
+        };
+        let pause = PAUSE_MIN.saturating_mul(1 << self.failures.min(16)).min(PAUSE_MAX);
+        self.failures = self.failures.saturating_add(1);
+        Step::Again(reason, pause.max(told.unwrap_or_default()))
+    }
+}
+
+/// What became of an event in the end.
+enum End {
+    Done,
+    /// The task is to end; the event is still to be posted.
+    Stop,
+}
+
+async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
+    // Nobody left to tell is the same.
+    drop(stopping.wait_for(|stop| *stop).await);
+}
+
+impl Task {
+    fn failed(&self, error: String) {
+        self.service.forwards().note(&self.name, |health| health.failed(error));
+    }
+
+    /// Waits; false when the task is to end.
+    async fn pause(&mut self, pause: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => true,
+            () = told_to_stop(&mut self.stopping) => false,
+        }
+    }
+
+    async fn run(mut self) {
+        loop {
+            let prepared = match filter(&self.service, &self.target) {
+                Ok(filter) => poster(&self.target).await.map(|poster| (filter, poster)),
+                Err(failure) => Err(failure.message),
+            };
+            match prepared {
+                Ok((filter, (address, poster))) => return self.follow(filter, &address, &poster).await,
+                Err(error) => {
+                    tracing::warn!(target = self.name, "a forward cannot start: {error}");
+                    self.failed(error);
+                    // A file may be put in its place, an account become known.
+                    if !self.pause(PAUSE_MAX).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn follow(mut self, filter: Filter, address: &Address, poster: &Poster) {
+        let filter = Arc::new(filter);
+        let mut query = Query { after: self.target.seq, any_of: filter.tags(), ..Query::default() };
+        let mut tail = self.service.store().tail();
+        let mut stopping = self.stopping.clone();
+        // What is stored as this target's position, and since when.
+        let (mut kept, mut kept_at) = (self.target.seq, tokio::time::Instant::now());
+        while !*self.stopping.borrow() {
+            let page = match self.page(&query, &filter).await {
+                Ok(Read::Page(page)) => page,
+                Ok(Read::Dropped(Dropped { from, to })) => {
+                    tracing::warn!(target = self.name, %from, %to, "retention dropped events before they were forwarded");
+                    let told = format!("events {from} to {to} were dropped by retention before they were forwarded");
+                    query.after = to;
+                    self.service.forwards().note(&self.name, |health| (health.notice, health.at) = (Some(told), to));
+                    self.move_on(to).await;
+                    (kept, kept_at) = (to, tokio::time::Instant::now());
+                    continue;
+                }
+                Err(error) => {
+                    self.failed(error);
+                    if self.pause(PAUSE_MIN).await {
+                        continue;
+                    }
+                    return;
+                }
+            };
+            for (seq, reason) in &page.damaged {
+                tracing::error!(target = self.name, %seq, "an event cannot be read and is not forwarded: {reason}");
+            }
+            for stored in page.entries {
+                let seq = stored.seq;
+                if *self.stopping.borrow() {
+                    return;
+                }
+                if self.is_too_old(&stored) {
+                    self.service.forwards().note(&self.name, |health| health.at = seq);
+                    continue;
+                }
+                match self.post_until_taken(address, poster, &stored).await {
+                    End::Done => {}
+                    End::Stop => return,
+                }
+                self.service.forwards().note(&self.name, |health| health.well(seq));
+                self.move_on(seq).await;
+                (kept, kept_at) = (seq, tokio::time::Instant::now());
+            }
+            if page.looked_to > query.after {
+                query.after = page.looked_to;
+                self.service.forwards().note(&self.name, |health| health.at = query.after);
+            }
+            if !page.end {
+                continue;
+            }
+            // Passing over many events that are not for this target must not be repeated after a restart, but need not
+            // be stored one by one.
+            loop {
+                let due = kept_at + PASS_EVERY;
+                tokio::select! {
+                    gone = follow::tail_passes(&mut tail, query.after) => if gone { return } else { break },
+                    () = told_to_stop(&mut stopping) => break,
+                    () = tokio::time::sleep_until(due), if query.after > kept => {
+                        self.move_on(query.after).await;
+                        (kept, kept_at) = (query.after, tokio::time::Instant::now());
+                    }
+                }
+            }
+            if query.after > kept && kept_at.elapsed() >= PASS_EVERY {
+                self.move_on(query.after).await;
+                (kept, kept_at) = (query.after, tokio::time::Instant::now());
+            }
+        }
+    }
+
+    async fn page(&self, query: &Query, filter: &Arc<Filter>) -> Result<Read, String> {
+        let (store, of, with) = (self.service.store().clone(), query.clone(), Arc::clone(filter));
         let page = tokio::task::spawn_blocking(move || {
             let mut read = store.read(&of, PAGE_BYTES)?;
             if let Read::Page(page) = &mut read {
@@ -196,297 +442,207 @@ async fn post_all(service: Service, name: String, target: Target) {
             }
             Ok::<_, crate::store::Error>(read)
         });
-        let page = match page.await {
-            Ok(Ok(Read::Page(page))) => page,
-            Ok(Ok(Read::Dropped(Dropped { from, to }))) => {
-                tracing::warn!(target = name, %from, %to, "retention dropped events before they were forwarded");
-                let told = format!("events {from} to {to} were dropped by retention before they were forwarded");
-                query.after = to;
-                service.forwards().set_fate(&name, |fate| (fate.dropped, fate.at) = (Some(told), to));
-                move_on(&service, &name, &target, to).await;
-                (kept, kept_at) = (to, tokio::time::Instant::now());
-                continue;
+        match page.await {
+            Ok(read) => read.map_err(|error| error.to_string()),
+            Err(_) => Err("reading the log failed; see the daemon's log".to_owned()),
+        }
+    }
+
+    fn is_too_old(&self, stored: &Stored) -> bool {
+        let age = Time::now().since(stored.time);
+        self.target.max_age_ms.is_some_and(|max| age > Duration::from_millis(max))
+    }
+
+    async fn move_on(&self, seq: Seq) {
+        let (key, created, moves) = (self.name.as_bytes().to_vec(), self.target.created, self.target.moves);
+        let moved = self.service.store().write_lazily(move |tx| {
+            let now: Option<Target> = tx.get(FORWARD, &key).and_then(|b| serde_json::from_slice(&b).ok());
+            // The target may have been replaced, or moved, while its event was on the way.
+            let same = |now: &Target| now.created == created && now.moves == moves && now.seq < seq;
+            if let Some(mut now) = now.filter(same) {
+                now.seq = seq;
+                tx.put(FORWARD, &key, serde_json::to_vec(&now).expect("plain data"));
             }
-            Ok(Err(error)) => {
-                failed(error.to_string());
-                tokio::time::sleep(PAUSE_MIN).await;
-                continue;
-            }
-            Err(_) => return failed("reading the log failed; see the daemon's log".to_owned()),
-        };
-        for (seq, reason) in &page.damaged {
-            tracing::error!(target = name, %seq, "an event cannot be read and is not forwarded: {reason}");
+            Ok::<_, ()>(())
+        });
+        if let Err(error) = moved.await {
+            tracing::debug!(target = self.name, "cannot remember what was forwarded: {error}");
         }
-        for stored in page.entries {
-            let seq = stored.seq;
-            post_until_taken(&service, &name, &target, stored).await;
-            service.forwards().set_fate(&name, |fate| fate.at = seq);
-            move_on(&service, &name, &target, seq).await;
-            (kept, kept_at) = (seq, tokio::time::Instant::now());
-        }
-        if page.looked_to > query.after {
-            query.after = page.looked_to;
-            service.forwards().set_fate(&name, |fate| fate.at = query.after);
-        }
-        if !page.end {
-            continue;
-        }
-        // Passing over many events that are not for this target must not be repeated after a restart, but need not be
-        // stored one by one.
+    }
+
+    async fn post_until_taken(&mut self, address: &Address, poster: &Poster, stored: &Stored) -> End {
+        let mut tries = Tries::default();
+        let mut refused_since = None;
         loop {
-            let due = kept_at + PASS_EVERY;
-            tokio::select! {
-                gone = follow::tail_passes(&mut tail, query.after) => if gone { return } else { break },
-                () = tokio::time::sleep_until(due), if query.after > kept => {
-                    move_on(&service, &name, &target, query.after).await;
-                    (kept, kept_at) = (query.after, tokio::time::Instant::now());
+            let outcome = match message(&self.service, Some(stored)) {
+                Ok(message) => poster.post(address, self.target.secret.as_deref(), message, Time::now()).await,
+                Err(reason) => Outcome::Failed(reason, None),
+            };
+            if matches!(outcome, Outcome::Refused(_)) {
+                refused_since.get_or_insert_with(tokio::time::Instant::now);
+            } else {
+                refused_since = None;
+            }
+            let refused_for = refused_since.map(|since: tokio::time::Instant| since.elapsed()).unwrap_or_default();
+            let (reason, wait) = match tries.next(outcome, self.target.on_refused, refused_for) {
+                Step::Done => return End::Done,
+                Step::Skip(reason) => {
+                    tracing::warn!(target = self.name, seq = %stored.seq, "an event was refused and is skipped: {reason}");
+                    let told = format!("event {} was refused and skipped: {reason}", stored.seq);
+                    self.service.forwards().note(&self.name, |health| {
+                        health.notice = Some(told);
+                        health.skipped += 1;
+                    });
+                    return End::Done;
                 }
+                Step::Stop(reason) => {
+                    self.stop_at(stored.seq, reason).await;
+                    return End::Stop;
+                }
+                Step::Again(reason, pause) => (reason, pause.mul_f64(1.0 + fastrand::f64() / 4.0)),
+            };
+            let failures = tries.failures;
+            tracing::info!(target = self.name, seq = %stored.seq, failures, "a forward failed: {reason}");
+            self.service.forwards().note(&self.name, |health| {
+                health.failed(reason);
+                (health.failures, health.refused) = (failures, refused_since.is_some());
+                (health.trying, health.retry_at) = (Some(stored.seq), Some(Time::now().after(wait)));
+            });
+            if !self.pause(wait).await {
+                return End::Stop;
             }
         }
-        if query.after > kept && kept_at.elapsed() >= PASS_EVERY {
-            move_on(&service, &name, &target, query.after).await;
-            (kept, kept_at) = (query.after, tokio::time::Instant::now());
-        }
     }
-}
 
-async fn move_on(service: &Service, name: &str, target: &Target, seq: Seq) {
-    let (key, created) = (name.as_bytes().to_vec(), target.created);
-    let moved = service.store().write_lazily(move |tx| {
-        let now: Option<Target> = tx.get(FORWARD, &key).and_then(|b| serde_json::from_slice(&b).ok());
-        // The target may have been replaced while its event was on the way.
-        if let Some(mut now) = now.filter(|now| now.created == created && now.seq < seq) {
-            now.seq = seq;
-            tx.put(FORWARD, &key, serde_json::to_vec(&now).expect("plain data"));
-        }
-        Ok::<_, ()>(())
-    });
-    if let Err(error) = moved.await {
-        tracing::debug!(target = name, "cannot remember what was forwarded: {error}");
-    }
-}
-
-async fn post_until_taken(service: &Service, name: &str, target: &Target, stored: Stored) {
-    let stored = Arc::new(stored);
-    let mut pause = PAUSE_MIN;
-    let mut failures = 0;
-    loop {
-        match post(service, target, Some(Arc::clone(&stored))).await {
-            Ok(()) => {
-                service.forwards().set_fate(name, |fate| *fate = std::mem::take(fate).well());
+    /// Stops this forward durably: what it is to get waits until somebody decides.
+    async fn stop_at(&mut self, seq: Seq, reason: String) {
+        tracing::warn!(target = self.name, %seq, "an event was refused for an hour, and its forward stands: {reason}");
+        let stopped = Stopped { seq, since: Time::now(), reason };
+        let (created, moves) = (self.target.created, self.target.moves);
+        let stop = move |now: &mut Target| {
+            let same = now.created == created && now.moves == moves;
+            if same {
+                now.stopped = Some(stopped);
+            }
+            same
+        };
+        while let Err(error) = change(&self.service, &self.name, stop.clone()).await {
+            self.failed(error.message);
+            if !self.pause(PAUSE_MIN).await {
                 return;
             }
-            Err(reason) => {
-                failures += 1;
-                tracing::info!(target = name, seq = %stored.seq, failures, "a forward failed: {reason}");
-                let jitter = pause.mul_f64(fastrand::f64() / 4.0);
-                let retry_at = Some(Time::now().after(pause + jitter));
-                service.forwards().set_fate(name, |fate| {
-                    *fate = Fate { failures, retry_at, ..std::mem::take(fate).failed(reason) };
-                });
-                tokio::time::sleep(pause + jitter).await;
-                pause = (pause * 2).min(PAUSE_MAX);
-            }
         }
     }
 }
 
-/// Posts one event (or a test) and tells why it was not taken.
-async fn post(service: &Service, target: &Target, stored: Option<Arc<Stored>>) -> Result<(), String> {
-    let agent = service.forwards().agent.clone();
-    let (url, secret) = (target.url.clone(), target.secret.clone());
-    let log = service.store().identity().map_err(|e| e.to_string())?;
-    let work = move || {
-        let body = match &stored {
-            Some(stored) => entry::line(stored),
-            None => format!(r#"{{"seq":0,"time":"{}","kind":"test"}}"#, Time::now()),
-        };
-        let mut request = agent.post(&url).header("Content-Type", "application/json");
-        if let Some(stored) = &stored {
-            request = request.header("X-Wehelp-Seq", stored.seq.to_string());
-        }
-        if let Some(log) = log {
-            request = request.header("X-Wehelp-Log", log);
-        }
-        if let Some(secret) = &secret {
-            request = request.header("X-Wehelp-Signature", signature(secret, Time::now(), &body));
-        }
-        let mut response = request.send(body).map_err(|error| error.to_string())?;
-        // What it says besides is not asked for; the status has been given either way.
-        drop(response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec());
-        let status = response.status();
-        if status.is_success() { Ok(()) } else { Err(format!("the target answered {}", status.as_u16())) }
+/// Where a target's events go, and by which client: it reads files.
+async fn poster(target: &Target) -> Result<(Address, Poster), String> {
+    let address = Address::parse(&target.url)?;
+    let ca = target.ca.clone();
+    let poster = tokio::task::spawn_blocking(move || Poster::new(ca.as_deref())).await;
+    Ok((address, poster.map_err(|_| "reading the certificates failed; see the daemon's log".to_owned())??))
+}
+
+/// The logs that a callback has passed, when a wehelpd forwarded it (contract 2).
+///
+/// # Errors
+/// 508 when this daemon's is among them, or they are too many to be anything but a circle.
+pub(super) fn passed(headers: &HeaderMap, service: &Service) -> Result<Option<String>, Failure> {
+    if !headers.contains_key(VIA) {
+        return Ok(None);
+    }
+    let values = headers.get_all(VIA).iter().filter_map(|value| value.to_str().ok());
+    let marks: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).filter(|m| !m.is_empty()).collect();
+    let own = service.store().identity()?;
+    let circle = marks.len() > PASSED_MAX || own.is_some_and(|own| marks.contains(&own.as_str()));
+    if circle {
+        return Err(Failure::new(508, "forward-loop", "this event was forwarded by this daemon before; it ends here"));
+    }
+    Ok((!marks.is_empty()).then(|| marks.join(",")))
+}
+
+/// An event as it is posted, or a test.
+fn message(service: &Service, stored: Option<&Stored>) -> Result<Message, String> {
+    // Only a log that nothing could be written to since an older version has none.
+    let log = service.store().identity().map_err(|e| e.to_string())?.unwrap_or_default();
+    let passed = stored.and_then(|stored| entry::via(&stored.outline));
+    let via = passed.map_or_else(|| log.clone(), |passed| format!("{passed},{log}"));
+    let body = match stored {
+        Some(stored) => entry::line(stored),
+        None => format!(r#"{{"seq":0,"time":"{}","kind":"test"}}"#, Time::now()),
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err("posting panicked".to_owned()))
-}
-
-/// `t=SECONDS,v1=HEX`: HMAC-SHA256 over `SECONDS.BODY`, so that a receiver can refuse old ones.
-fn signature(secret: &str, now: Time, body: &str) -> String {
-    let seconds = now.millis() / 1000;
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
-    mac.update(format!("{seconds}.").as_bytes());
-    mac.update(body.as_bytes());
-    let digest = data_encoding::HEXLOWER.encode(&mac.finalize().into_bytes());
-    format!("t={seconds},v1={digest}")
-}
-
-fn show(service: &Service, name: &str, target: &Target) -> Forward {
-    let fate = service.forwards().fate(name);
-    let seq = target.seq.max(fate.at);
-    Forward {
-        name: name.to_owned(),
-        url: target.url.clone(),
-        secret: target.secret.as_ref().map(|_| "***".to_owned()),
-        kind: target.kind.clone(),
-        chat: target.chat.clone(),
-        r#match: target.r#match.clone(),
-        account: target.account.clone(),
-        paused: target.paused,
-        seq,
-        lag: service.store().tail().borrow().0.saturating_sub(seq.0),
-        failures: fate.failures,
-        last_error: fate.last_error.or(fate.dropped),
-        retry_at: fate.retry_at,
-    }
-}
-
-fn not_found(name: &str) -> Failure {
-    Failure::new(404, "not-found", format!("there is no forward `{name}`; `wehelp forward list` shows those there are"))
-}
-
-/// The control door's `/v1/forwards…`.
-pub(super) async fn answer(
-    service: &Service,
-    method: &Method,
-    parts: &[&str],
-    body: &[u8],
-) -> Result<Response, Failure> {
-    let all = targets(service)?;
-    match parts {
-        ["forwards"] if method == Method::GET => {
-            let lines: String = all
-                .iter()
-                .map(|(name, t)| serde_json::to_string(&show(service, name, t)).unwrap_or_default() + "\n")
-                .collect();
-            Ok(warp::reply::with_header(lines, "content-type", "application/x-ndjson").into_response())
-        }
-        ["forwards", name] if method == Method::PUT => {
-            let wish: Forward = serde_json::from_slice(body)
-                .map_err(|e| Failure::new(400, "bad-body", format!("the body is no forward: {e}")))?;
-            let target = check(service, name, wish, &all)?;
-            put(service, name, &target).await?;
-            Ok(warp::reply::json(&show(service, name, &target)).into_response())
-        }
-        ["forwards", name] if method == Method::DELETE => {
-            all.get(*name).ok_or_else(|| not_found(name))?;
-            let key = name.as_bytes().to_vec();
-            let delete = move |tx: &mut Txn<'_>| {
-                tx.delete(FORWARD, &key);
-                Ok::<_, Failure>(())
-            };
-            service.store().write(delete).await??;
-            service.forwards().forget(name);
-            service.forwards().changed.send_modify(|n| *n += 1);
-            Ok(warp::http::StatusCode::NO_CONTENT.into_response())
-        }
-        ["forwards", name, verb @ ("pause" | "resume")] if method == Method::POST => {
-            let mut target = all.get(*name).cloned().ok_or_else(|| not_found(name))?;
-            target.paused = *verb == "pause";
-            put(service, name, &target).await?;
-            Ok(warp::reply::json(&show(service, name, &target)).into_response())
-        }
-        ["forwards", name, "test"] if method == Method::POST => {
-            let target = all.get(*name).ok_or_else(|| not_found(name))?;
-            deliver(service, name, target, None).await
-        }
-        ["forwards", name, "resend"] if method == Method::POST => {
-            #[derive(Deserialize)]
-            struct Resend {
-                seq: Seq,
-            }
-            let target = all.get(*name).ok_or_else(|| not_found(name))?;
-            let Resend { seq } = serde_json::from_slice(body)
-                .map_err(|e| Failure::new(400, "bad-body", format!("give the event's number as `seq`: {e}")))?;
-            let stored = follow::one(service.store(), seq)?;
-            deliver(service, name, target, Some(Arc::new(stored))).await
-        }
-        _ => Err(Failure::new(404, "no-such-path", "the control door has no such path; see wehelp-control(7)")),
-    }
-}
-
-async fn deliver(
-    service: &Service,
-    name: &str,
-    target: &Target,
-    stored: Option<Arc<Stored>>,
-) -> Result<Response, Failure> {
-    match post(service, target, stored).await {
-        Ok(()) => Ok(warp::reply::json(&show(service, name, target)).into_response()),
-        Err(reason) => Err(Failure::new(502, "forward-failed", format!("`{name}` did not take it: {reason}"))),
-    }
-}
-
-async fn put(service: &Service, name: &str, target: &Target) -> Result<(), Failure> {
-    let (key, bytes) = (name.as_bytes().to_vec(), serde_json::to_vec(target).expect("plain data"));
-    let put = move |tx: &mut Txn<'_>| {
-        tx.put(FORWARD, &key, bytes);
-        Ok::<_, Failure>(())
-    };
-    service.store().write(put).await??;
-    service.forwards().changed.send_modify(|n| *n += 1);
-    Ok(())
-}
-
-/// A wish, checked: a new target starts with the events to come, a changed one goes on where it was.
-fn check(service: &Service, name: &str, wish: Forward, all: &BTreeMap<String, Target>) -> Result<Target, Failure> {
-    let named =
-        !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-    if !named {
-        return Err(Failure::new(400, "bad-name", "a forward's name has 1 to 64 letters, digits and -_."));
-    }
-    let uri: Result<warp::http::Uri, _> = wish.url.parse();
-    let sound = uri.is_ok_and(|u| matches!(u.scheme_str(), Some("http" | "https")) && u.host().is_some());
-    if !sound || wish.url.len() > URL_BYTES_MAX {
-        return Err(Failure::new(400, "bad-url", "a forward's URL begins with http:// or https:// and names a host"));
-    }
-    if wish.secret.as_ref().is_some_and(|s| s.is_empty() || s.len() > URL_BYTES_MAX) {
-        return Err(Failure::new(400, "bad-secret", "a forward's secret has 1 to 2048 bytes"));
-    }
-    let before = all.get(name);
-    if before.is_none() && all.len() >= TARGETS_MAX {
-        return Err(Failure::new(
-            429,
-            "too-many-forwards",
-            format!("at most {TARGETS_MAX} forwards; remove one first"),
-        ));
-    }
-    let target = Target {
-        url: wish.url,
-        secret: wish.secret.or_else(|| before.and_then(|b| b.secret.clone())),
-        kind: wish.kind,
-        chat: wish.chat,
-        r#match: wish.r#match,
-        account: wish.account,
-        paused: wish.paused,
-        seq: before.map_or_else(|| *service.store().tail().borrow(), |b| b.seq),
-        created: before.map_or_else(Time::now, |b| b.created),
-    };
-    filter(service, &target)?;
-    Ok(target)
+    Ok(Message { body: body.into(), seq: stored.map(|stored| stored.seq), log, via })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn refused() -> Outcome {
+        Outcome::Refused("no".to_owned())
+    }
+
+    fn failed(told: Option<u64>) -> Outcome {
+        Outcome::Failed("down".to_owned(), told.map(Duration::from_secs))
+    }
+
     #[test]
-    fn a_signature_covers_time_and_body() {
-        // Computed with: printf '1700000000.{}' | openssl dgst -sha256 -hmac key
-        let now = Time::from_millis(1_700_000_000_999);
-        let signed = signature("key", now, "{}");
-        assert!(signed.starts_with("t=1700000000,v1="), "{signed}");
-        assert_eq!(signed.len(), "t=1700000000,v1=".len() + 64);
-        assert_ne!(signed, signature("key", now, "{ }"));
-        assert_ne!(signed, signature("yek", now, "{}"));
+    fn a_failure_is_tried_for_ever_with_growing_pauses() {
+        let mut tries = Tries::default();
+        let pauses: Vec<u64> = (0..12)
+            .map(|_| match tries.next(failed(None), OnRefused::Skip, Duration::ZERO) {
+                Step::Again(_, pause) => pause.as_secs(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        tries.failures = u32::MAX;
+        assert!(matches!(tries.next(failed(None), OnRefused::Stop, Duration::MAX), Step::Again(..)));
+    }
+
+    #[test]
+    fn a_target_that_says_how_long_to_wait_is_left_alone_so_long() {
+        let mut tries = Tries::default();
+        let step = tries.next(failed(Some(90)), OnRefused::Stop, Duration::ZERO);
+        assert_eq!(step, Step::Again("down".to_owned(), Duration::from_secs(90)));
+        let step = tries.next(failed(Some(0)), OnRefused::Stop, Duration::ZERO);
+        assert_eq!(step, Step::Again("down".to_owned(), Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_refused_event_is_tried_for_an_hour_and_then_stops_its_forward() {
+        let mut tries = Tries::default();
+        for minutes in 0..60 {
+            let step = tries.next(refused(), OnRefused::Stop, Duration::from_secs(minutes * 60));
+            assert!(matches!(step, Step::Again(..)), "{minutes} min: {step:?}");
+        }
+        let step = tries.next(refused(), OnRefused::Stop, Duration::from_secs(60 * 60));
+        assert_eq!(step, Step::Stop("no".to_owned()));
+    }
+
+    #[test]
+    fn a_refused_event_is_skipped_after_three_tries_in_a_row_where_that_is_wanted() {
+        let mut tries = Tries::default();
+        let mut step = |outcome| tries.next(outcome, OnRefused::Skip, Duration::ZERO);
+        assert!(matches!(step(refused()), Step::Again(..)));
+        assert!(matches!(step(refused()), Step::Again(..)));
+        assert!(matches!(step(failed(None)), Step::Again(..)), "that one was no refusal");
+        assert!(matches!(step(refused()), Step::Again(..)));
+        assert!(matches!(step(refused()), Step::Again(..)));
+        assert_eq!(step(refused()), Step::Skip("no".to_owned()));
+    }
+
+    #[test]
+    fn what_has_been_there_already_is_done() {
+        for outcome in [Outcome::Taken, Outcome::Circle] {
+            assert_eq!(Tries::default().next(outcome, OnRefused::Stop, Duration::ZERO), Step::Done);
+        }
+    }
+
+    #[test]
+    fn a_target_of_the_first_version_is_read() {
+        let old = r#"{"url":"http://h/","secret":null,"kind":null,"chat":null,"match":null,"account":null,"paused":false,"seq":7,"created":"2026-11-23T09:00:00.000Z"}"#;
+        let target: Target = serde_json::from_str(old).unwrap();
+        assert_eq!((target.seq, target.on_refused, target.stopped), (Seq(7), OnRefused::Stop, None));
     }
 }

@@ -5,6 +5,7 @@
 //! last step before the answer, because a handler may be dropped at any `.await` before.
 
 use super::admission::{self, Caller, Rules, Standing};
+use super::forward;
 use super::limits::{Limits, REFUSALS_LOG_REST, Seldom};
 use super::metrics;
 use super::serve::{Ask, Hands, Head, Peer};
@@ -323,9 +324,10 @@ where
     if declared.is_some_and(|n| n > http.body_max) {
         return Err(too_large(http.body_max));
     }
+    let via = forward::passed(&ask.headers, service)?;
     let body = read_body(body, declared, http.body_max, http.body_timeout).await?;
     about.bytes = Some(body.len());
-    let (received, account) = service.receive_from(body).await?;
+    let (received, account) = service.receive_from(body, via).await?;
     about.account.clone_from(&account);
     let (Received::Stored(seq) | Received::Unparsed(seq, _)) = &received;
     about.event = Some(seq.0);

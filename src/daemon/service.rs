@@ -30,9 +30,6 @@ use tokio::sync::{Notify, watch};
 /// it.
 const LARGE_BODY_BYTES: usize = 256 << 10;
 
-/// A moment that was to come when a request was made is past by so much at most when it is read, on a busy machine.
-const PAST_MAX: Duration = Duration::from_secs(60);
-
 /// What both doors call; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Service(Arc<Inner>);
@@ -413,16 +410,21 @@ impl Service {
     /// # Errors
     /// 503 when the store refuses writes.
     pub async fn receive(&self, body: Bytes) -> Result<Received, Failure> {
-        self.receive_from(body).await.map(|(received, _)| received)
+        self.receive_from(body, None).await.map(|(received, _)| received)
     }
 
     /// As `receive`, and tells which account the event is of (for commands in the answer).
-    pub(super) async fn receive_from(&self, body: Bytes) -> Result<(Received, Option<String>), Failure> {
+    /// `via` is what the request said of the daemons that it has passed.
+    pub(super) async fn receive_from(
+        &self,
+        body: Bytes,
+        via: Option<String>,
+    ) -> Result<(Received, Option<String>), Failure> {
         let now = Time::now();
         let read = if body.len() < LARGE_BODY_BYTES {
-            entry::incoming(body, now)
+            entry::incoming(body, now, via.as_deref())
         } else {
-            let read = self.0.reading.run(move || entry::incoming(body, now)).await;
+            let read = self.0.reading.run(move || entry::incoming(body, now, via.as_deref())).await;
             read.map_err(|slow::Failed| Failure::new(500, "internal", "an internal error; the daemon's log says more"))?
         };
         let entry::Incoming { append, outline, unreadable } = read;
@@ -545,10 +547,6 @@ impl Service {
         let account = meant?;
         if request.delay_ms.is_some() && request.due.is_some() {
             return Err(Failure::new(400, "bad-time", "give `delay_ms` or `due`, not both"));
-        }
-        if request.due.is_some_and(|due| now.since(due) > PAST_MAX) {
-            let message = "`due` is past; give a moment to come, or leave it out for at once";
-            return Err(Failure::new(400, "bad-time", message));
         }
         let due = match request.delay_ms {
             Some(ms) => now.after(Duration::from_millis(ms)),
@@ -800,6 +798,8 @@ impl Service {
         if paused.all {
             hints.push("the queue is paused; `wehelp queue resume` lets it go on".to_owned());
         }
+        let forwards = super::forward::statuses(self)?;
+        hints.extend(forwards.iter().filter_map(control::Forward::trouble));
         Ok(control::Status {
             daemon: self.daemon_status(),
             http: control::HttpStatus {
@@ -826,6 +826,7 @@ impl Service {
                 reason: health.err(),
             },
             paused,
+            forwards,
             hints,
         })
     }

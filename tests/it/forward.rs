@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 struct Post {
     seq: u64,
     signature: Option<String>,
+    authorization: Option<String>,
     log: Option<String>,
     body: String,
 }
@@ -113,6 +114,7 @@ fn serve(stream: TcpStream, posts: &Mutex<Vec<Post>>, status: &AtomicU16, gone: 
             posts.lock().unwrap().push(Post {
                 seq: header("x-wehelp-seq").map_or(0, |seq| seq.parse().unwrap()),
                 signature: header("x-wehelp-signature"),
+                authorization: header("authorization"),
                 log: header("x-wehelp-log"),
                 body: String::from_utf8(body).unwrap(),
             });
@@ -258,4 +260,129 @@ fn a_target_that_retention_has_overtaken_is_told_so_and_goes_on() {
     let lost = format!("events {} to {} were dropped", gap[0] + 1, gap[1] - 1);
     assert!(told["last_error"].as_str().unwrap().contains(&lost) && told["failures"] == 0, "{told}");
     assert!(daemon.log().contains("retention dropped events before they were forwarded"));
+}
+
+#[test]
+fn a_refused_event_is_told_and_skipped_by_hand_or_after_three_tries() {
+    let daemon = Daemon::new();
+    let (stubborn, lenient) = (Target::start(), Target::start());
+    for target in [&stubborn, &lenient] {
+        target.status.store(422, Ordering::SeqCst);
+    }
+    daemon.cli(&["forward", "add", "stubborn", &stubborn.url()]).exits(0);
+    daemon.cli(&["forward", "add", "lenient", &lenient.url(), "--on-refused", "skip"]).exits(0);
+    daemon.cli(&["forward", "skip", "stubborn"]).exits(5).says(&["forward set"]);
+    say(&daemon, "wxid_a", "1");
+    say(&daemon, "wxid_a", "2");
+    eventually("the refusal is told", || (listed(&daemon, "stubborn")["state"] == "refused").then_some(()));
+    eventually("it was skipped", || (listed(&daemon, "lenient")["skipped"] == 1).then_some(()));
+    for target in [&stubborn, &lenient] {
+        target.status.store(200, Ordering::SeqCst);
+    }
+    eventually("the other event came", || lenient.seqs().ends_with(&[2]).then_some(()));
+    assert!(!lenient.seqs().contains(&1));
+    eventually("so do both", || (stubborn.seqs() == [1, 2]).then_some(()));
+    stubborn.status.store(404, Ordering::SeqCst);
+    say(&daemon, "wxid_a", "3");
+    say(&daemon, "wxid_a", "4");
+    eventually("the third is refused", || (listed(&daemon, "stubborn")["state"] == "refused").then_some(()));
+    let skipped = daemon.cli(&["forward", "skip", "stubborn"]).exits(0).line();
+    assert_eq!(skipped["seq"], 3);
+    stubborn.status.store(200, Ordering::SeqCst);
+    eventually("it goes on by itself", || (stubborn.seqs() == [1, 2, 4]).then_some(()));
+}
+
+#[test]
+fn a_forward_is_moved_in_both_directions() {
+    let daemon = Daemon::new();
+    let target = Target::start();
+    daemon.cli(&["forward", "add", "hook", &target.url()]).exits(0);
+    for n in 1..=3 {
+        say(&daemon, "wxid_a", &n.to_string());
+    }
+    eventually("all came", || (target.seqs() == [1, 2, 3]).then_some(()));
+    daemon.cli(&["forward", "set", "hook", "#1"]).exits(0);
+    eventually("two come again", || (target.seqs() == [1, 2, 3, 2, 3]).then_some(()));
+    daemon.cli(&["forward", "pause", "hook"]).exits(0);
+    say(&daemon, "wxid_a", "4");
+    daemon.cli(&["forward", "set", "hook", "now"]).exits(0);
+    daemon.cli(&["forward", "resume", "hook"]).exits(0);
+    say(&daemon, "wxid_a", "5");
+    eventually("one was passed", || (target.seqs() == [1, 2, 3, 2, 3, 5]).then_some(()));
+    daemon.cli(&["forward", "set", "nobody", "now"]).exits(4);
+}
+
+#[test]
+fn a_password_is_sent_decoded_and_never_printed() {
+    let daemon = Daemon::new();
+    let target = Target::start();
+    let url = format!("http://me:p%40ss@{}/hook", target.addr);
+    let added = daemon.cli(&["forward", "add", "hook", &url]).exits(0);
+    say(&daemon, "wxid_a", "x");
+    eventually("it came", || (target.seqs() == [1]).then_some(()));
+    let posts = target.posts();
+    assert_eq!(posts[0].authorization.as_deref(), Some("Basic bWU6cEBzcw=="));
+    assert_eq!(posts[0].log.as_deref(), daemon.status()["log"].as_str());
+    let list = daemon.cli(&["forward", "list", "--text"]).exits(0);
+    let completed = daemon.cli(&["forward", "list"]).exits(0);
+    for text in [&added.out, &list.out, &completed.out, &daemon.log()] {
+        assert!(!text.contains("p%40ss") && !text.contains("p@ss"), "{text}");
+    }
+    for url in ["http://127.0.0.1:99999/", "http://127.0.0.1:0/", "ftp://127.0.0.1/"] {
+        daemon.cli(&["forward", "add", "bad", url]).exits(2);
+    }
+}
+
+#[test]
+fn events_do_not_go_round_in_circles() {
+    let (one, two) = (Daemon::new(), Daemon::new());
+    let door = |daemon: &Daemon| format!("http://127.0.0.1:{}/recieve_msg", daemon.port());
+    one.cli(&["forward", "add", "self", &door(&one)]).exits(0);
+    one.cli(&["forward", "add", "two", &door(&two)]).exits(0);
+    two.cli(&["forward", "add", "one", &door(&one)]).exits(0);
+    say(&one, "wxid_a", "there");
+    let arrived = |daemon: &Daemon| daemon.status()["events"]["last"].as_u64().unwrap();
+    eventually("it passes once", || (arrived(&two) == 1).then_some(()));
+    for (daemon, name) in [(&one, "self"), (&one, "two"), (&two, "one")] {
+        eventually("every forward is done with it", || {
+            let forward = listed(daemon, name);
+            (forward["lag"] == 0 && forward["state"] == "ok").then_some(())
+        });
+    }
+    assert_eq!((arrived(&one), arrived(&two)), (1, 1));
+    // What the mark itself says is refused, whoever sends it.
+    let log = one.status()["log"].as_str().unwrap().to_owned();
+    let mut command = crate::fixture::clean("curl", &one.path("home"));
+    command.args(["-sS", "--noproxy", "*", "-o", "/dev/null", "-w", "%{http_code}", "-H"]);
+    command.args([&format!("X-Wehelp-Via: other, {log}"), "-d", "{}", &door(&one)]);
+    assert_eq!(crate::fixture::run(command, None, crate::fixture::DEADLINE).exits(0).out, "508");
+}
+
+#[test]
+fn a_private_authority_is_trusted_where_it_is_named() {
+    let (from, to) = (Daemon::new(), super::tls::secure());
+    let ca = super::tls::fixture("one.cert.pem");
+    let url = format!("https://localhost:{}/recieve_msg", to.port());
+    from.cli(&["forward", "add", "strange", &url]).exits(0);
+    let refused = from.cli(&["forward", "test", "strange"]).exits(5);
+    refused.says(&["--ca"]);
+    from.cli(&["forward", "add", "known", &url, "--ca", ca.to_str().unwrap()]).exits(0);
+    say(&from, "wxid_a", "over tls");
+    eventually("it came", || (to.status()["events"]["last"] == 1).then_some(()));
+    assert_eq!(to.last_event()["text"], "over tls");
+    from.cli(&["forward", "add", "none", &url, "--ca", "/nowhere/at-all.pem"]).exits(2).says(&["/nowhere/at-all.pem"]);
+}
+
+#[test]
+fn a_removed_forward_leaves_no_secret_in_later_backups() {
+    let daemon = Daemon::new();
+    let target = Target::start();
+    daemon.cli(&["forward", "add", "hook", &target.url(), "--secret", "find-me-nowhere"]).exits(0);
+    say(&daemon, "wxid_a", "x");
+    eventually("it came", || (target.seqs() == [1]).then_some(()));
+    daemon.cli(&["forward", "remove", "hook"]).exits(0);
+    let file = daemon.path("later.backup");
+    daemon.cli(&["backup", file.to_str().unwrap()]).exits(0);
+    let bytes = std::fs::read(file).unwrap();
+    assert!(!bytes.windows(15).any(|window| window == b"find-me-nowhere"));
 }

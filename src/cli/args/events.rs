@@ -3,6 +3,7 @@
 use super::duration;
 use clap::{Args, Subcommand, ValueEnum};
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Print stored events, oldest first: the last 20 unless told otherwise.
@@ -99,7 +100,7 @@ pub struct List {
     #[arg(short = 'n', long, value_name = "N", value_parser = lines)]
     pub lines: Option<Lines>,
 
-    /// Only events from then on: 2026-11-23T09:00:00Z, 2026-11-23, 09:00, yesterday, 2h, 3d, @UNIXSECONDS, #SEQ
+    /// Only events from then on: 2026-11-23T09:00:00Z, 2h, 3d, #SEQ
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
 
@@ -147,7 +148,7 @@ pub struct List {
     #[arg(long, value_name = "NAME")]
     pub cursor: Option<String>,
 
-    /// Where a new cursor starts: oldest (default), now, #SEQ (the next is SEQ+1), or a moment as for --since
+    /// Where a new cursor starts: oldest (default), now, #SEQ (the next is SEQ+1)
     #[arg(long, value_name = "WHERE", requires = "cursor")]
     pub cursor_from: Option<String>,
 
@@ -243,7 +244,7 @@ pub struct CursorList {}
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  wehelp cursor set bot 17         # the next event read is 18
+  wehelp cursor set bot '#17'      # the next event read is 18
   wehelp cursor set bot now
   wehelp cursor set bot '2h ago'")]
 pub struct CursorSet {
@@ -251,7 +252,7 @@ pub struct CursorSet {
     #[arg(value_name = "NAME")]
     pub name: String,
 
-    /// `oldest`, `now`, SEQ as `cursor list` prints it (consumed up to there), or a moment
+    /// `oldest`, `now`, `#SEQ` (consumed up to there), or a time
     #[arg(value_name = "WHERE")]
     pub to: String,
 }
@@ -290,8 +291,12 @@ pub enum ForwardWhat {
     Remove(ForwardRemove),
     /// Post nothing to targets until resumed
     Pause(ForwardPause),
-    /// Go on after a pause
+    /// Go on after a pause, or after an event that was refused
     Resume(ForwardResume),
+    /// Pass the event that a target refuses, and go on with the next
+    Skip(ForwardSkip),
+    /// Move a target's position
+    Set(ForwardSet),
     /// Post a test event now, and say what the target answers
     Test(ForwardTest),
 }
@@ -299,8 +304,13 @@ pub enum ForwardWhat {
 /// Post events to a web address from now on.
 ///
 /// Each event is a POST of its JSON, signed when a secret is given: X-Wehelp-Signature is `t=SECONDS,v1=HEX`, HEX being
-/// the HMAC-SHA256 of `SECONDS.BODY`. A target that does not answer 2xx is tried again, later and later; events wait
-/// for it in order.
+/// the HMAC-SHA256 of `SECONDS.BODY`. X-Wehelp-Seq is its position, X-Wehelp-Log the identity of the log that this is
+/// a position in, X-Wehelp-Via the logs that it has passed: send it along where you post the event on.
+///
+/// A target that does not answer 2xx is tried again, later and later (a Retry-After is kept); events wait for it in
+/// order. An event that is refused (4xx, but for 408, 425 and 429) is tried for an hour and then stops the forward:
+/// `wehelp status --check` fails until it is skipped, moved or resumed. Redirects are not followed, and proxies that
+/// the environment names are not used.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -329,6 +339,44 @@ pub struct ForwardAdd {
     /// Only events whose text matches
     #[arg(long, value_name = "REGEX")]
     pub r#match: Option<String>,
+
+    /// A PEM file with root certificates to trust besides the system's, on the daemon's machine
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+
+    /// What becomes of an event that the target refuses: it stops the forward after an hour, or is skipped after three
+    /// tries
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    pub on_refused: OnRefused,
+
+    /// Pass over events that are older than this when they would be posted: 10m
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
+    pub max_age: Option<Duration>,
+}
+
+/// What becomes of an event that the target refuses.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+pub enum OnRefused {
+    /// Stops the forward after an hour
+    #[default]
+    Stop,
+    /// Is skipped after three tries
+    Skip,
+}
+
+/// Move a target's position: what it gets next is what comes after it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  wehelp forward set hook now")]
+pub struct ForwardSet {
+    /// The target's name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    /// `oldest`, `now`, `#SEQ` (the next one posted is SEQ+1), or a moment: yesterday, 2h, 09:00
+    #[arg(value_name = "MOMENT", allow_hyphen_values = true)]
+    pub to: String,
 }
 
 /// List targets: position, lag, failures.
@@ -356,8 +404,10 @@ named! {
     ForwardRemove "remove hook";
     /// Post nothing to targets until resumed; events wait.
     ForwardPause "pause hook";
-    /// Go on after a pause.
+    /// Go on after a pause, or try again what was refused.
     ForwardResume "resume hook";
+    /// Pass the event that a target refuses or cannot take, and go on with the next.
+    ForwardSkip "skip hook";
     /// Post a test event now, and say what the target answers.
     ForwardTest "test hook";
 }

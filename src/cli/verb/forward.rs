@@ -5,8 +5,8 @@ use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::cli::render;
 use crate::cli::who::Who;
-use crate::control::Forward;
 use crate::control::client::{self, part};
+use crate::control::{CursorSet, Forward, ForwardState, OnRefused};
 
 pub(in crate::cli) fn run(ctx: &Ctx, args: args::Forward) -> Result<(), Error> {
     match args.what {
@@ -21,12 +21,20 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Forward) -> Result<(), Error> {
         }
         ForwardWhat::Pause(args) => tell(ctx, &args.names, "pause", "paused; events wait for it"),
         ForwardWhat::Resume(args) => tell(ctx, &args.names, "resume", "goes on"),
+        ForwardWhat::Skip(args) => tell(ctx, &args.names, "skip", "passed it and goes on"),
+        ForwardWhat::Set(args) => set(ctx, args),
         ForwardWhat::Test(args) => tell(ctx, &args.names, "test", "took the test event"),
     }
 }
 
 fn add(ctx: &Ctx, args: args::ForwardAdd) -> Result<(), Error> {
     let chat = args.chat.as_deref().map(|chat| Who::parse(chat)?.id(ctx)).transpose()?;
+    let on_refused = match args.on_refused {
+        args::OnRefused::Stop => OnRefused::Stop,
+        args::OnRefused::Skip => OnRefused::Skip,
+    };
+    // The daemon has another current folder.
+    let absolute = |path| std::path::absolute(&path).map_err(|e| Error::usage(format!("--ca: {e}")));
     let wish = Forward {
         url: args.url,
         secret: args.secret,
@@ -34,6 +42,9 @@ fn add(ctx: &Ctx, args: args::ForwardAdd) -> Result<(), Error> {
         chat: chat.map(|chat| chat.as_str().to_owned()),
         r#match: args.r#match,
         account: ctx.global().account.clone(),
+        ca: args.ca.map(absolute).transpose()?,
+        on_refused,
+        max_age_ms: args.max_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         ..Forward::default()
     };
     let forward: Forward = ctx.client()?.put("PUT", &format!("/v1/forwards/{}", part(&args.name)), &wish)?.json()?;
@@ -75,15 +86,33 @@ fn list(ctx: &Ctx) -> Result<(), Error> {
 
 fn state(forward: &Forward) -> String {
     let error = forward.last_error.as_deref().unwrap_or_default();
-    match (forward.paused, forward.failures) {
-        (true, _) => "paused".to_owned(),
-        (false, 0) if error.is_empty() => "ok".to_owned(),
-        (false, 0) => error.to_owned(),
-        (false, n) => {
+    match forward.state {
+        ForwardState::Paused => "paused".to_owned(),
+        ForwardState::Ok if error.is_empty() => "ok".to_owned(),
+        ForwardState::Ok => error.to_owned(),
+        ForwardState::Stopped => {
+            let seq = forward.event.map_or_else(String::new, |seq| seq.to_string());
+            format!(
+                "stands at event {seq}, which was refused: {error}; `wehelp forward skip {}` passes it",
+                forward.name
+            )
+        }
+        ForwardState::Failing | ForwardState::Refused => {
             let again = render::time(forward.retry_at);
-            format!("failed {n} times, again at {again}: {error}")
+            format!("failed {} times, again at {again}: {error}", forward.failures)
         }
     }
+}
+
+fn set(ctx: &Ctx, args: args::ForwardSet) -> Result<(), Error> {
+    let path = format!("/v1/forwards/{}/set", part(&args.name));
+    let forward: Forward = ctx.client()?.put("POST", &path, &CursorSet { to: args.to })?.json()?;
+    if ctx.out().is_quiet() {
+        return Ok(());
+    }
+    ctx.out().print(&forward, |forward| {
+        format!("`{}` goes on after event {}; {} to post", forward.name, forward.seq, forward.lag)
+    })
 }
 
 fn tell(ctx: &Ctx, names: &[String], verb: &str, done: &str) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::render;
 use crate::clock::Time;
-use crate::control::{Account, Status};
+use crate::control::{Account, Forward, Status};
 use serde_json::value::RawValue;
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ fn problems(status: &Status, max_age: Duration, now: Time) -> Vec<String> {
             if hanging.len() == 1 { "a command is".to_owned() } else { format!("{} commands are", hanging.len()) }
         ));
     }
+    problems.extend(status.forwards.iter().filter_map(Forward::trouble));
     for account in &status.accounts {
         let name = match &account.nick {
             Some(nick) => format!("{} ({nick})", account.account),
@@ -134,6 +135,25 @@ mod tests {
         status.queue.insert("hanging".into(), json!([7, 9]));
         let problems = problems(&status, Duration::ZERO, NOW);
         assert!(problems[0].contains("2 commands") && problems[0].contains("queue retry 7"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_forward_that_stands_is_a_problem() {
+        let mut status = status(1, None, None);
+        for (state, failures, fine) in [
+            ("ok", 0, true),
+            ("failing", 9, true),
+            ("paused", 0, true),
+            ("refused", 1, true),
+            ("refused", 3, false),
+            ("stopped", 0, false),
+        ] {
+            let forward = json!({"name": "hook", "state": state, "failures": failures});
+            status.forwards = vec![serde_json::from_value(forward).unwrap()];
+            let problems = problems(&status, Duration::ZERO, NOW);
+            assert_eq!(problems.is_empty(), fine, "{state} {problems:?}");
+            assert!(problems.iter().all(|problem| problem.contains("forward skip hook")), "{problems:?}");
+        }
     }
 
     #[test]
