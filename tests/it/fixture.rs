@@ -244,6 +244,7 @@ pub(crate) struct Recipe {
     args: Vec<String>,
     listen: Option<String>,
     wrapper: Vec<String>,
+    env: Vec<(String, String)>,
 }
 
 impl Recipe {
@@ -266,6 +267,13 @@ impl Recipe {
     /// A program and its arguments that start the daemon (strace …).
     pub(crate) fn under(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(|&w| w.to_owned()).collect();
+        self
+    }
+
+    /// An environment variable of the daemon's.
+    #[allow(dead_code, reason = "the chaos test's")]
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -306,6 +314,14 @@ impl Daemon {
         Recipe::default().config(UNPACED).start()
     }
 
+    /// The same place, to be started by another recipe.
+    #[allow(dead_code, reason = "the chaos test's")]
+    pub(crate) fn with(mut self, recipe: Recipe) -> Self {
+        assert!(self.child.is_none());
+        self.recipe = recipe;
+        self
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -337,6 +353,7 @@ impl Daemon {
             .arg(self.socket())
             .args(["--listen", self.recipe.listen.as_deref().unwrap_or("127.0.0.1:0")])
             .args(&self.recipe.args)
+            .envs(self.recipe.env.iter().map(|(name, value)| (name, value)))
             .current_dir(self.dir.path());
         command
     }
