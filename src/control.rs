@@ -8,6 +8,8 @@
 //! | `GET /v1/commands/ID` | | [`Receipt`] |
 //! | `GET /v1/commands/ID/wait` | [`WaitQuery`] | NDJSON of [`Progress`]: at once and at each change |
 //! | `POST /v1/commands/ID/cancel`, `…/retry` | | [`Receipt`] |
+//! | `POST /v1/asks` | [`Enqueue`] of one text; [`AskQuery`] | NDJSON: one [`Progress`] with the receipt; then the stream stays open. Only one question is open per account and chat; its turn ends when the reader closes the stream |
+//! | `GET /v1/asks/ID` | | the same, to take a question up again after the connection was lost |
 //! | `POST /v1/queue/pause`, `…/resume` | [`Named`], or `{}` for all accounts | [`Paused`] |
 //! | `GET /v1/events` | [`EventsQuery`] | NDJSON of entries (contract 7) |
 //! | `GET /v1/events/SEQ` | | one entry |
@@ -230,6 +232,20 @@ pub struct Enqueue {
     /// Check only: answer with what would be queued (id 0), queue nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+}
+
+/// `POST /v1/asks`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AskQuery {
+    /// Whether it waits for its turn while another question is open in the chat; else it is refused (409 `ask-open`).
+    pub queue: bool,
+}
+
+impl Default for AskQuery {
+    fn default() -> Self {
+        Self { queue: true }
+    }
 }
 
 /// `GET /v1/commands`; without `all` and `state`, what is unfinished.

@@ -23,6 +23,7 @@ pub mod token;
 pub mod wire;
 
 mod accounts;
+mod asks;
 mod awaited;
 mod checks;
 mod cursors;
@@ -244,6 +245,7 @@ async fn serve(
 
     let recorder = tokio::spawn(handover::run(service.clone()));
     let learner = tokio::spawn(react::run(service.clone()));
+    tokio::spawn(asks::resume(service.clone()));
     let janitor = tokio::spawn(janitor::run(service.clone()));
     let forwards = tokio::spawn(forward::run(service.clone()));
     let client_door = tokio::spawn(serve::tcp(

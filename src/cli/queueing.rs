@@ -11,6 +11,7 @@ use super::progress::Progress;
 use super::render::{self, items::Shape, receipt};
 use super::who::{Place, Who};
 use crate::clock::{Bare, Time};
+use crate::control::client::Reply;
 use crate::control::{self, ENQUEUE_MAX, Enqueue, KEY_BYTES_MAX, Receipt, State, Until, WaitQuery, client};
 use crate::protocol::command::{Api, Class, Command, Wire};
 use crate::protocol::id::{RoomId, Wxid};
@@ -352,6 +353,29 @@ impl<'a> Plan<'a> {
         })
     }
 
+    /// Queues a question to a person. Its turn in the chat lasts as long as the reply is held; see `GET /v1/asks`.
+    pub(super) fn ask(
+        &self,
+        ctx: &Ctx,
+        wire: &Wire,
+        expires: Duration,
+        queue: bool,
+    ) -> Result<(Receipt, Reply), Error> {
+        let keys = self.keys(1);
+        let special = Special { expires: Some(expires), ..Special::default() };
+        let request = self.request(std::slice::from_ref(wire), &keys, &special)?;
+        let path = if queue { "/v1/asks" } else { "/v1/asks?queue=false" };
+        let unfinished = |fate, error| Unfinished { fate, for_one: true, error };
+        let told = |unfinished: Unfinished| unfinished.told(0, 1, !keys.is_empty());
+        let mut reply = ctx.client()?.put("POST", path, &request).map_err(|error| {
+            let fate = if error.may_be_done() { Fate::Unknown } else { Fate::NotQueued };
+            told(unfinished(fate, error.into()))
+        })?;
+        let receipt = first_receipt(&mut reply).map_err(|error| told(unfinished(Fate::Queued, error.into())))?;
+        tell_repeated(ctx, &receipt);
+        Ok((receipt, reply))
+    }
+
     /// Queues one command.
     pub(super) fn enqueue_one(&self, ctx: &Ctx, wire: &Wire, key: Option<&String>) -> Result<Receipt, Error> {
         let mut queued = None;
@@ -469,6 +493,15 @@ fn request_part(wires: &[Wire]) -> usize {
 /// Prints a receipt; not with -q.
 pub(super) fn print_receipt(ctx: &Ctx, receipt: &Receipt) -> Result<(), Error> {
     if ctx.out().is_quiet() { Ok(()) } else { ctx.out().print(receipt, receipt::sentence) }
+}
+
+/// The receipt that a stream of questions begins with.
+pub(super) fn first_receipt(reply: &mut Reply) -> Result<Receipt, client::Error> {
+    let line = reply.next_line()?.ok_or_else(|| client::Error::Strange("no receipt".to_owned()))?;
+    match serde_json::from_slice(line).map_err(|e| client::Error::Strange(e.to_string()))? {
+        control::Progress::Receipt(receipt) => Ok(receipt),
+        _ => Err(client::Error::Strange("no receipt".to_owned())),
+    }
 }
 
 fn tell_repeated(ctx: &Ctx, receipt: &Receipt) {

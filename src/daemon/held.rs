@@ -38,6 +38,9 @@ impl<'a> Holder<'a> {
         if self.paused.all || record.account.as_ref().is_some_and(|a| self.paused.accounts.contains(a)) {
             return Ok(Some(Held { until: None, reason: "paused; `wehelp queue resume` lets it go".to_owned() }));
         }
+        if let Some(held) = record.waits_for_its_turn() {
+            return Ok(Some(held));
+        }
         let class = record.class();
         // What is bound to nobody goes by whoever polls; with one account known, that is the likely one.
         let account = match &record.account {

@@ -12,7 +12,7 @@ pub(super) mod read;
 use super::pacing;
 use crate::clock::Time;
 use crate::config;
-use crate::control::{Fetched, Receipt, State};
+use crate::control::{Fetched, Held, Receipt, State};
 use crate::daemon::service::Failure;
 use crate::directory::Lesson;
 use crate::protocol::answer::{self, Conclusion, Verdict};
@@ -49,6 +49,8 @@ const KEY: Space = Space(b'y');
 const KEY_V1: Space = Space(b'k');
 /// What ended and teaches the directory something that no event says by itself: id.
 pub(super) const TEACHES: Space = Space(b'U');
+/// Questions of `ask` whose turn in their chat has come or will come: account, chat, id → 1 when it waits for its turn.
+const ASK_LINE: Space = Space(b'Q');
 /// Accepts of friend requests that are under way or were successful: account, v1, id.
 const ACCEPTING: Space = Space(b'A');
 /// Counts: per state, per account.
@@ -142,6 +144,20 @@ pub(super) struct Record {
     /// When it was over.
     #[serde(default)]
     pub(super) done: Option<Time>,
+    /// Somebody waits for the reply of a person (`wehelp ask`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ask: Option<Ask>,
+}
+
+/// A question to a person: only one is open in a chat.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Ask {
+    /// The command whose reply is waited for first.
+    #[serde(default)]
+    behind: Option<u64>,
+    /// Nobody waits for the reply any more.
+    #[serde(default)]
+    over: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -183,7 +199,7 @@ impl Record {
             answer: self.answer,
             answers: if several { self.answers.clone() } else { Vec::new() },
             missing: if self.phase == Phase::Answered { Vec::new() } else { self.missing.clone().unwrap_or_default() },
-            held: None,
+            held: self.waits_for_its_turn().filter(|_| self.due <= now),
             repeated: false,
         }
     }
@@ -201,6 +217,27 @@ impl Record {
     pub(super) fn answerer(&self) -> &str {
         let claimed = self.claimed.as_ref().and_then(|c| c.account.as_deref());
         claimed.or(self.account.as_deref()).unwrap_or("")
+    }
+
+    /// Why it waits, when another question is open in its chat.
+    pub(super) fn waits_for_its_turn(&self) -> Option<Held> {
+        let behind = self.ask.as_ref()?.behind.filter(|_| self.phase == Phase::Queued)?;
+        let reason = format!("ask: another question (command {behind}) is open in this chat; this one goes after it");
+        Some(Held { until: None, reason })
+    }
+
+    /// It is a question whose turn has come or will come.
+    fn is_in_line(&self) -> bool {
+        let lives = matches!(self.phase, Phase::Queued | Phase::InFlight | Phase::Fetched | Phase::Answered);
+        lives && self.ask.as_ref().is_some_and(|ask| !ask.over)
+    }
+
+    /// Back in the queue; but a question that nobody waits for any more is not asked.
+    fn give_back(&mut self, now: Time) {
+        self.phase = Phase::Queued;
+        if self.ask.as_ref().is_some_and(|ask| ask.over) {
+            (self.phase, self.done) = (Phase::Cancelled, Some(now));
+        }
     }
 
     /// When its hand-over began.
@@ -347,7 +384,9 @@ fn entries(record: &Record) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
         Phase::Queued => {
             let mut key = ready_prefix(record.account.as_deref().unwrap_or(""), record.class());
             key.extend(time_key(record.due, record.id));
-            entries.insert((READY, key), Vec::new());
+            if record.waits_for_its_turn().is_none() {
+                entries.insert((READY, key), Vec::new());
+            }
             entries.insert((DUE, time_key(record.due, record.id)), Vec::new());
             if let Some(expires) = record.expires {
                 entries.insert((EXPIRY, time_key(expires, record.id)), Vec::new());
@@ -359,6 +398,12 @@ fn entries(record: &Record) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
         _ => {
             entries.insert((DONE, time_key(record.done.unwrap_or(record.created), record.id)), Vec::new());
         }
+    }
+    if record.is_in_line()
+        && let Some(chat) = record.field("wxid")
+    {
+        let key = [&name_key(record.answerer())[..], &name_key(&chat), &record.id.to_be_bytes()].concat();
+        entries.insert((ASK_LINE, key), vec![u8::from(record.waits_for_its_turn().is_some())]);
     }
     let may_be_accepting = !matches!(record.phase, Phase::Rejected | Phase::Expired | Phase::Cancelled);
     if may_be_accepting
@@ -648,11 +693,97 @@ pub(super) fn enqueue(
             answers: Vec::new(),
             missing: None,
             done: None,
+            ask: None,
         };
         save(tx, None, Some(&record));
         made.push((record, false));
     }
     Ok(made)
+}
+
+/// Queues a question to a person: while another one is open in its chat, it waits for its turn. `queue`: whether it may.
+pub(super) fn ask(
+    tx: &mut Txn<'_>,
+    now: Time,
+    account: Option<&str>,
+    new: New,
+    when: When,
+    limits: &config::Queue,
+    queue: bool,
+) -> Result<(Record, bool), Failure> {
+    if Api::says(&new.api) != Says::Text {
+        return Err(Failure::new(400, "no-question", "only a text can be asked; give one `sendTextMessage`"));
+    }
+    let mut made = enqueue(tx, now, account, vec![new], when, limits)?;
+    let (mut record, repeated) = made.pop().ok_or_else(|| Failure::new(400, "no-command", "give one command"))?;
+    if !repeated {
+        let before = record.clone();
+        record.ask = Some(Ask::default());
+        save(tx, Some(&before), Some(&record));
+    }
+    take_turns(tx, &[account.unwrap_or("")], now);
+    let record = load(tx, record.id).unwrap_or(record);
+    let behind = record.ask.as_ref().and_then(|ask| ask.behind);
+    if let Some(behind) = behind.filter(|_| !queue && !repeated) {
+        return Err(Failure::new(
+            409,
+            "ask-open",
+            format!(
+                "another question (command {behind}) is open in this chat, and nothing was queued; ask again later, or \
+                 without --no-queue to wait for the turn"
+            ),
+        ));
+    }
+    Ok((record, repeated))
+}
+
+/// Nobody waits for the reply to a question any more: when no client has it, it is not asked; the next one's turn comes.
+pub(super) fn end_ask(tx: &mut Txn<'_>, id: u64, now: Time) {
+    let Some(before) = load(tx, id).filter(Record::is_in_line) else { return };
+    let mut record = before.clone();
+    record.ask = Some(Ask { behind: None, over: true });
+    if before.phase == Phase::Queued {
+        let expired = before.expires.is_some_and(|expires| expires <= now);
+        record.phase = if expired { Phase::Expired } else { Phase::Cancelled };
+        record.done = Some(now);
+    }
+    save(tx, Some(&before), Some(&record));
+    take_turns(tx, &[before.answerer(), before.account.as_deref().unwrap_or("")], now);
+}
+
+/// Decides in each chat of these accounts, and of nobody's, which question is open: one that a client has, else the one
+/// that was due first. The others wait.
+fn take_turns(tx: &mut Txn<'_>, accounts: &[&str], now: Time) {
+    /// So many questions of one account are looked at.
+    const LINE_MAX: usize = 10_000;
+    let mut names: Vec<&str> = accounts.iter().copied().chain(std::iter::once("")).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut chats: BTreeMap<Vec<u8>, (Vec<u64>, bool)> = BTreeMap::new();
+    for name in names {
+        let prefix = name_key(name);
+        for (key, value) in tx.scan(ASK_LINE, &prefix, &after_prefix(&prefix), LINE_MAX, false) {
+            let Some(chat) = key.get(prefix.len()..key.len().saturating_sub(8)) else { continue };
+            let (ids, waits) = chats.entry(chat.to_vec()).or_default();
+            ids.push(id_at_end(&key));
+            *waits |= value.first() == Some(&1);
+        }
+    }
+    // One that is alone and does not wait is most of them, and needs no look.
+    for (ids, _) in chats.into_values().filter(|(ids, waits)| *waits || ids.len() > 1) {
+        let line: Vec<Record> = ids.into_iter().filter_map(|id| load(tx, id)).collect();
+        let due = |record: &&Record| record.due <= now;
+        let open = line.iter().find(|record| record.phase != Phase::Queued);
+        let open = open.or_else(|| line.iter().filter(due).min_by_key(|record| (record.due, record.id)));
+        let open = open.map(|record| record.id);
+        for before in line.iter().filter(|record| record.phase == Phase::Queued) {
+            let behind = open.filter(|open| *open != before.id && before.due <= now);
+            let ask = Ask { behind, over: false };
+            if before.ask.as_ref() != Some(&ask) {
+                save(tx, Some(before), Some(&Record { ask: Some(ask), ..before.clone() }));
+            }
+        }
+    }
 }
 
 /// Whose commands a poll may take.
@@ -686,6 +817,7 @@ pub(super) fn claim(
     if lists.unbound {
         names.push("");
     }
+    take_turns(tx, &names, now);
     let mut due: Vec<(Vec<u8>, Class, u64)> = Vec::new();
     for name in names {
         for class in CLASSES {
@@ -747,7 +879,7 @@ pub(super) fn settle(tx: &mut Txn<'_>, ids: &[u64], settled: Settled, now: Time)
                 record.done = Some(now);
             }
             Settled::GivenBack => {
-                record.phase = Phase::Queued;
+                record.give_back(now);
                 let account = record.claimed.take().and_then(|c| c.account).unwrap_or_default();
                 let mut pace = pacing::Pace::load(tx, &account, now);
                 pace.refund(record.class());
@@ -781,7 +913,7 @@ pub(super) fn redeliver(tx: &mut Txn<'_>) -> usize {
     for (key, _) in &found {
         if let Some(before) = load(tx, id_at_end(key)) {
             let mut record = before.clone();
-            record.phase = Phase::Queued;
+            record.give_back(before.handed().unwrap_or(before.created));
             record.claimed = None;
             record.was_out = true;
             save(tx, Some(&before), Some(&record));

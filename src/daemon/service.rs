@@ -61,6 +61,8 @@ struct Inner {
     counters: Counters,
     forwards: super::forward::Forwards,
     steps: super::steps::Steps,
+    /// Who asks, and holds a connection for it.
+    asks: super::asks::Asks,
     /// Who waits for which answer.
     awaited: super::awaited::Awaited,
     /// What the doors listen on.
@@ -261,6 +263,7 @@ impl Service {
             counters: Counters::default(),
             forwards: super::forward::Forwards::default(),
             steps: super::steps::Steps::default(),
+            asks: super::asks::Asks::default(),
             awaited: super::awaited::Awaited::default(),
             listen: Mutex::default(),
         }))
@@ -307,6 +310,10 @@ impl Service {
 
     pub(super) fn count_given_back(&self, commands: u64) {
         self.0.counters.given_back.fetch_add(commands, Ordering::Relaxed);
+    }
+
+    pub(super) fn asks(&self) -> &super::asks::Asks {
+        &self.0.asks
     }
 
     pub(super) fn awaited(&self) -> &super::awaited::Awaited {
@@ -529,6 +536,48 @@ impl Service {
 
     /// Queues commands; all or none.
     pub(super) async fn enqueue(&self, request: Enqueue) -> Result<Vec<Receipt>, Failure> {
+        self.enqueue_by(request, queue::enqueue).await
+    }
+
+    /// Queues a question to a person; it has a turn in its chat, see `asks`.
+    pub(super) async fn enqueue_ask(&self, request: Enqueue, queue: bool) -> Result<Receipt, Failure> {
+        let one = || Failure::new(400, "no-question", "give one command, the question");
+        if request.commands.len() != 1 || request.dry_run {
+            return Err(one());
+        }
+        let ask =
+            move |tx: &mut store::Txn<'_>, now, account: Option<&str>, mut new: Vec<queue::New>, when, limits: &_| {
+                let question = new.pop().ok_or_else(one)?;
+                queue::ask(tx, now, account, question, when, limits, queue).map(|made| vec![made])
+            };
+        self.enqueue_by(request, ask).await?.pop().ok_or_else(one)
+    }
+
+    /// Ends the turn of a question that nobody waits for any more.
+    pub(super) async fn end_ask(&self, id: u64) -> Result<(), store::Error> {
+        let (now, news) = (Time::now(), self.news());
+        let ended = self.0.store.write(move |tx| {
+            queue::end_ask(tx, id, now);
+            Ok::<_, std::convert::Infallible>(news)
+        });
+        let Ok(_news) = ended.await?;
+        Ok(())
+    }
+
+    async fn enqueue_by(
+        &self,
+        request: Enqueue,
+        act: impl FnOnce(
+            &mut store::Txn<'_>,
+            Time,
+            Option<&str>,
+            Vec<queue::New>,
+            queue::When,
+            &crate::config::Queue,
+        ) -> Result<Vec<(queue::Record, bool)>, Failure>
+        + Send
+        + 'static,
+    ) -> Result<Vec<Receipt>, Failure> {
         // A nick may have been told, or become ambiguous, by the event that was answered just now; an id cannot.
         let by_nick =
             request.account.as_deref().is_some_and(|name| !self.accounts().is_id(name, &self.0.config.accounts));
@@ -558,7 +607,7 @@ impl Service {
         let dry_run = request.dry_run;
         let mut news = self.news();
         let made = self.0.store.write(move |tx| {
-            let made = queue::enqueue(tx, now, account.as_deref(), new, when, &limits).map_err(Err)?;
+            let made = act(tx, now, account.as_deref(), new, when, &limits).map_err(Err)?;
             // An error undoes what the transaction did: the dry run's way out.
             if dry_run {
                 return Err(Ok(made));

@@ -6,7 +6,7 @@
 use super::follow::{self, Follow};
 use super::serve::{Head, Peer};
 use super::service::{Failure, Lease, Service};
-use super::{cursors, entry, http, token};
+use super::{asks, cursors, entry, http, token};
 use crate::clock::Time;
 use crate::control::{self, Progress, Refusal, Until};
 use crate::home;
@@ -228,6 +228,11 @@ async fn answer(service: &Service, doors: &http::Doors, ask: &Ask<'_>) -> Result
         ["commands", id, "cancel"] if post => Ok(json(&service.cancel(number(id)?).await?)),
         ["commands", id, "retry"] if post => Ok(json(&service.retry(number(id)?).await?)),
         ["commands", id, "wait"] if get => wait(service, number(id)?, &ask.query()?),
+        ["asks"] if post => {
+            let query: control::AskQuery = ask.query()?;
+            Ok(stream(asks::ask(service, ask.json()?, query.queue).await?))
+        }
+        ["asks", id] if get => Ok(stream(asks::again(service, number(id)?)?)),
         ["queue", verb @ ("pause" | "resume")] if post => {
             let named: control::Named = ask.json()?;
             Ok(json(&service.pause(named.account.as_deref(), *verb == "pause").await?))

@@ -33,6 +33,22 @@ macro_rules! kinds {
         self.as_str().starts_with("message.")
     }
 
+            /// Whether it is something that a person says: no notice, no recall, no call, no friend request.
+            #[must_use]
+            pub fn is_said(self) -> bool {
+                matches!(
+                    self,
+                    Self::MessageText
+                        | Self::MessageImage
+                        | Self::MessageVoice
+                        | Self::MessageCard
+                        | Self::MessageVideo
+                        | Self::MessageSticker
+                        | Self::MessageLocation
+                        | Self::MessageApp
+                )
+            }
+
             /// Every kind, in the table's order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 

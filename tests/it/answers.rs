@@ -486,6 +486,110 @@ fn ask_refuses_a_bad_pattern_before_anything_is_queued() {
     assert!(daemon.cli(&["queue", "list", "--all"]).exits(0).lines().is_empty());
 }
 
+/// Waits until so many commands are unfinished or were handed over; their receipts, oldest first.
+fn queued(daemon: &Daemon, count: usize) -> Vec<Value> {
+    eventually("they are queued", || {
+        let all = daemon.cli(&["queue", "list", "--all"]).exits(0).lines();
+        (all.len() == count).then_some(all)
+    })
+}
+
+#[test]
+fn one_question_at_a_time_is_open_in_a_chat() {
+    let daemon = known();
+    let first = daemon.beside(&["ask", "wxid_a", "one?", "--timeout", "60s"]);
+    queued(&daemon, 1);
+    let second = daemon.beside(&["ask", "wxid_a", "two?", "--timeout", "60s"]);
+    let other = daemon.beside(&["ask", "wxid_b", "three?", "--timeout", "60s"]);
+    let all = queued(&daemon, 3);
+    let held = all.iter().find(|r| r["command"]["text"] == "two?").unwrap();
+    assert!(held["held"]["reason"].as_str().unwrap().starts_with("ask: "), "{held}");
+    daemon.cli(&["ask", "wxid_a", "four?", "--no-queue"]).exits(5).says(&["open in this chat"]);
+    assert_eq!(queued(&daemon, 3).len(), 3, "nothing was queued");
+    let texts = |polled: Vec<Value>| polled.iter().map(|c| c["text"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(texts(daemon.client().poll("wxid=wxid_me&pid=7")), ["one?", "three?"]);
+    daemon.reaches(1, "fetched");
+    assert!(daemon.client().poll("wxid=wxid_me&pid=7").is_empty(), "a question out of its turn");
+    daemon.client().event(&message("wxid_me", "wxid_a", None, "yes"));
+    assert_eq!(first.end().exits(0).line()["text"], "yes");
+    // Its turn has come; what was said before it was asked is no answer.
+    assert_eq!(fetch(&daemon)["text"], "two?");
+    daemon.client().event(&message("wxid_me", "wxid_a", None, "no"));
+    let run = second.end().exits(0);
+    run.says(&["waits for its turn"]);
+    assert_eq!(run.line()["text"], "no");
+    drop(other);
+}
+
+#[test]
+fn the_turn_passes_on_when_the_asker_is_gone() {
+    let daemon = known();
+    let fetched = daemon.beside(&["ask", "wxid_a", "one?"]);
+    assert_eq!(fetch(&daemon)["text"], "one?");
+    let unfetched = daemon.beside(&["ask", "wxid_a", "two?"]);
+    queued(&daemon, 2);
+    let last = daemon.beside(&["ask", "wxid_a", "three?"]);
+    queued(&daemon, 3);
+    // A question that nobody waits for is not asked.
+    drop(unfetched);
+    daemon.reaches(2, "cancelled");
+    assert!(daemon.client().poll("wxid=wxid_me&pid=7").is_empty());
+    drop(fetched);
+    assert_eq!(fetch(&daemon)["text"], "three?");
+    daemon.client().event(&message("wxid_me", "wxid_a", None, "yes"));
+    assert_eq!(last.end().exits(0).line()["text"], "yes");
+}
+
+#[test]
+fn a_question_that_nobody_fetched_is_not_asked_later() {
+    let daemon = known();
+    let first = daemon.beside(&["ask", "wxid_a", "one?"]);
+    assert_eq!(fetch(&daemon)["text"], "one?");
+    daemon.cli(&["ask", "wxid_a", "two?", "--timeout", "500ms"]).exits(6).says(&["not asked", "another question"]);
+    daemon.cli(&["ask", "wxid_b", "three?", "--timeout", "500ms"]).exits(6).says(&["not asked", "no client"]);
+    for id in [2, 3] {
+        let state = eventually("it is over", || {
+            let state = daemon.show(id)["state"].clone();
+            (state == "expired" || state == "cancelled").then_some(state)
+        });
+        assert_ne!(state, "ready");
+    }
+    drop(first);
+    assert!(daemon.client().poll("wxid=wxid_me&pid=7").is_empty());
+}
+
+#[test]
+fn calls_and_notices_are_no_answer() {
+    let daemon = known();
+    let asking = daemon.beside(&["ask", "1@chatroom", "deploy?"]);
+    fetch(&daemon);
+    for kind in ["50", "10000", "10002"] {
+        let event = json!({"type": 78, "msgType": kind, "processid": 7, "cwxid": "wxid_me", "wxid": "1@chatroom",
+            "formWxid": "wxid_a", "message": "yes"});
+        daemon.client().event(&event.to_string());
+    }
+    // In a room anybody may answer.
+    daemon.client().event(&message("wxid_me", "1@chatroom", Some("wxid_z"), "go"));
+    assert_eq!(asking.end().exits(0).line()["text"], "go");
+}
+
+#[test]
+fn questions_keep_their_turns_over_a_restart() {
+    let mut daemon = known();
+    let first = daemon.beside(&["ask", "wxid_a", "one?", "--timeout", "60s"]);
+    assert_eq!(fetch(&daemon)["text"], "one?");
+    daemon.reaches(1, "fetched");
+    let second = daemon.beside(&["ask", "wxid_a", "two?", "--timeout", "60s"]);
+    queued(&daemon, 2);
+    daemon.restart();
+    assert!(daemon.client().poll("wxid=wxid_me&pid=7").is_empty(), "a question out of its turn");
+    daemon.client().event(&message("wxid_me", "wxid_a", None, "yes"));
+    assert_eq!(first.end().exits(0).line()["text"], "yes");
+    assert_eq!(fetch(&daemon)["text"], "two?");
+    daemon.client().event(&message("wxid_me", "wxid_a", None, "no"));
+    assert_eq!(second.end().exits(0).line()["text"], "no");
+}
+
 #[test]
 fn ask_and_questions_outlive_a_restart_of_the_daemon() {
     let mut daemon = known();

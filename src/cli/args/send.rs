@@ -156,8 +156,13 @@ pub struct Link {
 
 /// Send a text and print the next message of that chat: the building block of approval steps in scripts.
 ///
-/// Messages that came before the question was handed to the client, the account's own, and WeChat's notices are no
-/// answer. When the question is refused, that ends the wait (exit 5).
+/// Messages that came before the question was handed to the client, the account's own, calls, and WeChat's notices are
+/// no answer; in a room anybody's message is one unless --from names who is asked. When the question is refused, that ends
+/// the wait (exit 5).
+///
+/// One question is open per account and chat: a second one waits for its turn, which counts to its --timeout, and is then
+/// `held` for the reason `ask: …`. A question that no client has fetched when the time is over, or when the one who asked
+/// it is gone, is not asked.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -178,6 +183,10 @@ pub struct Ask {
     /// Only a message with such a text is an answer
     #[arg(long, value_name = "REGEX")]
     pub r#match: Option<String>,
+
+    /// While another question is open in the chat: do not wait for its turn, but end with exit status 5
+    #[arg(long)]
+    pub no_queue: bool,
 
     /// In a room: only a message of this person is an answer
     #[arg(long, value_name = "WXID", value_parser = who)]

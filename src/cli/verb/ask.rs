@@ -3,6 +3,9 @@
 //! An answer is a message of somebody else in that chat which came after the client was handed the question: the
 //! receipt says what the newest event was at that moment (`fetched.after`), and the log is read from there on. So
 //! nothing is lost that comes at once, and nothing is taken for an answer that was said before.
+//!
+//! One question is open per account and chat: its turn is the daemon's affair, and lasts as long as we hold the
+//! connection on which it was queued ([`Turn`]).
 
 use crate::cli::args::send as args;
 use crate::cli::ctx::Ctx;
@@ -11,8 +14,10 @@ use crate::cli::progress::Progress;
 use crate::cli::queueing::{self, Entry, Outcome, Plan};
 use crate::cli::render;
 use crate::clock::Time;
-use crate::control::{EventsQuery, Receipt, State, Status, Until, client};
+use crate::control::client::{self, Reply};
+use crate::control::{EventsQuery, Receipt, State, Status, Until};
 use crate::protocol::command::Command;
+use crate::protocol::event::Kind;
 use crate::seq::Seq;
 use regex::Regex;
 use std::time::{Duration, Instant};
@@ -34,9 +39,7 @@ struct Wanted {
 impl Wanted {
     /// Whether an event is an answer: said by a person, and as it was asked for.
     fn is(&self, event: &Entry) -> bool {
-        // Notices, recalls and the client's own housekeeping are messages to WeChat, and not to people.
-        let said = event.kind.starts_with("message.")
-            && !matches!(event.kind.as_str(), "message.system" | "message.recall" | "message.other");
+        let said = Kind::from_name(&event.kind).is_some_and(Kind::is_said);
         let text = event.text.as_deref();
         said && self.from.as_ref().is_none_or(|from| event.from.as_ref() == Some(from))
             && self.pattern.as_ref().is_none_or(|pattern| text.is_some_and(|text| pattern.is_match(text)))
@@ -44,7 +47,7 @@ impl Wanted {
 }
 
 pub(in crate::cli) fn run(ctx: &Ctx, args: args::Ask) -> Result<(), Error> {
-    let args::Ask { wxid, text, timeout, r#match, from, wiring } = args;
+    let args::Ask { wxid, text, timeout, r#match, from, no_queue, wiring } = args;
     if wiring.no_wait || wiring.wait.is_some() {
         return Err(Error::usage("ask always waits: give --timeout instead of --wait, or use `wehelp send text`"));
     }
@@ -62,17 +65,28 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Ask) -> Result<(), Error> {
         (Some(who), Ok(room)) => Some(who.member(ctx, &room)?.as_str().to_owned()),
         (Some(who), Err(_)) => Some(who.id(ctx)?.as_str().to_owned()),
     };
-    let receipt = plan.enqueue_one(ctx, wire, wiring.key.as_ref())?;
+    // Nobody is asked when nobody listens any more.
+    let expires = wiring.expires.map_or(timeout, |expires| expires.min(timeout));
+    let (receipt, line) = plan.ask(ctx, wire, expires, !no_queue)?;
     let end = Instant::now() + timeout + receipt.due.since(Time::now());
+    let id = receipt.id;
+    let mut turn = Turn { ctx, id, line: Some(line), told: false };
+    turn.tell(&receipt);
     let progress = Progress::wait(ctx.out());
     progress.say("queued, waiting for a client to fetch it");
-    let outcome = queueing::watch(ctx, receipt.id, Until::Fetched, end, |_| {})?;
+    let outcome = queueing::watch(ctx, id, Until::Fetched, end, |receipt| {
+        turn.keep();
+        turn.tell(receipt);
+    })?;
+    if let Some(error) = unfetched(&outcome.receipt, turn.told, timeout) {
+        return Err(error);
+    }
     if let Some(error) = queueing::failure(&outcome, timeout) {
         return Err(error);
     }
     progress.say("fetched, waiting for the reply");
     let question = Question { ctx, receipt: outcome.receipt, chat, wanted: Wanted { pattern, from } };
-    let (line, event) = question.answer(end, timeout)?;
+    let (line, event) = question.answer(&mut turn, end, timeout)?;
     drop(progress);
     if ctx.out().is_json() || wiring.raw {
         return ctx.out().json_text(&line);
@@ -80,6 +94,75 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Ask) -> Result<(), Error> {
     // What has no text is told by its kind: `[message.image]`.
     let said = event.text.as_deref().map_or_else(|| format!("[{}]", event.kind), |text| render::clean(text).into());
     ctx.out().text(&said)
+}
+
+/// Time is over, and no client has fetched the question: it is not asked any more, for our connection ends with us.
+fn unfetched(receipt: &Receipt, waited_for_turn: bool, patience: Duration) -> Option<Error> {
+    if !matches!(receipt.state, State::Scheduled | State::Ready | State::Expired) {
+        return None;
+    }
+    let (id, within) = (receipt.id, queueing::span(patience));
+    let held = receipt.held.as_ref().is_some_and(|held| held.reason.starts_with("ask:"));
+    let why = if held || (waited_for_turn && receipt.state == State::Expired) {
+        "another question was open in this chat".to_owned()
+    } else {
+        format!("no client fetched it{}; see `wehelp status`", render::receipt::held(receipt))
+    };
+    Some(Error::no_answer(format!(
+        "no reply within {within}: the question (command {id}) was not asked, because {why}"
+    )))
+}
+
+/// The question's turn in its chat: the daemon lets it go when this connection ends.
+struct Turn<'a> {
+    ctx: &'a Ctx,
+    id: u64,
+    line: Option<Reply>,
+    /// Somebody was told that it has to wait.
+    told: bool,
+}
+
+impl Turn<'_> {
+    /// Takes the question up again after the daemon was away. When it is away still, the next call does.
+    fn keep(&mut self) {
+        if self.line.as_mut().is_some_and(is_open) {
+            return;
+        }
+        let again = || -> Result<Reply, Error> {
+            let mut line = self.ctx.client()?.send("GET", &format!("/v1/asks/{}", self.id), None)?;
+            queueing::first_receipt(&mut line)?;
+            Ok(line)
+        };
+        self.line = again().ok();
+    }
+
+    /// Says once that another question goes first.
+    fn tell(&mut self, receipt: &Receipt) {
+        let waits = receipt.held.as_ref().is_some_and(|held| held.reason.starts_with("ask:"));
+        if waits && !self.told {
+            self.ctx.out().note(&format!(
+                "another question is open in this chat; command {} waits for its turn (--no-queue does not)",
+                self.id
+            ));
+            self.told = true;
+        }
+    }
+}
+
+/// Whether a stream that has nothing more to say is still there.
+fn is_open(line: &mut Reply) -> bool {
+    if line.set_nonblocking(true).is_err() {
+        return false;
+    }
+    let open = loop {
+        match line.next_line() {
+            // A heartbeat.
+            Ok(Some(_)) => {}
+            Ok(None) => break false,
+            Err(error) => break client::is_timeout(&error),
+        }
+    };
+    open && line.set_nonblocking(false).is_ok()
 }
 
 fn compile(pattern: &str) -> Result<Regex, Error> {
@@ -103,10 +186,11 @@ struct Question<'a> {
 
 impl Question<'_> {
     /// Follows the chat from the hand-over on, over restarts of the daemon, until an answer comes.
-    fn answer(&self, end: Instant, patience: Duration) -> Result<(String, Entry), Error> {
+    fn answer(&self, turn: &mut Turn<'_>, end: Instant, patience: Duration) -> Result<(String, Entry), Error> {
         let mut after = self.receipt.fetched.as_ref().map_or(Seq::ZERO, |fetched| fetched.after);
         let mut there = Instant::now();
         loop {
+            turn.keep();
             match self.follow(&mut after, end, &mut there) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
@@ -214,7 +298,16 @@ mod tests {
         let any = Wanted { pattern: None, from: None };
         assert!(any.is(&event("message.text", "a", Some("yes"))));
         assert!(any.is(&event("message.image", "a", None)));
-        for kind in ["message.system", "message.recall", "message.other", "login", ""] {
+        for kind in [
+            "message.system",
+            "message.recall",
+            "message.call",
+            "message.friend_request",
+            "message.other",
+            "room.joined",
+            "login",
+            "",
+        ] {
             assert!(!any.is(&event(kind, "a", Some("yes"))), "{kind}");
         }
         let some = Wanted { pattern: Some(compile("^(yes|no)$").unwrap()), from: Some("a".into()) };

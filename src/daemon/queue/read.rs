@@ -88,6 +88,14 @@ fn due_of(key: &[u8]) -> Time {
     Time::from_millis((flipped ^ (1 << 63)).cast_signed())
 }
 
+/// The questions of `ask` that are in line.
+pub(in crate::daemon) fn asks(store: &Store) -> Result<Vec<u64>, Error> {
+    /// More than can have an asker: each holds a connection.
+    const ASKS_MAX: usize = 100_000;
+    let found = store.scan(super::ASK_LINE, &[], &[255; 16], ASKS_MAX, false)?;
+    Ok(found.iter().map(|(key, _)| id_at_end(key)).collect())
+}
+
 /// How many commands are in each state.
 pub(in crate::daemon) fn counts(store: &Store, now: Time) -> Result<BTreeMap<State, u64>, Error> {
     /// Scheduled commands counted one by one; more are more than the queue holds by default.
