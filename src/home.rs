@@ -148,7 +148,7 @@ pub fn target(ranks: &[Wishes], uid: u32) -> Result<Target, Error> {
         return Ok(Target { sockets, data_dir: None });
     };
     let data_dir = asked.data_dir.as_deref().map(absolute);
-    let sockets = match (&asked.socket, &data_dir) {
+    let mut sockets: Vec<PathBuf> = match (&asked.socket, &data_dir) {
         (Some(socket), _) => vec![socket.clone()],
         (None, Some(dir)) => {
             let own = pointer(dir).into_iter().chain([data_dir_socket(dir)]);
@@ -156,6 +156,9 @@ pub fn target(ranks: &[Wishes], uid: u32) -> Result<Target, Error> {
         }
         (None, None) => Vec::new(),
     };
+    // A daemon that hangs is waited for once.
+    let mut seen = std::collections::HashSet::new();
+    sockets.retain(|socket| seen.insert(socket.clone()));
     Ok(Target { sockets, data_dir })
 }
 
@@ -242,8 +245,9 @@ mod tests {
     fn a_pointer_in_the_data_folder_leads_to_the_socket() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(pointer_path(dir.path()), "/some/where.sock\n").unwrap();
-        let found = target(&[asks(None, Some(dir.path()))], 1).unwrap();
+        let found = target(&[asks(None, Some(dir.path())), asks(Some("/some/where.sock"), None)], 1).unwrap();
         assert_eq!(found.sockets[0], PathBuf::from("/some/where.sock"));
+        assert!(!found.sockets[1..].contains(&found.sockets[0]), "once is enough: {found:?}");
     }
 
     #[test]

@@ -270,7 +270,7 @@ fn a_named_data_folder_means_its_daemon_or_none() {
             run.exits(3).says(&[named]);
         }
     }
-    in_session(&send, &[("WEHELP_CONFIG", &of_empty)]).exits(3).says(&[empty.to_str().unwrap()]);
+    in_session(&send, &[("WEHELP_CONFIG", &of_empty)]).exits(3).says(&[empty.to_str().unwrap(), own.to_str().unwrap()]);
     assert!(in_session(&["queue", "list", "--all"], &[]).exits(0).out.is_empty(), "another daemon took it");
     // Whatever names it more strongly wins, and a link leads to the same folder.
     let elsewhere = Path::new("/nowhere/at.all");

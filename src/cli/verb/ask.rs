@@ -194,7 +194,11 @@ impl Question<'_> {
             match self.follow(&mut after, end, &mut there) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
-                Err(Stop::Gone(error)) if there.elapsed() > AWAY_MAX => return Err(error.into()),
+                Err(Stop::Gone(error)) if there.elapsed() > AWAY_MAX => {
+                    let (error, id) = (Error::from(error), self.receipt.id);
+                    let asked = format!("the question is asked already, see `wehelp queue show {id}`");
+                    return Err(Error { message: format!("{}; {asked}", error.message), ..error });
+                }
                 Err(Stop::Gone(_)) => std::thread::sleep(Duration::from_millis(200)),
                 Err(Stop::Over(error)) => return Err(error),
             }
