@@ -195,8 +195,9 @@ impl std::fmt::Display for Refusal {
             ),
             Self::Host(host) => write!(
                 f,
-                "the Host `{host}` is neither an IP address, nor localhost, nor a name that `hosts` under [http] in \
-                 the settings of wehelpd lists; add it there, or put the token into the address"
+                "the Host `{host}` is neither an IP address as people type it, nor localhost, nor a name in `hosts` \
+                 under [http] in the settings of wehelpd; ask by the IP address, add the name there, or put the token \
+                 into the address"
             ),
             Self::Hosts => f.write_str("the request has more than one Host; send one"),
             Self::Token { given, because } => {

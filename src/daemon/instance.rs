@@ -17,8 +17,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::net::{TcpListener, UnixListener};
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1024;
+/// Connections that may wait to be accepted: when there are more, the system drops a newcomer's first packet, who then
+/// waits a second before he tries again. It allows no more than `net.core.somaxconn`, which is 4096 by default.
+const BACKLOG: i32 = 4096;
 
 /// Why a daemon cannot start.
 #[derive(Debug, thiserror::Error)]

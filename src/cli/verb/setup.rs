@@ -252,6 +252,7 @@ fn advice(reason: &str) -> &str {
         "no-such-path" => "the address ends in something else than /recieve_msg or /send_msg",
         "wrong-method" => "the two addresses are swapped: callback and poll",
         "browser-refused" => "it came from a web browser; type the addresses into the client",
+        "made-room" => "all connections were taken, and one that waited made room; see http.connections_max",
         "host-refused" => "it used a host name that is not in http.hosts, and had no token; the log names it",
         other => other,
     }

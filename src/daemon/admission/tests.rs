@@ -122,6 +122,12 @@ fn what_browsers_send_is_refused_with_a_right_token_too() {
             all("require_token = \"never\"", Owner::Remote, "403 browser-refused", &[&head]);
         }
     }
+    let over_tls = |referer: &str| {
+        let caller = Caller { tls: true, ..caller(OWN) };
+        judge("", &caller, &format!("GET /send_msg HTTP/1.1\n{HOST}\nReferer: {referer}"))
+    };
+    assert_eq!(over_tls("https://127.0.0.1:4567/send_msg"), "free");
+    assert_eq!(over_tls("http://127.0.0.1:4567/send_msg"), "403 browser-refused");
     // A page without a name of ours: the address that was connected to is what it must come from.
     all("", OWN, "403 browser-refused", &["GET /send_msg HTTP/1.0\nReferer: http://localhost:8000/"]);
 }

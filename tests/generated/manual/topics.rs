@@ -117,6 +117,9 @@ pub(super) fn wehelpd(page: &mut Page) {
         &["`SIGHUP`"],
         "Read the token and the TLS files again; say which other settings have changed and need a restart.",
     );
+    page.sh("LOG");
+    page.p("It logs to standard error, and never texts or tokens. With `-v` also each request of the client door: `method`, `route` (never the path, which may hold the token), `peer`, `account`, `status`, the `event` that a callback became and its `bytes`, the `commands` that a poll was given, and the bytes of the `answer`. With `-vv` also whose connection it is and the names of the request's headers. Refused requests are logged at most every 10 seconds, a door that is full once a minute; `wehelp-status`(1) counts both by reason.");
+    page.p("All `http.connections_max` places of the client door may be taken by who sends slowly or nothing at all. Then those that have waited longest without a whole request are closed, so that others get in; a connection whose request is whole is not. One address (of IPv6 a /64) has `http.connections_per_address_max` of them, and then makes room for itself.");
     page.sh("SYSTEMD");
     page.p("It tells systemd when it is ready and when it stops (`Type=notify`), and takes sockets over by activation: TCP sockets become client doors, a Unix socket the control door. Units for a user and for the system are shipped:");
     page.code("systemctl --user enable --now wehelpd\nloginctl enable-linger          # to have it without a session\njournalctl --user -u wehelpd");
