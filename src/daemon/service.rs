@@ -30,6 +30,9 @@ use tokio::sync::{Notify, watch};
 /// it.
 const LARGE_BODY_BYTES: usize = 256 << 10;
 
+/// A moment that was to come when a request was made is past by so much at most when it is read, on a busy machine.
+const PAST_MAX: Duration = Duration::from_secs(60);
+
 /// What both doors call; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Service(Arc<Inner>);
@@ -596,6 +599,10 @@ impl Service {
         let account = meant?;
         if request.delay_ms.is_some() && request.due.is_some() {
             return Err(Failure::new(400, "bad-time", "give `delay_ms` or `due`, not both"));
+        }
+        if request.due.is_some_and(|due| now.since(due) > PAST_MAX) {
+            let message = "`due` is past; give a moment to come, or leave it out for at once";
+            return Err(Failure::new(400, "bad-time", message));
         }
         let due = match request.delay_ms {
             Some(ms) => now.after(Duration::from_millis(ms)),

@@ -66,20 +66,48 @@ fn a_delayed_command_is_scheduled_and_fetched_only_when_it_is_due() {
 }
 
 #[test]
-fn at_takes_a_time_of_the_future_or_of_the_past() {
+fn at_takes_a_time_to_come_and_nothing_else() {
     let daemon = Daemon::new();
     let id = daemon.queue(&["send", "text", "wxid_a", "x", "--at", "2099-01-01T00:00:00Z"]);
     let receipt = daemon.show(id);
     assert_eq!((&receipt["state"], &receipt["due"]), (&json!("scheduled"), &json!("2099-01-01T00:00:00.000Z")));
     let zoned = daemon.queue(&["send", "text", "wxid_a", "x", "--at", "2099-01-01T02:00:00+02:00"]);
     assert_eq!(daemon.show(zoned)["due"], "2099-01-01T00:00:00.000Z");
-    // What lies in the past is due, or is refused: it is not lost silently.
-    let past = daemon.cli(&["send", "text", "wxid_a", "past", "--at", "2020-01-01T00:00:00Z"]);
-    if past.code == 0 {
-        assert_eq!(texts(&daemon.client().poll("")), ["past"]);
-    } else {
-        past.exits(2);
+    // What lies in the past is a mistake, for every language.
+    for past in ["2020-01-01T00:00:00Z", "yesterday", "2h ago", "@1600000000"] {
+        daemon.cli(&["send", "text", "wxid_a", "past", "--at", past]).exits(2).says(&["--at", "past"]);
     }
+    let command = r#"{"commands":[{"api":"sendTextMessage","wxid":"a","text":"b"}],"due":"2020-01-01T00:00:00Z"}"#;
+    daemon.control("POST", "/v1/commands", command.as_bytes()).error(400);
+    // A bare number could be three things.
+    for number in ["1790000000", "4", "-1"] {
+        let at = format!("--at={number}");
+        daemon.cli(&["send", "text", "wxid_a", "x", &at]).exits(2).says(&[
+            "--at",
+            &format!("{number}s"),
+            &format!("@{number}"),
+        ]);
+    }
+    assert_eq!(daemon.cli(&["queue", "list", "--all"]).exits(0).lines().len(), 2);
+}
+
+#[test]
+fn a_length_behind_wait_is_no_id_and_no_text() {
+    let daemon = Daemon::new();
+    for args in [
+        &["friend", "info", "wxid_a", "--wait", "10s"][..],
+        &["send", "text", "wxid_a", "hi", "--wait", "10s"],
+        &["send", "text", "wxid_a", "--wait", "10s"],
+        &["room", "kick", "1@chatroom", "--wait", "5", "wxid_a"],
+        &["room", "list", "--wait", "1m"],
+    ] {
+        let length = args.iter().skip_while(|arg| **arg != "--wait").nth(1).unwrap();
+        daemon.cli(args).exits(2).says(&[&format!("--wait={length}")]);
+    }
+    assert!(daemon.cli(&["queue", "list", "--all"]).exits(0).lines().is_empty());
+    // Behind other words it is a word.
+    daemon.cli(&["send", "text", "wxid_a", "10s", "--wait=50ms"]).exits(6);
+    daemon.cli(&["send", "text", "--no-wait", "wxid_a", "--", "10s"]).exits(0);
 }
 
 #[test]
