@@ -142,6 +142,14 @@ pub struct Wiring {
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
 
+    /// Let everything else of the account go first
+    #[arg(long, overrides_with = "no_bulk")]
+    pub bulk: bool,
+
+    /// Let it take its turn with everything else; only `send text --from` does not by itself
+    #[arg(long, overrides_with = "bulk")]
+    pub no_bulk: bool,
+
     /// Print what would go over the wire; queue nothing
     #[arg(long)]
     pub dry_run: bool,

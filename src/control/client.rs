@@ -159,7 +159,7 @@ impl Client {
             data_dir: PathBuf,
         }
         let Some(meant) = &self.data_dir else { return Ok(()) };
-        let only = super::StatusQuery { only: Some("daemon".to_owned()) };
+        let only = super::StatusQuery { only: Some("daemon".to_owned()), ..Default::default() };
         // Without the header, so that another one says which it is.
         let anybody = Self { data_dir: None, ..self.clone() };
         let its = match anybody.get_with::<Identity>("/v1/status", &only) {

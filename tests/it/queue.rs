@@ -403,3 +403,50 @@ fn pacing_is_per_account_and_can_be_switched_off() {
     daemon.restart();
     assert_eq!(daemon.client().poll("wxid=wxid_me").len(), 4);
 }
+
+#[test]
+fn a_broadcast_lets_everything_else_go_first() {
+    let daemon = Daemon::unpaced();
+    daemon.login("wxid_me", 7);
+    let list: String = (0..45).map(|n| format!("wxid_a\tbulk{n:02}\n")).collect();
+    let receipts = daemon.cli_with(&["send", "text", "--from", "-"], &list).exits(0).lines();
+    assert!(receipts.iter().all(|receipt| receipt["bulk"] == true), "{:?}", receipts.first());
+    daemon.cli(&["send", "text", "wxid_a", "last", "--bulk"]).exits(0);
+    daemon.cli(&["send", "text", "wxid_a", "reply"]).exits(0);
+    let turn = daemon.cli_with(&["send", "text", "--from", "-", "--no-bulk"], "wxid_a\tturn\n").exits(0).line();
+    assert_eq!(turn["bulk"], Value::Null);
+    daemon.cli(&["friend", "list", "--no-wait"]).exits(0);
+    let first = daemon.client().poll("");
+    assert_eq!(first.len(), 20);
+    assert_eq!(
+        first[..3].iter().map(|c| c["api"].clone()).collect::<Vec<_>>(),
+        ["sendTextMessage", "sendTextMessage", "initContact"]
+    );
+    assert_eq!(texts(&[first[0].clone(), first[1].clone()]), ["reply", "turn"]);
+    // The broadcast keeps its own order, and what comes meanwhile goes before the rest of it.
+    assert_eq!(texts(&first[3..5]), ["bulk00", "bulk01"]);
+    daemon.cli(&["send", "text", "wxid_a", "again"]).exits(0);
+    let second = texts(&daemon.client().poll(""));
+    assert_eq!((second[0].as_str(), second[1].as_str(), second.len()), ("again", "bulk17", 20));
+    assert_eq!(texts(&daemon.client().poll("")).last().map(String::as_str), Some("last"));
+}
+
+#[test]
+fn a_broadcast_waits_behind_everything_else_in_the_receipts_as_well() {
+    let daemon = Recipe::default().config("[pacing]\nsends_per_minute = 2\n").start();
+    daemon.login("wxid_me", 7);
+    let bulk = daemon.queue(&["send", "text", "wxid_a", "bulk", "--bulk"]);
+    for n in 0..4 {
+        daemon.cli(&["send", "text", "wxid_a", &format!("t{n}")]).exits(0);
+    }
+    assert_eq!(daemon.client().poll("").len(), 2);
+    for id in [2, 3] {
+        daemon.reaches(id, "fetched");
+    }
+    let until = |id: u64| daemon.show(id)["held"]["until"].as_str().unwrap().to_owned();
+    let listed = daemon.cli(&["queue", "list"]).exits(0).lines();
+    let held: Vec<_> = listed.iter().map(|r| r["held"]["until"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(listed.iter().map(|r| r["id"].as_u64().unwrap()).collect::<Vec<_>>(), [bulk, 4, 5]);
+    assert!(held[0] > held[2] && held[2] > held[1], "{held:?}");
+    assert!(until(bulk) > until(5), "{held:?}");
+}
