@@ -37,7 +37,6 @@ mod metrics;
 mod owner;
 mod pacing;
 mod places;
-mod poller;
 mod queue;
 mod react;
 mod slow;

@@ -152,22 +152,13 @@ impl Client {
     fn check_data_dir(&self) -> Result<(), Error> {
         #[derive(serde::Deserialize)]
         struct Identity {
-            daemon: Daemon,
-        }
-        #[derive(serde::Deserialize)]
-        struct Daemon {
-            data_dir: PathBuf,
+            daemon: super::DaemonStatus,
         }
         let Some(meant) = &self.data_dir else { return Ok(()) };
-        let only = super::StatusQuery { only: Some("daemon".to_owned()), ..Default::default() };
+        let only = super::StatusQuery { only: Some("daemon".to_owned()) };
         // Without the header, so that another one says which it is.
         let anybody = Self { data_dir: None, ..self.clone() };
-        let its = match anybody.get_with::<Identity>("/v1/status", &only) {
-            Ok(Identity { daemon }) => daemon.data_dir,
-            // No wehelpd, or none that says which it is.
-            Err(Error::Strange(_) | Error::Refused { status: 404, .. }) => return Err(self.other(None)),
-            Err(error) => return Err(error),
-        };
+        let its = anybody.get_with::<Identity>("/v1/status", &only)?.daemon.data_dir;
         if home::is_same_folder(meant, &its) { Ok(()) } else { Err(self.other(Some(its))) }
     }
 

@@ -59,10 +59,8 @@ pub(super) struct Conn {
     /// A duplicate of a TCP socket.
     socket: Option<OwnedFd>,
     written: AtomicU64,
-    /// Nothing more comes from the peer.
+    /// The peer closed its side in order.
     ended: AtomicBool,
-    /// It closed its side in order; known once that was read.
-    closed: AtomicBool,
     /// Reading or writing failed.
     broken: AtomicBool,
     /// The peer sent something after the answer's last byte was written.
@@ -141,7 +139,6 @@ impl Conn {
             socket,
             written: AtomicU64::new(0),
             ended: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             asked_again: AtomicBool::new(false),
             busy: AtomicBool::new(false),
@@ -170,15 +167,6 @@ impl Conn {
         *lock(&self.head) = Head::Idle(Instant::now());
         if let Pending::Answer(answer) = &mut *lock(&self.pending) {
             answer.taken = true;
-        }
-    }
-
-    /// An end was read. After a reset whose error somebody else has taken reading gives an end too, which is none.
-    fn at_end(&self) {
-        self.ended.store(true, Ordering::Release);
-        let tcp = self.socket.as_ref().and_then(tcp_info);
-        if tcp.is_some_and(|tcp| tcp.peer_closed() && tcp.state != Tcp::CLOSE) {
-            self.closed.store(true, Ordering::Release);
         }
     }
 
@@ -279,11 +267,12 @@ impl Conn {
                 if !acked && Tcp::of(socket).acked < end {
                     return Outcome::Failed;
                 }
-                // What the peer sent before the reset may not be read yet: under TLS its close becomes a reset when our
-                // own goodbye crosses it.
+                // What the peer sent before the reset may not be read yet: under TLS it says goodbye, and its close
+                // becomes a reset when our own goodbye crosses it.
+                // Only what it sent counts: once the error was taken, reading gives an end that is none.
                 tokio::time::sleep(BEFORE_RESET).await;
-                let left = self.asked_again.load(Ordering::Acquire) || self.closed.load(Ordering::Acquire);
-                return if left { Outcome::Delivered } else { Outcome::Uncertain };
+                let goodbye = self.asked_again.load(Ordering::Acquire);
+                return if goodbye { Outcome::Delivered } else { Outcome::Uncertain };
             }
             if acked {
                 if said_more() || tcp.peer_closed() {
@@ -469,7 +458,7 @@ impl<S: AsyncRead + AsFd + Unpin> Wire<S> {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) => return self.note(Err(error)),
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => {
-                    self.conn.at_end();
+                    self.conn.ended.store(true, Ordering::Release);
                     if hung_up(&self.inner) {
                         return self.note(Err(io::ErrorKind::ConnectionReset.into()));
                     }
@@ -506,7 +495,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
                 }
                 self.conn.head_comes();
             } else if buf.remaining() > 0 {
-                self.conn.at_end();
+                self.conn.ended.store(true, Ordering::Release);
             }
         }
         Poll::Ready(self.note(result))

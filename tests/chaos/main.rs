@@ -196,9 +196,9 @@ fn lines(world: &World, path: &str) -> Vec<Value> {
 }
 
 /// The daemon as it is now.
-fn look(world: &World, facts: &[Fact], tail: u64) -> Quiet {
+fn look(world: &World, facts: &[Fact], oracle: &Oracle) -> Quiet {
     let status = world.control("GET", "/v1/status", b"").expect("it is up").json();
-    let entries = lines(world, &format!("/v1/events?after={tail}"));
+    let entries = lines(world, &format!("/v1/events?after={}", oracle.tail()));
     let entries = entries.iter().filter(|entry| entry.get("kind").is_some());
     let log = entries
         .map(|entry| Logged {
@@ -237,7 +237,7 @@ fn look(world: &World, facts: &[Fact], tail: u64) -> Quiet {
     Quiet {
         log,
         first: status["events"]["first"].as_u64().unwrap(),
-        receipts: receipts.iter().map(receipt).filter(|receipt| !receipt.text.is_empty()).collect(),
+        receipts: receipts.iter().map(receipt).filter(|receipt| receipt.id > oracle.newest()).collect(),
         nicks,
     }
 }
@@ -300,6 +300,7 @@ impl Run<'_> {
             let _over = Over(world);
             Operator { world, daemon, target: &self.targets[1], rng }.work(until)
         });
+        lock(&world.recent).clear();
         self.fall_silent(daemon);
         let holds = Holds::of(daemon);
         let first = *self.first.get_or_insert(holds);
@@ -312,7 +313,7 @@ impl Run<'_> {
             world.recorder.saw(Check::Panic, line);
         }
         let facts = world.recorder.take();
-        let quiet = look(world, &facts, self.oracle.tail());
+        let quiet = look(world, &facts, &self.oracle);
         let count = |what: fn(&Fact) -> bool| facts.iter().filter(|fact| what(fact)).count();
         eprintln!(
             "{} callbacks, {} commands, {} polls, {} reads; {done:?}; {holds:?}",

@@ -62,6 +62,8 @@ pub(crate) struct Finding {
 pub(crate) struct Oracle {
     /// Where the log ended at the last quiet moment.
     tail: u64,
+    /// The newest command then.
+    newest: u64,
     /// What each reader had got then.
     readers: HashMap<String, u64>,
     /// Who is logged in where, or was last.
@@ -74,6 +76,11 @@ impl Oracle {
     /// Where the log ended at the last quiet moment.
     pub(crate) fn tail(&self) -> u64 {
         self.tail
+    }
+
+    /// The newest command at the last quiet moment.
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest
     }
 
     /// Everything that a round broke.
@@ -92,6 +99,7 @@ impl Oracle {
         names(facts, quiet, &mut findings);
         self.accounts = logins.last();
         self.over.extend(quiet.receipts.iter().map(|receipt| receipt.text.clone()));
+        self.newest = quiet.receipts.iter().map(|receipt| receipt.id).fold(self.newest, u64::max);
         self.tail = quiet.log.last().map_or(self.tail, |event| event.seq);
         findings.0
     }
@@ -152,7 +160,9 @@ impl Oracle {
                         let what = format!("{reader} is told of #{from}–#{to}, due is #{}", place.due);
                         findings.add(Check::ReaderSkips, what);
                     }
-                    (place.due, place.again) = (place.due.max(to + 1), false);
+                    if *to >= place.due {
+                        (place.due, place.again) = (to + 1, false);
+                    }
                 }
                 Fact::Read { reader, seq, mark } => {
                     let place = places.entry(reader).or_insert(Place::START);
