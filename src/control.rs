@@ -13,6 +13,7 @@
 //! | `POST /v1/queue/pause`, `…/resume` | [`Named`], or `{}` for all accounts | [`Paused`] |
 //! | `GET /v1/events` | [`EventsQuery`] | NDJSON of entries (contract 7) |
 //! | `GET /v1/events/SEQ` | | one entry |
+//! | `GET /v1/events/SEQ/bytes` | | its callback's body, as it was received |
 //! | `GET /v1/cursors` | | NDJSON of [`Cursor`] |
 //! | `PUT /v1/cursors/NAME` | [`CursorSet`] | [`Cursor`] |
 //! | `POST /v1/cursors/NAME/commit` | [`CursorCommit`] | [`Cursor`] |

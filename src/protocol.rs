@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod command;
 pub mod contact;
+pub mod encoding;
 pub mod event;
 pub mod id;
 mod json;

@@ -245,6 +245,14 @@ async fn answer(service: &Service, doors: &http::Doors, ask: &Ask<'_>) -> Result
             response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
             Ok(response)
         }
+        ["events", seq, "bytes"] if get => {
+            let seq = Seq(number(seq.trim_start_matches('#'))?);
+            let body = blocking(service, move |s| Ok(follow::one(s.store(), seq)?.body)).await?;
+            let mut response = Response::new(body.into());
+            let octets = header::HeaderValue::from_static("application/octet-stream");
+            response.headers_mut().insert(header::CONTENT_TYPE, octets);
+            Ok(response)
+        }
         ["cursors"] if get => Ok(ndjson(blocking(service, cursors::list).await?)),
         ["cursors", name] if put => {
             let set: control::CursorSet = ask.json()?;

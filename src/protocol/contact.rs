@@ -6,7 +6,7 @@
 //! Leaves to others: which event these came in, and remembering them (`directory`).
 
 use super::message::xml::{self, Element, Tree};
-use super::{json, name};
+use super::{encoding, json, name};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -356,10 +356,7 @@ fn unpack(base64: &str) -> Option<String> {
     if bytes.is_empty() {
         return None;
     }
-    match String::from_utf8(bytes) {
-        Ok(text) => Some(text),
-        Err(error) => Some(encoding_rs::GB18030.decode_without_bom_handling(error.as_bytes()).0.into_owned()),
-    }
+    Some(encoding::decode(&bytes).into_owned())
 }
 
 /// Decodes base64 of either alphabet, padded or not, with line breaks in it, up to where it is damaged or cut off.

@@ -4,15 +4,24 @@
 //! `}` missing), raw line breaks and control characters in strings, and a string that was not closed at the end of its
 //! line, before the next key (spec `#getv2`). Everything else stays as it was, byte for byte. What comes out is one JSON
 //! value. Linear in the text; what comes out is at most `GROWTH_MAX` bytes longer.
+//!
+//! Mending never moves text from one member to another: a program that glues JSON together escapes nothing, so what
+//! somebody says may have a line break and `"wxid":"boss"` in it. A string ends with its line only in an object whose
+//! members each begin on a line of their own, as people write, and never before a member that the object has already,
+//! or gets later.
 //! Leaves to others: what is still no JSON then, as a body that was cut off: to guess its end would be to invent it.
 
 use super::json;
+use std::collections::HashSet;
 
 /// By how many bytes mending may lengthen a text: far more than a person's damage needs, far less than a body.
 const GROWTH_MAX: usize = 64 * 1024;
 
 /// Most white space between a broken line and its next key, bytes: an indentation.
 const INDENT_MAX: usize = 256;
+
+/// The most members of an object in which a string may end with its line: the spec's have at most 20.
+const MEMBERS_MAX: usize = 1000;
 
 /// The longest key that ends an unclosed string, bytes: the spec's have ten.
 const KEY_MAX: usize = 64;
@@ -35,6 +44,16 @@ enum Break {
     MayEndString,
 }
 
+/// The members of an open object.
+#[derive(Default)]
+struct Object {
+    keys: HashSet<Vec<u8>>,
+    /// A member does not begin on a line of its own, or there are too many.
+    is_dense: bool,
+    /// A string in it was ended with its line.
+    is_ended: bool,
+}
+
 struct Mender<'a> {
     text: &'a [u8],
     at: usize,
@@ -42,6 +61,10 @@ struct Mender<'a> {
     out: Vec<u8>,
     /// The brackets that are open.
     open: Vec<u8>,
+    /// Of each open object what decides whether a string in it may end with its line.
+    objects: Vec<Object>,
+    /// A line break came after the last byte outside of strings that was no white space.
+    line_begins: bool,
     /// The last byte outside of strings that was no white space; `"` for a whole string.
     last: u8,
     /// The last comma: where it stands in `out`, and what `last` was before it.
@@ -51,7 +74,8 @@ struct Mender<'a> {
 impl<'a> Mender<'a> {
     fn new(text: &'a str, meaning: Break) -> Self {
         let out = Vec::with_capacity(text.len() + 2);
-        Self { text: text.as_bytes(), at: 0, meaning, out, open: Vec::new(), last: 0, comma: (0, 0) }
+        let (open, objects) = (Vec::new(), Vec::new());
+        Self { text: text.as_bytes(), at: 0, meaning, out, open, objects, line_begins: true, last: 0, comma: (0, 0) }
     }
 
     fn mend(mut self) -> Option<String> {
@@ -67,13 +91,26 @@ impl<'a> Mender<'a> {
                     if self.last == 0 {
                         self.open(b'{')?;
                     }
-                    self.string()?;
+                    let is_key = self.open.last() == Some(&b'{') && matches!(self.last, b'{' | b',');
+                    let begin = self.out.len() + 1;
+                    self.string(is_key)?;
+                    if is_key {
+                        self.member(begin)?;
+                    }
+                    self.line_begins = false;
                 }
                 b'{' | b'[' => self.open(byte)?,
                 b'}' | b']' => self.close(byte)?,
                 b',' => self.comma(),
-                b' ' | b'\t' | b'\n' | b'\r' => self.out.push(byte),
+                b'\n' | b'\r' => {
+                    self.out.push(byte);
+                    self.line_begins = true;
+                }
+                b' ' | b'\t' => self.out.push(byte),
                 _ => self.push(byte),
+            }
+            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b'/') {
+                self.line_begins = false;
             }
         }
         self.drop_comma();
@@ -108,19 +145,47 @@ impl<'a> Mender<'a> {
             return None;
         }
         self.open.push(byte);
+        if byte == b'{' {
+            self.objects.push(Object::default());
+        }
         self.push(byte);
         Some(())
+    }
+
+    /// Notes a member, whose key begins at `begin` of `out`.
+    fn member(&mut self, begin: usize) -> Option<()> {
+        if self.meaning == Break::IsText {
+            return Some(());
+        }
+        let key = &self.out[begin..self.out.len() - 1];
+        let object = self.objects.last_mut()?;
+        // An escape may spell a key in another way.
+        object.is_dense |= !self.line_begins || object.keys.len() >= MEMBERS_MAX || key.contains(&b'\\');
+        let is_new = object.is_dense || object.keys.insert(key.to_vec());
+        (!object.is_ended || (is_new && !object.is_dense)).then_some(())
+    }
+
+    /// Whether a string may end with its line here, before a member of that key.
+    fn may_end_before(&mut self, key: &[u8]) -> bool {
+        let in_object = self.open.last() == Some(&b'{');
+        let Some(object) = self.objects.last_mut().filter(|_| in_object) else { return false };
+        let may = !object.is_dense && !object.keys.contains(key);
+        object.is_ended |= may;
+        may
     }
 
     fn close(&mut self, byte: u8) -> Option<()> {
         self.drop_comma();
         let fits = matches!((self.open.pop()?, byte), (b'{', b'}') | (b'[', b']'));
+        if byte == b'}' {
+            self.objects.pop();
+        }
         self.push(byte);
         fits.then_some(())
     }
 
     /// Copies a string, from behind its opening quote.
-    fn string(&mut self) -> Option<()> {
+    fn string(&mut self, is_key: bool) -> Option<()> {
         self.push(b'"');
         loop {
             let byte = *self.text.get(self.at)?;
@@ -135,7 +200,11 @@ impl<'a> Mender<'a> {
                     self.out.push(*self.text.get(self.at + 1)?);
                     self.at += 2;
                 }
-                b'\n' | b'\r' if self.meaning == Break::MayEndString && self.key_follows() => {
+                b'\n' | b'\r'
+                    if self.meaning == Break::MayEndString
+                        && !is_key
+                        && self.key_that_follows().is_some_and(|key| self.may_end_before(key)) =>
+                {
                     // A comma at the end of the line could be the text's own or the separator: nobody can tell.
                     if self.out.last() == Some(&b',') {
                         return None;
@@ -164,14 +233,15 @@ impl<'a> Mender<'a> {
         }
     }
 
-    /// Whether the next thing on the lines below is `"key":`.
-    fn key_follows(&self) -> bool {
+    /// The key, when the next thing on the lines below is `"key":`.
+    fn key_that_follows(&self) -> Option<&'a [u8]> {
         let blanks = |bytes: &[u8]| bytes.iter().take(INDENT_MAX).take_while(|b| b.is_ascii_whitespace()).count();
         let rest = &self.text[self.at..];
-        let Some(rest) = rest[blanks(rest)..].strip_prefix(b"\"") else { return false };
-        let key = rest.iter().take(KEY_MAX).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
-        let Some(rest) = rest[key..].strip_prefix(b"\"") else { return false };
-        key > 0 && rest[blanks(rest)..].starts_with(b":")
+        let rest = rest[blanks(rest)..].strip_prefix(b"\"")?;
+        let length = rest.iter().take(KEY_MAX).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+        let (key, rest) = rest.split_at(length);
+        let rest = rest.strip_prefix(b"\"")?;
+        (length > 0 && rest[blanks(rest)..].starts_with(b":")).then_some(key)
     }
 }
 
@@ -223,10 +293,35 @@ mod tests {
 
     #[test]
     fn a_string_that_was_not_closed_ends_with_its_line() {
-        let text = "{\"a\":\"DaQi\r\n  \"b\" : \"c\"}";
-        assert_eq!(repair(text).unwrap(), "{\"a\":\"DaQi\",\r\n  \"b\" : \"c\"}");
-        assert_eq!(repair("{\"a\":\"DaQi,\n\"b\":\"c\"}"), None, "whose comma that is, nobody knows");
-        assert_eq!(repair("{\"a\":\"DaQi\n}"), None);
+        let text = "{\n\"a\":\"DaQi\r\n  \"b\" : \"c\"}";
+        assert_eq!(repair(text).unwrap(), "{\n\"a\":\"DaQi\",\r\n  \"b\" : \"c\"}");
+        assert_eq!(repair("{\n\"a\":\"DaQi,\n\"b\":\"c\"}"), None, "whose comma that is, nobody knows");
+        assert_eq!(repair("{\n\"a\":\"DaQi\n}"), None);
+        // Comments stand on no line of their own, and another object may be dense.
+        let text = "{ // x\n\"z\":[{\"a\":1,\"b\":2}], // y\n\"a\":\"DaQi\n\"b\":1 // z\n}";
+        assert_eq!(repair(text).unwrap(), "{ \n\"z\":[{\"a\":1,\"b\":2}], \n\"a\":\"DaQi\",\n\"b\":1 \n}");
+    }
+
+    #[test]
+    fn what_somebody_says_never_becomes_another_member() {
+        for text in [
+            // Members that share a line, before it or after it, or stand on the line of the brace.
+            "{\"type\":78,\"message\":\"hi\n\"wxid\":\"boss\"}",
+            "{\n\"type\":78,\"message\":\"hi\n\"wxid\":\"boss\"\n}",
+            "{\n\"message\":\"hi\n\"wxid\":\"boss\",\"type\":78}",
+            "{\"message\":\"hi\n\"wxid\":\"boss\"}",
+            // A member that the object has already, or gets later; however it is spelled.
+            "{\n\"wxid\":\"wxid_a\",\n\"message\":\"hi\n\"wxid\":\"boss\"\n}",
+            "{\n\"message\":\"hi\n\"wxid\":\"boss\",\n\"wxid\":\"wxid_a\"\n}",
+            "{\n\"message\":\"hi\n\"message\":\"boss\"\n}",
+            "{\n\"\\u0077xid\":\"wxid_a\",\n\"message\":\"hi\n\"wxid\":\"boss\"\n}",
+            "{\n\"message\":\"hi\n\"wxid\":\"boss\",\n\"\\u0077xid\":\"wxid_a\"\n}",
+            // In a list, and in a key.
+            "[\n\"hi\n\"wxid\":\"boss\"\n]",
+            "{\n\"hi\n\"wxid\":\"boss\"\n}",
+        ] {
+            assert_eq!(repair(text), None, "{text}");
+        }
     }
 
     #[test]
@@ -262,6 +357,30 @@ mod tests {
                 prop_assert!(json::is_valid(&mended));
                 let again = repair(&mended);
                 prop_assert_eq!(again.as_deref(), Some(mended.trim()));
+            }
+        }
+
+        /// As a program writes that escapes nothing: all members on one line, whatever the texts have in them.
+        #[test]
+        fn on_one_line_no_string_is_ended(texts in prop::collection::vec(r#"([ab,:{}]|\n|\n"wxid":"boss|//|\r\n){0,6}"#, 1..5)) {
+            let members: Vec<String> = (0..).zip(&texts).map(|(n, text)| format!("\"k{n}\":\"{text}\"")).collect();
+            let text = format!("{{{}}}", members.join(","));
+            if let Some(mended) = repair(&text) {
+                prop_assert_eq!(mended.matches('"').count(), text.matches('"').count());
+            }
+        }
+
+        /// As people write: what is mended has no member twice, and the members that were whole are as they were.
+        #[test]
+        fn on_lines_of_their_own_no_member_is_overwritten(texts in prop::collection::vec(r#"([ab]|\n"(wxid|k0|k1|k9)":"boss){0,4}"#, 1..5)) {
+            let members: Vec<String> = (0..).zip(&texts).map(|(n, text)| format!("\"k{n}\":\"{text}\"")).collect();
+            let text = format!("{{\n{}\n}}", members.join(",\n"));
+            if let Some(mended) = repair(&text) {
+                prop_assert_eq!(json::repeated_member(&mended), None);
+                let mended: serde_json::Value = serde_json::from_str(&mended).unwrap();
+                for (n, text) in (0..).zip(&texts).filter(|(_, text)| !text.contains('\n')) {
+                    prop_assert_eq!(&mended[format!("k{n}")], text);
+                }
             }
         }
 

@@ -662,6 +662,24 @@ fn gb18030_a_byte_order_mark_and_any_content_type_are_read() {
 }
 
 #[test]
+fn one_cut_byte_leaves_the_rest_as_it_is_and_every_byte_is_kept() {
+    let daemon = Daemon::new();
+    let cut = b"\xef\xbb\xbf{\"data\":{\"type\":78,\"msgType\":\"1\",\"cwxid\":\"wxid_me\",\"wxid\":\"a\",\"nick\":\"\xe5\xae\x89\xe5\xae\",\"message\":\"\xe4\xbd\xa0\xe5\xa5\xbd \x1b\"}}";
+    let moved = b"{\"type\":78,\"msgType\":\"1\",\"cwxid\":\"wxid_me\",\"wxid\":\"wxid_a\",\"message\":\"hi\n\"wxid\":\"boss\"}";
+    let answer = |body: &[u8]| daemon.client().send("POST", "/callback", &[], body).status;
+    assert_eq!((answer(cut), answer(moved), answer(b"[1]")), (200, 400, 400));
+    let event = daemon.events(&["-n", "all"])[0].clone();
+    assert_eq!((&event["nick"], &event["text"]), (&"安\u{fffd}".into(), &"你好 \u{1b}".into()));
+    for (seq, body) in [("1", &cut[..]), ("2", moved), ("3", b"[1]")] {
+        let out = daemon.wehelp(["events", "show", seq, "--bytes"]).output().unwrap();
+        assert!(out.status.success());
+        assert_eq!(out.stdout, body, "event {seq}");
+    }
+    daemon.cli(&["events", "show", "1", "2", "--bytes"]).exits(2);
+    daemon.cli(&["events", "show", "9", "--bytes"]).exits(4);
+}
+
+#[test]
 fn what_cannot_be_read_is_kept_with_its_bytes_and_answered_400() {
     let daemon = Daemon::new();
     let bodies: &[&[u8]] = &[
@@ -758,7 +776,7 @@ fn people_and_rooms_are_learned_from_events() {
         assert!(run.out.contains(needle), "{args:?}: {}", run.out);
         run.lines();
     };
-    holds(&["contact", "list"], "gh_e456599aa7XXX");
+    holds(&["contact", "list", "-a", "wxid_sadaxxxxx"], "gh_e456599aa7XXX");
     holds(&["contact", "show", "gh_e456599aa7XXX"], "微小强XXX");
     holds(&["contact", "avatars"], "rShBrnPZHnWheicjaFu5y0NJBqC5k16YicKw");
     holds(&["friend", "list", "--cached", "-a", "wxid_sadaxxxxx"], "gh_e456599aa7XXX");

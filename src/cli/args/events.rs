@@ -46,12 +46,17 @@ pub enum What {
 /// Print one event.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  wehelp events show 17 | jq .decoded")]
+Examples:
+  wehelp events show 17 | jq .decoded
+  wehelp events show 17 --bytes | hexdump -C")]
 pub struct Show {
     /// The position of the event
     #[arg(value_name = "SEQ", value_parser = seq, required = true)]
     pub seqs: Vec<u64>,
+
+    /// Write the body of the callback as it was received, byte for byte, and nothing else; not to a terminal
+    #[arg(long)]
+    pub bytes: bool,
 }
 
 /// Post an event to a forward's target again.

@@ -5,7 +5,7 @@ use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::cli::queueing;
 use crate::cli::render::items::{self, Column};
-use crate::control::{DirectoryQuery, client};
+use crate::control::{Account, DirectoryQuery, client};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -79,6 +79,15 @@ fn one(ctx: &Ctx, wxid: &str) -> Result<Value, Error> {
     Ok(ctx.client()?.get_with(&format!("/v1/contacts/{}", client::part(wxid)), &whose)?)
 }
 
+/// The account that was named, else each that is known: a picture says nothing of what a command would do.
+fn accounts(ctx: &Ctx) -> Result<Vec<Option<String>>, Error> {
+    if let Some(named) = &ctx.global().account {
+        return Ok(vec![Some(named.clone())]);
+    }
+    let known: Vec<Account> = ctx.client()?.lines("/v1/accounts", &())?.values()?;
+    Ok(known.into_iter().map(|known| Some(known.account)).collect())
+}
+
 fn avatars(ctx: &Ctx, wxids: &[crate::cli::who::Who]) -> Result<(), Error> {
     let picture = |contact: &Value| {
         contact["avatar"].is_string().then(|| {
@@ -90,8 +99,11 @@ fn avatars(ctx: &Ctx, wxids: &[crate::cli::who::Who]) -> Result<(), Error> {
         })
     };
     if wxids.is_empty() {
-        let query = DirectoryQuery { account: ctx.global().account.clone(), ..DirectoryQuery::default() };
-        let all: Vec<Value> = ctx.client()?.lines("/v1/contacts", &query)?.values()?;
+        let mut all: Vec<Value> = Vec::new();
+        for account in accounts(ctx)? {
+            let query = DirectoryQuery { account, ..DirectoryQuery::default() };
+            all.extend(ctx.client()?.lines("/v1/contacts", &query)?.values::<Value>()?);
+        }
         let all: Vec<Value> = all.iter().filter_map(picture).collect();
         return show_all(ctx, &all, items::AVATARS, Found::MayBeEmpty("no event has told of pictures yet"));
     }

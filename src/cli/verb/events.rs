@@ -119,7 +119,26 @@ fn edge(text: &str) -> Result<String, Error> {
     Ok(time.to_string())
 }
 
+/// Writes what was received. Of several events nobody could tell where one ends, and a terminal would obey it.
+fn show_bytes(ctx: &Ctx, args: &args::Show) -> Result<(), Error> {
+    let [seq] = args.seqs[..] else {
+        return Err(Error::usage("--bytes writes the bytes of one event; give one SEQ"));
+    };
+    if std::io::stdout().is_terminal() {
+        return Err(Error::usage(
+            "--bytes writes what was received, which a terminal would obey; send it to a file, or through `hexdump -C`",
+        ));
+    }
+    let mut bytes = Vec::new();
+    let mut reply = ctx.client()?.send("GET", &format!("/v1/events/{seq}/bytes"), None)?;
+    reply.read_to_end(&mut bytes).map_err(crate::control::client::Error::from)?;
+    ctx.out().bytes(&bytes)
+}
+
 fn show(ctx: &Ctx, args: &args::Show) -> Result<(), Error> {
+    if args.bytes {
+        return show_bytes(ctx, args);
+    }
     for seq in &args.seqs {
         let mut line = Vec::new();
         let mut reply = ctx.client()?.send("GET", &format!("/v1/events/{seq}"), None)?;

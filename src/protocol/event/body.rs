@@ -6,7 +6,7 @@
 
 use super::TYPE_IN_CODE;
 use super::fields::{Fields, number};
-use crate::protocol::{json, repair};
+use crate::protocol::{encoding, json, repair};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -20,21 +20,19 @@ pub enum Body<'a> {
     Unreadable(String),
 }
 
-/// Reads a callback's body (contract 2): UTF-8 with or without BOM, else GB18030; strict JSON, else mended; then what
-/// stands under `data`, when that is an object, or a string that holds one. What stood beside `data` is left out, unless
-/// it is the event: the later client's `{"action":…,"cwxid":…,"data":{…}}` has its members outside, and stays whole.
+/// Reads a callback's body (contract 2): UTF-8 with or without BOM, faults and GB18030 as [`encoding::decode`] takes
+/// them; strict JSON, else mended; then what stands under `data`, when that is an object, or a string that holds one.
+/// What stood beside `data` is left out, unless it is the event: the later client's `{"action":…,"cwxid":…,"data":{…}}`
+/// has its members outside, and stays whole.
 #[must_use]
 pub fn read_body(bytes: &[u8]) -> Body<'_> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        return read_text(text);
-    }
-    match encoding_rs::GB18030.decode_without_bom_handling_and_without_replacement(bytes) {
-        Some(text) => match read_text(&text) {
+    match encoding::decode(bytes) {
+        Cow::Borrowed(text) => read_text(text),
+        Cow::Owned(text) => match read_text(&text) {
             Body::Readable(data) => Body::Readable(Cow::Owned(data.into_owned())),
             Body::Unreadable(reason) => Body::Unreadable(reason),
         },
-        None => Body::Unreadable("the body is neither UTF-8 nor GB18030".to_owned()),
     }
 }
 

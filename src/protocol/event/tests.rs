@@ -180,10 +180,17 @@ fn control_characters_in_keys_are_escaped() {
 #[test]
 fn gb18030_is_read_when_it_is_no_utf_8() {
     // Short GB18030 words can be valid UTF-8 by chance (微小强 is): the longer text decides for all of it.
-    let (bytes, ..) = encoding_rs::GB18030.encode(r#"{"data":{"type":78,"nick":"微小强","message":"你好，世界"}}"#);
-    let expected = r#"{"type":78,"nick":"微小强","message":"你好，世界"}"#;
+    let (bytes, ..) = encoding_rs::GB18030.encode(r#"{"data":{"type":78,"nick":"微小强","message":"你好，大世界"}}"#);
+    let expected = r#"{"type":78,"nick":"微小强","message":"你好，大世界"}"#;
     assert_eq!(readable(&bytes), expected);
     assert_eq!(readable(&[b"\xef\xbb\xbf", &*bytes].concat()), expected, "whoever put the BOM there");
+}
+
+#[test]
+fn one_cut_character_costs_that_character() {
+    let body = b"{\"data\":{\"type\":78,\"nick\":\"\xe5\xae\x89\xe5\xa8\x9c\xe5\xae\",\"message\":\"\xe4\xbd\xa0\xe5\xa5\xbd\"}}";
+    assert_eq!(readable(body), "{\"type\":78,\"nick\":\"安娜\u{fffd}\",\"message\":\"你好\"}");
+    assert_eq!(readable(b"{\"a\":\"\xff\xff\"}"), "{\"a\":\"\u{fffd}\u{fffd}\"}");
 }
 
 #[test]
@@ -195,7 +202,7 @@ fn what_is_no_object_is_unreadable_and_says_why() {
         (b"\"secret text\"", "the body is JSON, but no object"),
         (b"12", "the body is JSON, but no object"),
         (b"secret", "the body is no JSON: it does not begin with an object"),
-        (b"{\"a\":\"\xff\xff\"}", "the body is neither UTF-8 nor GB18030"),
+        (b"\xff\xfe{\"a\":1}", "the body is no JSON: it does not begin with an object"),
         (b"{\"a\":secret}", "the body is no JSON: expected value at line 1 column 6"),
     ] {
         assert_eq!(unreadable(body), reason);
