@@ -62,13 +62,26 @@ fn a_thousand_idle_connections_and_slow_headers_keep_nobody_out() {
 
 #[test]
 fn more_connections_than_allowed_are_turned_away_and_counted() {
-    let daemon = Recipe::default().config("[http]\nconnections_max = 8\n").start();
-    let held: Vec<_> = (0..20).map(|_| daemon.client().connect()).collect();
-    eventually("they are counted", || {
-        let rejected = daemon.status()["http"]["rejected"]["too-many-connections"].as_u64().unwrap_or(0);
-        (rejected >= 12).then_some(())
-    });
-    drop(held);
+    let daemon = Recipe::default().config("[http]\nconnections_max = 8\npoll_hold = \"60s\"\n").start();
+    let rejected = |reason: &str| daemon.status()["http"]["rejected"][reason].as_u64().unwrap_or(0);
+    // Those that have asked for nothing yet make room for others.
+    let idle: Vec<_> = (0..20).map(|_| daemon.client().connect()).collect();
+    eventually("room is made", || (rejected("made-room") >= 12).then_some(()));
+    let poll = request("GET", "/send_msg", &[], b"");
+    let held: Vec<_> = (0..8)
+        .map(|_| {
+            let mut wire = daemon.client().connect();
+            wire.send(&poll);
+            let from = wire.stream.local_addr().unwrap().to_string();
+            eventually("it is worked at", || (daemon.status()["http"]["anonymous_peer"] == *from).then_some(()));
+            wire
+        })
+        .collect();
+    // Those whose request is worked at do not.
+    assert_eq!(rejected("made-room"), 20);
+    let late: Vec<_> = (0..12).map(|_| daemon.client().connect()).collect();
+    eventually("they are counted", || (rejected("too-many-connections") >= 12).then_some(()));
+    drop((held, idle, late));
     eventually("room", || daemon.client().try_post("/recieve_msg", b"{\"type\":90}").is_ok().then_some(()));
 }
 
