@@ -2,6 +2,7 @@
 
 use jiff::{SpanRelativeTo, Timestamp, fmt::friendly::SpanParser, tz::TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ pub struct Time(i64);
 #[error("`{given}` is not {wanted}")]
 pub struct Unreadable {
     given: String,
-    wanted: &'static str,
+    wanted: Cow<'static, str>,
 }
 
 impl Time {
@@ -64,42 +65,73 @@ impl Time {
             .unwrap_or_else(|_| self.0.to_string())
     }
 
-    /// Reads a point in time: RFC 3339, a civil date or date-time in local time, `now`, or a duration, which lies
-    /// in the past for `2h ago` and, as `sign` says, before or after `now` for a bare `2h`.
+    /// Reads a moment (contract 3): RFC 3339, with a zone in brackets or without, a civil date or date-time in local
+    /// time or in the zone in brackets, a clock time, `now`, `today`, `yesterday`, `tomorrow` (their first moment),
+    /// `@UNIXSECONDS`, or a duration, which lies in the past for `2h ago` and, as `bare` says, before or after `now` for a
+    /// bare `2h`. Clock times are civil: across a change of the clocks, too, `09:00` is nine o'clock.
     ///
     /// # Errors
-    /// When the text is none of these.
+    /// When the text is none of these, or a bare number, which could mean three things.
     pub fn parse(text: &str, now: Self, bare: Bare) -> Result<Self, Unreadable> {
+        Self::parse_in(text, now, bare, &TimeZone::system())
+    }
+
+    fn parse_in(text: &str, now: Self, bare: Bare, zone: &TimeZone) -> Result<Self, Unreadable> {
         let text = text.trim();
         let bad = || Unreadable {
             given: text.to_owned(),
-            wanted: "a time (try 2026-11-23T09:00:00Z, 2026-11-23 09:00, 09:00 or 2h ago)",
+            wanted: "a time (try 2026-11-23T09:00:00Z, 2026-11-23 09:00, 09:00, yesterday or 2h ago)".into(),
         };
-        if text == "now" {
-            return Ok(now);
+        let of = |moment: Timestamp| Self(moment.as_millisecond());
+        if text.parse::<f64>().is_ok() {
+            let third = match bare {
+                Bare::Ago => format!("`#{text}` for a position in the log"),
+                Bare::Ahead => "a date and time as 2026-11-23 09:00".to_owned(),
+            };
+            let wanted =
+                format!("a moment by itself; write `{text}s` for seconds, `@{text}` for Unix time, or {third}");
+            return Err(Unreadable { given: text.to_owned(), wanted: wanted.into() });
+        }
+        if let Some(unix) = text.strip_prefix('@') {
+            return unix_moment(unix).map(of).ok_or_else(bad);
+        }
+        // A zone that is named counts, be it beside an offset or instead of one.
+        if text.contains('[') {
+            return text.parse::<jiff::ZonedDateTime>().map(|zoned| of(zoned.timestamp())).map_err(|_| bad());
         }
         if let Ok(moment) = text.parse::<Timestamp>() {
-            return Ok(Self(moment.as_millisecond()));
+            return Ok(of(moment));
         }
-        let here = Timestamp::from_millisecond(now.0).map_err(|_| bad())?.to_zoned_datetime(TimeZone::system());
+        let here = Timestamp::from_millisecond(now.0).map_err(|_| bad())?.to_zoned_datetime(zone.clone());
+        let local = |civil: jiff::civil::DateTime| {
+            civil.to_zoned_datetime(zone.clone()).map(|zoned| of(zoned.timestamp())).map_err(|_| bad())
+        };
+        let (today, day) = (here.date(), jiff::Span::new().days(1));
+        let (yesterday, tomorrow) =
+            (today.checked_sub(day).map_err(|_| bad()), today.checked_add(day).map_err(|_| bad()));
+        let midnight = jiff::civil::Time::midnight();
+        match text {
+            "now" => return Ok(now),
+            "today" => return local(today.to_datetime(midnight)),
+            "yesterday" => return local(yesterday?.to_datetime(midnight)),
+            "tomorrow" => return local(tomorrow?.to_datetime(midnight)),
+            _ => {}
+        }
         if let Ok(date_time) = text.parse::<jiff::civil::DateTime>()
             && text.contains('-')
         {
-            let zoned = date_time.to_zoned_datetime(TimeZone::system()).map_err(|_| bad())?;
-            return Ok(Self(zoned.timestamp().as_millisecond()));
+            return local(date_time);
         }
         if text.contains(':')
             && let Ok(time) = text.parse::<jiff::civil::Time>()
         {
-            let today = here.date().to_datetime(time).to_zoned_datetime(TimeZone::system()).map_err(|_| bad())?;
-            let today = today.timestamp().as_millisecond();
             // A bare clock time means the next one when we look ahead, the last one when we look back.
-            const DAY: i64 = 86_400_000;
-            return Ok(Self(match bare {
-                Bare::Ahead if today < now.0 => today + DAY,
-                Bare::Ago if today > now.0 => today - DAY,
-                _ => today,
-            }));
+            let at = local(today.to_datetime(time))?;
+            return match bare {
+                Bare::Ahead if at < now => local(tomorrow?.to_datetime(time)),
+                Bare::Ago if at > now => local(yesterday?.to_datetime(time)),
+                _ => Ok(at),
+            };
         }
         if let Some(ago) = text.strip_suffix("ago") {
             return Ok(now.before(duration(ago).map_err(|_| bad())?));
@@ -110,6 +142,13 @@ impl Time {
             Bare::Ahead => now.after(span),
         })
     }
+}
+
+/// Seconds since the Unix epoch, whole or not.
+fn unix_moment(text: &str) -> Option<Timestamp> {
+    let seconds: f64 = text.parse().ok()?;
+    let since = jiff::SignedDuration::try_from_secs_f64(seconds).ok()?;
+    Timestamp::from_duration(since).ok()
 }
 
 /// How long the machine has been up, sleep included: a clock that nobody sets.
@@ -134,7 +173,7 @@ pub enum Bare {
 /// When the text is no duration, is negative, or lies beyond a hundred years.
 pub fn duration(text: &str) -> Result<Duration, Unreadable> {
     let text = text.trim();
-    let bad = || Unreadable { given: text.to_owned(), wanted: "a duration (try 30s, 10m, 2h or 3d)" };
+    let bad = || Unreadable { given: text.to_owned(), wanted: "a duration (try 30s, 10m, 2h or 3d)".into() };
     const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
     if let Ok(seconds) = text.parse::<f64>() {
         let whole = Duration::try_from_secs_f64(seconds).map_err(|_| bad())?;
@@ -288,5 +327,52 @@ mod tests {
         assert!(Time::parse("2026-11-23 09:00", now(), Bare::Ago).is_ok());
         assert!(Time::parse("09:00", now(), Bare::Ahead).unwrap() >= now());
         assert!(Time::parse("yesterdayish", now(), Bare::Ago).is_err());
+        for (bare, third) in [(Bare::Ago, "`#4`"), (Bare::Ahead, "date and time")] {
+            let error = Time::parse(" 4 ", now(), bare).unwrap_err().to_string();
+            assert!(["`4s`", "`@4`", third].iter().all(|way| error.contains(way)), "{error}");
+            for number in ["0", "-4", "+4", "1.5", "1e9", "1790000000", "20261123"] {
+                assert!(Time::parse(number, now(), bare).is_err(), "{number}");
+            }
+            assert_eq!(Time::parse("@1790000000", now(), bare).unwrap(), Time::from_millis(1_790_000_000_000));
+            assert_eq!(Time::parse("@1.5", now(), bare).unwrap(), Time::from_millis(1500));
+            for bad in ["@", "@x", "@1e300", "@NaN", "@inf", "#4", ""] {
+                assert!(Time::parse(bad, now(), bare).is_err(), "{bad}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_time_is_civil_across_a_change_of_the_clocks() {
+        let zone = TimeZone::get("America/New_York").unwrap();
+        let at = |text, now: &str, bare| {
+            let now = Time::from_millis(now.parse::<Timestamp>().unwrap().as_millisecond());
+            Time::parse_in(text, now, bare, &zone).unwrap().to_string()
+        };
+        // The evening before the clocks go back, and before they go forward; and the evening after.
+        let evening = "2026-10-31T20:00:00-04:00";
+        assert_eq!(at("09:00", evening, Bare::Ahead), "2026-11-01T14:00:00.000Z");
+        assert_eq!(at("21:00", evening, Bare::Ahead), "2026-11-01T01:00:00.000Z");
+        assert_eq!(at("09:00", "2026-03-07T20:00:00-05:00", Bare::Ahead), "2026-03-08T13:00:00.000Z");
+        assert_eq!(at("21:00", "2026-11-01T20:00:00-05:00", Bare::Ago), "2026-11-01T01:00:00.000Z");
+        assert_eq!(at("yesterday", "2026-11-02T20:00:00-05:00", Bare::Ago), "2026-11-01T04:00:00.000Z");
+        assert_eq!(at("today", "2026-11-01T20:00:00-05:00", Bare::Ago), "2026-11-01T04:00:00.000Z");
+        assert_eq!(at("tomorrow", evening, Bare::Ahead), "2026-11-01T04:00:00.000Z");
+        assert_eq!(at("2026-11-01 09:00", evening, Bare::Ahead), "2026-11-01T14:00:00.000Z");
+    }
+
+    #[test]
+    fn a_zone_in_brackets_counts() {
+        let at = |text| Time::parse(text, now(), Bare::Ago).map(|time| time.to_string()).ok();
+        for text in [
+            "2026-11-23T09:00:00+08:00[Asia/Shanghai]",
+            "2026-11-23T09:00:00[Asia/Shanghai]",
+            "2026-11-23 09:00[Asia/Shanghai]",
+            "2026-11-23T01:00:00Z[Asia/Shanghai]",
+            "2026-11-23T09:00:00+08:00",
+        ] {
+            assert_eq!(at(text).as_deref(), Some("2026-11-23T01:00:00.000Z"), "{text}");
+        }
+        assert_eq!(at("2026-11-23T09:00:00+08:00[America/New_York]"), None, "they do not agree");
+        assert_eq!(at("2026-11-23T09:00:00[Nowhere/Land]"), None);
     }
 }

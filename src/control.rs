@@ -19,6 +19,7 @@
 //! | `POST /v1/cursors/NAME/commit` | [`CursorCommit`] | [`Cursor`] |
 //! | `DELETE /v1/cursors/NAME` | | 204 |
 //! | `GET /v1/accounts` | | NDJSON of [`Account`] |
+//! | `DELETE /v1/accounts/NAME` | [`ForgetQuery`] | [`Forgotten`] |
 //! | `GET /v1/contacts` | [`DirectoryQuery`] | NDJSON of contacts and rooms |
 //! | `GET /v1/contacts/WXID` | `account` | one |
 //! | `GET /v1/rooms`, `GET /v1/rooms/ROOM/members` | [`DirectoryQuery`] | NDJSON |
@@ -174,6 +175,9 @@ pub struct Receipt {
     /// Why a due command is not handed over now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    /// Everything else of its account goes first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bulk: bool,
     /// True when an earlier command with the same key was found and nothing new was queued.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeated: bool,
@@ -197,12 +201,15 @@ pub struct Fetched {
     pub after: Seq,
 }
 
+/// How the reason begins for which no client that polls may take a command.
+pub const NOBODY_MAY: &str = "no client may take it: ";
+
 /// Why and until when a due command waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// When it is let go, as far as is known; `None`: when somebody resumes the queue.
     pub until: Option<Time>,
-    /// `pacing: …`, `paused`, `no client may take it: …`
+    /// `pacing: …`, `paused`, `logged out`, `no client may take it: …`, `ask: …`, `approval`
     pub reason: String,
 }
 
@@ -230,6 +237,9 @@ pub struct Enqueue {
     /// Paths are those of the PC, whatever they look like.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub on_client: bool,
+    /// Everything else of the account goes first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bulk: bool,
     /// Check only: answer with what would be queued (id 0), queue nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -448,29 +458,75 @@ pub struct Account {
     pub account: String,
     /// Its nick, when a profile event told it.
     pub nick: Option<String>,
+    /// Its WeChat name, when a profile event told it.
+    #[serde(default)]
+    pub username: Option<String>,
     /// The process that drives it.
     pub pid: Option<u64>,
     /// Whether it is logged in; `None`: no event told.
     pub logged_in: Option<bool>,
     /// When its client last asked for commands.
     pub last_poll: Option<Time>,
+    /// How many seconds ago that was.
+    #[serde(default)]
+    pub last_poll_s: Option<u64>,
     /// When its client last reported an event.
     pub last_event: Option<Time>,
     /// Unfinished commands bound to it.
     pub waiting: u64,
+    /// Why the first of those that are due is not handed over now; `None`: nothing holds it.
+    #[serde(default)]
+    pub held: Option<Held>,
     /// Configured short name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
-    /// Its queue is paused.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    /// Its queue is paused, or the whole queue is.
+    #[serde(default)]
     pub paused: bool,
+}
+
+/// A client that polls by a name that no event has told: it is no account, and becomes one by itself as soon as an
+/// event tells whose name it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Poller {
+    /// What it calls itself.
+    pub name: String,
+    /// The client's process id, when it said one.
+    pub pid: Option<u64>,
+    /// Where it comes from, `ip:port`.
+    pub peer: String,
+    /// When it last asked for commands.
+    pub last_poll: Time,
+    /// How many seconds ago that was.
+    pub last_poll_s: u64,
+    /// The accounts that have that nick or username, when there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub several: Vec<String>,
+}
+
+/// `DELETE /v1/accounts/NAME`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForgetQuery {
+    /// Although its client polls or commands wait, which are cancelled.
+    pub force: bool,
+}
+
+/// What was forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// The account, or the poller.
+    pub account: String,
+    /// Its commands that were cancelled.
+    pub cancelled: u64,
 }
 
 /// `GET /v1/contacts`, `/v1/rooms` …
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DirectoryQuery {
-    /// wxid, alias or nick; absent: the account that a command would be bound to; of `GET /v1/requests`: all.
+    /// wxid, alias, nick or username; absent: the account that a command would be bound to; of `GET /v1/requests`: all;
+    /// of `GET /v1/contacts`, where it is not clear which account that is, all.
     pub account: Option<String>,
     /// Only names that contain this (any case); also ids that begin with it.
     pub name: Option<String>,
@@ -620,7 +676,11 @@ pub struct Token {
 #[serde(default)]
 pub struct StatusQuery {
     /// `daemon`: answer with [`Status::daemon`] alone, at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub only: Option<String>,
+    /// Only this account in `accounts`: wxid, alias, nick or username.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
 }
 
 /// `GET /v1/status` (contract 8).
@@ -632,6 +692,9 @@ pub struct Status {
     pub http: HttpStatus,
     /// The accounts seen.
     pub accounts: Vec<Account>,
+    /// Clients that poll by a name that is no account's.
+    #[serde(default)]
+    pub pollers: Vec<Poller>,
     /// A number per state; `oldest`: when the oldest due command became due; `hanging`: the ids of commands that are in
     /// flight though no answer has them, at most 500.
     pub queue: Map<String, Value>,

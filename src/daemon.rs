@@ -37,6 +37,7 @@ mod metrics;
 mod owner;
 mod pacing;
 mod places;
+mod poller;
 mod queue;
 mod react;
 mod slow;

@@ -16,11 +16,13 @@
 mod draft;
 mod learn;
 mod map;
+mod presence;
 mod query;
 mod record;
 mod unlearn;
 
 pub use draft::{Change, Draft};
+pub use presence::{Seat, Sign};
 pub use record::{Account, Contact, Entry, IdKind, Member, Request, Room};
 pub use unlearn::{Ended, Lesson, unlearn};
 
@@ -69,11 +71,28 @@ pub fn accepted(tx: &mut Txn<'_>, account: &str, v1: &str, command: u64, time: T
     learned
 }
 
+/// Forgets an account and all that it knows, in steps of at most `max` keys; true when nothing is left of it. What is
+/// told of it later is learned anew. The caller sees to it that nothing is learned from old events meanwhile.
+pub fn forget(tx: &mut Txn<'_>, account: &str, max: usize) -> bool {
+    let Ok(done) = learn::forget(tx, account, max);
+    done
+}
+
 /// The account that a process drives, as far as events told.
 pub fn account_of_pid(tx: &Txn<'_>, pid: u64) -> Option<String> {
     let Ok(account) = learn::account_of_pid(tx, pid);
     account
 }
+
+/// Whether an event's `cwxid` can be an account that is kept.
+#[must_use]
+pub fn is_account(id: &str) -> bool {
+    map::is_id(id)
+}
+
+/// The most accounts that are kept: each is one WeChat that runs on a PC of the user; anybody who reaches the client
+/// door could invent more.
+pub const ACCOUNTS_MAX: usize = 1000;
 
 /// Every account that an event came from, by id.
 ///

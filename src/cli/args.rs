@@ -130,7 +130,7 @@ pub struct Wiring {
     #[arg(long = "in", id = "in", value_name = "DURATION", value_parser = duration, conflicts_with = "at")]
     pub delay: Option<Duration>,
 
-    /// Hold it in the daemon's queue until then: 2026-11-23T09:00:00Z, 2026-11-23 09:00, 09:00
+    /// Hold it in the daemon's queue until then: 2026-11-23T09:00:00Z, 2026-11-23 09:00, 09:00, tomorrow, 2h, @UNIXSECONDS; what is past is refused
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
 
@@ -141,6 +141,14 @@ pub struct Wiring {
     /// Within 24 h the same key and command queues nothing new; of several commands each has a key of its own
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
+
+    /// Let everything else of the account go first
+    #[arg(long, overrides_with = "no_bulk")]
+    pub bulk: bool,
+
+    /// Let it take its turn with everything else; only `send text --from` does not by itself
+    #[arg(long, overrides_with = "bulk")]
+    pub no_bulk: bool,
 
     /// Print what would go over the wire; queue nothing
     #[arg(long)]
@@ -251,6 +259,12 @@ pub fn parse(args: &[std::ffi::OsString]) -> Result<Cli, Stop> {
     {
         return Err(Stop::Said(format!("wehelp {}\n", crate::VERSION)));
     }
+    if let Some(length) = loose_wait(args) {
+        return Err(Stop::Wrong(format!(
+            "`--wait {length}` is two arguments; write --wait={length} (with =), or put `{length}` before --wait if it is meant \
+             as an argument of its own"
+        )));
+    }
     let mut command = <Cli as clap::CommandFactory>::command();
     let parsed = command.try_get_matches_from_mut(args).and_then(|matches| {
         let by_env = |id| matches.value_source(id) == Some(clap::parser::ValueSource::EnvVariable);
@@ -277,6 +291,14 @@ pub fn parse(args: &[std::ffi::OsString]) -> Result<Cli, Stop> {
             }
         }
     })
+}
+
+/// A length of time that stands behind `--wait` and not with it: where ids or a text may follow it would be taken for one.
+fn loose_wait(args: &[std::ffi::OsString]) -> Option<&str> {
+    let own: Vec<&str> =
+        args.iter().skip(1).take_while(|arg| *arg != "--" && *arg != "--exec").filter_map(|arg| arg.to_str()).collect();
+    let behind = own.windows(2).find(|pair| pair[0] == "--wait").map(|pair| pair[1]);
+    behind.filter(|word| clock::duration(word).is_ok())
 }
 
 /// Whether `--json` is the last word about how to print, as far as that can be told without parsing.

@@ -84,6 +84,9 @@ pub(super) struct Plan<'a> {
     due: Option<Time>,
     account: Option<String>,
     on_client: bool,
+    bulk: bool,
+    /// It was said that nobody may take what is queued.
+    warned: Cell<bool>,
 }
 
 /// What commands of one request have of their own, and not from the options.
@@ -203,12 +206,18 @@ impl<'a> Plan<'a> {
         if let Some(key) = &wiring.key {
             check_key("--key", key)?;
         }
-        Ok(Self { wiring, due, account: ctx.global().account.clone(), on_client: false })
+        let account = ctx.global().account.clone();
+        Ok(Self { wiring, due, account, on_client: false, bulk: wiring.bulk, warned: Cell::new(false) })
     }
 
     /// Paths are those of the PC, whatever they look like.
     pub(super) fn on_client(self, on_client: bool) -> Self {
         Self { on_client, ..self }
+    }
+
+    /// Lets everything else go first, unless the user said otherwise.
+    pub(super) fn be_bulk(&mut self) {
+        self.bulk = !self.wiring.no_bulk;
     }
 
     /// Binds to this account, when the user named none.
@@ -325,8 +334,9 @@ impl<'a> Plan<'a> {
         for _ in wires {
             let line = reply.next_line().map_err(|e| queued(e.into()))?;
             let line = line.ok_or_else(|| queued(Error::failed("wehelpd gave fewer receipts than commands")))?;
-            let receipt =
+            let receipt: Receipt =
                 serde_json::from_slice(line).map_err(|e| queued(client::Error::Strange(e.to_string()).into()))?;
+            self.warn(ctx, &receipt);
             each(receipt).map_err(queued)?;
         }
         Ok(())
@@ -349,6 +359,7 @@ impl<'a> Plan<'a> {
             expires_ms: special.expires.or(self.wiring.expires).map(millis),
             keys: keys.to_vec(),
             on_client: self.on_client,
+            bulk: self.bulk,
             dry_run: self.wiring.dry_run,
         })
     }
@@ -372,8 +383,18 @@ impl<'a> Plan<'a> {
             told(unfinished(fate, error.into()))
         })?;
         let receipt = first_receipt(&mut reply).map_err(|error| told(unfinished(Fate::Queued, error.into())))?;
+        self.warn(ctx, &receipt);
         tell_repeated(ctx, &receipt);
         Ok((receipt, reply))
+    }
+
+    /// Says, once, that nobody may take what was queued as things are.
+    fn warn(&self, ctx: &Ctx, receipt: &Receipt) {
+        if let Some(held) = receipt.held.as_ref().filter(|held| held.reason.starts_with(control::NOBODY_MAY))
+            && !self.warned.replace(true)
+        {
+            ctx.out().note(&render::clean(&held.reason));
+        }
     }
 
     /// Queues one command.

@@ -152,13 +152,22 @@ impl Client {
     fn check_data_dir(&self) -> Result<(), Error> {
         #[derive(serde::Deserialize)]
         struct Identity {
-            daemon: super::DaemonStatus,
+            daemon: Daemon,
+        }
+        #[derive(serde::Deserialize)]
+        struct Daemon {
+            data_dir: PathBuf,
         }
         let Some(meant) = &self.data_dir else { return Ok(()) };
-        let only = super::StatusQuery { only: Some("daemon".to_owned()) };
+        let only = super::StatusQuery { only: Some("daemon".to_owned()), ..Default::default() };
         // Without the header, so that another one says which it is.
         let anybody = Self { data_dir: None, ..self.clone() };
-        let its = anybody.get_with::<Identity>("/v1/status", &only)?.daemon.data_dir;
+        let its = match anybody.get_with::<Identity>("/v1/status", &only) {
+            Ok(Identity { daemon }) => daemon.data_dir,
+            // No wehelpd, or none that says which it is.
+            Err(Error::Strange(_) | Error::Refused { status: 404, .. }) => return Err(self.other(None)),
+            Err(error) => return Err(error),
+        };
         if home::is_same_folder(meant, &its) { Ok(()) } else { Err(self.other(Some(its))) }
     }
 

@@ -1,17 +1,30 @@
 //! Which accounts there are, who polls for them, and which one is meant (contract 5).
 //!
+//! Promises: an account is one that an event told of; a name that only polled is a [`Poller`](control::Poller) and
+//! shadows nobody. What an event says of a login holds before the event is answered, in the order of the log, however
+//! callbacks overtake each other here. A poll is routed to what a client that is *there* may take: of an account that
+//! is logged out only its login questions.
+//!
 //! Kept in memory, because every callback and every poll touches it; what must outlive the daemon is written by
-//! `react` (nick, pid, logged in: the directory) and by the janitor ([`Seen`], now and then).
+//! `react` (nick, process, logged in: the directory) and by the janitor ([`Seen`], now and then).
 
 use crate::clock::Time;
 use crate::config;
-use crate::control::Account;
-use crate::daemon::service::Failure;
+use crate::control::{self, Account};
+use crate::daemon::pacing;
+use crate::daemon::service::{Failure, Name, Poller};
+use crate::directory::{self, ACCOUNTS_MAX, Seat, Sign};
+use crate::seq::Seq;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-/// Names that pollers gave themselves are remembered for so many accounts: anybody on the machine can invent them.
-const POLLED_MAX: usize = 256;
+/// Pollers that are no account are remembered up to so many, the newest: anybody on the machine can invent them.
+const POLLERS_MAX: usize = 256;
+
+/// A client that has not polled for so long is taken to be gone.
+pub(super) const POLLS_EVERY: Duration = Duration::from_secs(30);
 
 /// What is worth keeping over a restart, beside the directory.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -23,114 +36,410 @@ pub(super) struct Seen {
 #[derive(Debug, Clone, Default)]
 struct Known {
     nick: Option<String>,
-    pid: Option<u64>,
-    logged_in: Option<bool>,
+    username: Option<String>,
+    seat: Seat,
+    /// The event that `seat` is as of.
+    seq: Seq,
     seen: Seen,
-    /// An event told of it; a poll alone may be a typing error.
-    told: bool,
+    /// The last poll by a clock that nobody sets; absent when that was before the start.
+    polled: Option<Instant>,
+}
+
+impl Known {
+    fn called(&self, name: &str) -> bool {
+        [&self.nick, &self.username].into_iter().flatten().any(|own| own == name)
+    }
+
+    fn poll(&mut self, now: Time) {
+        self.seen.last_poll = Some(now);
+        self.polled = Some(Instant::now());
+    }
+}
+
+/// A poll by a name that no event has told.
+#[derive(Debug, Clone)]
+struct Stranger {
+    /// How else its name reads.
+    or: Option<String>,
+    pid: Option<u64>,
+    peer: SocketAddr,
+    last_poll: Time,
+    polled: Instant,
 }
 
 /// The table of accounts.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     known: BTreeMap<String, Known>,
+    /// Whose a process is: one account's, the last that an event told.
     pids: HashMap<u64, String>,
+    strangers: BTreeMap<String, Stranger>,
     changed: bool,
+}
+
+/// What an event says of its account.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told<'a> {
+    /// `cwxid`
+    pub(super) account: Option<&'a str>,
+    /// `processid`
+    pub(super) pid: Option<u64>,
+    pub(super) sign: Sign,
+    /// Its place in the log.
+    pub(super) seq: Seq,
+    pub(super) time: Time,
+}
+
+/// How much of what waits somewhere a poll takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    /// Whatever is due.
+    All,
+    /// Questions about the login (36, 20): what a client can do that nobody is logged in to.
+    Login,
 }
 
 /// Whose commands a poll takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Routed {
-    /// Bound commands of this one.
+    /// Who it is taken for.
     pub(super) account: Option<String>,
     /// It did not say who it is, or not in a way that we know.
     pub(super) anonymous: bool,
+    /// Bound commands: of whom, and which.
+    pub(super) bound: Vec<(String, Share)>,
+    /// Commands that are bound to nobody.
+    pub(super) unbound: Share,
 }
 
 impl Accounts {
-    /// An event told of an account (and its process).
-    pub(super) fn event(&mut self, account: Option<&str>, pid: Option<u64>, now: Time) {
-        let Some(account) = account else { return };
-        let known = self.entry(account);
-        known.told = true;
-        known.seen.last_event = Some(now);
-        if let Some(pid) = pid {
-            known.pid = Some(pid);
-            if self.pids.get(&pid).is_none_or(|a| a != account) {
-                self.pids.insert(pid, account.to_owned());
+    /// An event told of an account and its process. True when it is the first account of all.
+    pub(super) fn event(&mut self, told: Told<'_>) -> bool {
+        let pid = told.pid.filter(|pid| *pid != 0);
+        // Most events are of an account that is where it was.
+        if let (Sign::Alive, Some(account)) = (told.sign, told.account)
+            && let Some(known) = self.known.get_mut(account)
+            && !known.seat.is_out()
+            && (pid.is_none() || pid == known.seat.pid)
+        {
+            known.seen.last_event = Some(told.time);
+            known.seq = known.seq.max(told.seq);
+            self.changed = true;
+            return false;
+        }
+        let account = match told.account.filter(|id| directory::is_account(id)) {
+            Some(account) => account.to_owned(),
+            // Who is logged out may be nobody already.
+            None if told.sign == Sign::Out => match pid.and_then(|pid| self.pids.get(&pid)) {
+                Some(account) => account.clone(),
+                None => return false,
+            },
+            None => return false,
+        };
+        let first = self.known.is_empty();
+        if !self.known.contains_key(&account) {
+            if self.known.len() >= ACCOUNTS_MAX {
+                return false;
+            }
+            self.known.insert(account.clone(), Known::default());
+            self.introduce(&account);
+        }
+        self.changed = true;
+        let known = self.known.get_mut(&account).expect("it is there now");
+        known.seen.last_event = Some(told.time);
+        if told.seq < known.seq {
+            return first;
+        }
+        known.seq = told.seq;
+        let (old, mut seat) = (known.seat, known.seat);
+        let holder = pid.and_then(|pid| self.pids.get(&pid)).filter(|holder| **holder != account).cloned();
+        let mut holder = holder.and_then(|holder| self.known.get_mut(&holder));
+        match (&mut holder, pid) {
+            // Callbacks overtook each other: the other account came later, as the log has it.
+            (Some(holder), Some(pid)) if holder.seq > told.seq => {
+                seat.take(told.sign, None, None, told.time);
+                if matches!(told.sign, Sign::In | Sign::Alive) {
+                    seat.displace(pid, told.time);
+                }
+            }
+            (holder, pid) => {
+                let before = holder.as_ref().map(|holder| holder.seat);
+                seat.take(told.sign, pid, holder.as_mut().map(|holder| &mut holder.seat), told.time);
+                if let Some(holder) = holder.as_mut().filter(|holder| Some(holder.seat) != before) {
+                    holder.seq = told.seq;
+                }
             }
         }
+        self.sit(&account, old, seat);
+        first
     }
 
-    /// Profile and login events told more.
-    pub(super) fn learn(&mut self, account: &str, nick: Option<String>, pid: Option<u64>, logged_in: Option<bool>) {
-        let known = self.entry(account);
-        known.told = true;
-        known.nick = nick.or(known.nick.take());
-        known.pid = pid.or(known.pid);
-        known.logged_in = logged_in.or(known.logged_in);
-        if let Some(pid) = pid {
+    /// Gives an account its seat, and its process to it.
+    fn sit(&mut self, account: &str, old: Seat, seat: Seat) {
+        if let Some(known) = self.known.get_mut(account) {
+            known.seat = seat;
+        }
+        if let Some(left) =
+            old.pid.filter(|left| Some(*left) != seat.pid && self.pids.get(left).is_some_and(|a| a == account))
+        {
+            self.pids.remove(&left);
+        }
+        if let Some(pid) = seat.pid.filter(|pid| self.pids.get(pid).is_none_or(|a| a != account)) {
             self.pids.insert(pid, account.to_owned());
         }
     }
 
-    /// What a former run had seen.
+    /// What the directory knows of an account. Where it is, this table may know better.
+    pub(super) fn learn(&mut self, told: &directory::Account) {
+        if !self.known.contains_key(&told.account) {
+            if self.known.len() >= ACCOUNTS_MAX {
+                return;
+            }
+            self.known.insert(told.account.clone(), Known::default());
+        }
+        let known = self.known.get_mut(&told.account).expect("it is there now");
+        known.nick.clone_from(&told.nick);
+        known.username.clone_from(&told.username);
+        if known.seq < told.seq {
+            let old = known.seat;
+            known.seq = told.seq;
+            let seat = told.seat();
+            // Who had the process has lost it: the directory says so too, in a record of its own.
+            let other = seat.pid.and_then(|pid| self.pids.get(&pid)).filter(|other| **other != told.account).cloned();
+            if let Some(other) = other.and_then(|other| self.known.get_mut(&other)) {
+                other.seat.pid = None;
+            }
+            self.sit(&told.account, old, seat);
+        }
+        self.introduce(&told.account);
+    }
+
+    /// An account may be known by a name now that a poller went by.
+    fn introduce(&mut self, account: &str) {
+        let Some(known) = self.known.get_mut(account) else { return };
+        let own = |name: &String| name == account || known.called(name);
+        let of = |(name, stranger): (&String, &Stranger)| {
+            let reading = [Some(name), stranger.or.as_ref()].into_iter().flatten().find(|reading| own(reading))?;
+            Some((name.clone(), reading.clone()))
+        };
+        let names: Vec<(String, String)> = self.strangers.iter().filter_map(of).collect();
+        for (name, reading) in names {
+            // The nick of several is still nobody's.
+            if !matches!(self.called(&reading)[..], [only] if only == account) && reading != account {
+                continue;
+            }
+            let Some(stranger) = self.strangers.remove(&name) else { continue };
+            if let Some(known) = self.known.get_mut(account)
+                && known.seen.last_poll.is_none_or(|last| last < stranger.last_poll)
+            {
+                (known.seen.last_poll, known.polled) = (Some(stranger.last_poll), Some(stranger.polled));
+                self.changed = true;
+            }
+        }
+    }
+
+    /// What a former run had seen of an account that is known.
     pub(super) fn restore(&mut self, account: &str, seen: Seen) {
-        self.entry(account).seen = seen;
+        if let Some(known) = self.known.get_mut(account) {
+            known.seen = seen;
+        }
     }
 
     /// What to keep, when it changed since the last call.
     pub(super) fn take_seen(&mut self) -> Option<BTreeMap<String, Seen>> {
-        std::mem::take(&mut self.changed).then(|| self.known.iter().map(|(a, k)| (a.clone(), k.seen.clone())).collect())
+        std::mem::take(&mut self.changed).then(|| self.seen())
     }
 
-    fn entry(&mut self, account: &str) -> &mut Known {
+    fn seen(&self) -> BTreeMap<String, Seen> {
+        self.known.iter().map(|(a, k)| (a.clone(), k.seen.clone())).collect()
+    }
+
+    /// Forgets an account, or a poller; false when there is neither.
+    pub(super) fn forget(&mut self, name: &str) -> bool {
+        let poller = self.strangers.remove(name).is_some();
+        let Some(known) = self.known.remove(name) else { return poller };
+        if let Some(pid) = known.seat.pid {
+            self.pids.remove(&pid);
+        }
         self.changed = true;
-        if !self.known.contains_key(account) {
-            self.known.insert(account.to_owned(), Known::default());
-        }
-        self.known.get_mut(account).expect("it was just inserted")
+        true
     }
 
-    /// Who a poller is, as far as it said (contract 5); notes the poll.
-    pub(super) fn route(
-        &mut self,
-        account: Option<&str>,
-        pid: Option<u64>,
-        settings: &config::Accounts,
-        now: Time,
-    ) -> Routed {
-        let named = account.map(|name| self.find(name, settings).unwrap_or_else(|| name.to_owned()));
-        let named = named.or_else(|| pid.and_then(|pid| self.pids.get(&pid).cloned()));
-        if let Some(account) = named {
-            if self.known.contains_key(&account) || self.known.len() < POLLED_MAX {
-                let known = self.entry(&account);
-                known.seen.last_poll = Some(now);
-                known.pid = pid.or(known.pid);
+    /// Who a poller is, as far as it said, and what it takes (contract 5); notes the poll.
+    pub(super) fn route(&mut self, poller: &Poller, settings: &config::Accounts, now: Time) -> Routed {
+        let pid = poller.pid.filter(|pid| *pid != 0);
+        // Who is there, as events told: a process whose account is logged out is nobody's.
+        let there = pid.and_then(|pid| self.pids.get(&pid)).filter(|a| !self.is_out(a)).cloned();
+        let typed = || poller.account.as_ref().map(|name| self.called_or(name, settings));
+        let named = match &poller.wxid {
+            Some(wxid) => Some(self.called_or(wxid, settings)),
+            // Somebody typed that name once; where another account has logged in since, its process tells.
+            None => match (typed(), &there) {
+                (Some(Ok(typed)), Some(there)) if typed != *there => Some(Ok(there.clone())),
+                (typed, _) => typed,
+            },
+        };
+        let routed = match named.or(there.map(Ok)) {
+            Some(Ok(account)) => self.route_account(&account, false, now),
+            Some(Err(name)) => self.route_stranger(name, poller, now),
+            None => self.route_unnamed(pid, now),
+        };
+        self.with_logged_out(routed, pid, now)
+    }
+
+    /// The account of that name, or the name.
+    fn called_or(&self, name: &Name, settings: &config::Accounts) -> Result<String, Name> {
+        let mut unknown = name.clone();
+        for reading in name.readings() {
+            match self.find(reading, settings) {
+                Some(account) if self.known.contains_key(&account) => return Ok(account),
+                // An alias of an account that nothing has told of yet.
+                Some(id) => unknown = id.into(),
+                None => {}
             }
-            return Routed { account: Some(account), anonymous: false };
         }
-        let only = self.only();
-        if let Some(only) = &only {
-            self.entry(only).seen.last_poll = Some(now);
-        }
-        Routed { account: only, anonymous: true }
+        Err(unknown)
     }
 
-    /// The accounts that count when one is looked for without a name: those that events told of. A name that was only
-    /// polled with may be a typing error; it counts while there is nothing better.
-    fn counted(&self) -> impl Iterator<Item = &String> {
-        let told = self.known.values().any(|k| k.told);
-        self.known.iter().filter(move |(_, k)| k.told || !told).map(|(account, _)| account)
+    fn route_account(&mut self, account: &str, anonymous: bool, now: Time) -> Routed {
+        if let Some(known) = self.known.get_mut(account) {
+            known.poll(now);
+            self.changed = true;
+        }
+        let share = if self.is_out(account) { Share::Login } else { Share::All };
+        let account = account.to_owned();
+        Routed { bound: vec![(account.clone(), share)], account: Some(account), anonymous, unbound: share }
+    }
+
+    fn route_stranger(&mut self, name: Name, poller: &Poller, now: Time) -> Routed {
+        let Name { text: name, or } = name;
+        if !self.strangers.contains_key(&name) && self.strangers.len() >= POLLERS_MAX {
+            let oldest =
+                self.strangers.iter().min_by_key(|(_, stranger)| stranger.polled).map(|(name, _)| name.clone());
+            oldest.and_then(|oldest| self.strangers.remove(&oldest));
+        }
+        let stranger = Stranger { or, pid: poller.pid, peer: poller.peer, last_poll: now, polled: Instant::now() };
+        self.strangers.insert(name.clone(), stranger);
+        Routed {
+            account: Some(name.clone()),
+            anonymous: false,
+            bound: vec![(name.clone(), Share::All)],
+            unbound: Share::All,
+        }
+    }
+
+    fn route_unnamed(&mut self, pid: Option<u64>, now: Time) -> Routed {
+        if let Some(only) = self.only() {
+            return self.route_account(&only, true, now);
+        }
+        // A client without a name is one of those known, or a new one. Where none of those known is logged in, it is
+        // most likely one that nobody is logged in to.
+        let nobody_is_in = !self.known.is_empty() && self.known.keys().all(|account| self.is_out(account));
+        let unbound = if nobody_is_in || pid.is_some_and(|pid| self.out_at(pid).next().is_some()) {
+            Share::Login
+        } else {
+            Share::All
+        };
+        Routed { account: None, anonymous: true, bound: Vec::new(), unbound }
+    }
+
+    /// Login questions also go where their account was logged in last, unless another account is there.
+    fn with_logged_out(&mut self, mut routed: Routed, pid: Option<u64>, now: Time) -> Routed {
+        let Some(pid) = pid else { return routed };
+        if self.pids.get(&pid).is_some_and(|owner| !self.is_out(owner)) {
+            return routed;
+        }
+        if routed.account.as_ref().is_some_and(|a| self.known.get(a).is_some_and(|known| !known.seat.is_out()))
+            && !routed.anonymous
+        {
+            return routed;
+        }
+        let here: Vec<String> = self.out_at(pid).map(str::to_owned).collect();
+        for account in here {
+            if self.pids.get(&pid) == Some(&account)
+                && let Some(known) = self.known.get_mut(&account)
+            {
+                known.poll(now);
+                self.changed = true;
+            }
+            if !routed.bound.iter().any(|(bound, _)| *bound == account) {
+                routed.bound.push((account, Share::Login));
+            }
+        }
+        routed
+    }
+
+    /// Accounts that are logged out and were last logged in in that process.
+    fn out_at(&self, pid: u64) -> impl Iterator<Item = &str> {
+        let here = move |known: &Known| known.seat.is_out() && known.seat.home == Some(pid);
+        self.known.iter().filter(move |(_, known)| here(known)).map(|(account, _)| account.as_str())
+    }
+
+    /// Whether events told that an account is logged out.
+    pub(super) fn is_out(&self, account: &str) -> bool {
+        self.known.get(account).is_some_and(|known| known.seat.is_out())
+    }
+
+    /// Whether there are accounts, and none of them is logged in.
+    pub(super) fn all_out(&self) -> bool {
+        !self.known.is_empty() && self.known.values().all(|known| known.seat.is_out())
+    }
+
+    /// Whether an event told of an account.
+    pub(super) fn is_known(&self, account: &str) -> bool {
+        self.known.contains_key(account)
+    }
+
+    /// Whether this is the only account that events told of.
+    pub(super) fn is_only(&self, account: &str) -> bool {
+        self.known.len() == 1 && self.known.contains_key(account)
+    }
+
+    /// Whether a client has polled under that name lately: an account's, or a poller's.
+    pub(super) fn is_polled(&self, name: &str, lately: Duration) -> bool {
+        let polled = self.known.get(name).and_then(|known| known.polled);
+        let polled = polled.max(self.strangers.get(name).map(|stranger| stranger.polled));
+        polled.is_some_and(|polled| polled.elapsed() < lately)
+    }
+
+    /// Whose budget a poll spends.
+    pub(super) fn purse_of(&self, routed: &Routed, pid: Option<u64>) -> pacing::Purse {
+        match &routed.account {
+            Some(account) => self.purse(account),
+            None => pacing::Purse::unnamed(pid.filter(|pid| *pid != 0)),
+        }
+    }
+
+    /// Whose budgets are an account's: its own, and what was spent before it was known by that name.
+    pub(super) fn purse(&self, account: &str) -> pacing::Purse {
+        let mut purse = pacing::Purse::of(account);
+        let Some(known) = self.known.get(account) else { return purse };
+        if let Some(pid) = known.seat.pid {
+            purse.add(pacing::Purse::unnamed(Some(pid)));
+        }
+        for name in [&known.nick, &known.username].into_iter().flatten() {
+            if matches!(self.called(name)[..], [one] if one == account) && !self.known.contains_key(name) {
+                purse.add(pacing::Purse::of(name));
+            }
+        }
+        if self.known.len() == 1 {
+            purse.add(pacing::Purse::unnamed(None));
+        }
+        purse
+    }
+
+    /// The budget of the only account known.
+    pub(super) fn only_purse(&self) -> Option<pacing::Purse> {
+        self.only().map(|only| self.purse(&only))
     }
 
     /// The only account known.
     fn only(&self) -> Option<String> {
-        let mut names = self.counted();
+        let mut names = self.known.keys();
         names.next().filter(|_| names.next().is_none()).cloned()
     }
 
-    /// The account that a name means: wxid, alias, or unique nick.
+    /// The account that a name means: alias, wxid, or unique nick or username.
     fn find(&self, name: &str, settings: &config::Accounts) -> Option<String> {
         if let Some(account) = settings.alias.get(name) {
             return Some(account.clone());
@@ -138,7 +447,7 @@ impl Accounts {
         if self.known.contains_key(name) {
             return Some(name.to_owned());
         }
-        match self.nicked(name)[..] {
+        match self.called(name)[..] {
             [one] => Some(one.to_owned()),
             _ => None,
         }
@@ -149,8 +458,9 @@ impl Accounts {
         settings.alias.contains_key(name) || self.known.contains_key(name)
     }
 
-    fn nicked(&self, nick: &str) -> Vec<&str> {
-        self.known.iter().filter(|(_, k)| k.nick.as_deref() == Some(nick)).map(|(a, _)| a.as_str()).collect()
+    /// Those with that nick or username.
+    fn called(&self, name: &str) -> Vec<&str> {
+        self.known.iter().filter(|(_, known)| known.called(name)).map(|(a, _)| a.as_str()).collect()
     }
 
     /// The account that a user means (contract 5): the named one, else the default, else the only one known, else
@@ -161,7 +471,7 @@ impl Accounts {
     pub(super) fn mean(&self, named: Option<&str>, settings: &config::Accounts) -> Result<Option<String>, Failure> {
         match named.or(settings.default.as_deref()) {
             Some(name) => self.named(name, settings).map(Some),
-            None if self.counted().nth(1).is_some() => Err(Failure::new(
+            None if self.known.len() > 1 => Err(Failure::new(
                 409,
                 "ambiguous-account",
                 format!("several accounts are known; name one with --account: {}", self.list()),
@@ -170,26 +480,51 @@ impl Accounts {
         }
     }
 
-    /// The account of that name.
+    /// The account of that name, for a command: one that nothing has told of yet counts when it is an alias or has
+    /// the form `wxid_…`, for a script may be ahead of the login. Any other word is rather a mistyped alias, and its
+    /// commands would wait for ever.
     pub(super) fn named(&self, name: &str, settings: &config::Accounts) -> Result<String, Failure> {
-        if let Some(found) = self.find(name, settings) {
-            return Ok(found);
+        match self.found(name, settings)? {
+            Some(found) => Ok(found),
+            None if directory::is_account(name) && name.strip_prefix("wxid_").is_some_and(|rest| !rest.is_empty()) => {
+                Ok(name.to_owned())
+            }
+            None => Err(self.unknown(name)),
         }
-        let several = self.nicked(name);
-        if several.len() > 1 {
+    }
+
+    /// The account of that name, for a filter: an event has told of it.
+    pub(super) fn told(&self, name: &str, settings: &config::Accounts) -> Result<String, Failure> {
+        match self.found(name, settings)? {
+            Some(found) if self.known.contains_key(&found) => Ok(found),
+            _ => Err(self.unknown(name)),
+        }
+    }
+
+    /// The account or the poller of that name.
+    pub(super) fn known_or_polled(&self, name: &str, settings: &config::Accounts) -> Result<String, Failure> {
+        match self.found(name, settings)? {
+            Some(found) if self.known.contains_key(&found) || self.strangers.contains_key(&found) => Ok(found),
+            _ if self.strangers.contains_key(name) => Ok(name.to_owned()),
+            _ => Err(self.unknown(name)),
+        }
+    }
+
+    fn found(&self, name: &str, settings: &config::Accounts) -> Result<Option<String>, Failure> {
+        let found = self.find(name, settings);
+        let several = self.called(name);
+        if found.is_none() && several.len() > 1 {
             return Err(Failure::new(
                 409,
                 "ambiguous-account",
-                format!("`{name}` is the nick of several accounts; name one by its wxid: {}", several.join(", ")),
+                format!("`{name}` is the name of several accounts; name one by its wxid: {}", several.join(", ")),
             ));
         }
-        // A script may queue for an account whose client has not shown itself yet; a word that is no wxid is rather
-        // a mistyped alias, and its commands would wait for ever.
-        let is_id = !name.is_empty() && name.len() <= 128 && name.bytes().all(|b| b.is_ascii_graphic());
-        if is_id && (self.known.is_empty() || name.starts_with("wxid_")) {
-            return Ok(name.to_owned());
-        }
-        Err(Failure::new(404, "unknown-account", format!("no account is called `{name}`; known: {}", self.list())))
+        Ok(found)
+    }
+
+    fn unknown(&self, name: &str) -> Failure {
+        Failure::new(404, "unknown-account", format!("no account is called `{name}`; known: {}", self.list()))
     }
 
     fn list(&self) -> String {
@@ -204,19 +539,36 @@ impl Accounts {
     }
 
     /// Every account, for `status` and `account list`; what is waiting is filled in by the caller.
-    pub(super) fn all(&self, settings: &config::Accounts) -> Vec<Account> {
+    pub(super) fn all(&self, settings: &config::Accounts, now: Time) -> Vec<Account> {
         let of = |(account, known): (&String, &Known)| Account {
             account: account.clone(),
             nick: known.nick.clone(),
-            pid: known.pid,
-            logged_in: known.logged_in,
+            username: known.username.clone(),
+            pid: known.seat.pid,
+            logged_in: known.seat.logged_in,
             last_poll: known.seen.last_poll,
+            last_poll_s: match known.polled {
+                Some(polled) => Some(polled.elapsed().as_secs()),
+                None => known.seen.last_poll.map(|last| now.since(last).as_secs()),
+            },
             last_event: known.seen.last_event,
-            waiting: 0,
             alias: settings.alias.iter().find(|(_, wxid)| *wxid == account).map(|(alias, _)| alias.clone()),
-            paused: false,
+            ..Account::default()
         };
         self.known.iter().map(of).collect()
+    }
+
+    /// Those who polled by a name that is no account's.
+    pub(super) fn pollers(&self) -> Vec<control::Poller> {
+        let of = |(name, stranger): (&String, &Stranger)| control::Poller {
+            name: name.clone(),
+            pid: stranger.pid,
+            peer: stranger.peer.to_string(),
+            last_poll: stranger.last_poll,
+            last_poll_s: stranger.polled.elapsed().as_secs(),
+            several: self.called(name).into_iter().map(str::to_owned).collect(),
+        };
+        self.strangers.iter().map(of).collect()
     }
 }
 
@@ -224,77 +576,325 @@ impl Accounts {
 mod tests {
     use super::*;
 
-    fn now() -> Time {
-        Time::from_millis(1)
-    }
+    const NOW: Time = Time::from_millis(1_800_000_000_000);
 
     fn settings() -> config::Accounts {
         config::Accounts { default: None, alias: [("work".to_owned(), "wxid_b".to_owned())].into() }
     }
 
-    fn two() -> Accounts {
-        let mut accounts = Accounts::default();
-        accounts.event(Some("wxid_a"), Some(1), now());
-        accounts.event(Some("wxid_b"), Some(2), now());
-        accounts.learn("wxid_a", Some("Anna".into()), None, Some(true));
-        accounts
+    fn poller(account: Option<&str>, pid: Option<u64>) -> Poller {
+        let account = account.map(|name| name.to_owned().into());
+        Poller { wxid: None, account, pid, peer: "127.0.0.1:9".parse().unwrap() }
+    }
+
+    /// A table that is told things, a second apart.
+    #[derive(Default)]
+    struct Story {
+        accounts: Accounts,
+        seq: u64,
+    }
+
+    impl Story {
+        fn told(mut self, account: &str, pid: Option<u64>, sign: Sign) -> Self {
+            self.seq += 1;
+            let time = NOW.after(Duration::from_secs(self.seq));
+            self.accounts.event(Told { account: Some(account), pid, sign, seq: Seq(self.seq), time });
+            self
+        }
+
+        fn profile(mut self, account: &str, nick: &str, username: &str) -> Self {
+            self.seq += 1;
+            let (nick, username) = (Some(nick.to_owned()), Some(username.to_owned()));
+            let known = directory::Account { account: account.into(), nick, username, ..directory::Account::default() };
+            self.accounts.learn(&known);
+            self
+        }
+
+        /// What a poll takes: `wxid_a wxid_b? *` is all of a, login questions of b, all that is unbound; `?` login
+        /// questions that are unbound.
+        fn takes(&mut self, poller: &Poller) -> String {
+            let routed = self.accounts.route(poller, &settings(), NOW);
+            let bound = routed.bound.iter().map(|(name, share)| match share {
+                Share::All => name.clone(),
+                Share::Login => format!("{name}?"),
+            });
+            let unbound = if routed.unbound == Share::All { "*" } else { "?" };
+            bound.chain([unbound.to_owned()]).collect::<Vec<_>>().join(" ")
+        }
+    }
+
+    fn two() -> Story {
+        Story::default()
+            .told("wxid_a", Some(1), Sign::In)
+            .told("wxid_b", Some(2), Sign::In)
+            .profile("wxid_a", "Anna", "anna88")
     }
 
     #[test]
-    fn the_only_account_known_is_meant_and_none_while_none_is_known() {
-        let mut accounts = Accounts::default();
-        assert_eq!(accounts.mean(None, &settings()).unwrap(), None);
-        accounts.event(Some("wxid_a"), None, now());
-        assert_eq!(accounts.mean(None, &settings()).unwrap().as_deref(), Some("wxid_a"));
+    fn a_poll_takes_what_its_client_may_have() {
+        let none = Story::default;
+        let one = || none().told("wxid_a", Some(1), Sign::In);
+        let one_out = || one().told("wxid_a", Some(1), Sign::Out);
+        let a_out = || two().told("wxid_a", Some(1), Sign::Out);
+        let both_out = || a_out().told("wxid_b", Some(2), Sign::Out);
+        // b logged in where a was.
+        let switched = || one().told("wxid_b", Some(1), Sign::In);
+        let switched_back = || switched().told("wxid_a", Some(1), Sign::In);
+        let a_moved = || switched().told("wxid_a", Some(3), Sign::In);
+        let all_gone = || switched().told("wxid_b", Some(1), Sign::Out);
+        type Case<'a> = (&'a str, &'a dyn Fn() -> Story, Option<&'a str>, Option<u64>, &'a str);
+        let cases: [Case<'_>; 48] = [
+            ("none known: whoever polls", &none, None, None, "*"),
+            ("", &none, None, Some(9), "*"),
+            ("", &none, Some("wxid_x"), None, "wxid_x *"),
+            ("the only account", &one, None, None, "wxid_a *"),
+            ("", &one, None, Some(1), "wxid_a *"),
+            ("", &one, None, Some(9), "wxid_a *"),
+            ("", &one, None, Some(0), "wxid_a *"),
+            ("", &one, Some("wxid_x"), None, "wxid_x *"),
+            ("", &one, Some("wxid_a"), None, "wxid_a *"),
+            ("the only account, out", &one_out, None, None, "wxid_a? ?"),
+            ("", &one_out, None, Some(1), "wxid_a? ?"),
+            ("", &one_out, None, Some(9), "wxid_a? ?"),
+            ("", &one_out, Some("wxid_a"), Some(1), "wxid_a? ?"),
+            ("", &one_out, Some("wxid_x"), None, "wxid_x *"),
+            ("no account is there yet", &one_out, Some("wxid_x"), Some(1), "wxid_x wxid_a? *"),
+            ("two", &two, None, None, "*"),
+            ("", &two, None, Some(9), "*"),
+            ("", &two, None, Some(2), "wxid_b *"),
+            ("", &two, Some("wxid_a"), None, "wxid_a *"),
+            ("alias", &two, Some("work"), None, "wxid_b *"),
+            ("nick", &two, Some("Anna"), Some(9), "wxid_a *"),
+            ("WeChat name", &two, Some("anna88"), None, "wxid_a *"),
+            ("typed once, and another is there", &two, Some("wxid_a"), Some(2), "wxid_b *"),
+            ("one of two, out", &a_out, Some("wxid_a"), None, "wxid_a? ?"),
+            ("", &a_out, Some("Anna"), Some(9), "wxid_a? ?"),
+            ("", &a_out, None, Some(1), "wxid_a? ?"),
+            ("", &a_out, None, None, "*"),
+            ("", &a_out, None, Some(2), "wxid_b *"),
+            ("", &a_out, Some("wxid_b"), None, "wxid_b *"),
+            ("both out", &both_out, None, None, "?"),
+            ("", &both_out, None, Some(1), "wxid_a? ?"),
+            ("", &both_out, None, Some(9), "?"),
+            ("", &both_out, Some("wxid_b"), Some(2), "wxid_b? ?"),
+            ("switched in one process", &switched, None, Some(1), "wxid_b *"),
+            ("", &switched, Some("wxid_a"), None, "wxid_a? ?"),
+            ("", &switched, Some("wxid_a"), Some(1), "wxid_b *"),
+            ("", &switched, Some("wxid_b"), Some(1), "wxid_b *"),
+            ("", &switched, None, None, "*"),
+            ("and back", &switched_back, None, Some(1), "wxid_a *"),
+            ("", &switched_back, Some("wxid_b"), None, "wxid_b? ?"),
+            ("", &switched_back, Some("wxid_a"), None, "wxid_a *"),
+            ("elsewhere", &a_moved, Some("wxid_a"), None, "wxid_a *"),
+            ("", &a_moved, None, Some(3), "wxid_a *"),
+            ("", &a_moved, None, Some(1), "wxid_b *"),
+            ("nobody there any more", &all_gone, None, Some(1), "wxid_a? wxid_b? ?"),
+            ("", &all_gone, Some("wxid_b"), None, "wxid_b? ?"),
+            ("", &all_gone, Some("wxid_a"), Some(1), "wxid_a? wxid_b? ?"),
+            ("", &all_gone, None, None, "?"),
+        ];
+        for (what, story, name, pid, takes) in cases {
+            assert_eq!(story().takes(&poller(name, pid)), takes, "{what}: {name:?} {pid:?}");
+        }
+        // What a client says of itself counts more than what events told of its process.
+        let own = Poller { wxid: Some("wxid_a".to_owned().into()), ..poller(Some("wxid_b"), Some(2)) };
+        assert_eq!(two().takes(&own), "wxid_a *");
+    }
+
+    /// Whatever is told in whatever order: nobody but the account itself, logged in, is given what is bound to it.
+    #[test]
+    fn no_story_gives_an_account_to_another() {
+        const NAMES: [&str; 3] = ["wxid_a", "wxid_b", "wxid_c"];
+        const SIGNS: [Sign; 4] = [Sign::In, Sign::Out, Sign::Alive, Sign::Nothing];
+        for seed in 0..400 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut story = Story::default();
+            // Apart from the table: who came into each process last, and who is logged in.
+            let mut there: BTreeMap<u64, &str> = BTreeMap::new();
+            let mut logged_in: BTreeMap<&str, bool> = BTreeMap::new();
+            let mut left: BTreeMap<&str, u64> = BTreeMap::new();
+            for _ in 0..40 {
+                let (name, pid, sign) = (NAMES[random.usize(..3)], random.u64(1..4), SIGNS[random.usize(..4)]);
+                story = story.told(name, Some(pid), sign);
+                let settling =
+                    left.get(name).is_some_and(|at| story.seq - at < 5) && logged_in.get(name) == Some(&false);
+                match sign {
+                    Sign::Alive if settling => {}
+                    Sign::In | Sign::Alive => {
+                        if let Some(other) = there.insert(pid, name).filter(|other| *other != name)
+                            && logged_in.insert(other, false) != Some(false)
+                        {
+                            left.insert(other, story.seq);
+                        }
+                        there.retain(|other, who| *other == pid || *who != name);
+                        if sign == Sign::In || logged_in.contains_key(name) {
+                            logged_in.insert(name, true);
+                        }
+                    }
+                    Sign::Out | Sign::Nothing => {
+                        if sign == Sign::Out && logged_in.insert(name, false) != Some(false) {
+                            left.insert(name, story.seq);
+                        }
+                        if !there.values().any(|who| *who == name) {
+                            there.entry(pid).or_insert(name);
+                        }
+                    }
+                }
+                for (pid, who) in &there {
+                    let routed = story.accounts.route(&poller(None, Some(*pid)), &settings(), NOW);
+                    for (bound, share) in &routed.bound {
+                        let is_out = logged_in.get(bound.as_str()) == Some(&false);
+                        assert!(*share == Share::Login || (bound == who && !is_out), "seed {seed}: {pid} {routed:?}");
+                        assert!(*share == Share::All || is_out, "seed {seed}: {pid} {routed:?}");
+                    }
+                }
+                let pids: Vec<u64> = story.accounts.known.values().filter_map(|known| known.seat.pid).collect();
+                let mut single = pids.clone();
+                single.sort_unstable();
+                single.dedup();
+                assert_eq!(pids.len(), single.len(), "seed {seed}: a process of two accounts");
+            }
+        }
+    }
+
+    #[test]
+    fn callbacks_that_overtake_each_other_leave_what_the_log_says() {
+        let told = |account, pid, sign, seq| Told { account: Some(account), pid, sign, seq: Seq(seq), time: NOW };
+        let events = [
+            told("wxid_a", Some(1), Sign::In, 1),
+            told("wxid_b", Some(1), Sign::In, 2),
+            told("wxid_b", Some(1), Sign::Out, 3),
+            told("wxid_c", Some(1), Sign::In, 4),
+        ];
+        let table = |order: &[usize]| {
+            let mut accounts = Accounts::default();
+            for n in order {
+                accounts.event(events[*n]);
+            }
+            let seats = accounts.known.iter().map(|(name, known)| (name.clone(), known.seat.pid, known.seat.logged_in));
+            seats.collect::<Vec<_>>()
+        };
+        let right = table(&[0, 1, 2, 3]);
+        assert_eq!(right[2], ("wxid_c".to_owned(), Some(1), Some(true)));
+        for order in [[1, 0, 2, 3], [0, 2, 1, 3], [0, 1, 3, 2], [3, 2, 1, 0], [2, 3, 0, 1], [1, 3, 0, 2]] {
+            let mut got = table(&order);
+            // Who left a free process keeps it until another comes; that alone may differ.
+            got.iter_mut().zip(&right).for_each(|(got, right)| {
+                if got.2 == Some(false) {
+                    got.1 = right.1;
+                }
+            });
+            assert_eq!(got, right, "{order:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_only_polled_is_no_account_and_becomes_one_by_itself() {
+        let mut story = Story::default();
+        for name in ["Anna", "wxid_x", "wrok"] {
+            story.takes(&poller(Some(name), None));
+        }
+        let names = |story: &Story| story.accounts.pollers().into_iter().map(|p| p.name).collect::<Vec<_>>();
+        assert_eq!(names(&story), ["Anna", "wrok", "wxid_x"]);
+        assert!(story.accounts.all(&settings(), NOW).is_empty());
+        assert_eq!(story.accounts.mean(None, &settings()).unwrap(), None);
+        let mut story = story.told("wxid_a", None, Sign::Alive);
+        assert_eq!(story.accounts.mean(None, &settings()).unwrap().as_deref(), Some("wxid_a"));
+        assert_eq!(story.takes(&poller(None, None)), "wxid_a *");
+        let mut story = story.profile("wxid_a", "Anna", "anna88").told("wxid_x", Some(7), Sign::In);
+        assert_eq!(names(&story), ["wrok"]);
+        let known = story.accounts.all(&settings(), NOW);
+        assert!(known.iter().all(|account| account.last_poll.is_some()), "{known:?}");
+        assert_eq!(story.takes(&poller(Some("Anna"), None)), "wxid_a *");
+    }
+
+    #[test]
+    fn a_name_that_reads_in_two_ways_is_the_one_that_somebody_has() {
+        let name = Name { text: "Сǿ".into(), or: Some("小强".into()) };
+        let by_name = Poller { account: Some(name), ..poller(None, None) };
+        let mut story = two();
+        assert_eq!(story.takes(&by_name), "Сǿ *");
+        let mut story = story.profile("wxid_b", "小强", "b");
+        assert!(story.accounts.pollers().is_empty());
+        assert_eq!(story.takes(&by_name), "wxid_b *");
+        assert_eq!(story.profile("wxid_a", "Сǿ", "a").takes(&by_name), "wxid_a *");
+    }
+
+    #[test]
+    fn the_name_of_two_is_nobodys_until_one_is_forgotten() {
+        let mut story = two().profile("wxid_b", "Anna", "b");
+        assert_eq!(story.takes(&poller(Some("Anna"), None)), "Anna *");
+        assert_eq!(story.accounts.pollers()[0].several, ["wxid_a", "wxid_b"]);
+        let failure = story.accounts.mean(Some("Anna"), &settings()).unwrap_err();
+        assert_eq!((failure.status, failure.code), (409, "ambiguous-account"));
+        assert!(story.accounts.forget("wxid_b"));
+        assert_eq!(story.takes(&poller(Some("Anna"), None)), "wxid_a *");
+        assert_eq!(story.takes(&poller(None, Some(2))), "wxid_a *", "its process is nobody's any more");
+        assert!(!story.accounts.forget("wxid_b"));
+    }
+
+    #[test]
+    fn what_was_spent_before_an_account_was_known_is_its_own() {
+        let purse = |mut story: Story, poller: &Poller| {
+            let routed = story.accounts.route(poller, &settings(), NOW);
+            story.accounts.purse_of(&routed, poller.pid)
+        };
+        let unnamed = pacing::Purse::unnamed(None);
+        let by_pid = pacing::Purse::unnamed(Some(1));
+        assert_eq!(purse(Story::default(), &poller(None, None)), unnamed);
+        assert_eq!(purse(Story::default(), &poller(None, Some(1))), by_pid);
+        assert_eq!(purse(Story::default(), &poller(Some("Anna"), None)), pacing::Purse::of("Anna"));
+        let mut own = pacing::Purse::of("wxid_a");
+        for other in [by_pid, pacing::Purse::of("Anna"), pacing::Purse::of("anna88"), unnamed] {
+            own.add(other);
+        }
+        let only = || Story::default().told("wxid_a", Some(1), Sign::In).profile("wxid_a", "Anna", "anna88");
+        assert_eq!(purse(only(), &poller(None, None)), own);
+        assert_eq!(purse(only(), &poller(Some("wxid_a"), None)), own);
+        // With a second account known, an unnamed client is not this one for sure.
+        let several = purse(two(), &poller(Some("wxid_a"), None));
+        assert_ne!(several, own);
+        assert_eq!(several.key(), "wxid_a");
     }
 
     #[test]
     fn with_several_accounts_one_must_be_named() {
-        let failure = two().mean(None, &settings()).unwrap_err();
+        let failure = two().accounts.mean(None, &settings()).unwrap_err();
         assert_eq!((failure.status, failure.code), (409, "ambiguous-account"));
         assert!(failure.message.contains("wxid_a (Anna), wxid_b"), "{}", failure.message);
-        for (name, account) in [("wxid_a", "wxid_a"), ("Anna", "wxid_a"), ("work", "wxid_b"), ("wxid_new", "wxid_new")]
-        {
-            assert_eq!(two().mean(Some(name), &settings()).unwrap().as_deref(), Some(account), "{name}");
-        }
-        assert_eq!(two().mean(Some("wrok"), &settings()).unwrap_err().status, 404);
-    }
-
-    #[test]
-    fn the_default_account_is_meant_when_none_is_named() {
-        let settings = config::Accounts { default: Some("work".into()), ..settings() };
-        assert_eq!(two().mean(None, &settings).unwrap().as_deref(), Some("wxid_b"));
-    }
-
-    #[test]
-    fn a_poller_is_known_by_name_alias_nick_or_process() {
-        for (account, pid, who) in [
-            (Some("wxid_a"), None, "wxid_a"),
-            (Some("work"), None, "wxid_b"),
-            (Some("Anna"), Some(9), "wxid_a"),
-            (None, Some(2), "wxid_b"),
+        for (name, account) in [
+            ("wxid_a", "wxid_a"),
+            ("Anna", "wxid_a"),
+            ("anna88", "wxid_a"),
+            ("work", "wxid_b"),
+            ("wxid_new", "wxid_new"),
         ] {
-            let routed = two().route(account, pid, &settings(), now());
-            assert_eq!(routed, Routed { account: Some(who.into()), anonymous: false });
+            assert_eq!(two().accounts.mean(Some(name), &settings()).unwrap().as_deref(), Some(account), "{name}");
         }
-    }
-
-    #[test]
-    fn an_unnamed_poller_stands_for_the_only_account_or_for_none() {
-        let mut accounts = two();
-        assert_eq!(accounts.route(None, Some(99), &settings(), now()), Routed { account: None, anonymous: true });
-        let mut one = Accounts::default();
-        one.event(Some("wxid_a"), None, now());
-        let routed = one.route(None, None, &settings(), now());
-        assert_eq!(routed, Routed { account: Some("wxid_a".into()), anonymous: true });
+        for unknown in ["wrok", "wxid_", "wxid_a b", ""] {
+            for accounts in [two().accounts, Accounts::default()] {
+                assert_eq!(accounts.mean(Some(unknown), &settings()).unwrap_err().status, 404, "{unknown}");
+            }
+        }
+        for unknown in ["wxid_new", "wrok"] {
+            assert_eq!(two().accounts.told(unknown, &settings()).unwrap_err().status, 404, "{unknown}: a filter");
+        }
+        let settings = config::Accounts { default: Some("work".into()), ..settings() };
+        assert_eq!(two().accounts.mean(None, &settings).unwrap().as_deref(), Some("wxid_b"));
     }
 
     #[test]
     fn invented_pollers_do_not_fill_the_memory() {
         let mut accounts = Accounts::default();
         for n in 0..10_000 {
-            accounts.route(Some(&format!("wxid_{n}")), None, &settings(), now());
+            accounts.route(&poller(Some(&format!("wxid_{n}")), None), &settings(), NOW);
         }
-        assert!(accounts.known.len() <= POLLED_MAX);
+        assert_eq!(accounts.strangers.len(), POLLERS_MAX);
+        assert!(accounts.strangers.contains_key("wxid_9999"));
+        for n in 0..2000 {
+            let name = format!("wxid_{n}");
+            accounts.event(Told { account: Some(&name), pid: None, sign: Sign::In, seq: Seq(n + 1), time: NOW });
+        }
+        assert_eq!(accounts.known.len(), ACCOUNTS_MAX);
     }
 }

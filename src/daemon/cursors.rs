@@ -173,7 +173,9 @@ fn check_free(service: &Service, name: &str) -> Result<(), Failure> {
 /// Moves a cursor to where its owner says.
 pub(super) async fn set(service: &Service, name: &str, to: &str) -> Result<Cursor, Failure> {
     check(name)?;
-    let seq = place(service, to)?;
+    // Here a bare number can only be the position that `cursor list` prints.
+    let is_number = !to.trim().is_empty() && to.trim().bytes().all(|b| b.is_ascii_digit());
+    let seq = if is_number { place(service, &format!("#{}", to.trim()))? } else { place(service, to)? };
     write(service, name, seq, Allow::Nobody).await
 }
 

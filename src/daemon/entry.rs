@@ -7,6 +7,7 @@
 use crate::clock::{Bare, Time};
 use crate::control::EventsQuery;
 use crate::daemon::service::Failure;
+use crate::directory::Sign;
 use crate::protocol::event::{self, Body, Event, Kind, Outline};
 use crate::seq::Seq;
 use crate::store::{Append, Query, Stored};
@@ -41,6 +42,8 @@ pub(super) struct Incoming {
     pub(super) append: Append,
     /// What the event says of itself.
     pub(super) outline: Outline,
+    /// What it says of its account's login.
+    pub(super) sign: Sign,
     /// Why it cannot be read, when it cannot.
     pub(super) unreadable: Option<String>,
 }
@@ -49,15 +52,19 @@ pub(super) struct Incoming {
 ///
 /// `via` is what the request said of the daemons that it has passed, if it was forwarded.
 pub(super) fn incoming(body: Bytes, time: Time, via: Option<&str>) -> Incoming {
-    let (outline, inner, unreadable) = match read(&body) {
+    let (outline, sign, inner, unreadable) = match read(&body) {
         Body::Readable(data) => {
             let inner = match &data {
                 Cow::Borrowed(slice) => position(&body, slice),
                 Cow::Owned(_) => None,
             };
-            (outline_of(&data), inner, None)
+            let outline = outline_of(&data);
+            let sign = sign_of(&outline, &data);
+            (outline, sign, inner, None)
         }
-        Body::Unreadable(reason) => (Outline { kind: Some(Kind::Unparsed), ..Outline::default() }, None, Some(reason)),
+        Body::Unreadable(reason) => {
+            (Outline { kind: Some(Kind::Unparsed), ..Outline::default() }, Sign::Nothing, None, Some(reason))
+        }
     };
     let kind = outline.kind.unwrap_or(Kind::Other);
     let packed = Packed {
@@ -73,7 +80,16 @@ pub(super) fn incoming(body: Bytes, time: Time, via: Option<&str>) -> Incoming {
     for (what, value) in [('a', packed.account), ('c', packed.chat), ('f', packed.from)] {
         tags.extend(value.map(|v| tag(what, v)));
     }
-    Incoming { append: Append { time, outline: pack(&packed, via), tags, body }, outline, unreadable }
+    Incoming { append: Append { time, outline: pack(&packed, via), tags, body }, outline, sign, unreadable }
+}
+
+/// What an event says of a login. It is known at once, for the next poll must not be taken for what it was before.
+fn sign_of(outline: &Outline, data: &str) -> Sign {
+    let kind = outline.kind.unwrap_or(Kind::Other);
+    if !Sign::needs_decoded(kind) {
+        return Sign::of(kind, &serde_json::Value::Null);
+    }
+    guarded(|| event::decode(data)).map_or(Sign::Nothing, |event| Sign::of(kind, &event.decoded))
 }
 
 /// Where `data`, a slice of `body`, lies in it.

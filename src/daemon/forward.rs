@@ -236,7 +236,8 @@ pub(super) fn wanted_after(service: &Service) -> Result<Option<Seq>, Failure> {
 }
 
 fn filter(service: &Service, target: &Target) -> Result<Filter, Failure> {
-    let account = service.account_filter(target.account.as_deref());
+    // It was told of when the forward was made, and may be forgotten since.
+    let account = target.account.as_deref().map(|name| service.account_or_name(name));
     Filter::of(target.kind.as_deref(), target.chat.clone(), None, account, target.r#match.as_deref(), None)
 }
 

@@ -285,7 +285,7 @@ mod tests {
     }
 
     fn poller() -> Poller {
-        Poller { account: None, pid: None, peer: "127.0.0.1:9".parse().unwrap() }
+        Poller { wxid: None, account: None, pid: None, peer: "127.0.0.1:9".parse().unwrap() }
     }
 
     /// Polls a future so many times, with the store given time in between, and drops it.

@@ -1,22 +1,32 @@
-//! Why a due command is not handed over now: what `queue show` prints as `held`.
+//! Why a due command is not handed over now: what receipts and `status` print as `held`.
+//!
+//! Reasons are the contract's words: `paused`, `logged out`, `no client may take it: …`, `pacing: …`.
 
-use super::pacing::Pace;
-use super::queue::{Phase, Record, read};
+use super::pacing::{Pace, Purse};
+use super::queue::{Lane, Phase, Record, read};
 use super::service::{Failure, Service};
 use crate::clock::Time;
-use crate::control::{Held, Paused};
+use crate::control::{Held, NOBODY_MAY, Paused};
 use crate::protocol::command::Class;
+use crate::store;
 use std::collections::HashMap;
+use std::time::Duration;
 
-/// Walks the unfinished commands in the order they become due and tells each one's wait.
+/// For one command so many in front of it are counted; with more, it is told a time that is too early.
+const IN_FRONT_MAX: usize = 2000;
+
+/// A client that did not say who it is still counts as the one that may be meant, for so long.
+pub(super) const UNNAMED_COUNTS: Duration = Duration::from_secs(600);
+
+/// Tells of commands why they wait.
 #[derive(Debug)]
 pub(super) struct Holder<'a> {
     service: &'a Service,
     now: Time,
     paused: Paused,
     paces: HashMap<String, Pace>,
-    /// So many of this account and class stand in front.
-    before: HashMap<(String, u8), u32>,
+    /// So many of an account and lane stand in front.
+    before: HashMap<(String, Lane), u32>,
 }
 
 impl<'a> Holder<'a> {
@@ -25,40 +35,123 @@ impl<'a> Holder<'a> {
         Ok(Self { service, now, paused, paces: HashMap::new(), before: HashMap::new() })
     }
 
-    /// Why this one waits; call it with every unfinished command, in order, for it counts those in front.
-    pub(super) fn held(&mut self, record: &Record) -> Result<Option<Held>, Failure> {
-        if record.phase == Phase::InFlight {
-            let reason = "handed over, and not known to have arrived; `wehelp queue retry` hands it over again";
-            let stale = !self.service.handovers().has(record.id);
-            return Ok(stale.then(|| Held { until: None, reason: reason.to_owned() }));
+    /// Why each of these waits, by id. They are all that is unfinished, in the order in which it becomes due.
+    pub(super) fn all(&mut self, unfinished: &[Record]) -> Result<HashMap<u64, Held>, Failure> {
+        let mut held = HashMap::new();
+        let due = |record: &&Record| record.phase == Phase::Queued && record.due <= self.now;
+        let mut prompt: HashMap<(String, Lane), u32> = HashMap::new();
+        for record in unfinished.iter().filter(due) {
+            *prompt.entry((name(record), record.lane())).or_insert(0) += 1;
         }
-        if record.due > self.now {
+        for record in unfinished {
+            let reason = if record.phase == Phase::Queued && record.due <= self.now {
+                let place = self.before.entry((name(record), record.lane())).or_insert(0);
+                let mut before = *place;
+                *place = place.saturating_add(1);
+                if let Some(lane) = record.lane().in_front() {
+                    before = before.saturating_add(prompt.get(&(name(record), lane)).copied().unwrap_or(0));
+                }
+                match self.closed(record) {
+                    Some(reason) => Some(reason),
+                    None => self.paced(record, before)?,
+                }
+            } else {
+                self.stuck(record)
+            };
+            held.extend(reason.map(|reason| (record.id, reason)));
+        }
+        Ok(held)
+    }
+
+    /// Why this one waits.
+    pub(super) fn one(&mut self, record: &Record) -> Result<Option<Held>, Failure> {
+        if record.phase != Phase::Queued || record.due > self.now {
+            return Ok(self.stuck(record));
+        }
+        if let Some(reason) = self.closed(record) {
+            return Ok(Some(reason));
+        }
+        if record.class() == Class::Question {
             return Ok(None);
         }
-        if self.paused.all || record.account.as_ref().is_some_and(|a| self.paused.accounts.contains(a)) {
-            return Ok(Some(Held { until: None, reason: "paused; `wehelp queue resume` lets it go".to_owned() }));
+        let before = read::in_front(self.service.store(), record, self.now, IN_FRONT_MAX)?;
+        Ok(self.paced(record, before)?)
+    }
+
+    fn stuck(&self, record: &Record) -> Option<Held> {
+        let stuck = record.phase == Phase::InFlight && !self.service.handovers().has(record.id);
+        stuck.then(|| Held {
+            until: None,
+            reason: "handed over, and not known to have arrived; `wehelp queue retry` hands it over again".to_owned(),
+        })
+    }
+
+    /// Why nobody may take it, whatever stands in front of it.
+    fn closed(&self, record: &Record) -> Option<Held> {
+        let held = |reason: String| Some(Held { until: None, reason });
+        let account = record.account.as_deref();
+        if self.paused.all || account.is_some_and(|a| self.paused.accounts.iter().any(|paused| paused == a)) {
+            return held("paused".to_owned());
         }
         if let Some(held) = record.waits_for_its_turn() {
-            return Ok(Some(held));
+            return Some(held);
         }
+        let accounts = self.service.accounts();
+        let is_out = account.map_or_else(|| accounts.all_out(), |account| accounts.is_out(account));
+        if is_out {
+            return (record.lane() != Lane::Login).then(|| Held { until: None, reason: "logged out".to_owned() });
+        }
+        let account = account?;
+        let address = || self.service.poll_address(account);
+        if !accounts.is_known(account) {
+            let polled = accounts.is_polled(account, UNNAMED_COUNTS);
+            return if polled {
+                None
+            } else {
+                held(format!(
+                    "{NOBODY_MAY}no event has told of the account `{account}` yet; it goes to the client that polls {}",
+                    address()
+                ))
+            };
+        }
+        if accounts.is_only(account) || accounts.is_polled(account, UNNAMED_COUNTS) {
+            return None;
+        }
+        let peer = self.service.unnamed(self.now)?;
+        held(format!(
+            "{NOBODY_MAY}the client at {} does not say which account it is; type {} into it as its poll \
+             address",
+            peer.ip(),
+            address()
+        ))
+    }
+
+    /// Until when pacing holds it, with so many in front.
+    fn paced(&mut self, record: &Record, before: u32) -> Result<Option<Held>, store::Error> {
         let class = record.class();
-        // What is bound to nobody goes by whoever polls; with one account known, that is the likely one.
-        let account = match &record.account {
-            Some(account) => account.clone(),
-            None => {
-                self.service.accounts().mean(None, &self.service.config().accounts).ok().flatten().unwrap_or_default()
-            }
-        };
-        let before = self.before.entry((account.clone(), class as u8)).or_insert(0);
-        let place = *before;
-        *before = before.saturating_add(1);
         if class == Class::Question {
             return Ok(None);
         }
-        if !self.paces.contains_key(&account) {
-            let pace = Pace::read(self.service.store(), &account, self.now)?;
-            self.paces.insert(account.clone(), pace);
+        let pacing = &self.service.config().pacing;
+        let name = name(record);
+        if !self.paces.contains_key(&name) {
+            let purse = self.purse(record);
+            let pace = Pace::read(self.service.store(), &purse, self.now, pacing)?;
+            self.paces.insert(name.clone(), pace);
         }
-        Ok(self.paces[&account].held(class, place, self.now, &self.service.config().pacing))
+        Ok(self.paces[&name].held(class, before, self.now, pacing))
     }
+
+    /// What is bound to nobody goes by whoever polls; with one account known, that is the likely one.
+    fn purse(&self, record: &Record) -> Purse {
+        let accounts = self.service.accounts();
+        match &record.account {
+            Some(account) => accounts.purse(account),
+            None => accounts.only_purse().unwrap_or_else(|| Purse::unnamed(None)),
+        }
+    }
+}
+
+fn name(record: &Record) -> String {
+    record.account.clone().unwrap_or_default()
 }

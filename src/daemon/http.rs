@@ -8,26 +8,22 @@ use super::admission::{self, Caller, Rules, Standing};
 use super::forward;
 use super::limits::{Limits, REFUSALS_LOG_REST, Seldom};
 use super::metrics;
+use super::poller;
 use super::serve::{Ask, Hands, Head, Peer};
 use super::service::{Claim, Failure, Poller, Received, Service};
 use super::token::Tokens;
 use crate::clock::Time;
 use crate::config::RequireToken;
 use crate::control;
-use crate::protocol::contact;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use hyper::body::Body;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use warp::http::{HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 use warp::{Filter, Reply};
-
-/// The longest name that a poller may give itself, bytes: ids have at most 128.
-const NAME_BYTES_MAX: usize = 128;
 
 /// What the client door shares with `status`, `token` and `metrics`.
 #[derive(Debug, Clone)]
@@ -167,12 +163,6 @@ impl About {
 }
 
 impl Ask {
-    fn query(&self, names: &[&str]) -> Option<String> {
-        form_urlencoded::parse(self.raw_query().as_bytes())
-            .find(|(name, value)| names.contains(&name.as_ref()) && !contact::nothing(value))
-            .map(|(_, value)| value.into_owned())
-    }
-
     /// Whether a proxy passed this request on, as far as it says so.
     fn came_through_proxy(&self) -> bool {
         self.headers.keys().any(admission::is_proxys)
@@ -252,8 +242,8 @@ where
         Route::Callback => callback(service, ask, caller, body, about).await,
         Route::Poll => {
             // Boxed: the state of a poll is much larger than a callback's, which should be small to be moved about.
-            let poller = poller(ask, caller.from);
-            about.account.clone_from(&poller.account);
+            let poller = poller::read(ask.raw_query(), caller.from);
+            about.account = poller.wxid.as_ref().or(poller.account.as_ref()).map(|name| name.text.clone());
             let claim = Box::pin(service.claim(&poller, service.config().http.poll_hold, ask.conn.half_closed()));
             Ok(commands(claim.await?, ask, about))
         }
@@ -298,16 +288,6 @@ impl Doors {
     }
 }
 
-/// Who asks, as far as it says. A name that could be no id is no name.
-fn poller(ask: &Ask, peer: SocketAddr) -> Poller {
-    let sound = |name: &String| name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
-    Poller {
-        account: ask.query(&["wxid", "account"]).map(|name| name.trim().to_owned()).filter(sound),
-        pid: ask.query(&["pid"]).and_then(|pid| pid.trim().parse().ok()),
-        peer,
-    }
-}
-
 async fn callback<S, B>(
     service: &Service,
     ask: &Ask,
@@ -338,7 +318,7 @@ where
     if http.commands_in_callback
         && let Some(account) = account
     {
-        let poller = Poller { account: Some(account), pid: None, peer: caller.from };
+        let poller = Poller { wxid: Some(account.into()), account: None, pid: None, peer: caller.from };
         // The event is stored; a queue that refuses must not make the client report it again.
         if let Ok(claim) = Box::pin(service.claim(&poller, Duration::ZERO, std::future::pending())).await {
             return Ok(commands(claim, ask, about));
@@ -441,34 +421,4 @@ fn refusal(failure: &Failure) -> Response {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::daemon::owner::Owner;
-
-    #[test]
-    fn a_poller_says_who_it_is_or_nothing() {
-        let of = |query: &str| {
-            let peer: SocketAddr = "127.0.0.1:9".parse().unwrap();
-            let uri = format!("/?{query}").parse().unwrap();
-            let caller = Caller { from: peer, at: peer, owner: Owner::Ours, tls: false };
-            let ask = Ask {
-                method: Method::GET,
-                uri,
-                version: warp::http::Version::HTTP_11,
-                headers: warp::http::HeaderMap::new(),
-                peer: Peer::Tcp(caller),
-                conn: crate::daemon::wire::Conn::local(),
-            };
-            let poller = poller(&ask, peer);
-            (poller.account, poller.pid)
-        };
-        assert_eq!(of("wxid=wxid_a&pid=7"), (Some("wxid_a".into()), Some(7)));
-        assert_eq!(of("account=%E5%AE%B6&pid=x"), (Some("家".into()), None));
-        assert_eq!(of("wxid=null&pid=(null)"), (None, None));
-        assert_eq!(of("wxid=&account=work"), (Some("work".into()), None));
-        assert_eq!(of(""), (None, None));
-    }
 }

@@ -3,12 +3,11 @@
 //! It sleeps until something is due; an idle daemon is woken once a minute at most.
 
 use super::accounts::Seen;
-use super::queue;
 use super::service::{Failure, Service};
-use super::{cursors, forward};
+use super::{cursors, forward, pacing, queue};
 use crate::clock::Time;
 use crate::seq::Seq;
-use crate::store::{Retention, Space, Txn};
+use crate::store::{self, Retention, Space, Txn};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -63,6 +62,7 @@ pub(super) async fn run(service: Service) {
         }
     }
     remember(&service).await;
+    service.remember_the_clock().await;
 }
 
 /// Drops commands that nobody fetched in time.
@@ -97,6 +97,13 @@ async fn retain(service: &Service) {
             }
         }
     }
+    while pacing::has_over(store, now).unwrap_or(false) {
+        match store.write_lazily(move |tx| Ok::<_, ()>(pacing::sweep(tx, now))).await {
+            Ok(Ok(n)) if n > 0 => {}
+            _ => break,
+        }
+    }
+    service.remember_the_clock().await;
     let events = &service.config().events;
     if events.keep.is_some() || events.max_bytes.is_some() {
         let before = events.keep.map(|keep| now.before(keep));
@@ -121,15 +128,19 @@ fn wanted_after(service: &Service, now: Time) -> Result<Option<Seq>, Failure> {
     Ok(readers.into_iter().flatten().chain([learned]).min())
 }
 
-async fn remember(service: &Service) {
+pub(super) async fn remember(service: &Service) {
     let Some(seen) = service.accounts().take_seen() else { return };
     let bytes = serde_json::to_vec(&seen).expect("plain data");
     let put = move |tx: &mut Txn<'_>| {
         tx.put(META, SEEN, bytes);
         Ok::<_, ()>(())
     };
-    let kept = service.store().write_lazily(put).await;
+    note(service.store().write_lazily(put).await);
+}
+
+/// What is kept now and then need not be kept: it is kept the next time.
+pub(super) fn note<T>(kept: Result<T, store::Error>) {
     if let Err(error) = kept {
-        tracing::debug!("cannot remember when accounts were seen: {error}");
+        tracing::debug!("cannot remember how things stand: {error}");
     }
 }

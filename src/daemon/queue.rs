@@ -9,6 +9,7 @@
 
 pub(super) mod read;
 
+use super::accounts::Share;
 use super::pacing;
 use crate::clock::Time;
 use crate::config;
@@ -22,12 +23,12 @@ use crate::seq::Seq;
 use crate::store::{Space, Txn};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 /// Command records: id → [`Record`].
 pub(super) const COMMAND: Space = Space(b'c');
-/// What may be handed over: account, class, due, id.
+/// What may be handed over: account, [`Lane`], due, id.
 const READY: Space = Space(b'r');
 /// The same by time alone: due, id. Tells the next due time and what is scheduled.
 const DUE: Space = Space(b't');
@@ -111,6 +112,9 @@ pub(super) struct Claimed {
     pub(super) peer: String,
     /// The newest event then: no older one can answer it.
     pub(super) tail: Seq,
+    /// Whose budget it spent ([`pacing::Purse::key`]).
+    #[serde(default)]
+    pub(super) purse: String,
 }
 
 /// A command as stored.
@@ -127,6 +131,9 @@ pub(super) struct Record {
     /// `due` was given as a moment, and not as a length of time from `created`.
     #[serde(default)]
     pub(super) fixed: bool,
+    /// Everything else of its account goes first.
+    #[serde(default)]
+    pub(super) bulk: bool,
     pub(super) key: Option<String>,
     pub(super) attempts: u32,
     /// A client had it before it was queued again, or may have had it.
@@ -200,6 +207,7 @@ impl Record {
             answers: if several { self.answers.clone() } else { Vec::new() },
             missing: if self.phase == Phase::Answered { Vec::new() } else { self.missing.clone().unwrap_or_default() },
             held: self.waits_for_its_turn().filter(|_| self.due <= now),
+            bulk: self.bulk,
             repeated: false,
         }
     }
@@ -211,6 +219,22 @@ impl Record {
 
     pub(super) fn class(&self) -> Class {
         Api::find(&self.api).map_or(Class::Send, |api| api.class)
+    }
+
+    /// Where it waits to be handed over.
+    pub(super) fn lane(&self) -> Lane {
+        let api = crate::protocol::command::Api::find(&self.api);
+        if api.is_some_and(crate::protocol::command::Api::is_about_login) {
+            return Lane::Login;
+        }
+        match (self.class(), self.bulk) {
+            (Class::Question, false) => Lane::Question,
+            (Class::Friend, false) => Lane::Friend,
+            (Class::Send, false) => Lane::Send,
+            (Class::Question, true) => Lane::BulkQuestion,
+            (Class::Friend, true) => Lane::BulkFriend,
+            (Class::Send, true) => Lane::BulkSend,
+        }
     }
 
     /// Whose events can answer it.
@@ -306,21 +330,57 @@ fn name_key(name: &str) -> Vec<u8> {
     key
 }
 
-fn ready_prefix(account: &str, class: Class) -> Vec<u8> {
-    let mut key = name_key(account);
-    key.push(class_byte(class));
-    key
+/// What waits in due order by itself: so that neither what is paced, nor a broadcast, nor what only a logged-in client
+/// can do stands in the way of what can go. The numbers are part of stored keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub(super) enum Lane {
+    Question = 0,
+    Friend = 1,
+    Send = 2,
+    BulkQuestion = 3,
+    BulkFriend = 4,
+    BulkSend = 5,
+    /// What a client can be asked that nobody is logged in to.
+    Login = 6,
 }
 
-fn class_byte(class: Class) -> u8 {
-    match class {
-        Class::Question => 0,
-        Class::Friend => 1,
-        Class::Send => 2,
+impl Lane {
+    /// What goes first.
+    pub(super) const PROMPT: [Self; 4] = [Self::Login, Self::Question, Self::Friend, Self::Send];
+    /// What goes when nothing else can.
+    pub(super) const BULK: [Self; 3] = [Self::BulkQuestion, Self::BulkFriend, Self::BulkSend];
+
+    /// For pacing.
+    pub(super) fn class(self) -> Class {
+        match self {
+            Self::Login | Self::Question | Self::BulkQuestion => Class::Question,
+            Self::Friend | Self::BulkFriend => Class::Friend,
+            Self::Send | Self::BulkSend => Class::Send,
+        }
+    }
+
+    /// The lanes whose commands go before this one's, as far as they spend the same budget.
+    pub(super) fn in_front(self) -> Option<Self> {
+        match self {
+            Self::BulkFriend => Some(Self::Friend),
+            Self::BulkSend => Some(Self::Send),
+            _ => None,
+        }
     }
 }
 
-const CLASSES: [Class; 3] = [Class::Question, Class::Friend, Class::Send];
+fn ready_prefix(account: &str, lane: Lane) -> Vec<u8> {
+    let mut key = name_key(account);
+    key.push(lane as u8);
+    key
+}
+
+fn ready_key(record: &Record) -> Vec<u8> {
+    let mut key = ready_prefix(record.account.as_deref().unwrap_or(""), record.lane());
+    key.extend(time_key(record.due, record.id));
+    key
+}
 
 /// The key after every key that begins with `prefix`.
 pub(super) fn after_prefix(prefix: &[u8]) -> Vec<u8> {
@@ -382,10 +442,8 @@ fn entries(record: &Record) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
     let mut entries = BTreeMap::new();
     match record.phase {
         Phase::Queued => {
-            let mut key = ready_prefix(record.account.as_deref().unwrap_or(""), record.class());
-            key.extend(time_key(record.due, record.id));
             if record.waits_for_its_turn().is_none() {
-                entries.insert((READY, key), Vec::new());
+                entries.insert((READY, ready_key(record)), Vec::new());
             }
             entries.insert((DUE, time_key(record.due, record.id)), Vec::new());
             if let Some(expires) = record.expires {
@@ -620,6 +678,8 @@ pub(super) struct When {
     pub(super) expires: Option<Time>,
     /// `due` is a moment that was named, and stays when the clock is set.
     pub(super) fixed: bool,
+    /// Everything else of the account goes first.
+    pub(super) bulk: bool,
 }
 
 /// Queues commands, all or none, in order. A key that stands for the same command already ([`keyed`]) gives that one's
@@ -684,6 +744,7 @@ pub(super) fn enqueue(
             due: when.due,
             expires: when.expires,
             fixed: when.fixed,
+            bulk: when.bulk,
             key: command.key,
             attempts: 0,
             was_out: false,
@@ -787,16 +848,18 @@ fn take_turns(tx: &mut Txn<'_>, accounts: &[&str], now: Time) {
 }
 
 /// Whose commands a poll may take.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Lists {
-    /// Bound commands of this account.
-    pub(super) account: Option<String>,
+    /// Bound commands: of whom, and which.
+    pub(super) bound: Vec<(String, Share)>,
     /// Commands bound to nobody.
-    pub(super) unbound: bool,
+    pub(super) unbound: Share,
+    /// Whose budget they spend.
+    pub(super) purse: pacing::Purse,
 }
 
-/// Takes what is due, oldest first, at most `batch`, and marks it in flight. Expired ones are dropped on the way,
-/// paced and paused ones are left.
+/// Takes what is due, oldest first and bulk last, at most `batch`, and marks it in flight. Expired ones are dropped on
+/// the way, paced and paused ones are left.
 pub(super) fn claim(
     tx: &mut Txn<'_>,
     lists: &Lists,
@@ -810,49 +873,70 @@ pub(super) fn claim(
     if paused.all {
         return Vec::new();
     }
-    let mut names: Vec<&str> = Vec::new();
-    if let Some(account) = lists.account.as_deref().filter(|a| !paused.accounts.iter().any(|p| p == a)) {
-        names.push(account);
-    }
-    if lists.unbound {
-        names.push("");
-    }
-    take_turns(tx, &names, now);
-    let mut due: Vec<(Vec<u8>, Class, u64)> = Vec::new();
-    for name in names {
-        for class in CLASSES {
-            let from = ready_prefix(name, class);
-            let to = [&from[..], &time_key(now, u64::MAX)].concat();
-            for (key, _) in tx.scan(READY, &from, &to, batch, false) {
-                due.push((key[from.len()..].to_vec(), class, id_at_end(&key)));
-            }
-        }
-    }
-    // What follows the prefix is due time and id: the order in which they became due.
-    due.sort_by(|a, b| a.0.cmp(&b.0));
-    let pace_account = lists.account.as_deref().unwrap_or("");
-    let mut pace = pacing::Pace::load(tx, pace_account, now);
+    let bound = lists.bound.iter().filter(|(name, _)| !paused.accounts.contains(name));
+    let names: Vec<(&str, Share)> =
+        bound.map(|(name, share)| (name.as_str(), *share)).chain([("", lists.unbound)]).collect();
+    take_turns(tx, &names.iter().map(|(name, _)| *name).collect::<Vec<_>>(), now);
+    let mut pace = pacing::Pace::load(tx, &lists.purse, now, pacing);
     let mut taken = Vec::new();
-    for (_, class, id) in due {
-        if taken.len() == batch {
-            break;
+    for lanes in [&Lane::PROMPT[..], &Lane::BULK[..]] {
+        for (key, lane, id) in due(tx, &names, lanes, now, batch) {
+            if taken.len() == batch {
+                break;
+            }
+            if pace.held(lane.class(), 0, now, pacing).is_some() {
+                continue;
+            }
+            let Some(before) = load(tx, id) else { continue };
+            // An index of the first version had login questions among the others.
+            let is_ready = before.phase == Phase::Queued && before.waits_for_its_turn().is_none();
+            if !is_ready || ready_key(&before) != key {
+                tx.delete(READY, &key);
+                if is_ready {
+                    tx.put(READY, &ready_key(&before), Vec::new());
+                }
+                continue;
+            }
+            pace.spend(lane.class(), now, pacing);
+            let mut record = before.clone();
+            record.phase = Phase::InFlight;
+            record.attempts += 1;
+            record.claimed = Some(by.clone());
+            save(tx, Some(&before), Some(&record));
+            taken.push(record);
         }
-        if pace.held(class, 0, now, pacing).is_some() {
-            continue;
-        }
-        let Some(before) = load(tx, id) else { continue };
-        pace.spend(class, now, pacing);
-        let mut record = before.clone();
-        record.phase = Phase::InFlight;
-        record.attempts += 1;
-        record.claimed = Some(by.clone());
-        save(tx, Some(&before), Some(&record));
-        taken.push(record);
     }
-    if !taken.is_empty() {
-        pace.store(tx, pace_account);
-    }
+    pace.store(tx, &lists.purse);
     taken
+}
+
+/// What is due in those lanes of those accounts, at most `batch` of each, in the order in which it became due.
+fn due(tx: &Txn<'_>, names: &[(&str, Share)], lanes: &[Lane], now: Time, batch: usize) -> Vec<(Vec<u8>, Lane, u64)> {
+    let mut due = Vec::new();
+    for (name, share) in names {
+        for lane in lanes.iter().copied().filter(|lane| *share == Share::All || *lane == Lane::Login) {
+            let from = ready_prefix(name, lane);
+            let to = [&from[..], &time_key(now, u64::MAX)].concat();
+            let found = tx.scan(READY, &from, &to, batch, false);
+            due.extend(found.into_iter().map(|(key, _)| {
+                let id = id_at_end(&key);
+                (key, lane, id)
+            }));
+        }
+    }
+    // What ends a key is due time and id: the order in which they became due.
+    due.sort_by(|(a, ..), (b, ..)| a.last_chunk::<16>().cmp(&b.last_chunk::<16>()));
+    due
+}
+
+/// What waits for an account, whenever it is due: at most `max`.
+pub(super) fn queued_of(tx: &Txn<'_>, account: &str, max: usize) -> Vec<u64> {
+    let prefix = name_key(account);
+    // A question that waits for its turn is only in its line.
+    let found =
+        [READY, ASK_LINE].into_iter().flat_map(|space| tx.scan(space, &prefix, &after_prefix(&prefix), max, false));
+    let ids: BTreeSet<u64> = found.map(|(key, _)| id_at_end(&key)).collect();
+    ids.into_iter().filter(|id| load(tx, *id).is_some_and(|record| record.phase == Phase::Queued)).collect()
 }
 
 /// What is known of a hand-over.
@@ -880,10 +964,9 @@ pub(super) fn settle(tx: &mut Txn<'_>, ids: &[u64], settled: Settled, now: Time)
             }
             Settled::GivenBack => {
                 record.give_back(now);
-                let account = record.claimed.take().and_then(|c| c.account).unwrap_or_default();
-                let mut pace = pacing::Pace::load(tx, &account, now);
-                pace.refund(record.class());
-                pace.store(tx, &account);
+                if let Some(claimed) = record.claimed.take() {
+                    pacing::Pace::give_back(tx, &pacing::Purse::of(&claimed.purse), record.class(), now);
+                }
             }
         }
         save(tx, Some(&before), Some(&record));
@@ -1137,6 +1220,3 @@ pub(super) fn set_paused(tx: &mut Txn<'_>, account: Option<&str>, pause: bool) -
     tx.put(META, b"paused", serde_json::to_vec(&now).expect("plain data"));
     now
 }
-
-#[cfg(test)]
-mod tests;

@@ -76,14 +76,21 @@ pub(super) async fn run(service: Service) {
     queue.mark_changed();
     let mut lesson: Option<tokio::time::Instant> = None;
     loop {
-        match step(&service, at, stored_at, &mut recent).await {
+        let stepped = {
+            let _alone = service.learner().lock().await;
+            let stepped = step(&service, at, stored_at, &mut recent).await;
+            if let Ok((to, _)) = &stepped {
+                service.reacted().send_replace(*to);
+            }
+            stepped
+        };
+        match stepped {
             Ok((to, stored)) => {
                 if stored {
                     stored_at = to;
                 }
                 if to > at {
                     at = to;
-                    service.reacted().send_replace(at);
                     // Far behind there is nothing to gather.
                     if tail.borrow().0 - at.0 > BEHIND {
                         continue;
@@ -106,6 +113,7 @@ pub(super) async fn run(service: Service) {
                 () = due, if lesson.is_some() => {}
                 () = service.shutdown().wait() => return,
             }
+            let _alone = service.learner().lock().await;
             let again = lessons::learn(&service, at).await.unwrap_or_else(|error| {
                 tracing::warn!("cannot learn from lists, trying again: {error}");
                 Some(Duration::from_secs(1))
@@ -209,7 +217,7 @@ async fn step(
             }
             let store_position = force || taught.anything || taught.commands;
             if store_position {
-                tx.put(META, REACTED, to.0.to_be_bytes());
+                remember(tx, to);
             }
             Ok::<_, std::convert::Infallible>((taught, recent, store_position))
         });
@@ -373,13 +381,18 @@ fn refusal(tx: &mut Txn<'_>, account: &str, seen: &Seen, awaited: &Awaited) -> b
     !conclude(tx, &open, &HashSet::new(), seen, awaited).is_empty()
 }
 
+/// Notes how far was read: what was learned from up to there is not learned from again.
+pub(super) fn remember(tx: &mut Txn<'_>, at: Seq) {
+    tx.put(META, REACTED, at.0.to_be_bytes());
+}
+
 /// Takes what the directory knows of accounts into the table in memory.
 pub(super) fn load_accounts(service: &Service) {
     match directory::accounts(service.store()) {
         Ok(known) => {
             let mut accounts = service.accounts();
             for account in known {
-                accounts.learn(&account.account, account.nick, account.pid, account.logged_in);
+                accounts.learn(&account);
             }
         }
         Err(error) => tracing::warn!("cannot read the accounts: {error}"),

@@ -10,6 +10,7 @@ use super::handover::Handover;
 use super::limits::{ACCEPT_REST, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, HEADER_LINES_MAX, Limits, STOP_PATIENCE};
 use super::owner::Owners;
 use super::places::{Place, Turn};
+use super::poller::FirstLine;
 use super::service::lock;
 use super::shutdown::Shutdown;
 use super::tls::Tls;
@@ -295,7 +296,7 @@ async fn connection<S, F>(
         .half_close(true)
         // As the maker's own servers do: nobody knows how the client looks for them.
         .title_case_headers(true)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(FirstLine::new(stream)), service);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

@@ -4,15 +4,17 @@
 //! is anything due → claim (synced) → response → `handover`. Nothing is answered before its effect is
 //! synced (contract 6). What an event *means* is worked out after its answer, by `react`.
 
-use super::accounts::Accounts;
+use super::accounts::{Accounts, POLLS_EVERY, Told};
 use super::entry;
 use super::handover::{Handover, Handovers};
+use super::pacing;
 use super::queue::{self, Claimed, Lists, read};
 use super::shutdown::Shutdown;
 use super::slow;
 use crate::clock::Time;
 use crate::config::Config;
 use crate::control::{self, Enqueue, Receipt, State};
+use crate::directory::Sign;
 use crate::home::Home;
 use crate::protocol::command::Api;
 use crate::protocol::event::{Kind, Outline};
@@ -29,6 +31,9 @@ use tokio::sync::{Notify, watch};
 /// A body of so many bytes is read in a slow lane: it takes longer than a few small callbacks, which should not wait for
 /// it.
 const LARGE_BODY_BYTES: usize = 256 << 10;
+
+/// A moment that was to come when a request was made is past by so much at most when it is read, on a busy machine.
+const PAST_MAX: Duration = Duration::from_secs(60);
 
 /// What both doors call; cheap to clone.
 #[derive(Debug, Clone)]
@@ -47,6 +52,10 @@ struct Inner {
     waiters: Arc<Waiters>,
     /// How far `react` has read.
     reacted: watch::Sender<Seq>,
+    /// How far the log went at the start: until all that is learned from, nobody knows whose commands are whose.
+    started_at: Seq,
+    /// Held while the directory is written to.
+    learner: tokio::sync::Mutex<()>,
     /// Somebody waits for it.
     hurry: Notify,
     /// For large bodies, and for what they teach: who posts one does not wait for the other.
@@ -134,12 +143,36 @@ pub(super) struct Counters {
 /// Who asks for commands, as far as it said. Nothing-words are already `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Poller {
-    /// `?wxid=` or `?account=`: a wxid, an alias or a nick.
-    pub account: Option<String>,
+    /// `?wxid=`, which newer clients add by themselves: a wxid, or what else an account is called.
+    pub wxid: Option<Name>,
+    /// `?account=`, which a person typed: likewise.
+    pub account: Option<Name>,
     /// `?pid=`
     pub pid: Option<u64>,
     /// Where it comes from.
     pub peer: SocketAddr,
+}
+
+/// What a poller calls itself. The bytes of some names are right in more than one encoding, and mean somebody in one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// As it most likely reads.
+    pub text: String,
+    /// As it reads otherwise.
+    pub or: Option<String>,
+}
+
+impl From<String> for Name {
+    fn from(text: String) -> Self {
+        Self { text, or: None }
+    }
+}
+
+impl Name {
+    /// As it reads, the most likely first.
+    pub fn readings(&self) -> impl Iterator<Item = &str> {
+        [Some(&self.text), self.or.as_ref()].into_iter().flatten().map(String::as_str)
+    }
 }
 
 /// A refusal or failure, for both doors: status, kebab code, sentence.
@@ -217,19 +250,32 @@ impl Drop for Lease {
 struct Noted<'a> {
     service: &'a Service,
     outline: &'a Outline,
+    sign: Sign,
     now: Time,
+    is_noted: bool,
+}
+
+impl Noted<'_> {
+    /// Notes it, as of its place in the log; true when it is of the first account of all.
+    fn note(&mut self, seq: Seq) -> bool {
+        self.is_noted = true;
+        let counters = &self.service.0.counters;
+        let kind = self.outline.kind.map_or("other", Kind::as_str);
+        *lock(&counters.kinds).entry(kind).or_default() += 1;
+        *lock(&counters.last_callback) = Some(self.now);
+        let Outline { account, pid, .. } = self.outline;
+        let told = Told { account: account.as_deref(), pid: *pid, sign: self.sign, seq, time: self.now };
+        self.service.accounts().event(told)
+    }
 }
 
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
-        let Self { service, outline, now } = *self;
-        if outline.account.is_some() {
-            service.accounts().event(outline.account.as_deref(), outline.pid, now);
+        if !self.is_noted {
+            // Its place is not known here, and is this or a later one.
+            let tail = *self.service.0.store.tail().borrow();
+            self.note(tail);
         }
-        let counters = &service.0.counters;
-        let kind = outline.kind.map_or("other", Kind::as_str);
-        *lock(&counters.kinds).entry(kind).or_default() += 1;
-        *lock(&counters.last_callback) = Some(now);
     }
 }
 
@@ -242,6 +288,7 @@ impl Service {
     /// A service over an open store.
     #[must_use]
     pub fn new(home: Home, config: Config, store: Store, shutdown: Shutdown) -> Self {
+        let started_at = *store.tail().borrow();
         Self(Arc::new(Inner {
             home,
             config,
@@ -252,6 +299,8 @@ impl Service {
             handovers: Arc::default(),
             waiters: Arc::default(),
             reacted: watch::Sender::new(Seq::ZERO),
+            started_at,
+            learner: tokio::sync::Mutex::default(),
             hurry: Notify::new(),
             reading: slow::Lane::default(),
             learning: slow::Lane::default(),
@@ -297,6 +346,11 @@ impl Service {
 
     pub(super) fn reacted(&self) -> &watch::Sender<Seq> {
         &self.0.reacted
+    }
+
+    /// Held while the directory is written to: by one at a time.
+    pub(super) fn learner(&self) -> &tokio::sync::Mutex<()> {
+        &self.0.learner
     }
 
     /// Told when somebody waits for `react`.
@@ -355,8 +409,8 @@ impl Service {
 
     /// After a start: lets go, or says, what was in flight when the daemon before ended.
     pub(super) async fn start(&self, redeliver: bool) {
-        if let Err(error) = super::steps::restore(self).await {
-            tracing::error!("cannot look after commands that lie in the future: {error}");
+        if let Err(error) = super::steps::restore(&self.0.store, &self.0.steps) {
+            tracing::error!("cannot see whether the clock was set: {error}");
         }
         loop {
             let given_back = self.0.store.write(move |tx| {
@@ -381,6 +435,11 @@ impl Service {
                 }
             }
         }
+    }
+
+    /// Remembers how the clock stands.
+    pub(super) async fn remember_the_clock(&self) {
+        super::steps::remember(self, &self.0.steps).await;
     }
 
     /// Sees whether the clock was set, before anything is done by it.
@@ -412,6 +471,20 @@ impl Service {
         }
     }
 
+    /// The first account of all: what unnamed clients have spent was its own.
+    async fn adopt_unnamed(&self) {
+        let Some(purse) = self.accounts().only_purse() else { return };
+        let (now, pacing) = (Time::now(), self.0.config.pacing.clone());
+        let adopt = move |tx: &mut store::Txn<'_>| {
+            pacing::Pace::load(tx, &purse, now, &pacing).store(tx, &purse);
+            Ok::<_, std::convert::Infallible>(())
+        };
+        // Should it fail, the account's first claim does the same, unless another account is known by then.
+        if let Err(error) = self.0.store.write_lazily(adopt).await {
+            tracing::debug!("cannot note whose the pacing of unnamed clients is: {error}");
+        }
+    }
+
     /// Stores one callback; returns when it is durable.
     ///
     /// # Errors
@@ -434,16 +507,20 @@ impl Service {
             let read = self.0.reading.run(move || entry::incoming(body, now, via.as_deref())).await;
             read.map_err(|slow::Failed| Failure::new(500, "internal", "an internal error; the daemon's log says more"))?
         };
-        let entry::Incoming { append, outline, unreadable } = read;
-        let noted = Noted { service: self, outline: &outline, now };
+        let entry::Incoming { append, outline, sign, unreadable } = read;
+        let mut noted = Noted { service: self, outline: &outline, sign, now, is_noted: false };
         let seq = match self.0.store.append(append).await {
             Ok(seq) => seq,
             Err(error) => {
-                std::mem::forget(noted);
+                noted.is_noted = true;
                 return Err(error.into());
             }
         };
+        let is_first = noted.note(seq);
         drop(noted);
+        if is_first {
+            self.adopt_unnamed().await;
+        }
         let received = match unreadable {
             None => Received::Stored(seq),
             Some(reason) => Received::Unparsed(seq, reason),
@@ -491,17 +568,41 @@ impl Service {
         }
     }
 
+    /// Waits until what was told before the start is learned from: a logout may be the last thing there. Not for long;
+    /// false when it is not yet.
+    async fn knows_the_accounts(&self) -> bool {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let start = self.0.started_at;
+        if *self.0.reacted.borrow() >= start {
+            return true;
+        }
+        let mut reacted = self.0.reacted.subscribe();
+        let learned = tokio::time::timeout(PATIENCE, reacted.wait_for(|seq| *seq >= start)).await;
+        matches!(learned, Ok(Ok(_)))
+    }
+
     async fn claim_now(&self, poller: &Poller, now: Time) -> Result<Claim, Failure> {
-        let routed = self.accounts().route(poller.account.as_deref(), poller.pid, &self.0.config.accounts, now);
+        if !self.knows_the_accounts().await {
+            return Ok(Claim::empty());
+        }
+        let routed = self.accounts().route(poller, &self.0.config.accounts, now);
         if routed.anonymous {
             *lock(&self.0.anonymous) = Some((now, poller.peer));
         }
         if !read::has_due(&self.0.store, now)? {
             return Ok(Claim::empty());
         }
-        let lists = Lists { account: routed.account.clone(), unbound: true };
+        let purse = self.accounts().purse_of(&routed, poller.pid);
         let tail = *self.0.store.tail().borrow();
-        let by = Claimed { time: now, account: routed.account, pid: poller.pid, peer: poller.peer.to_string(), tail };
+        let by = Claimed {
+            time: now,
+            account: routed.account,
+            pid: poller.pid,
+            peer: poller.peer.to_string(),
+            tail,
+            purse: purse.key().to_owned(),
+        };
+        let lists = Lists { bound: routed.bound, unbound: routed.unbound, purse };
         let (batch, pacing) = (self.0.config.queue.batch, self.0.config.pacing.clone());
         let (handovers, news) = (Arc::clone(&self.0.handovers), self.news());
         let taken = self.0.store.write(move |tx| {
@@ -597,12 +698,16 @@ impl Service {
         if request.delay_ms.is_some() && request.due.is_some() {
             return Err(Failure::new(400, "bad-time", "give `delay_ms` or `due`, not both"));
         }
+        if request.due.is_some_and(|due| now.since(due) > PAST_MAX) {
+            let message = "`due` is past; give a moment to come, or leave it out for at once";
+            return Err(Failure::new(400, "bad-time", message));
+        }
         let due = match request.delay_ms {
             Some(ms) => now.after(Duration::from_millis(ms)),
             None => request.due.unwrap_or(now),
         };
         let expires = request.expires_ms.map(|ms| due.max(now).after(Duration::from_millis(ms)));
-        let when = queue::When { due, expires, fixed: request.due.is_some() };
+        let when = queue::When { due, expires, fixed: request.due.is_some(), bulk: request.bulk };
         let limits = self.0.config.queue.clone();
         let dry_run = request.dry_run;
         let mut news = self.news();
@@ -619,8 +724,14 @@ impl Service {
             Ok((made, _)) | Err(Ok(made)) => made,
             Err(Err(failure)) => return Err(failure),
         };
-        let receipt =
-            |(record, repeated): &(queue::Record, bool)| Receipt { repeated: *repeated, ..record.receipt(now) };
+        // Of a batch the first tells how it stands; the others wait behind it. They are queued, whatever is told of it.
+        let first = made.first().filter(|_| !dry_run);
+        let mut held = first.and_then(|(first, _)| super::held::Holder::new(self, now).ok()?.one(first).ok()?);
+        let receipt = |(record, repeated): &(queue::Record, bool)| Receipt {
+            repeated: *repeated,
+            held: held.take(),
+            ..record.receipt(now)
+        };
         Ok(made.iter().map(receipt).collect())
     }
 
@@ -668,16 +779,8 @@ impl Service {
         if !matches!(record.state(now), State::Ready | State::Scheduled) {
             return Ok(record.receipt(now));
         }
-        let mut holder = super::held::Holder::new(self, now)?;
-        let mut receipt = record.receipt(now);
-        for other in read::unfinished(&self.0.store)? {
-            let held = holder.held(&other)?;
-            if other.id == id {
-                receipt.held = held;
-                break;
-            }
-        }
-        Ok(receipt)
+        let held = super::held::Holder::new(self, now)?.one(&record)?;
+        Ok(Receipt { held, ..record.receipt(now) })
     }
 
     /// The commands that a query asks for, oldest first.
@@ -685,7 +788,7 @@ impl Service {
         /// Receipts in one answer, unless told; the newest ones.
         const LIMIT: u64 = 10_000;
         let account = match &query.account {
-            Some(name) => Some(self.accounts().named(name, &self.0.config.accounts)?),
+            Some(name) => Some(self.queue_filter(name)?),
             None => None,
         };
         let states: Option<Vec<State>> = match &query.state {
@@ -702,17 +805,13 @@ impl Service {
                     .as_ref()
                     .is_none_or(|api| record.api == *api || Api::find(&record.api).is_some_and(|row| row.verb == api))
         };
-        let mut holder = super::held::Holder::new(self, now)?;
-        let mut held = HashMap::new();
+        let unfinished = read::unfinished(&self.0.store)?;
+        let mut held = super::held::Holder::new(self, now)?.all(&unfinished)?;
         let mut receipts = std::collections::VecDeque::new();
-        for record in read::unfinished(&self.0.store)? {
-            if let Some(why) = holder.held(&record)? {
-                held.insert(record.id, why);
-            }
-            if !everything && wanted(&record) {
-                receipts.push_back(record.receipt(now));
-            }
+        if !everything {
+            receipts.extend(unfinished.iter().filter(|record| wanted(record)).map(|record| record.receipt(now)));
         }
+        drop(unfinished);
         if everything {
             read::each(&self.0.store, |record| {
                 if wanted(&record) {
@@ -732,6 +831,16 @@ impl Service {
         Ok(receipts)
     }
 
+    /// The account whose commands are asked for: told of, or one that commands wait for all the same.
+    fn queue_filter(&self, name: &str) -> Result<String, Failure> {
+        let settings = &self.0.config.accounts;
+        let told = self.accounts().told(name, settings);
+        match (told, self.accounts().named(name, settings)) {
+            (Err(_), Ok(ahead)) if read::waiting(&self.0.store, &ahead)? > 0 => Ok(ahead),
+            (told, _) => told,
+        }
+    }
+
     pub(super) async fn pause(&self, account: Option<&str>, pause: bool) -> Result<control::Paused, Failure> {
         let account = match account {
             Some(name) => Some(self.accounts().named(name, &self.0.config.accounts)?),
@@ -746,19 +855,103 @@ impl Service {
         Ok(paused)
     }
 
-    /// The account that a filter names: known, or taken as it stands (an old log may hold forgotten ones).
-    pub(super) fn account_filter(&self, name: Option<&str>) -> Option<String> {
-        let name = name?;
-        Some(self.accounts().named(name, &self.0.config.accounts).unwrap_or_else(|_| name.to_owned()))
+    /// The account that a filter names.
+    ///
+    /// # Errors
+    /// When no event has told of it (contract 5), or several have the name.
+    pub(super) async fn account_filter(&self, name: Option<&str>) -> Result<Option<String>, Failure> {
+        let Some(name) = name else { return Ok(None) };
+        if !self.accounts().is_id(name, &self.0.config.accounts) {
+            self.caught_up().await;
+        }
+        self.accounts().told(name, &self.0.config.accounts).map(Some)
+    }
+
+    /// The account that a name means, or the name: for what was told of once, and may be forgotten since.
+    pub(super) fn account_or_name(&self, name: &str) -> String {
+        self.accounts().told(name, &self.0.config.accounts).unwrap_or_else(|_| name.to_owned())
+    }
+
+    /// What to type into a client so that it gets the commands of an account.
+    pub(super) fn poll_address(&self, account: &str) -> String {
+        let port = lock(&self.0.listen).http.first().map_or(4567, SocketAddr::port);
+        format!("http://HOST:{port}/send_msg?account={account}")
+    }
+
+    /// Where a client polls from that has lately not said who it is.
+    pub(super) fn unnamed(&self, now: Time) -> Option<SocketAddr> {
+        let lately = |time: Time| now.since(time) < super::held::UNNAMED_COUNTS;
+        (*lock(&self.0.anonymous)).filter(|(time, _)| lately(*time)).map(|(_, peer)| peer)
+    }
+
+    /// Forgets an account, or a poller, and what is known of it; its events stay.
+    ///
+    /// # Errors
+    /// `account-in-use` while its client polls or commands wait, unless `force`, which cancels those.
+    pub(super) async fn forget_account(&self, name: &str, force: bool) -> Result<control::Forgotten, Failure> {
+        /// Cancelled, or forgotten, in one transaction: keeps the writer free for others.
+        const STEP: usize = 500;
+        self.caught_up().await;
+        let account = self.accounts().known_or_polled(name, &self.0.config.accounts)?;
+        let waiting = read::waiting(&self.0.store, &account)?;
+        let polled = self.accounts().is_polled(&account, POLLS_EVERY);
+        if !force && (polled || waiting > 0) {
+            let why = if polled { "its client polls".to_owned() } else { format!("{waiting} commands wait for it") };
+            let message = format!("`{account}` is not forgotten: {why}; --force forgets it, and cancels what waits");
+            return Err(Failure::new(409, "account-in-use", message));
+        }
+        let mut cancelled = 0;
+        loop {
+            let (now, of) = (Time::now(), account.clone());
+            let some = self.0.store.write(move |tx| {
+                let ids = queue::queued_of(tx, &of, STEP);
+                ids.iter().try_for_each(|id| queue::cancel(tx, *id, false, now).map(drop))?;
+                Ok::<_, Failure>(ids.len())
+            });
+            match some.await?? {
+                0 => break,
+                n => cancelled += n as u64,
+            }
+        }
+        self.bump();
+        // Nothing is learned meanwhile, and what was learned from is not read again.
+        let _alone = self.0.learner.lock().await;
+        let at = *self.0.reacted.borrow();
+        loop {
+            let (of, purse) = (account.clone(), self.accounts().purse(&account));
+            let step = self.0.store.write(move |tx| {
+                let done = crate::directory::forget(tx, &of, STEP);
+                if done {
+                    pacing::forget(tx, &purse);
+                    queue::set_paused(tx, Some(&of), false);
+                    super::react::remember(tx, at);
+                }
+                Ok::<_, std::convert::Infallible>(done)
+            });
+            let Ok(done) = step.await?;
+            if done {
+                break;
+            }
+        }
+        self.accounts().forget(&account);
+        super::janitor::remember(self).await;
+        Ok(control::Forgotten { account, cancelled })
     }
 
     /// Every account, with what waits for it.
     pub(super) fn account_list(&self) -> Result<Vec<control::Account>, Failure> {
         let paused = read::paused(&self.0.store)?;
-        let mut accounts = self.accounts().all(&self.0.config.accounts);
+        let now = Time::now();
+        let mut accounts = self.accounts().all(&self.0.config.accounts, now);
+        let mut holder = super::held::Holder::new(self, now)?;
         for account in &mut accounts {
             account.waiting = read::waiting(&self.0.store, &account.account)?;
             account.paused = paused.all || paused.accounts.contains(&account.account);
+            if account.waiting > 0
+                && let Some(first) = read::foremost(&self.0.store, &account.account, now)?
+            {
+                account.held = holder.one(&first)?;
+            }
         }
         Ok(accounts)
     }
@@ -824,15 +1017,13 @@ impl Service {
         if let Err(reason) = &health {
             hints.push(format!("the store does not accept writes: {reason}"));
         }
-        let recent = |time: Time| now.since(time) < Duration::from_secs(600);
-        if let Some((_, peer)) = anonymous.filter(|(time, _)| recent(*time) && accounts.len() > 1) {
-            let port = listen.http.first().map_or(4567, SocketAddr::port);
+        if let Some(peer) = self.unnamed(now).filter(|_| accounts.len() > 1) {
             for account in accounts.iter().filter(|a| a.waiting > 0) {
                 hints.push(format!(
-                    "a client at {} does not say which account it is; type http://HOST:{port}/send_msg?account={} \
-                     into its poll address so that it gets the {} waiting commands",
+                    "a client at {} does not say which account it is; type {} into its poll address so that it gets \
+                     the {} waiting commands",
                     peer.ip(),
-                    account.account,
+                    self.poll_address(&account.account),
                     account.waiting
                 ));
             }
@@ -844,6 +1035,8 @@ impl Service {
                 if hanging.len() == 1 { "a command is".to_owned() } else { format!("{} commands are", hanging.len()) }
             ));
         }
+        let pollers = self.accounts().pollers();
+        hints.extend(pollers.iter().filter(|p| p.last_poll_s < super::held::UNNAMED_COUNTS.as_secs()).map(hint));
         if paused.all {
             hints.push("the queue is paused; `wehelp queue resume` lets it go on".to_owned());
         }
@@ -860,6 +1053,7 @@ impl Service {
                 ..control::HttpStatus::default()
             },
             accounts,
+            pollers,
             queue,
             log: self.0.store.identity()?,
             events: control::EventsStatus {
@@ -896,6 +1090,19 @@ impl Service {
             },
         )
     }
+}
+
+/// What is said of a client that polls by a name which is no account's.
+fn hint(poller: &control::Poller) -> String {
+    let control::Poller { name, peer, several, .. } = poller;
+    let why = if several.is_empty() {
+        "no event has told of such an account; it gets only what is bound to nobody or to that name, and is known as \
+         soon as its client reports an event"
+            .to_owned()
+    } else {
+        format!("several accounts are called so; type one of their ids: {}", several.join(", "))
+    };
+    format!("a client at {peer} polls as `{name}`: {why}; `wehelp account forget {name}` forgets a mistyped name")
 }
 
 fn state(name: &str) -> Result<State, Failure> {

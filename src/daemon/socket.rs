@@ -212,7 +212,10 @@ async fn answer(service: &Service, doors: &http::Doors, ask: &Ask<'_>) -> Result
         }
         ["status"] if get => {
             service.caught_up().await;
+            let query: control::StatusQuery = ask.query()?;
+            let account = service.account_filter(query.account.as_deref()).await?;
             let mut status = blocking(service, Service::status).await?;
+            status.accounts.retain(|known| account.as_ref().is_none_or(|account| known.account == *account));
             doors.fill(&mut status.http);
             Ok(json(&status))
         }
@@ -270,6 +273,10 @@ async fn answer(service: &Service, doors: &http::Doors, ask: &Ask<'_>) -> Result
             service.caught_up().await;
             Ok(ndjson(blocking(service, Service::account_list).await?))
         }
+        ["accounts", name] if delete => {
+            let query: control::ForgetQuery = ask.query()?;
+            Ok(json(&service.forget_account(name, query.force).await?))
+        }
         ["contacts" | "rooms" | "requests" | "resolve", ..] if get => {
             service.all_learned().await;
             people(service, parts, ask).await
@@ -304,13 +311,14 @@ async fn people(service: &Service, parts: &[&str], ask: &Ask<'_>) -> Result<Resp
             // Where none is named, the names are those of the account that a command would be bound to.
             query.account = match query.account.as_deref() {
                 None => service.accounts().mean(None, &service.config().accounts).ok().flatten(),
-                named => service.account_filter(named),
+                // A command may be for an account that nothing has told of yet; it knows nobody.
+                Some(name) => Some(service.accounts().named(name, &service.config().accounts)?),
             };
             Ok(ndjson(blocking(service, move |s| Ok(directory::resolve(s.store(), &query)?)).await?))
         }
         ["contacts", wxid] => {
             let query: control::DirectoryQuery = ask.query()?;
-            let account = service.account_filter(query.account.as_deref());
+            let account = service.account_filter(query.account.as_deref()).await?;
             let id = (*wxid).to_owned();
             let found = blocking(service, move |s| Ok(directory::contact(s.store(), account.as_deref(), &id)?)).await?;
             found.map(|contact| json(&contact)).ok_or_else(|| {
@@ -326,9 +334,13 @@ async fn people(service: &Service, parts: &[&str], ask: &Ask<'_>) -> Result<Resp
             query.account = match (query.account.as_deref(), parts) {
                 // Requests are told with whose they are, and are accepted as that account.
                 (None, ["requests"]) => None,
-                (named, ["requests"]) => service.account_filter(named),
+                // So are people, when it is not clear who would be meant; friends are asked for as by a command.
+                (None, ["contacts"]) if !query.friends => {
+                    service.accounts().mean(None, &service.config().accounts).ok().flatten()
+                }
                 // What is asked of the directory is about the account that a command would be bound to.
-                (named, _) => service.accounts().mean(named, &service.config().accounts)?,
+                (None, _) => service.accounts().mean(None, &service.config().accounts)?,
+                (named, _) => service.account_filter(named).await?,
             };
             match parts {
                 ["contacts"] => {
@@ -366,7 +378,7 @@ async fn lease_patiently(service: &Service, name: &str, reader: &str, own: Optio
 
 /// `GET /v1/events`
 async fn events(service: &Service, query: control::EventsQuery, peer: Option<Peer>) -> Result<Response, Failure> {
-    let account = service.account_filter(query.account.as_deref());
+    let account = service.account_filter(query.account.as_deref()).await?;
     let filter = entry::Filter::new(&query, account)?;
     let mut range = entry::range(query.since.as_deref(), query.until.as_deref(), Time::now())?;
     follow::check_log(service.store(), query.log.as_deref())?;

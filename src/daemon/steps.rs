@@ -2,32 +2,93 @@
 //!
 //! Due and expiry times are stored as moments of the wall clock, which can be set while commands wait. A step is seen
 //! by comparing the wall clock with the time since the machine started, which nobody sets; then everything that waits
-//! for a length of time (`--in`, `--expires`, pacing's order) is moved by the step, and what waits for a moment
-//! (`--at`) stays. A step while the daemon was not running is only seen when commands lie in the future.
+//! for a length of time (`--in`, `--expires`, pacing, pacing's order) is moved by the step, and what waits for a moment
+//! (`--at`) stays.
+//!
+//! The difference of the two clocks is stored ([`Fact`]), so that a step while no daemon ran is seen as well, without
+//! reading what waits: in the same uptime of the machine exactly; after a restart of the machine only one backwards, by
+//! the newest moment that the store knows. What is to be moved is moved when somebody asks by the clock
+//! ([`mind`]), not before the doors open, and goes on after a crash where it was.
 
 use super::queue::{self, read};
 use super::service::Service;
+use super::{janitor, pacing};
 use crate::clock::{self, Time};
-use crate::store::{Error, Txn};
+use crate::seq::Seq;
+use crate::store::{Error, Query, Space, Store, Txn};
+use serde::{Deserialize, Serialize};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// A difference below this is drift, milliseconds; a wait that is wrong by so little is not worth a write.
 const STEP_MIN: i64 = 2000;
 /// Commands moved in one transaction: keeps the writer free for others.
 const MOVED_MAX: usize = 500;
+/// Single values; shares the space with the queue's.
+const META: Space = Space(b'm');
+/// Where the [`Fact`] is.
+const FACT: &[u8] = b"clock";
+/// A new one at every start of the machine.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// What is kept of the clocks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Fact {
+    /// Which start of the machine `offset` is of.
+    boot: String,
+    /// Wall clock less time since that start, milliseconds.
+    offset: i64,
+    /// What the wall clock said then.
+    wall: Time,
+    /// What is being moved because the clock was set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    moving: Option<Moving>,
+}
+
+/// A move under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Moving {
+    /// By so many milliseconds.
+    by: i64,
+    /// Commands up to this one are moved.
+    upto: u64,
+}
 
 /// Watches the clock.
 #[derive(Debug)]
 pub(super) struct Steps {
-    /// Wall clock less time since the machine started, milliseconds.
+    boot: String,
+    /// Wall clock less time since the machine started, milliseconds, as of when everything was last right.
     offset: AtomicI64,
+    /// What a run before this one was moving when it died.
+    unfinished: Mutex<Option<Moving>>,
     /// Held while commands are moved.
     moving: tokio::sync::Mutex<()>,
 }
 
 impl Default for Steps {
     fn default() -> Self {
-        Self { offset: AtomicI64::new(offset()), moving: tokio::sync::Mutex::default() }
+        Self {
+            // Without it a step while no daemon ran is seen as after a restart of the machine.
+            boot: std::fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned()).unwrap_or_default(),
+            offset: AtomicI64::new(offset()),
+            unfinished: Mutex::default(),
+            moving: tokio::sync::Mutex::default(),
+        }
+    }
+}
+
+impl Steps {
+    fn step(&self) -> i64 {
+        offset() - self.offset.load(Ordering::Acquire)
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.step().abs() < STEP_MIN && super::service::lock(&self.unfinished).is_none()
+    }
+
+    fn fact(&self, moving: Option<Moving>) -> Fact {
+        Fact { boot: self.boot.clone(), offset: self.offset.load(Ordering::Acquire), wall: Time::now(), moving }
     }
 }
 
@@ -41,43 +102,96 @@ fn offset() -> i64 {
 /// # Errors
 /// When the store refuses; then the next call tries again.
 pub(super) async fn mind(service: &Service, steps: &Steps) -> Result<(), Error> {
-    let step = || offset() - steps.offset.load(Ordering::Acquire);
-    if step().abs() < STEP_MIN {
+    if steps.is_quiet() {
         return Ok(());
     }
     let _moving = steps.moving.lock().await;
-    let step = step();
-    if step.abs() < STEP_MIN {
-        return Ok(());
+    let begun = *super::service::lock(&steps.unfinished);
+    if let Some(begun) = begun {
+        finish(service, steps, begun).await?;
     }
-    let moved = move_all(service, step).await?;
-    steps.offset.fetch_add(step, Ordering::AcqRel);
-    tracing::warn!(seconds = step / 1000, moved, "the clock was set; waiting commands keep their waits");
+    let step = steps.step();
+    if step.abs() >= STEP_MIN {
+        finish(service, steps, Moving { by: step, upto: 0 }).await?;
+    }
     Ok(())
 }
 
-/// At a start: what was queued in the future tells that the clock was set back meanwhile.
-///
-/// # Errors
-/// When the store refuses.
-pub(super) async fn restore(service: &Service) -> Result<(), Error> {
-    let now = Time::now();
-    let newest = read::unfinished(service.store())?.into_iter().map(|r| r.created).max();
-    let Some(ahead) = newest.map(|t| t.millis() - now.millis()).filter(|ms| *ms >= STEP_MIN) else { return Ok(()) };
-    let moved = move_all(service, -ahead).await?;
-    tracing::warn!(seconds = ahead / 1000, moved, "commands lay in the future; they were moved to the present");
-    Ok(())
-}
-
-async fn move_all(service: &Service, by: i64) -> Result<usize, Error> {
-    let ids: Vec<u64> = read::unfinished(service.store())?.into_iter().map(|r| r.id).collect();
+/// Moves what is not moved yet.
+async fn finish(service: &Service, steps: &Steps, from: Moving) -> Result<(), Error> {
+    let Moving { by, upto } = from;
+    let store = service.store().clone();
+    let ids = tokio::task::spawn_blocking(move || read::queued(&store));
+    let mut ids = ids.await.map_err(|_| Error::Other("reading the queue panicked".into()))??;
+    ids.retain(|id| *id > upto);
+    ids.sort_unstable();
     for some in ids.chunks(MOVED_MAX) {
-        let some = some.to_vec();
+        let last = some.last().copied().unwrap_or(upto);
+        let (some, fact) = (some.to_vec(), steps.fact(Some(Moving { by, upto: last })));
         let shift = move |tx: &mut Txn<'_>| {
             queue::shift(tx, &some, by);
+            put(tx, &fact);
             Ok::<_, std::convert::Infallible>(())
         };
         let Ok(()) = service.store().write(shift).await?;
+        *super::service::lock(&steps.unfinished) = Some(Moving { by, upto: last });
     }
-    Ok(ids.len())
+    let fact = Fact { offset: steps.offset.load(Ordering::Acquire) + by, ..steps.fact(None) };
+    let end = move |tx: &mut Txn<'_>| {
+        pacing::shift(tx, by);
+        put(tx, &fact);
+        Ok::<_, std::convert::Infallible>(())
+    };
+    let Ok(()) = service.store().write(end).await?;
+    steps.offset.fetch_add(by, Ordering::AcqRel);
+    *super::service::lock(&steps.unfinished) = None;
+    tracing::warn!(seconds = by / 1000, moved = ids.len(), "the clock was set; waiting commands keep their waits");
+    Ok(())
+}
+
+fn put(tx: &mut Txn<'_>, fact: &Fact) {
+    tx.put(META, FACT, serde_json::to_vec(fact).expect("plain data"));
+}
+
+/// At a start: sees by what is stored whether the clock was set meanwhile; the next [`mind`] does what is to be done.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(super) fn restore(store: &Store, steps: &Steps) -> Result<(), Error> {
+    let fact: Option<Fact> = store.get(META, FACT)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    *super::service::lock(&steps.unfinished) = fact.as_ref().and_then(|fact| fact.moving);
+    match fact {
+        Some(fact) if fact.boot == steps.boot && !fact.boot.is_empty() => {
+            steps.offset.store(fact.offset, Ordering::Release);
+        }
+        fact => {
+            let last = *store.tail().borrow();
+            let told = if last > Seq::ZERO { told_at(store, last)? } else { None };
+            let newest = [fact.map(|fact| fact.wall), told, read::newest(store)?].into_iter().flatten().max();
+            let ahead = newest.map_or(0, |time| time.millis() - Time::now().millis());
+            if ahead >= STEP_MIN {
+                steps.offset.fetch_add(ahead, Ordering::AcqRel);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// When an event came.
+fn told_at(store: &Store, seq: Seq) -> Result<Option<Time>, Error> {
+    let page = store.read_kept(&Query { after: Seq(seq.0 - 1), ..Query::default() }, 1)?;
+    Ok(page.entries.first().map(|stored| stored.time))
+}
+
+/// Remembers how the clocks stand, unless something is to be moved.
+pub(super) async fn remember(service: &Service, steps: &Steps) {
+    if !steps.is_quiet() {
+        return;
+    }
+    let fact = steps.fact(None);
+    let kept = service.store().write_lazily(move |tx| {
+        put(tx, &fact);
+        Ok::<_, std::convert::Infallible>(())
+    });
+    janitor::note(kept.await);
 }

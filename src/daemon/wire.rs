@@ -59,8 +59,10 @@ pub(super) struct Conn {
     /// A duplicate of a TCP socket.
     socket: Option<OwnedFd>,
     written: AtomicU64,
-    /// The peer closed its side in order.
+    /// Nothing more comes from the peer.
     ended: AtomicBool,
+    /// It closed its side in order; known once that was read.
+    closed: AtomicBool,
     /// Reading or writing failed.
     broken: AtomicBool,
     /// The peer sent something after the answer's last byte was written.
@@ -139,6 +141,7 @@ impl Conn {
             socket,
             written: AtomicU64::new(0),
             ended: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             asked_again: AtomicBool::new(false),
             busy: AtomicBool::new(false),
@@ -167,6 +170,15 @@ impl Conn {
         *lock(&self.head) = Head::Idle(Instant::now());
         if let Pending::Answer(answer) = &mut *lock(&self.pending) {
             answer.taken = true;
+        }
+    }
+
+    /// An end was read. After a reset whose error somebody else has taken reading gives an end too, which is none.
+    fn at_end(&self) {
+        self.ended.store(true, Ordering::Release);
+        let tcp = self.socket.as_ref().and_then(tcp_info);
+        if tcp.is_some_and(|tcp| tcp.peer_closed() && tcp.state != Tcp::CLOSE) {
+            self.closed.store(true, Ordering::Release);
         }
     }
 
@@ -267,12 +279,11 @@ impl Conn {
                 if !acked && Tcp::of(socket).acked < end {
                     return Outcome::Failed;
                 }
-                // What the peer sent before the reset may not be read yet: under TLS it says goodbye, and its close
-                // becomes a reset when our own goodbye crosses it.
-                // Only what it sent counts: once the error was taken, reading gives an end that is none.
+                // What the peer sent before the reset may not be read yet: under TLS its close becomes a reset when our
+                // own goodbye crosses it.
                 tokio::time::sleep(BEFORE_RESET).await;
-                let goodbye = self.asked_again.load(Ordering::Acquire);
-                return if goodbye { Outcome::Delivered } else { Outcome::Uncertain };
+                let left = self.asked_again.load(Ordering::Acquire) || self.closed.load(Ordering::Acquire);
+                return if left { Outcome::Delivered } else { Outcome::Uncertain };
             }
             if acked {
                 if said_more() || tcp.peer_closed() {
@@ -458,7 +469,7 @@ impl<S: AsyncRead + AsFd + Unpin> Wire<S> {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) => return self.note(Err(error)),
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => {
-                    self.conn.ended.store(true, Ordering::Release);
+                    self.conn.at_end();
                     if hung_up(&self.inner) {
                         return self.note(Err(io::ErrorKind::ConnectionReset.into()));
                     }
@@ -495,7 +506,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
                 }
                 self.conn.head_comes();
             } else if buf.remaining() > 0 {
-                self.conn.ended.store(true, Ordering::Release);
+                self.conn.at_end();
             }
         }
         Poll::Ready(self.note(result))

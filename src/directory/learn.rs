@@ -17,9 +17,10 @@
 //! by the next piece. What a list teaches by what it leaves out is learned once it is known to be whole (`unlearn`).
 //! Leaves to others: what a record does with a fact (`record`).
 
-use super::Learned;
 use super::map::{self, Map, View};
+use super::presence::Sign;
 use super::record::{self, Account, Contact, Listed, Record, Request, Room, take};
+use super::{ACCOUNTS_MAX, Learned};
 use crate::clock::Time;
 use crate::protocol::answer::FRIENDSHIP_NOTICES;
 use crate::protocol::contact::Emptied;
@@ -30,11 +31,7 @@ use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::ops::ControlFlow;
-use std::time::Duration;
 
-/// The most accounts that are learned: each is one WeChat that runs on a PC of the user; anybody who reaches the
-/// client door could invent more.
-const ACCOUNTS_MAX: usize = 1000;
 /// The most members of a room that are kept: WeChat allows 500.
 pub(super) const MEMBERS_MAX: usize = 2000;
 /// The most contacts, rooms or pictures that are taken from one event, so that one transaction stays bounded: WeChat
@@ -43,9 +40,6 @@ pub(super) const LIST_MAX: usize = 50_000;
 /// The most friend requests of an account; accepted ones go first, then the oldest. `WeChat` forgets them after some
 /// weeks itself.
 const REQUESTS_MAX: usize = 1000;
-/// A message that comes so long after a logout was sent by a client that is logged in again, and whose login event
-/// we missed; before that, it may have been on its way.
-const LOGOUT_SETTLES: Duration = Duration::from_secs(60);
 
 /// How the message begins that WeChat sends in the name of who accepted.
 const ACCEPTED: [&str; 4] = [
@@ -101,6 +95,26 @@ pub(super) fn accepted<M: Map>(
     Ok(lesson.learned)
 }
 
+/// Forgets what an account knows, then the account; true when nothing is left.
+pub(super) fn forget<M: Map>(map: &mut M, account: &str, max: usize) -> Result<bool, M::Error> {
+    let (from, to) = map::range(Some(account));
+    for space in [map::PEOPLE, map::ROOMS, map::ROSTERS, map::REQUESTS] {
+        let found = map.scan(space, &from, &to, max)?;
+        if !found.is_empty() {
+            found.iter().for_each(|(key, _)| map.delete(space, key));
+            return Ok(false);
+        }
+    }
+    let pid = stored_account(map, account)?.and_then(|known| known.pid);
+    if let Some(pid) = pid
+        && account_of_pid(map, pid)?.as_deref() == Some(account)
+    {
+        map.delete(map::PIDS, &pid.to_be_bytes());
+    }
+    map.delete(map::ACCOUNTS, account.as_bytes());
+    Ok(true)
+}
+
 /// The account that a process drives.
 pub(super) fn account_of_pid<V: View>(view: &V, pid: u64) -> Result<Option<String>, V::Error> {
     Ok(view.get(map::PIDS, &pid.to_be_bytes())?.and_then(|account| String::from_utf8(account).ok()))
@@ -134,16 +148,11 @@ impl<M: Map> Lesson<'_, M> {
     /// What the event tells of the account that it came from; false when it came from none that we keep.
     fn account(&mut self, event: &Event) -> Result<bool, M::Error> {
         let pid = event.pid.filter(|pid| *pid != 0);
-        let told_login = match event.kind {
-            Kind::Login => (event.decoded.get("code").and_then(Value::as_i64) == Some(200)).then_some(true),
-            Kind::LoginState => event.decoded.get("logged_in").and_then(Value::as_bool),
-            Kind::Logout | Kind::LogoutPhone => Some(false),
-            _ => None,
-        };
+        let sign = Sign::of(event.kind, &event.decoded);
         self.account = match (event.account.as_deref().filter(|account| map::is_id(account)), pid) {
             (Some(account), _) => account.to_owned(),
             // Who is logged out may be nobody already.
-            (None, Some(pid)) if told_login == Some(false) => match account_of_pid(self.map, pid)? {
+            (None, Some(pid)) if sign == Sign::Out => match account_of_pid(self.map, pid)? {
                 Some(account) => account,
                 None => return Ok(false),
             },
@@ -155,21 +164,13 @@ impl<M: Map> Lesson<'_, M> {
         }
         let mut account = known.clone().unwrap_or_default();
         self.account.clone_into(&mut account.account);
-        if let Some(pid) = pid.filter(|pid| account.pid != Some(*pid)) {
-            self.drive(&mut account, pid)?;
-        }
-        let is_own_profile = event.kind == Kind::Profile && flag(&event.decoded, "self");
-        // A client that reports messages is logged in, whatever we have missed.
-        let missed = (event.r#type == Some(78) || is_own_profile)
-            && account.logged_in == Some(false)
-            && account.logged.is_none_or(|at| self.time.since(at) >= LOGOUT_SETTLES);
-        let logged_in = told_login.or(missed.then_some(true));
-        if logged_in.is_some() && logged_in != account.logged_in {
-            account.logged_in = logged_in;
-            account.logged = Some(self.time);
-        }
-        if is_own_profile && let Some(told) = event.decoded.get("contact") {
+        self.place(&mut account, sign, pid)?;
+        if event.kind == Kind::Profile
+            && flag(&event.decoded, "self")
+            && let Some(told) = event.decoded.get("contact")
+        {
             take(&mut account.nick, record::name(told, "nick"));
+            take(&mut account.username, record::name(told, "username"));
             take(&mut account.avatar, record::url(told, "avatar"));
         }
         self.learned.later = account.logged_in == Some(false);
@@ -179,21 +180,39 @@ impl<M: Map> Lesson<'_, M> {
         Ok(true)
     }
 
-    /// Gives the account another process: its old one drives nobody, and who had the new one has none.
-    fn drive(&mut self, account: &mut Account, pid: u64) -> Result<(), M::Error> {
-        if let Some(old) = account.pid
+    /// Takes in where the account is: its old process drives nobody, and who had the new one is there no more.
+    fn place(&mut self, account: &mut Account, sign: Sign, pid: Option<u64>) -> Result<(), M::Error> {
+        let owner = match pid {
+            Some(pid) if account.pid != Some(pid) => {
+                account_of_pid(self.map, pid)?.filter(|owner| *owner != account.account)
+            }
+            _ => None,
+        };
+        let mut holder = match owner {
+            Some(owner) => stored_account(self.map, &owner)?,
+            None => None,
+        };
+        let (before, mut seat) = (account.seat(), account.seat());
+        let mut held = holder.as_ref().map(Account::seat);
+        seat.take(sign, pid, held.as_mut(), self.time);
+        account.sit(seat);
+        if let (Some(holder), Some(held)) = (&mut holder, held)
+            && held != holder.seat()
+        {
+            holder.sit(held);
+            self.put_account(holder.clone());
+        }
+        if seat.pid == before.pid {
+            return Ok(());
+        }
+        if let Some(old) = before.pid
             && account_of_pid(self.map, old)?.as_ref() == Some(&account.account)
         {
             self.map.delete(map::PIDS, &old.to_be_bytes());
         }
-        if let Some(other) = account_of_pid(self.map, pid)?.filter(|other| *other != account.account)
-            && let Some(mut other) = stored_account(self.map, &other)?
-        {
-            other.pid = None;
-            self.put_account(other);
+        if let Some(pid) = seat.pid {
+            self.map.put(map::PIDS, &pid.to_be_bytes(), account.account.clone().into_bytes());
         }
-        account.pid = Some(pid);
-        self.map.put(map::PIDS, &pid.to_be_bytes(), account.account.clone().into_bytes());
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! Leaves to others: where records are kept (`map`), and which event tells what (`learn`).
 
 use super::map;
+use super::presence::Seat;
 use crate::clock::Time;
 use crate::protocol::contact::Emptied;
 use crate::protocol::id;
@@ -31,10 +32,14 @@ pub struct Account {
     pub account: String,
     /// From its own profile.
     pub nick: Option<String>,
+    /// The WeChat name that it chose; from its own profile.
+    pub username: Option<String>,
     /// From its own profile.
     pub avatar: Option<String>,
     /// The process that drives it: the last one that an event named. No two accounts share one.
     pub pid: Option<u64>,
+    /// The process that drove it last, kept when another account takes it.
+    pub home: Option<u64>,
     /// Whether it is logged in; `None`: no event told.
     pub logged_in: Option<bool>,
     /// When that last changed.
@@ -43,6 +48,19 @@ pub struct Account {
     pub seq: Seq,
     /// When it came.
     pub updated: Time,
+}
+
+impl Account {
+    /// Where it is.
+    #[must_use]
+    pub fn seat(&self) -> Seat {
+        // Records of the first version have no `home`.
+        Seat { pid: self.pid, home: self.home.or(self.pid), logged_in: self.logged_in, logged: self.logged }
+    }
+
+    pub(super) fn sit(&mut self, seat: Seat) {
+        (self.pid, self.home, self.logged_in, self.logged) = (seat.pid, seat.home, seat.logged_in, seat.logged);
+    }
 }
 
 /// What an id is, as its shape tells (client-facts.md).

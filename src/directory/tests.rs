@@ -200,7 +200,9 @@ fn a_process_drives_one_account_at_a_time() {
     // The process that a had is free: its end says nothing of a.
     assert!(!map.hears(&json!({"type": 90, "processid": 1, "cwxid": "null"})).changed);
     map.hears(&json!({"type": 90, "processid": 2, "cwxid": "null"}));
-    assert_eq!((map.account("a").logged_in, map.account("b").logged_in), (Some(false), Some(true)));
+    assert_eq!((map.account("a").logged_in, map.account("b").logged_in), (Some(false), Some(false)));
+    // b is not where it was, and that is remembered: its login questions go there.
+    assert_eq!((map.account("b").pid, map.account("b").home), (None, Some(2)));
     map.hears(&json!({"type": 4711, "processid": 0, "cwxid": "a"}));
     assert_eq!(map.account("a").pid, Some(2));
 }

@@ -115,6 +115,12 @@ impl Api {
         Self::find(api).map_or(Says::Nothing, |row| row.says)
     }
 
+    /// Whether it asks about the login: the one thing that a client can answer when nobody is logged in to it.
+    #[must_use]
+    pub fn is_about_login(&self) -> bool {
+        matches!(self.code, Some(20 | 36))
+    }
+
     /// Whether it only asks: then a user waits for its answer unless told otherwise.
     #[must_use]
     pub fn is_question(&self) -> bool {

@@ -219,3 +219,298 @@ fn an_alias_that_means_nobody_yet_can_be_sent_to() {
     assert_eq!(receipt["account"], "wxid_work");
     assert_eq!(daemon.client().poll("wxid=wxid_work").len(), 1);
 }
+
+fn apis(commands: &[Value]) -> Vec<&str> {
+    commands.iter().map(|c| c["api"].as_str().unwrap()).collect()
+}
+
+/// `account list`, of one account.
+fn account(daemon: &Daemon, id: &str) -> Value {
+    let listed = daemon.cli(&["account", "list"]).exits(0).lines();
+    listed.into_iter().find(|account| account["account"] == id).unwrap_or_else(|| panic!("{id} is not listed"))
+}
+
+#[test]
+fn an_account_switch_in_one_process_hands_nothing_to_the_other() {
+    let mut daemon = Daemon::new();
+    daemon.login("wxid_me", 400);
+    let text = send(&daemon, "wxid_me", "mine")["id"].as_u64().unwrap();
+    let code = daemon.cli(&["account", "qrcode", "-a", "wxid_me", "--no-wait"]).exits(0).line()["id"].as_u64().unwrap();
+    daemon.login("wxid_you", 400);
+    for restarted in [false, true] {
+        if restarted {
+            daemon.restart();
+        }
+        let me = account(&daemon, "wxid_me");
+        assert_eq!((&me["pid"], &me["logged_in"], &me["waiting"]), (&Value::Null, &false.into(), &2.into()), "{me}");
+        assert_eq!(account(&daemon, "wxid_you")["pid"], 400);
+        for query in ["pid=400", "wxid=wxid_you&pid=400", "wxid=null&pid=400", "", "account=wxid_me&pid=400"] {
+            assert_eq!(daemon.client().poll(query), Vec::<Value>::new(), "{query}");
+        }
+        assert_eq!(daemon.show(text)["held"]["reason"], "logged out");
+        assert_eq!(daemon.show(code)["held"], Value::Null);
+    }
+    // Under its own name there is only the way back in.
+    assert_eq!(apis(&daemon.client().poll("wxid=wxid_me")), ["getLoginQrCode"]);
+    daemon.login("wxid_me", 401);
+    assert_eq!(texts(&daemon.client().poll("pid=401")), ["mine"]);
+    assert!(daemon.client().poll("pid=400").is_empty());
+}
+
+#[test]
+fn a_logged_out_account_is_given_its_login_questions_and_nothing_else() {
+    for (number, names) in [(90, ["wxid=wxid_me", "account=work&pid=7"]), (98, ["wxid=null&pid=7", "pid=7"])] {
+        let mut daemon = Recipe::default().config("[accounts.alias]\nwork = \"wxid_me\"\n").start();
+        daemon.login("wxid_me", 7);
+        daemon.login("wxid_you", 8);
+        let ids = [
+            daemon.queue(&["send", "text", "wxid_a", "mine", "-a", "work"]),
+            daemon.queue(&["friend", "list", "--no-wait", "-a", "work"]),
+            daemon.queue(&["account", "status", "--no-wait", "-a", "work"]),
+            daemon.queue(&["account", "logout", "-a", "work"]),
+            daemon.queue(&["login", "--no-wait", "-a", "work"]),
+        ];
+        daemon.client().event(&format!(r#"{{"type":{number},"processid":7,"cwxid":"wxid_me"}}"#));
+        for (n, name) in names.into_iter().enumerate() {
+            if n == 1 {
+                daemon.restart();
+            }
+            for query in ["", "pid=8", "wxid=wxid_you", "wxid=wxid_other"] {
+                assert!(daemon.client().poll(query).is_empty(), "{number} {query}");
+            }
+            let expected: &[&str] = if n == 0 { &["getLoginStatus", "getLoginQrCode"] } else { &[] };
+            assert_eq!(apis(&daemon.client().poll(name)), expected, "{number} {name}");
+        }
+        assert_eq!(daemon.show(ids[1])["held"]["reason"], "logged out");
+        let me = account(&daemon, "wxid_me");
+        assert_eq!((&me["held"]["reason"], &me["waiting"]), (&"logged out".into(), &3.into()), "{me}");
+        daemon.reaches(ids[2], "fetched");
+        daemon.client().event(r#"{"type":66,"processid":9,"code":200,"cwxid":"wxid_me"}"#);
+        assert_eq!(account(&daemon, "wxid_me")["held"], Value::Null);
+        assert_eq!(apis(&daemon.client().poll("wxid=wxid_me&pid=9")), ["sendTextMessage", "initContact", "outLogin"]);
+    }
+}
+
+#[test]
+fn a_logout_without_an_account_is_that_of_its_process() {
+    let daemon = two();
+    send(&daemon, "wxid_me", "mine");
+    daemon.client().event(r#"{"type":90,"processid":"7","cwxid":"null"}"#);
+    for query in ["wxid=wxid_me", "wxid=null&pid=7"] {
+        assert!(daemon.client().poll(query).is_empty(), "{query}");
+    }
+    daemon.client().event(r#"{"type":71,"processid":7,"cwxid":"wxid_me","wxid":"wxid_me","nick":"n"}"#);
+    assert_eq!(texts(&daemon.client().poll("pid=7")), ["mine"]);
+}
+
+#[test]
+fn a_name_that_only_polls_is_a_poller_and_shadows_nobody() {
+    let daemon = Daemon::new();
+    daemon.login("wxid_me", 7);
+    assert!(daemon.client().poll("account=wxid_mistyped&pid=99").is_empty());
+    assert_eq!(daemon.client().poll("wxid=wxid_me").len(), 0);
+    // The only account is still the only one.
+    assert_eq!(daemon.cli(&["send", "text", "wxid_a", "x"]).exits(0).line()["account"], "wxid_me");
+    daemon.cli(&["status", "--check"]).exits(0);
+    let status = daemon.status();
+    assert_eq!(status["accounts"].as_array().unwrap().len(), 1, "{status}");
+    let poller = &status["pollers"][0];
+    assert_eq!((&poller["name"], &poller["pid"]), (&"wxid_mistyped".into(), &99.into()), "{status}");
+    assert!(status["hints"].to_string().contains("wxid_mistyped"), "{status}");
+    assert!(daemon.cli(&["status", "--text"]).exits(0).out.contains("wxid_mistyped"));
+    // It is known as soon as an event tells whose name it is.
+    daemon.client().event(r#"{"type":71,"cwxid":"wxid_mistyped","wxid":"wxid_mistyped","nick":"Neu"}"#);
+    assert_eq!(daemon.status()["pollers"], serde_json::json!([]));
+    assert!(account(&daemon, "wxid_mistyped")["last_poll_s"].is_u64());
+    daemon.cli(&["send", "text", "wxid_a", "x"]).exits(5);
+}
+
+#[test]
+fn a_poller_is_known_by_every_name_of_its_account() {
+    let daemon = two();
+    daemon
+        .client()
+        .event(r#"{"type":71,"processid":8,"cwxid":"wxid_you","wxid":"wxid_you","nick":"小强","username":"qiang88"}"#);
+    assert_eq!(account(&daemon, "wxid_you")["username"], "qiang88");
+    let raw: [&[u8]; 8] = [
+        b"wxid=qiang88",
+        "account=小强".as_bytes(),
+        b"account=%E5%B0%8F%E5%BC%BA",
+        // GB18030, encoded and raw.
+        b"account=%D0%A1%C7%BF",
+        b"account=\xd0\xa1\xc7\xbf",
+        // Typed, and then what the client adds itself.
+        b"account=wxid_me?wxid=wxid_you&pid=8",
+        b"account=qiang88?wxid=null&pid=0",
+        b"wxid=undefined&account=NULL&pid=8",
+    ];
+    for (n, query) in raw.into_iter().enumerate() {
+        send(&daemon, "qiang88", &format!("t{n}"));
+        let answer = raw_poll(&daemon, query);
+        assert!(answer.contains(&format!("\"t{n}\"")), "{}: {answer}", String::from_utf8_lossy(query));
+    }
+}
+
+/// Polls with a query that is written as it stands.
+fn raw_poll(daemon: &Daemon, query: &[u8]) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", daemon.port())).unwrap();
+    stream.set_read_timeout(Some(crate::fixture::DEADLINE)).unwrap();
+    let head = [b"GET /send_msg?", query, b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"].concat();
+    stream.write_all(&head).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn an_account_that_nothing_has_told_of_is_accepted_by_its_form_alone() {
+    let daemon = Daemon::new();
+    for known in [false, true] {
+        if known {
+            daemon.login("wxid_me", 7);
+        }
+        let run = daemon.cli(&["send", "text", "wxid_a", "x", "-a", "wxid_new"]).exits(0);
+        run.says(&["wxid_new", "account=wxid_new"]);
+        assert!(run.line()["held"]["reason"].as_str().unwrap().starts_with("no client may take it: "), "{run:?}");
+        let quiet = daemon.cli(&["send", "text", "wxid_a", "x", "-a", "wxid_new", "-q"]).exits(0);
+        assert!(quiet.err.is_empty(), "{quiet:?}");
+        let unknown = daemon.cli(&["send", "text", "wxid_a", "x", "-a", "laowang"]).exits(4);
+        unknown.says(&["laowang", if known { "wxid_me" } else { "none" }]);
+        for filter in [&["events"][..], &["queue", "list"], &["queue", "list", "--all"], &["contact", "list"]] {
+            let run = daemon.cli(&[filter, &["-a", "wxid_nobody"]].concat()).exits(4);
+            assert!(run.out.is_empty(), "{run:?}");
+        }
+        daemon.cli(&["forward", "add", "f", "http://127.0.0.1:9/", "-a", "wxid_nobody"]).exits(4);
+    }
+    assert_eq!(daemon.client().poll("account=wxid_new").len(), 4);
+}
+
+#[test]
+fn what_is_known_is_of_the_account_that_a_command_would_be_for() {
+    let mut daemon = two();
+    let friends = |account: &str, friend: &str| {
+        let list = serde_json::json!([{"wxid": friend, "nick": friend}]);
+        daemon.client().event(&serde_json::json!({"type": 210, "cwxid": account, "userLists": list}).to_string());
+    };
+    friends("wxid_me", "wxid_a");
+    friends("wxid_you", "wxid_b");
+    for list in [&["friend", "list", "--cached"][..], &["contact", "list"], &["room", "list", "--cached"]] {
+        let of = daemon.cli(&[list, &["-a", "wxid_you"]].concat()).exits(0);
+        assert!(!of.out.contains("wxid_a\""), "{list:?}: {}", of.out);
+        if list[0] != "contact" {
+            daemon.cli(list).exits(5).says(&["wxid_me", "wxid_you"]);
+        }
+    }
+    assert_eq!(
+        daemon.cli(&["contact", "list"]).exits(0).lines().len(),
+        2,
+        "whose is not said, and each says whose it is"
+    );
+    daemon.rewrite_config("[accounts]\ndefault = \"wxid_me\"\n");
+    daemon.restart();
+    for list in [&["friend", "list", "--cached"][..], &["contact", "list"]] {
+        assert_eq!(daemon.cli(list).exits(0).line()["wxid"], "wxid_a", "{list:?}");
+    }
+}
+
+#[test]
+fn an_account_is_forgotten_and_stays_so() {
+    let mut daemon = two();
+    for _ in 0..3 {
+        daemon.client().event(&message("wxid_you", "wxid_friend", None, "x").replace("7768", "8"));
+    }
+    daemon.cli(&["account", "forget", "wxid_nobody"]).exits(4);
+    daemon.client().poll("wxid=wxid_you");
+    daemon.cli(&["account", "forget", "wxid_you"]).exits(5).says(&["polls", "--force"]);
+    daemon.restart();
+    let id = send(&daemon, "wxid_you", "waits")["id"].as_u64().unwrap();
+    let later = daemon.queue(&["send", "text", "wxid_a", "later", "-a", "wxid_you", "--in", "1h"]);
+    daemon.cli(&["account", "forget", "wxid_you"]).exits(5).says(&["2 commands", "--force"]);
+    let events = daemon.events(&["-n", "all"]).len();
+    let forgotten = daemon.cli(&["account", "forget", "wxid_you", "--force"]).exits(0).line();
+    assert_eq!(forgotten, serde_json::json!({"account": "wxid_you", "cancelled": 2}));
+    for kill in [None, Some(false), Some(true)] {
+        match kill {
+            None => {}
+            Some(false) => daemon.restart(),
+            Some(true) => {
+                daemon.kill9();
+                daemon.start();
+            }
+        }
+        let known: Vec<_> = daemon.cli(&["account", "list"]).exits(0).lines();
+        assert_eq!(known.iter().map(|a| &a["account"]).collect::<Vec<_>>(), ["wxid_me"], "{kill:?}");
+        assert!(daemon.cli(&["contact", "list"]).exits(0).out.is_empty(), "{kill:?}");
+        assert_eq!(daemon.events(&["-n", "all"]).len(), events);
+        for id in [id, later] {
+            assert_eq!(daemon.show(id)["state"], "cancelled");
+        }
+        // Nobody need be named any more.
+        assert_eq!(daemon.cli(&["send", "text", "wxid_a", "x"]).exits(0).line()["account"], "wxid_me");
+    }
+    daemon.client().event(&message("wxid_you", "wxid_friend", None, "back").replace("7768", "8"));
+    assert!(account(&daemon, "wxid_you")["last_event"].is_string());
+    daemon.client().poll("account=wrok");
+    daemon.cli(&["account", "forget", "wrok", "--force"]).exits(0);
+    assert_eq!(daemon.status()["pollers"], serde_json::json!([]));
+}
+
+#[test]
+fn an_unnamed_client_that_is_known_then_has_one_budget() {
+    // Rate and names such that no token comes back while the test runs.
+    let settings = "[pacing]\nsends_per_minute = 4\n";
+    for (before, after) in
+        [("", "wxid=wxid_me"), ("wxid=wxid_me", "wxid=wxid_me"), ("pid=7", "pid=7"), ("account=Anna", "account=Anna")]
+    {
+        let daemon = Recipe::default().config(settings).start();
+        for n in 0..4 {
+            daemon.queue_text(&format!("unbound{n}"));
+        }
+        assert_eq!(daemon.client().poll(before).len(), 4, "{before}");
+        daemon.login("wxid_me", 7);
+        daemon.client().event(r#"{"type":71,"processid":7,"cwxid":"wxid_me","wxid":"wxid_me","nick":"Anna"}"#);
+        let id = send(&daemon, "wxid_me", "bound")["id"].as_u64().unwrap();
+        assert!(daemon.client().poll(after).is_empty(), "{before}");
+        assert!(daemon.show(id)["held"]["reason"].as_str().unwrap().starts_with("pacing: "), "{before}");
+        daemon.login("wxid_you", 8);
+        assert!(daemon.client().poll(after).is_empty(), "{before}");
+    }
+}
+
+#[test]
+fn a_status_is_of_one_account_when_one_is_named() {
+    let daemon = two();
+    daemon.client().poll("wxid=wxid_me");
+    daemon.client().poll("wxid=wxid_you");
+    daemon.client().event(r#"{"type":90,"processid":8,"cwxid":"wxid_you"}"#);
+    daemon.cli(&["status", "--check"]).exits(1).says(&["wxid_you"]);
+    daemon.cli(&["status", "--check", "-a", "wxid_you"]).exits(1).says(&["wxid_you"]);
+    daemon.cli(&["status", "--check", "-a", "wxid_me"]).exits(0);
+    daemon.cli(&["status", "--check", "-a", "wxid_nobody"]).exits(4);
+    let accounts = daemon.cli(&["status", "--json", "-a", "wxid_me"]).exits(0).line()["accounts"].clone();
+    assert_eq!(accounts.as_array().unwrap().len(), 1);
+    let me = &accounts[0];
+    assert!(me["last_poll_s"].is_u64() && me["held"].is_null() && me["paused"] == false, "{me}");
+    daemon.cli(&["queue", "pause", "-a", "wxid_me"]).exits(0);
+    daemon.cli(&["status", "--check", "-a", "wxid_me"]).exits(1).says(&["paused"]);
+    let id = send(&daemon, "wxid_me", "x")["id"].as_u64().unwrap();
+    assert_eq!(daemon.show(id)["held"], serde_json::json!({"until": null, "reason": "paused"}));
+}
+
+#[test]
+fn the_first_starts_say_nothing_that_looks_like_damage() {
+    let mut daemon = Daemon::new();
+    for kill in [false, false, true, true, false] {
+        if kill {
+            daemon.kill9();
+            daemon.start();
+        } else {
+            daemon.restart();
+        }
+    }
+    let log = daemon.log();
+    for word in ["WARN", "ERROR", "damage", "torn", "made again"] {
+        assert!(!log.contains(word), "{word}: {log}");
+    }
+}

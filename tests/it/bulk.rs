@@ -89,6 +89,26 @@ fn a_connection_that_breaks_after_the_request_says_that_it_may_be_queued() {
 }
 
 #[test]
+fn whatever_answers_is_asked_which_folder_it_has_before_anything_is_queued() {
+    for answer in [r#"{"daemon":{"data_dir":"/elsewhere"}}"#, "{}", "hello"] {
+        let posted = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = std::sync::Arc::clone(&posted);
+        let fake = Fake::new(move |mut stream, commands| {
+            count.fetch_add(commands, std::sync::atomic::Ordering::SeqCst);
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+            drop(stream.write_all(answer.as_bytes()));
+        });
+        let folder = fake.dir.path().join("data");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("socket"), format!("{}\n", fake.socket().display())).unwrap();
+        let mut command = clean(WEHELP, fake.dir.path());
+        command.arg("--data-dir").arg(&folder).args(SEND);
+        run(command, None, DEADLINE).exits(3).says(&[folder.to_str().unwrap()]);
+        assert_eq!(posted.load(std::sync::atomic::Ordering::SeqCst), 0, "{answer}");
+    }
+}
+
+#[test]
 fn receipts_that_break_off_say_that_all_are_queued() {
     let receipt = r#"{"id":7,"state":"ready","account":null,"api":"delChatRoomUser","command":{"api":"x"},"created":"2026-11-23T09:00:00.000Z","due":"2026-11-23T09:00:00.000Z","expires":null,"key":null,"attempts":0,"fetched":null,"answer":null}"#;
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n{receipt}\n");

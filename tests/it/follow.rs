@@ -304,6 +304,33 @@ fn only_the_reader_that_holds_a_cursor_moves_it() {
 }
 
 #[test]
+fn a_bare_number_is_a_position_to_cursor_set_and_no_moment_elsewhere() {
+    let daemon = Daemon::new();
+    for n in 0..10 {
+        daemon.client().event(&message("wxid_me", "wxid_a", None, &format!("t{n}")));
+    }
+    assert_eq!(daemon.cli(&["cursor", "set", "c", "4"]).exits(0).line()["seq"], 4);
+    assert_eq!(daemon.cli(&["cursor", "list"]).exits(0).line()["seq"], 4);
+    let answer = daemon.control("PUT", "/v1/cursors/d", br#"{"to":"4"}"#);
+    assert_eq!(answer.json()["seq"], 4);
+    for args in [
+        &["events", "--since", "4"][..],
+        &["events", "--until", "1790000000"],
+        &["events", "--cursor", "e", "--cursor-from", "4"],
+    ] {
+        let number = args.last().unwrap();
+        let ways = [format!("{number}s"), format!("@{number}"), format!("#{number}"), args[args.len() - 2].to_owned()];
+        daemon.cli(args).exits(2).says(&ways.each_ref().map(String::as_str));
+    }
+    daemon.control("GET", "/v1/events?since=4", b"").error(400);
+    assert_eq!(daemon.events(&["--since", "@1"]).len(), 10);
+    assert_eq!(daemon.events(&["--since", "yesterday"]).len(), 10);
+    assert!(daemon.events(&["--until", "yesterday"]).is_empty());
+    assert_eq!(daemon.cli(&["cursor", "set", "c", "yesterday"]).exits(0).line()["seq"], 0);
+    assert_eq!(daemon.cli(&["cursor", "set", "c", "now"]).exits(0).line()["seq"], 10);
+}
+
+#[test]
 fn a_new_cursor_starts_where_it_is_told_to() {
     let daemon = Daemon::new();
     for n in 1..=5 {

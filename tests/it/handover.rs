@@ -448,7 +448,7 @@ fn commands_may_ride_in_the_answer_to_a_callback_when_that_is_switched_on() {
     daemon.login("wxid_you", 8);
     let id = daemon.queue(&["send", "text", "wxid_a", "ride", "-a", "wxid_me"]);
     let post = |account: &str| {
-        let body = format!(r#"{{"data":{{"type":90,"cwxid":"{account}"}}}}"#);
+        let body = format!(r#"{{"data":{{"type":69,"cwxid":"{account}"}}}}"#);
         daemon.client().post("/recieve_msg", body.as_bytes()).array()
     };
     assert!(post("wxid_you").is_empty());

@@ -66,20 +66,48 @@ fn a_delayed_command_is_scheduled_and_fetched_only_when_it_is_due() {
 }
 
 #[test]
-fn at_takes_a_time_of_the_future_or_of_the_past() {
+fn at_takes_a_time_to_come_and_nothing_else() {
     let daemon = Daemon::new();
     let id = daemon.queue(&["send", "text", "wxid_a", "x", "--at", "2099-01-01T00:00:00Z"]);
     let receipt = daemon.show(id);
     assert_eq!((&receipt["state"], &receipt["due"]), (&json!("scheduled"), &json!("2099-01-01T00:00:00.000Z")));
     let zoned = daemon.queue(&["send", "text", "wxid_a", "x", "--at", "2099-01-01T02:00:00+02:00"]);
     assert_eq!(daemon.show(zoned)["due"], "2099-01-01T00:00:00.000Z");
-    // What lies in the past is due, or is refused: it is not lost silently.
-    let past = daemon.cli(&["send", "text", "wxid_a", "past", "--at", "2020-01-01T00:00:00Z"]);
-    if past.code == 0 {
-        assert_eq!(texts(&daemon.client().poll("")), ["past"]);
-    } else {
-        past.exits(2);
+    // What lies in the past is a mistake, for every language.
+    for past in ["2020-01-01T00:00:00Z", "yesterday", "2h ago", "@1600000000"] {
+        daemon.cli(&["send", "text", "wxid_a", "past", "--at", past]).exits(2).says(&["--at", "past"]);
     }
+    let command = r#"{"commands":[{"api":"sendTextMessage","wxid":"a","text":"b"}],"due":"2020-01-01T00:00:00Z"}"#;
+    daemon.control("POST", "/v1/commands", command.as_bytes()).error(400);
+    // A bare number could be three things.
+    for number in ["1790000000", "4", "-1"] {
+        let at = format!("--at={number}");
+        daemon.cli(&["send", "text", "wxid_a", "x", &at]).exits(2).says(&[
+            "--at",
+            &format!("{number}s"),
+            &format!("@{number}"),
+        ]);
+    }
+    assert_eq!(daemon.cli(&["queue", "list", "--all"]).exits(0).lines().len(), 2);
+}
+
+#[test]
+fn a_length_behind_wait_is_no_id_and_no_text() {
+    let daemon = Daemon::new();
+    for args in [
+        &["friend", "info", "wxid_a", "--wait", "10s"][..],
+        &["send", "text", "wxid_a", "hi", "--wait", "10s"],
+        &["send", "text", "wxid_a", "--wait", "10s"],
+        &["room", "kick", "1@chatroom", "--wait", "5", "wxid_a"],
+        &["room", "list", "--wait", "1m"],
+    ] {
+        let length = args.iter().skip_while(|arg| **arg != "--wait").nth(1).unwrap();
+        daemon.cli(args).exits(2).says(&[&format!("--wait={length}")]);
+    }
+    assert!(daemon.cli(&["queue", "list", "--all"]).exits(0).lines().is_empty());
+    // Behind other words it is a word.
+    daemon.cli(&["send", "text", "wxid_a", "10s", "--wait=50ms"]).exits(6);
+    daemon.cli(&["send", "text", "--no-wait", "wxid_a", "--", "10s"]).exits(0);
 }
 
 #[test]
@@ -374,4 +402,51 @@ fn pacing_is_per_account_and_can_be_switched_off() {
     let mut daemon = daemon;
     daemon.restart();
     assert_eq!(daemon.client().poll("wxid=wxid_me").len(), 4);
+}
+
+#[test]
+fn a_broadcast_lets_everything_else_go_first() {
+    let daemon = Daemon::unpaced();
+    daemon.login("wxid_me", 7);
+    let list: String = (0..45).map(|n| format!("wxid_a\tbulk{n:02}\n")).collect();
+    let receipts = daemon.cli_with(&["send", "text", "--from", "-"], &list).exits(0).lines();
+    assert!(receipts.iter().all(|receipt| receipt["bulk"] == true), "{:?}", receipts.first());
+    daemon.cli(&["send", "text", "wxid_a", "last", "--bulk"]).exits(0);
+    daemon.cli(&["send", "text", "wxid_a", "reply"]).exits(0);
+    let turn = daemon.cli_with(&["send", "text", "--from", "-", "--no-bulk"], "wxid_a\tturn\n").exits(0).line();
+    assert_eq!(turn["bulk"], Value::Null);
+    daemon.cli(&["friend", "list", "--no-wait"]).exits(0);
+    let first = daemon.client().poll("");
+    assert_eq!(first.len(), 20);
+    assert_eq!(
+        first[..3].iter().map(|c| c["api"].clone()).collect::<Vec<_>>(),
+        ["sendTextMessage", "sendTextMessage", "initContact"]
+    );
+    assert_eq!(texts(&[first[0].clone(), first[1].clone()]), ["reply", "turn"]);
+    // The broadcast keeps its own order, and what comes meanwhile goes before the rest of it.
+    assert_eq!(texts(&first[3..5]), ["bulk00", "bulk01"]);
+    daemon.cli(&["send", "text", "wxid_a", "again"]).exits(0);
+    let second = texts(&daemon.client().poll(""));
+    assert_eq!((second[0].as_str(), second[1].as_str(), second.len()), ("again", "bulk17", 20));
+    assert_eq!(texts(&daemon.client().poll("")).last().map(String::as_str), Some("last"));
+}
+
+#[test]
+fn a_broadcast_waits_behind_everything_else_in_the_receipts_as_well() {
+    let daemon = Recipe::default().config("[pacing]\nsends_per_minute = 2\n").start();
+    daemon.login("wxid_me", 7);
+    let bulk = daemon.queue(&["send", "text", "wxid_a", "bulk", "--bulk"]);
+    for n in 0..4 {
+        daemon.cli(&["send", "text", "wxid_a", &format!("t{n}")]).exits(0);
+    }
+    assert_eq!(daemon.client().poll("").len(), 2);
+    for id in [2, 3] {
+        daemon.reaches(id, "fetched");
+    }
+    let until = |id: u64| daemon.show(id)["held"]["until"].as_str().unwrap().to_owned();
+    let listed = daemon.cli(&["queue", "list"]).exits(0).lines();
+    let held: Vec<_> = listed.iter().map(|r| r["held"]["until"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(listed.iter().map(|r| r["id"].as_u64().unwrap()).collect::<Vec<_>>(), [bulk, 4, 5]);
+    assert!(held[0] > held[2] && held[2] > held[1], "{held:?}");
+    assert!(until(bulk) > until(5), "{held:?}");
 }

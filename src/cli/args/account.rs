@@ -28,6 +28,8 @@ pub enum What {
     Logout(Logout),
     /// List the accounts that the daemon has seen
     List(List),
+    /// Forget an account, and what is known of it
+    Forget(Forget),
 }
 
 /// Ask a client whether it is logged in.
@@ -69,6 +71,24 @@ pub struct Logout {
     /// What every command takes.
     #[command(flatten)]
     pub wiring: Wiring,
+}
+
+/// Forget an account: its contacts, rooms and friend requests, its pacing, and that it was ever there. Its events stay.
+///
+/// Refused (exit 5) while its client polls or commands wait for it. An account whose client reports an event later is
+/// known again. A name that was only polled with, for instance a mistyped one, is forgotten in the same way.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  wehelp account forget wxid_old")]
+pub struct Forget {
+    /// Its wxid, a configured alias, or its nick or WeChat name if no other has it; or the name of a poller
+    #[arg(value_name = "ACCOUNT")]
+    pub name: String,
+
+    /// Although its client polls or commands wait; those are cancelled
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// List the accounts that the daemon has seen.

@@ -14,8 +14,8 @@ Examples:
   wehelp status --check -q || echo \"WeChat is offline\" | mail -s wehelp me
   wehelp status --json | jq -r '.http.listen[]'")]
 pub struct Status {
-    /// Exit 1 when a known account is logged out, its client has stopped polling, or a command hangs in flight: for
-    /// monitoring from cron
+    /// Exit 1 when a known account is logged out, its client has stopped polling, its queue is paused, or a command
+    /// hangs in flight: for monitoring from cron; -a limits it to one account
     #[arg(long)]
     pub check: bool,
 

@@ -105,7 +105,7 @@ pub struct List {
     #[arg(short = 'n', long, value_name = "N", value_parser = lines)]
     pub lines: Option<Lines>,
 
-    /// Only events from then on: 2026-11-23T09:00:00Z, 2h, 3d, #SEQ
+    /// Only events from then on: 2026-11-23T09:00:00Z, 2026-11-23, 09:00, yesterday, 2h, 3d, @UNIXSECONDS, #SEQ
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
 
@@ -153,7 +153,7 @@ pub struct List {
     #[arg(long, value_name = "NAME")]
     pub cursor: Option<String>,
 
-    /// Where a new cursor starts: oldest (default), now, #SEQ (the next is SEQ+1)
+    /// Where a new cursor starts: oldest (default), now, #SEQ (the next is SEQ+1), or a moment as for --since
     #[arg(long, value_name = "WHERE", requires = "cursor")]
     pub cursor_from: Option<String>,
 
@@ -249,7 +249,7 @@ pub struct CursorList {}
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  wehelp cursor set bot '#17'      # the next event read is 18
+  wehelp cursor set bot 17         # the next event read is 18
   wehelp cursor set bot now
   wehelp cursor set bot '2h ago'")]
 pub struct CursorSet {
@@ -257,7 +257,7 @@ pub struct CursorSet {
     #[arg(value_name = "NAME")]
     pub name: String,
 
-    /// `oldest`, `now`, `#SEQ` (consumed up to there), or a time
+    /// `oldest`, `now`, SEQ as `cursor list` prints it (consumed up to there), or a moment
     #[arg(value_name = "WHERE")]
     pub to: String,
 }

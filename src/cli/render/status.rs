@@ -21,6 +21,10 @@ pub fn status(status: &Status, now: Time, columns: Option<usize>) -> String {
     } else {
         out.push_str(&accounts(&status.accounts, now, columns));
     }
+    for poller in &status.pollers {
+        let (name, peer) = (clean(&poller.name), clean(&poller.peer));
+        out.push_str(&format!("no account: {name}, which polls from {peer}, {} s ago\n", poller.last_poll_s));
+    }
     if !status.hints.is_empty() {
         out.push('\n');
     }
@@ -91,6 +95,16 @@ fn queue(status: &Status, now: Time) -> String {
     parts.join(", ")
 }
 
+/// How much waits for an account, and what holds it.
+#[must_use]
+pub fn waiting(account: &Account) -> String {
+    match &account.held {
+        Some(held) => format!("{} ({})", account.waiting, clean(&held.reason)),
+        None if account.paused => format!("{} (paused)", account.waiting),
+        None => account.waiting.to_string(),
+    }
+}
+
 /// The table of accounts: `status` and `account list` show the same.
 #[must_use]
 pub fn accounts(accounts: &[Account], now: Time, columns: Option<usize>) -> String {
@@ -112,7 +126,7 @@ pub fn accounts(accounts: &[Account], now: Time, columns: Option<usize>) -> Stri
             .to_owned(),
             when(account.last_poll),
             when(account.last_event),
-            if account.paused { format!("{} (paused)", account.waiting) } else { account.waiting.to_string() },
+            waiting(account),
         ]
     };
     let rows: Vec<_> = accounts.iter().map(row).collect();

@@ -8,7 +8,7 @@ use crate::cli::qr::{self, Code};
 use crate::cli::queueing::{self, Entry, Plan};
 use crate::cli::render;
 use crate::clock::Time;
-use crate::control::{Account, EventsQuery, Fetched, Receipt, Until, client};
+use crate::control::{Account, EventsQuery, Fetched, Forgotten, Receipt, Until, client};
 use crate::protocol::command::Command;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -23,7 +23,20 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Account) -> Result<(), Error> {
         args::What::Logout(logout) => queueing::put(ctx, &logout.wiring, |_| Ok(vec![Command::AccountLogout])),
         args::What::Qrcode(code) => qrcode(ctx, code),
         args::What::List(_) => list(ctx),
+        args::What::Forget(args::Forget { name, force }) => forget(ctx, &name, force),
     }
+}
+
+fn forget(ctx: &Ctx, name: &str, force: bool) -> Result<(), Error> {
+    let path = format!("/v1/accounts/{}{}", client::part(name), if force { "?force=true" } else { "" });
+    let forgotten: Forgotten = ctx.client()?.send("DELETE", &path, None)?.json()?;
+    ctx.out().print(&forgotten, |forgotten| {
+        let cancelled = match forgotten.cancelled {
+            0 => String::new(),
+            n => format!("; {n} of its commands were cancelled"),
+        };
+        format!("forgot {}{cancelled}\n", render::clean(&forgotten.account))
+    })
 }
 
 fn list(ctx: &Ctx) -> Result<(), Error> {
@@ -43,7 +56,7 @@ fn list(ctx: &Ctx) -> Result<(), Error> {
             yes(account.logged_in),
             render::time(account.last_poll),
             render::time(account.last_event),
-            format!("{}{}", account.waiting, if account.paused { " (paused)" } else { "" }),
+            render::status::waiting(account),
         ]
     })
 }

@@ -12,7 +12,7 @@ use crate::control::{Cursor, CursorSet};
 pub(in crate::cli) fn run(ctx: &Ctx, args: args::Cursor) -> Result<(), Error> {
     match args.what {
         CursorWhat::List(_) => list(ctx),
-        CursorWhat::Set(args) => set(ctx, args),
+        CursorWhat::Set(args) => set(ctx, &args),
         CursorWhat::Delete(args) => delete(ctx, &args),
     }
 }
@@ -34,9 +34,11 @@ fn list(ctx: &Ctx) -> Result<(), Error> {
     })
 }
 
-fn set(ctx: &Ctx, args: args::CursorSet) -> Result<(), Error> {
+fn set(ctx: &Ctx, args: &args::CursorSet) -> Result<(), Error> {
     let path = format!("/v1/cursors/{}", part(&args.name));
-    let cursor: Cursor = ctx.client()?.put("PUT", &path, &CursorSet { to: args.to })?.json()?;
+    let is_position = args.to.trim().bytes().all(|b| b.is_ascii_digit()) && !args.to.trim().is_empty();
+    let to = if is_position { format!("#{}", args.to.trim()) } else { super::events::edge("TO", &args.to)? };
+    let cursor: Cursor = ctx.client()?.put("PUT", &path, &CursorSet { to })?.json()?;
     if ctx.out().is_quiet() {
         return Ok(());
     }

@@ -87,8 +87,8 @@ fn query(ctx: &Ctx, list: &args::List) -> Result<EventsQuery, Error> {
             Some(Lines::Newest(lines)) => Some(lines),
             None => (!ranged).then_some(LINES_DEFAULT),
         },
-        since: list.since.as_deref().map(edge).transpose()?,
-        until: list.until.as_deref().map(edge).transpose()?,
+        since: list.since.as_deref().map(|text| edge("--since", text)).transpose()?,
+        until: list.until.as_deref().map(|text| edge("--until", text)).transpose()?,
         kind: list.kind.clone(),
         chat: who(&list.chat)?,
         from: who(&list.from)?,
@@ -103,19 +103,22 @@ fn query(ctx: &Ctx, list: &args::List) -> Result<EventsQuery, Error> {
         },
         count: list.count,
         cursor: list.cursor.clone(),
-        cursor_from: list.cursor_from.clone(),
+        cursor_from: list.cursor_from.as_deref().map(|text| edge("--cursor-from", text)).transpose()?,
         heartbeat_ms: u64::try_from(stream::HEARTBEAT.as_millis()).ok(),
         marks: true,
         ..EventsQuery::default()
     })
 }
 
-/// Where a range begins or ends. A time that is relative to now stays where it is when the daemon is asked again.
-fn edge(text: &str) -> Result<String, Error> {
-    if text.trim_start().starts_with('#') {
-        return Ok(text.to_owned());
+/// A place in the log: a position, one of the words that the daemon knows, or a moment. A time that is relative to now
+/// stays where it is when the daemon is asked again, and a local one is this program's, not the daemon's.
+pub(super) fn edge(name: &str, text: &str) -> Result<String, Error> {
+    let word = text.trim();
+    // `now` of a cursor is where the log ends, be the clock what it will.
+    if word.starts_with('#') || word == "oldest" || (word == "now" && name != "--since" && name != "--until") {
+        return Ok(word.to_owned());
     }
-    let time = Time::parse(text, Time::now(), Bare::Ago).map_err(|e| Error::usage(e.to_string()))?;
+    let time = Time::parse(word, Time::now(), Bare::Ago).map_err(|e| Error::usage(format!("{name}: {e}")))?;
     Ok(time.to_string())
 }
 

@@ -42,7 +42,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Send) -> Result<(), Error> {
     }
 }
 
-/// TEXT as it was given; `-` is standard input, one message, without its last line break.
+/// TEXT as it was given; `-` is standard input, one message, without a byte order mark and its last line break.
 ///
 /// # Errors
 /// When what is read there is too long or no UTF-8.
@@ -63,6 +63,9 @@ fn read(input: impl Read) -> Result<String, Error> {
     let mut text = String::from_utf8(bytes).map_err(|e| {
         Error::usage(format!("the text on standard input is no UTF-8 ({}); convert it", e.utf8_error()))
     })?;
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -119,6 +122,7 @@ mod tests {
         assert_eq!(text("one\r\n"), "one");
         assert_eq!(text("none"), "none");
         assert_eq!(text("two breaks\n\n"), "two breaks\n");
+        assert_eq!(text("\u{feff}a byte order mark\n"), "a byte order mark");
     }
 
     #[test]

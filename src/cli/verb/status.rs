@@ -5,13 +5,14 @@ use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::render;
 use crate::clock::Time;
-use crate::control::{Account, Forward, Status};
+use crate::control::{Account, Forward, Status, StatusQuery};
 use serde_json::value::RawValue;
 use std::time::Duration;
 
 pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Status) -> Result<(), Error> {
     // What the daemon says goes through as it is: a newer daemon's keys are not lost in an older CLI.
-    let raw: Box<RawValue> = ctx.client()?.get("/v1/status")?;
+    let query = StatusQuery { account: ctx.global().account.clone(), ..StatusQuery::default() };
+    let raw: Box<RawValue> = ctx.client()?.get_with("/v1/status", &query)?;
     let status: Status = serde_json::from_str(raw.get()).map_err(|e| {
         Error::failed(format!("wehelpd's status cannot be read: {e}; install the same version of both"))
     })?;
@@ -44,14 +45,21 @@ fn problems(status: &Status, max_age: Duration, now: Time) -> Vec<String> {
         ));
     }
     problems.extend(status.forwards.iter().filter_map(Forward::trouble));
+    if status.paused.all {
+        problems.push("the queue is paused; `wehelp queue resume` lets it go on".to_owned());
+    }
     for account in &status.accounts {
         let name = match &account.nick {
             Some(nick) => format!("{} ({nick})", account.account),
             None => account.account.clone(),
         };
+        if account.paused && !status.paused.all {
+            let id = &account.account;
+            problems.push(format!("the queue of {name} is paused; `wehelp queue resume -a {id}` lets it go on"));
+        }
         if account.logged_in == Some(false) {
             problems.push(format!("{name} is logged out; `wehelp login` shows the code to log it in"));
-        } else if let Some(silence) = silence(account, status, now).filter(|silence| *silence > max_age) {
+        } else if let Some(silence) = Some(silence(account, status, now)).filter(|silence| *silence > max_age) {
             let polled = account.last_poll.or(status.http.anonymous_poll);
             let last = polled.map_or_else(|| "never".to_owned(), |time| format!("{} ago", render::ago(time, now)));
             problems.push(format!(
@@ -65,10 +73,11 @@ fn problems(status: &Status, max_age: Duration, now: Time) -> Vec<String> {
 
 /// For how long this daemon has waited for the account's client to poll. What happened while it was not running does
 /// not count against the client. A client that does not say who it is stands for the accounts that never polled by name.
-fn silence(account: &Account, status: &Status, now: Time) -> Option<Duration> {
-    let started = now.before(Duration::from_secs(status.daemon.uptime_s));
-    let polled = account.last_poll.or(status.http.anonymous_poll);
-    Some(now.since(polled.unwrap_or(started).max(started)))
+fn silence(account: &Account, status: &Status, now: Time) -> Duration {
+    let up = Duration::from_secs(status.daemon.uptime_s);
+    let by_name = account.last_poll_s.map(Duration::from_secs);
+    let silent = by_name.or_else(|| status.http.anonymous_poll.map(|polled| now.since(polled)));
+    silent.map_or(up, |silent| silent.min(up))
 }
 
 #[cfg(test)]
@@ -86,6 +95,7 @@ mod tests {
                 account: "wxid_me".into(),
                 logged_in,
                 last_poll: polled_s.map(ago),
+                last_poll_s: polled_s,
                 ..Account::default()
             })
             .collect();
@@ -154,6 +164,15 @@ mod tests {
             assert_eq!(problems.is_empty(), fine, "{state} {problems:?}");
             assert!(problems.iter().all(|problem| problem.contains("forward skip hook")), "{problems:?}");
         }
+    }
+
+    #[test]
+    fn a_paused_queue_is_a_problem() {
+        let mut paused = status(1000, None, Some((Some(true), Some(3))));
+        paused.accounts[0].paused = true;
+        assert!(problems(&paused, Duration::from_secs(120), NOW)[0].contains("queue resume -a wxid_me"));
+        paused.paused.all = true;
+        assert_eq!(problems(&paused, Duration::from_secs(120), NOW).len(), 1);
     }
 
     #[test]

@@ -235,6 +235,11 @@ fn check(service: &Service, name: &str, wish: Forward, all: &BTreeMap<String, Ta
         seq: before.map_or_else(|| *service.store().tail().borrow(), |b| b.seq),
         created: before.map_or_else(Time::now, |b| b.created),
     };
+    // One that was told of when the forward was made, and is forgotten since, does not end it.
+    if let Some(account) = target.account.as_deref().filter(|a| before.is_none_or(|b| b.account.as_deref() != Some(a)))
+    {
+        service.accounts().told(account, &service.config().accounts)?;
+    }
     filter(service, &target)?;
     Ok(target)
 }

@@ -1,6 +1,8 @@
 //! Reads of the committed state, outside of transactions.
 
-use super::{COMMAND, COUNT, DUE, EXPIRY, META, Record, id_at_end, id_key, number, parse, time_key};
+use super::{
+    COMMAND, COUNT, DUE, EXPIRY, Lane, META, READY, Record, id_at_end, id_key, number, parse, ready_prefix, time_key,
+};
 use crate::clock::Time;
 use crate::control::{Paused, State};
 use crate::store::{Error, Store};
@@ -52,6 +54,24 @@ pub(in crate::daemon) fn unfinished(store: &Store) -> Result<Vec<Record>, Error>
 pub(in crate::daemon) fn in_flight(store: &Store) -> Result<Vec<u64>, Error> {
     let found = store.scan(super::IN_FLIGHT, &[], &[255; 16], PAGE, false)?;
     Ok(found.iter().map(|(key, _)| id_at_end(key)).collect())
+}
+
+/// What waits to be handed over, whenever it is due: its ids, without a look at the commands.
+pub(in crate::daemon) fn queued(store: &Store) -> Result<Vec<u64>, Error> {
+    let mut ids = Vec::new();
+    let mut from = vec![0; 16];
+    loop {
+        let page = store.scan(DUE, &from, &[255; 17], PAGE, false)?;
+        let Some((last, _)) = page.last() else { return Ok(ids) };
+        from = [&last[..], &[0]].concat();
+        ids.extend(page.iter().map(|(key, _)| id_at_end(key)));
+    }
+}
+
+/// When the newest command kept was queued.
+pub(in crate::daemon) fn newest(store: &Store) -> Result<Option<Time>, Error> {
+    let newest = store.scan(COMMAND, &[], &[255; 16], 1, true)?;
+    Ok(newest.first().and_then(|(_, bytes)| parse(bytes)).map(|record| record.created))
 }
 
 /// Whether something is due or expires by now: asked before a poll opens a transaction.
@@ -121,4 +141,41 @@ pub(in crate::daemon) fn waiting(store: &Store, account: &str) -> Result<u64, Er
 /// What is paused.
 pub(in crate::daemon) fn paused(store: &Store) -> Result<Paused, Error> {
     Ok(store.get(META, b"paused")?.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default())
+}
+
+/// Whether something waits for an account or for nobody (`""`) that is due, and how many stand in its lane and those
+/// that go before it, as far as `max`.
+pub(in crate::daemon) fn in_front(store: &Store, record: &Record, now: Time, max: usize) -> Result<u32, Error> {
+    let account = record.account.as_deref().unwrap_or("");
+    let lane = record.lane();
+    let count = |lane: Lane, until: &[u8]| -> Result<usize, Error> {
+        let from = ready_prefix(account, lane);
+        let to = [&from[..], until].concat();
+        Ok(store.scan(READY, &from, &to, max, false)?.len())
+    };
+    let mut n = count(lane, &time_key(record.due, record.id))?;
+    if let Some(front) = lane.in_front() {
+        n += count(front, &time_key(now, u64::MAX))?;
+    }
+    Ok(u32::try_from(n).unwrap_or(u32::MAX))
+}
+
+/// The command of an account that would be handed over first, or would be if nothing held it.
+pub(in crate::daemon) fn foremost(store: &Store, account: &str, now: Time) -> Result<Option<Record>, Error> {
+    for lanes in [&Lane::PROMPT[..], &Lane::BULK[..]] {
+        let mut first: Option<Vec<u8>> = None;
+        for lane in lanes {
+            let from = ready_prefix(account, *lane);
+            let to = [&from[..], &time_key(now, u64::MAX)].concat();
+            let found = store.scan(READY, &from, &to, 1, false)?.pop().map(|(key, _)| key);
+            let order = |key: &Vec<u8>| key.last_chunk::<16>().copied();
+            if found.as_ref().is_some_and(|key| first.as_ref().is_none_or(|first| order(key) < order(first))) {
+                first = found;
+            }
+        }
+        if let Some(key) = first {
+            return one(store, id_at_end(&key));
+        }
+    }
+    Ok(None)
 }

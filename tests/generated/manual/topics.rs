@@ -39,7 +39,7 @@ pub(super) fn wehelp(page: &mut Page) {
     page.p("An id has only ASCII letters, digits and `_ - . @`, does not begin with `-`, and has at most one `@`, with a suffix that WeChat uses behind it; a room's id ends in `@chatroom` or `@im.chatroom`. A full-width `＠` means `@`.");
     page.p("The directory unlearns: a name that an event tells to be empty is empty; who is missing from the whole answer of `wehelp friend list`, or was deleted by a `wehelp friend delete` that was fetched, is no friend, and their remark is forgotten; a room that is missing from the whole answer of `wehelp room list`, is told not to exist, or that a notice puts the account out of, is in no cached list and has `left` in `wehelp contact show`; who is missing from the whole answer of `wehelp room members` is no member. A list that nobody asked for only adds.");
     page.sh("DURATIONS AND TIMES");
-    page.p("Durations are written `30s`, `10m`, `1h30m`, `3d`, `2 weeks`; a bare number counts seconds. Times are `2026-11-23T09:00:00Z`, `2026-11-23 09:00` (local), `09:00`, or `2h ago`.");
+    page.p("Durations are written `30s`, `10m`, `1h30m`, `3d`, `2 weeks`; a bare number counts seconds. Moments are `2026-11-23T09:00:00Z` (a zone in brackets behind it counts), `2026-11-23 09:00` and `2026-11-23` (local), `09:00` (civil: the next one for `--at`, the last one for `--since`), `today`, `yesterday`, `tomorrow`, `2h` or `2h ago`, `@1790000000` (Unix seconds), and `#SEQ` where positions are meant. A bare number as a moment is refused, for it could be seconds, Unix time or a position; `cursor set NAME SEQ` takes the number that `cursor list` prints.");
     page.sh("EXIT STATUS");
     for (code, means) in super::EXITS {
         page.tp(&[&format!("`{code}`")], means);

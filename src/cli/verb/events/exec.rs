@@ -483,6 +483,7 @@ fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn
         expires_ms: None,
         keys: vec![format!("{}-{seq}", reply.key)],
         on_client: false,
+        bulk: false,
         dry_run: false,
     };
     loop {

@@ -63,7 +63,8 @@ enum Fared {
 /// # Errors
 /// 1 when a line failed; otherwise as the daemon says, when it takes no more.
 pub(super) fn run(ctx: &Ctx, from: &Path, prefix: Option<&str>, wiring: &Wiring) -> Result<(), Error> {
-    let plan = Plan::new(ctx, wiring)?;
+    let mut plan = Plan::new(ctx, wiring)?;
+    plan.be_bulk();
     if let Some(prefix) = prefix {
         queueing::check_key("--key-prefix", &format!("{prefix}-{}", "0".repeat(2 * HASH_BYTES)))?;
     }

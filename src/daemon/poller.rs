@@ -1,0 +1,214 @@
+//! Who asks for commands: what stands in the query of a poll, however a client wrote it there (contract 2).
+//!
+//! Promises: names come in UTF-8 or GB18030, percent-encoded or raw; a second `?`, which clients glue on when the
+//! address that was typed into them has one already, begins more of the query; what the client adds itself comes later
+//! than what was typed, and counts. A name that could be no id, and the process 0, are nothing.
+//! Leaves to others: which account that is (`accounts`).
+
+use super::service::{Name, Poller};
+use crate::protocol::contact;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The longest name that a poller may give itself, bytes: ids have at most 128.
+const NAME_BYTES_MAX: usize = 128;
+
+/// Who polls with that query, from there.
+pub(super) fn read(raw: &str, peer: SocketAddr) -> Poller {
+    // What says nothing is as if it were not there.
+    let last = |wanted: &str| {
+        let pairs = raw.split(['&', '?']).filter_map(|pair| pair.split_once('='));
+        pairs
+            .rev()
+            .filter(|(name, _)| *name == wanted)
+            .map(|(_, value)| decoded(value))
+            .find(|name| !is_nothing(&name.text))
+    };
+    let sound = |text: &String| text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control);
+    let name = |wanted: &str| {
+        let Name { text, or } = last(wanted)?;
+        Some(Name { text: text.trim().to_owned(), or: or.filter(sound) }).filter(|name| sound(&name.text))
+    };
+    let pid = last("pid").and_then(|pid| pid.text.trim().parse().ok()).filter(|pid| *pid != 0);
+    Poller { wxid: name("wxid"), account: name("account"), pid, peer }
+}
+
+/// Whether a client says nothing with this.
+fn is_nothing(value: &str) -> bool {
+    contact::nothing(value) || matches!(value.trim(), "NULL" | "undefined")
+}
+
+/// Percent-decoded, as UTF-8 where it is that, else, or otherwise, as GB18030: the code page of most PCs that WeHelp runs
+/// on. There are names that are both: 小强 in GB18030 is two letters in UTF-8.
+fn decoded(text: &str) -> Name {
+    if text.is_ascii() && !text.contains(['%', '+']) {
+        return text.to_owned().into();
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, more @ ..] = rest {
+        let escaped = match more {
+            [high, low, ..] if *first == b'%' => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        bytes.push(match (first, escaped) {
+            (_, Some(byte)) => byte,
+            (b'+', None) => b' ',
+            (first, None) => *first,
+        });
+        rest = &more[if escaped.is_some() { 2 } else { 0 }..];
+    }
+    let (chinese, _, is_wrong) = encoding_rs::GB18030.decode(&bytes);
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => {
+            let or = (!text.is_ascii() && !is_wrong).then(|| chinese.into_owned());
+            Name { text: text.to_owned(), or }
+        }
+        Err(_) => chinese.into_owned().into(),
+    }
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// A connection whose first line reaches the HTTP parser in ASCII: a byte above that is percent-encoded, because the
+/// parser takes UTF-8 alone, and there are clients that put a name into their address as it was typed, in GB18030. They
+/// ask on a connection of its own, as every poll's answer ends it; what comes after the first line is not touched.
+#[derive(Debug)]
+pub(super) struct FirstLine<S> {
+    inner: S,
+    is_over: bool,
+    /// Encoded, and not yet read.
+    ahead: Vec<u8>,
+}
+
+impl<S> FirstLine<S> {
+    pub(super) fn new(inner: S) -> Self {
+        Self { inner, is_over: false, ahead: Vec::new() }
+    }
+
+    /// Encodes what was read, as far as it is the first line.
+    fn encode(&mut self, read: &[u8]) {
+        for &byte in read {
+            if byte.is_ascii() || self.is_over {
+                self.ahead.push(byte);
+            } else {
+                const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+                self.ahead.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+            }
+            self.is_over |= byte == b'\n';
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for FirstLine<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        /// Of the first line, bytes read at once.
+        const PIECE: usize = 1024;
+        if self.is_over && self.ahead.is_empty() {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        }
+        if self.ahead.is_empty() && buf.remaining() > 0 {
+            let mut piece = [0; PIECE];
+            let room = PIECE.min(buf.remaining());
+            let mut piece = ReadBuf::new(&mut piece[..room]);
+            ready!(Pin::new(&mut self.inner).poll_read(cx, &mut piece))?;
+            self.encode(piece.filled());
+        }
+        let fits = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead[..fits]);
+        self.ahead.drain(..fits);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for FirstLine<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    fn of(raw: &str) -> (Option<String>, Option<String>, Option<u64>) {
+        let poller = read(raw, "127.0.0.1:9".parse().unwrap());
+        let text = |name: Option<Name>| name.map(|name| name.text);
+        (text(poller.wxid), text(poller.account), poller.pid)
+    }
+
+    #[test]
+    fn a_poller_says_who_it_is_or_nothing() {
+        let some = |text: &str| Some(text.to_owned());
+        for (raw, poller) in [
+            ("wxid=wxid_a&pid=7", (some("wxid_a"), None, Some(7))),
+            ("account=%E5%AE%B6&pid=x", (None, some("家"), None)),
+            ("account=家", (None, some("家"), None)),
+            // GB18030.
+            ("account=%BC%D2&pid=0", (None, some("家"), None)),
+            ("account=a+b%20c", (None, some("a b c"), None)),
+            ("wxid=null&pid=(null)", (None, None, None)),
+            ("wxid=NULL&account=undefined&pid=", (None, None, None)),
+            ("wxid=&account=work", (None, some("work"), None)),
+            // Typed, and then added by the client.
+            ("account=work?wxid=wxid_a&pid=7", (some("wxid_a"), some("work"), Some(7))),
+            ("account=work&wxid=null&pid=8", (None, some("work"), Some(8))),
+            ("wxid=wxid_typed?wxid=wxid_own", (some("wxid_own"), None, None)),
+            ("wxid=wxid_typed?wxid=null", (some("wxid_typed"), None, None)),
+            ("wxid=a%00b", (None, None, None)),
+            ("wxid=%zz%", (some("%zz%"), None, None)),
+            ("", (None, None, None)),
+        ] {
+            assert_eq!(of(raw), poller, "{raw}");
+        }
+        // Right in both.
+        let both = read("account=%D0%A1%C7%BF", "127.0.0.1:9".parse().unwrap());
+        assert_eq!(both.account, Some(Name { text: "Сǿ".into(), or: Some("小强".into()) }));
+        assert_eq!(of(&format!("wxid={}", "x".repeat(NAME_BYTES_MAX + 1))).0, None);
+    }
+
+    #[tokio::test]
+    async fn only_the_first_line_is_brought_to_ascii() {
+        let sent =
+            [&b"GET /send_msg?account=\xbc\xd2 HTTP/1.1\r\n"[..], &b"X: \xbc\xd2\r\n\r\n\xff".repeat(700)].concat();
+        for size in [1, 2, 7, 4096] {
+            let mut line = FirstLine::new(&sent[..]);
+            let (mut got, mut piece) = (Vec::new(), vec![0; size]);
+            loop {
+                match line.read(&mut piece).await.unwrap() {
+                    0 => break,
+                    n => got.extend_from_slice(&piece[..n]),
+                }
+            }
+            let end = got.iter().position(|b| *b == b'\n').unwrap();
+            assert_eq!(&got[..end], b"GET /send_msg?account=%BC%D2 HTTP/1.1\r", "{size}");
+            assert_eq!(got[end..], sent[sent.iter().position(|b| *b == b'\n').unwrap()..], "{size}");
+        }
+    }
+}
