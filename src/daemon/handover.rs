@@ -302,6 +302,13 @@ mod tests {
         false
     }
 
+    impl Handover {
+        /// As if the commands from `at` on had gone out in an answer of their own.
+        fn split_off(&mut self, at: usize) -> Self {
+            self.owner.begin(self.ids.split_off(at))
+        }
+    }
+
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
     }
@@ -393,6 +400,62 @@ mod tests {
                 service.cancel(id).await.unwrap();
             }
             recorder.abort();
+        });
+    }
+
+    /// What the client reports when it has sent a text.
+    fn echo(text: &str) -> bytes::Bytes {
+        format!(
+            r#"{{"data":{{"type":78,"msgType":"1","myMsg":"1","processid":"7","cwxid":"wxid_me","wxid":"filehelper","message":"{text}"}}}}"#
+        )
+        .into()
+    }
+
+    #[test]
+    fn a_report_after_a_give_back_stops_the_next_hand_over() {
+        let dir = tempfile::tempdir().unwrap();
+        runtime().block_on(async {
+            let service = service(dir.path());
+            let tasks = [tokio::spawn(run(service.clone())), tokio::spawn(crate::daemon::react::run(service.clone()))];
+            let named = Poller { account: Some("wxid_me".to_owned().into()), ..poller() };
+            let claim = async || service.claim(&named, Duration::ZERO, std::future::pending()).await.unwrap();
+            service.receive(r#"{"data":{"type":67,"code":200,"processid":7,"cwxid":"wxid_me"}}"#.into()).await.unwrap();
+
+            // The next poll comes right behind the report, before anything was learned from it.
+            let id = service.enqueue(text("early")).await.unwrap()[0].id;
+            drop(claim().await);
+            reaches(&service, id, 1, State::Ready).await;
+            service.receive(echo("early")).await.unwrap();
+            let next = claim().await;
+            assert!(next.handover.is_none(), "{:?}", next.body);
+            let receipt = service.receipt(id, Time::now()).unwrap();
+            assert_eq!(receipt.state, State::Answered);
+            assert!(receipt.fetched.unwrap().confirmed && receipt.answer.is_some());
+
+            // One of two equal ones that was handed over has the report, and the other goes again.
+            let ids = [
+                service.enqueue(text("twin")).await.unwrap()[0].id,
+                service.enqueue(text("twin")).await.unwrap()[0].id,
+            ];
+            let both = claim().await;
+            assert_eq!(both.body.iter().filter(|b| **b == b'{').count(), 2);
+            let mut handover = both.handover.unwrap();
+            let second = handover.split_off(1);
+            drop(handover);
+            second.settle(Outcome::Uncertain);
+            reaches(&service, ids[0], 1, State::Ready).await;
+            reaches(&service, ids[1], 1, State::Fetched).await;
+            service.receive(echo("twin")).await.unwrap();
+            reaches(&service, ids[1], 1, State::Answered).await;
+            assert_eq!(service.receipt(ids[0], Time::now()).unwrap().state, State::Ready);
+
+            // A report that is learned from while it is handed over again ends it all the same.
+            let again = claim().await;
+            assert!(again.handover.is_some());
+            service.receive(echo("twin")).await.unwrap();
+            drop(again);
+            reaches(&service, ids[0], 2, State::Answered).await;
+            tasks.iter().for_each(tokio::task::JoinHandle::abort);
         });
     }
 

@@ -34,6 +34,8 @@ const READY: Space = Space(b'r');
 const DUE: Space = Space(b't');
 /// What is in a response at this moment: id.
 const IN_FLIGHT: Space = Space(b'f');
+/// What is queued again after a hand-over that seemed to fail: id.
+const GIVEN_BACK: Space = Space(b'G');
 /// What expires: time, id.
 const EXPIRY: Space = Space(b'e');
 /// What is over: time, id. Retention walks it.
@@ -139,6 +141,7 @@ pub(super) struct Record {
     /// A client had it before it was queued again, or may have had it.
     #[serde(default)]
     pub(super) was_out: bool,
+    /// Who has it, had it, or seemed not to get it.
     #[serde(default)]
     pub(super) claimed: Option<Claimed>,
     pub(super) fetched: Option<Fetched>,
@@ -272,7 +275,7 @@ impl Record {
     /// Whose it is: bound, or taken unbound.
     fn owner(&self) -> Option<&str> {
         let taken = self.fetched.as_ref().and_then(|f| f.account.as_deref());
-        let claimed = || self.claimed.as_ref().and_then(|c| c.account.as_deref());
+        let claimed = || self.claimed.as_ref().filter(|_| !self.is_given_back()).and_then(|c| c.account.as_deref());
         self.account.as_deref().or(taken).or_else(claimed)
     }
 
@@ -294,6 +297,11 @@ impl Record {
 
     fn is_waiting_for_an_answer(&self) -> bool {
         matches!(self.phase, Phase::InFlight | Phase::Fetched) && self.claimed.is_some()
+    }
+
+    /// Queued again after a hand-over that seemed to fail. An answer that comes now proves that it did not.
+    pub(super) fn is_given_back(&self) -> bool {
+        self.phase == Phase::Queued && self.claimed.is_some()
     }
 
     /// The text in a member of the command.
@@ -449,6 +457,9 @@ fn entries(record: &Record) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
             if let Some(expires) = record.expires {
                 entries.insert((EXPIRY, time_key(expires, record.id)), Vec::new());
             }
+            if record.is_given_back() {
+                entries.insert((GIVEN_BACK, id_key(record.id)), Vec::new());
+            }
         }
         Phase::InFlight => {
             entries.insert((IN_FLIGHT, id_key(record.id)), Vec::new());
@@ -515,18 +526,21 @@ fn accepting(tx: &Txn<'_>, account: Option<&str>, command: &New, now: Time) -> O
 fn answers_wanted(record: &Record, handed: Time, entries: &mut BTreeMap<(Space, Vec<u8>), Vec<u8>>) {
     let id = record.id.to_be_bytes();
     let account = name_key(record.answerer());
-    let open = record.is_waiting_for_an_answer();
+    let handed_over = record.is_waiting_for_an_answer();
+    let open = handed_over || record.is_given_back();
     if open && Api::find(&record.api).is_some_and(|api| !api.answers.is_empty()) {
         let value = asked_value(record, handed.after(ANSWER_LIFE));
         entries.insert((ASKED, [&account[..], &id].concat()), value);
     }
     let says = Api::says(&record.api);
     // An echo tells that the text stands in the chat here, and not that the other side has got it.
-    let refusable = open || (record.phase == Phase::Answered && says == Says::Text);
-    let Some(chat) = record.field("wxid").filter(|_| says != Says::Nothing && refusable) else { return };
+    let refusable = handed_over || (record.phase == Phase::Answered && says == Says::Text);
+    let Some(chat) = record.field("wxid").filter(|_| says != Says::Nothing && (refusable || open)) else { return };
     let chat = name_key(&chat);
-    let until = handed.after(REFUSAL_LIFE + HANDOVER_MAX + record.delay());
-    entries.insert((REFUSABLE, [&account[..], &chat, &id].concat()), time_bytes(until).to_vec());
+    if refusable {
+        let until = handed.after(REFUSAL_LIFE + HANDOVER_MAX + record.delay());
+        entries.insert((REFUSABLE, [&account[..], &chat, &id].concat()), time_bytes(until).to_vec());
+    }
     if open
         && says == Says::Text
         && let Some(text) = record.field("text")
@@ -901,7 +915,9 @@ pub(super) fn claim(
             let mut record = before.clone();
             record.phase = Phase::InFlight;
             record.attempts += 1;
-            record.claimed = Some(by.clone());
+            // What came since a hand-over that seemed to fail may still prove that it did not.
+            let tail = before.claimed.as_ref().map_or(by.tail, |first| first.tail.min(by.tail));
+            record.claimed = Some(Claimed { tail, ..by.clone() });
             save(tx, Some(&before), Some(&record));
             taken.push(record);
         }
@@ -962,15 +978,24 @@ pub(super) fn settle(tx: &mut Txn<'_>, ids: &[u64], settled: Settled, now: Time)
                 record.fetched = Some(fetched(&before, now, confirmed));
                 record.done = Some(now);
             }
+            // A part of its answer has come: it did arrive.
+            Settled::GivenBack if !before.answers.is_empty() => arrived(&mut record, now),
             Settled::GivenBack => {
                 record.give_back(now);
-                if let Some(claimed) = record.claimed.take() {
+                if let Some(claimed) = &record.claimed {
                     pacing::Pace::give_back(tx, &pacing::Purse::of(&claimed.purse), record.class(), now);
                 }
             }
         }
         save(tx, Some(&before), Some(&record));
     }
+}
+
+/// An event proves that a client has got it.
+fn arrived(record: &mut Record, now: Time) {
+    record.phase = Phase::Fetched;
+    record.fetched = Some(fetched(record, now, true));
+    record.done = Some(now);
 }
 
 fn fetched(record: &Record, now: Time, confirmed: bool) -> Fetched {
@@ -990,15 +1015,19 @@ pub(super) fn in_flight(tx: &Txn<'_>) -> usize {
     tx.scan(IN_FLIGHT, &[], &[255; 16], SWEEP_MAX, false).len()
 }
 
-/// After a start: what was in flight when the daemon died becomes ready again. Returns how many.
-pub(super) fn redeliver(tx: &mut Txn<'_>) -> usize {
+/// After a start: what was in flight when the daemon died becomes ready again, unless it was answered in part. Returns
+/// how many there were.
+pub(super) fn redeliver(tx: &mut Txn<'_>, now: Time) -> usize {
     let found = tx.scan(IN_FLIGHT, &[], &[255; 16], SWEEP_MAX, false);
     for (key, _) in &found {
         if let Some(before) = load(tx, id_at_end(key)) {
             let mut record = before.clone();
-            record.give_back(before.handed().unwrap_or(before.created));
-            record.claimed = None;
             record.was_out = true;
+            if before.answers.is_empty() {
+                record.give_back(before.handed().unwrap_or(before.created));
+            } else {
+                arrived(&mut record, now);
+            }
             save(tx, Some(&before), Some(&record));
         }
     }
@@ -1183,6 +1212,7 @@ pub(super) fn conclude(tx: &mut Txn<'_>, before: &Record, seq: Seq, conclusion: 
         missing
     });
     match conclusion.verdict {
+        Verdict::Part if before.is_given_back() => arrived(&mut record, now),
         Verdict::Part => {}
         // So long after the last piece the answer is over.
         Verdict::Piece => record.done = Some(now),

@@ -334,7 +334,22 @@ fn conclude<'r>(
     seen: &Seen,
     awaited: &Awaited,
 ) -> Vec<(&'r Record, Verdict)> {
-    let with_wire: Vec<(&Record, Wire)> = records.iter().filter_map(|record| Some((record, record.wire()?))).collect();
+    // What was given back comes last: it seemed not to arrive, and only an event that nothing else explains proves that
+    // it did.
+    let (back, out): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.is_given_back());
+    let concluded = conclude_among(tx, &out, answered, seen, awaited);
+    if concluded.is_empty() { conclude_among(tx, &back, answered, seen, awaited) } else { concluded }
+}
+
+fn conclude_among<'r>(
+    tx: &mut Txn<'_>,
+    records: &[&'r Record],
+    answered: &HashSet<u64>,
+    seen: &Seen,
+    awaited: &Awaited,
+) -> Vec<(&'r Record, Verdict)> {
+    let with_wire: Vec<(&'r Record, Wire)> =
+        records.iter().filter_map(|record| Some((*record, record.wire()?))).collect();
     let open: Vec<Open<'_>> = with_wire
         .iter()
         .map(|(record, wire)| Open {

@@ -415,7 +415,7 @@ impl Service {
         loop {
             let given_back = self.0.store.write(move |tx| {
                 let found = queue::in_flight(tx);
-                Ok::<_, ()>(if redeliver { queue::redeliver(tx) } else { found })
+                Ok::<_, ()>(if redeliver { queue::redeliver(tx, Time::now()) } else { found })
             });
             match given_back.await {
                 Ok(Ok(0)) => return,
@@ -585,12 +585,17 @@ impl Service {
         if !self.knows_the_accounts().await {
             return Ok(Claim::empty());
         }
-        let routed = self.accounts().route(poller, &self.0.config.accounts, now);
+        let mut routed = self.accounts().route(poller, &self.0.config.accounts, now);
         if routed.anonymous {
             *lock(&self.0.anonymous) = Some((now, poller.peer));
         }
         if !read::has_due(&self.0.store, now)? {
             return Ok(Claim::empty());
+        }
+        if read::has_given_back(&self.0.store)? {
+            // An event that was answered already may prove that it arrived; and a logout counts too.
+            self.caught_up().await;
+            routed = self.accounts().route(poller, &self.0.config.accounts, now);
         }
         let purse = self.accounts().purse_of(&routed, poller.pid);
         let tail = *self.0.store.tail().borrow();

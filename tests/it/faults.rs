@@ -246,3 +246,28 @@ fn a_damaged_store_is_reported_or_survived_but_never_panicked_over() {
     }
     eprintln!("{served} damaged stores were served, {reported} reported");
 }
+
+#[test]
+fn a_stop_right_after_the_disk_has_room_again_forgets_no_hand_over() {
+    let mut daemon = Recipe::default().lay_out();
+    let Some(small) = Small::mount(&daemon.data_dir(), "64m") else { return };
+    daemon.start();
+    let id = daemon.queue_text("x");
+    let mut wire = daemon.client().connect();
+    wire.send(b"GET /send_msg HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(wire.receive().unwrap().array().len(), 1);
+    let file = ballast(&daemon.data_dir());
+    // What still fits into a file that is there is taken.
+    let body = format!("{{\"data\":{}}}", message("wxid_me", "wxid_a", None, &"x".repeat(100_000)));
+    eventually("writes are refused", || {
+        (daemon.client().post("/recieve_msg", body.as_bytes()).status == 503).then_some(())
+    });
+    drop(wire);
+    eventually("it cannot be recorded", || daemon.log().contains("cannot record a hand-over").then_some(()));
+    std::fs::remove_file(file).unwrap();
+    daemon.restart();
+    let receipt = daemon.show(id);
+    assert_eq!((&receipt["state"], &receipt["attempts"]), (&"fetched".into(), &1.into()), "{receipt}");
+    drop(daemon);
+    drop(small);
+}

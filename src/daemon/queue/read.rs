@@ -74,6 +74,11 @@ pub(in crate::daemon) fn newest(store: &Store) -> Result<Option<Time>, Error> {
     Ok(newest.first().and_then(|(_, bytes)| parse(bytes)).map(|record| record.created))
 }
 
+/// Whether something is queued again after a hand-over that seemed to fail.
+pub(in crate::daemon) fn has_given_back(store: &Store) -> Result<bool, Error> {
+    Ok(!store.scan(super::GIVEN_BACK, &[], &[255; 16], 1, false)?.is_empty())
+}
+
 /// Whether something is due or expires by now: asked before a poll opens a transaction.
 pub(in crate::daemon) fn has_due(store: &Store, now: Time) -> Result<bool, Error> {
     let by = |space| Ok(!store.scan(space, &[], &time_key(now, u64::MAX), 1, false)?.is_empty());

@@ -521,7 +521,7 @@ pub(super) fn protocol() -> String {
     page.p("The client asks for commands at an interval. The answer is a JSON array, `[]` when there is nothing, always with a Content-Length, and pure ASCII (`\\uXXXX`), with the keys in the order of the specification: what the maker's own demo servers send.");
     page.code("GET /send_msg?wxid=wxid_me&pid=7768 HTTP/1.1\nHost: 192.168.1.7:4567\n\n[{\"api\":\"sendTextMessage\",\"code\":1,\"wxid\":\"filehelper\",\"text\":\"hi\"}]");
     page.p("Newer clients name themselves in the query; for an older one a person types `?account=NAME` into the poll address. Empty values, `null` and `(null)` say nothing. A client that does not say who it is gets commands that are bound to no account, and bound ones only when they are bound to the only account known.");
-    page.p("The protocol has no acknowledgement. wehelpd takes a command for handed over when the peer's TCP has acknowledged the whole answer, and gives it to the next poll when the connection broke before that.");
+    page.p("The protocol has no acknowledgement. wehelpd takes a command for handed over when the peer's TCP has acknowledged the whole answer, and gives it to the next poll when the connection broke before that, unless an event tells in the meantime that it did arrive.");
     page.sh("COMMANDS");
     page.p("`wehelp api` prints this table. `time`, in seconds, is allowed on every command: the client waits so long before it carries it out. `answered by` names the types of the events that answer; a text is also answered by the client's report of an own message (type 78 with `myMsg` 1), and what is sent is refused by a notice (10000) in that chat.");
     for row in APIS {
