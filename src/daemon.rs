@@ -25,6 +25,7 @@ pub mod wire;
 mod accounts;
 mod asks;
 mod awaited;
+mod budget;
 mod checks;
 mod cursors;
 mod entry;
@@ -41,6 +42,7 @@ mod poller;
 mod queue;
 mod react;
 mod slow;
+mod spill;
 mod steps;
 
 use crate::config::Config;

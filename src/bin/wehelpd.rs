@@ -14,6 +14,7 @@ use wehelp::daemon::{self, instance};
 static ALLOCATOR: wehelp::daemon::alloc::Allocator = wehelp::daemon::alloc::Allocator;
 
 fn main() -> ExitCode {
+    wehelp::daemon::alloc::give_back();
     // First of all, so that a signal ends the process in order whenever it comes.
     let signals = Signals::take();
     // While no other thread runs: both change the environment.

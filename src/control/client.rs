@@ -504,7 +504,8 @@ impl Reply {
                 if block.filled >= LINE_BYTES_MAX {
                     return Err(Error::Strange("a line is too long".into()));
                 }
-                block.bytes.resize((block.filled * 2).clamp(GULP, LINE_BYTES_MAX), 0);
+                // Not twice as much: a line of tens of megabytes would take as much again.
+                block.bytes.resize((block.filled + (block.filled / 4).max(GULP)).min(LINE_BYTES_MAX), 0);
             }
             let read = match self.body.get_mut().read(&mut block.bytes[block.filled..]) {
                 Ok(0) if block.filled == 0 => return Ok(false),

@@ -11,6 +11,26 @@ use std::alloc::{GlobalAlloc, Layout, System};
 /// From this size on, bytes, a block is the system's: where glibc begins to map memory for each.
 const LARGE_BYTES: usize = 128 << 10;
 
+/// From this size on, bytes, a block goes back to the system as soon as it is freed.
+#[cfg(target_env = "gnu")]
+const MAPPED_BYTES: libc::c_int = 1 << 20;
+/// Arenas of the system's allocator: each keeps what was freed in it.
+#[cfg(target_env = "gnu")]
+const ARENAS_MAX: libc::c_int = 4;
+
+/// Makes the system's allocator give large blocks back. Left alone it learns from the first body of 15 MB to keep such
+/// blocks, for each thread that ever had one. Call it before the first thread is started.
+pub fn give_back() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "the allocator's settings have no safe wrapper")]
+    // SAFETY: these settings only say when memory is given back.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, MAPPED_BYTES);
+        libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX);
+    }
+}
+
 /// By size, one of the two.
 #[derive(Debug)]
 pub struct Allocator;

@@ -1,25 +1,39 @@
 //! Followers: one loop over the log for those who catch up, those who are live and those who reconnect.
 //!
 //! A follower reads a page after its position, writes it, and waits until the tail is further. The notification is a
-//! position, never a body: nothing is buffered for a slow reader, who just reads later. At most [`CHUNKS`] pages are
-//! in flight to a reader.
+//! position, never a body: nothing is buffered for a slow reader, who just reads later.
+//!
+//! All followers together take at most 64 MiB (contract 6), however many they are, slow or large what they read: pages
+//! are the smaller the more there are, at most [`TURNS`] are made at a time, and a large line goes through a file.
 
 use super::entry::{self, Filter};
 use super::service::{Failure, Lease, Service};
+use super::spill::{PIECE_BYTES, Spilled, Spills};
 use crate::clock::Time;
 use crate::control;
 use crate::seq::Seq;
 use crate::store::{Dropped, Query, Read, Store, Stored};
 use bytes::Bytes;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
-/// Bytes of stored events read in one go: a few dozen texts, or one large event.
+/// Bytes of stored events read in one go, at most: a few dozen texts…
 const PAGE_BYTES: usize = 256 * 1024;
-/// Chunks on their way to one reader.
-const CHUNKS: usize = 2;
+/// …and at least, when there are many followers…
+const PAGE_BYTES_MIN: usize = 8 * 1024;
+/// …whose pages together have so many: their lines are about twice as long.
+const PAGES_BYTES: usize = 16 << 20;
+/// Chunks on their way to one reader, each of [`PIECE_BYTES`].
+const CHUNKS: usize = 1;
+/// A line of a larger body goes through a file.
+const LARGE_BYTES: usize = 256 * 1024;
+/// Pages made at a time.
+const TURNS: usize = 2;
+/// Where a large line cannot be put into a file, a reader that does not take a piece of it for so long is let go.
+const STALL: Duration = Duration::from_secs(30);
 /// An idle follower is written to at least this often when it did not say how often.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A page of at most so many events is read on the runtime itself: a hop to a blocking thread costs more.
@@ -46,8 +60,24 @@ pub(super) struct Follow {
     pub(super) lease: Option<Lease>,
 }
 
+/// What all followers have in common.
+#[derive(Debug)]
+pub(super) struct Following {
+    turns: Semaphore,
+    large: Spills,
+}
+
+impl Following {
+    /// Large lines go through files in `dir`.
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self { turns: Semaphore::new(TURNS), large: Spills::new(dir) }
+    }
+}
+
 /// A page, filtered and written out.
 struct Lines {
+    /// A large line comes before `text`.
+    large: Option<Arc<Spilled>>,
     text: Vec<u8>,
     matched: u64,
     looked_to: Seq,
@@ -62,7 +92,7 @@ impl Lines {
         let line = control::Dropped { dropped: control::DroppedRange { from, to } };
         let mut text = serde_json::to_vec(&line).expect("plain data");
         text.push(b'\n');
-        Self { text, matched: 0, looked_to: to, last: to, end: false }
+        Self { large: None, text, matched: 0, looked_to: to, last: to, end: false }
     }
 }
 
@@ -105,13 +135,18 @@ async fn run(service: &Service, mut follow: Follow, out: &mpsc::Sender<Bytes>) {
     while left > 0 {
         let upto = query.upto.unwrap_or(Seq(u64::MAX)).min(*tail.borrow_and_update());
         let small = upto.0.saturating_sub(query.after.0) <= INLINE_MAX;
-        let page = if small {
-            page(&store, &query, &filter, left)
-        } else {
-            let (store, query, filter) = (store.clone(), query.clone(), Arc::clone(&filter));
-            match tokio::task::spawn_blocking(move || page(&store, &query, &filter, left)).await {
-                Ok(page) => page,
-                Err(_) => Err(Failure::new(500, "read-failed", "reading the log failed; see the daemon's log")),
+        let followers = usize::try_from(service.followers().load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let bytes_max = (PAGES_BYTES / followers.max(1)).clamp(PAGE_BYTES_MIN, PAGE_BYTES);
+        let page = {
+            let _turn = service.following().turns.acquire().await;
+            if small {
+                page(service, &query, bytes_max, &filter, left)
+            } else {
+                let (service, query, filter) = (service.clone(), query.clone(), Arc::clone(&filter));
+                match tokio::task::spawn_blocking(move || page(&service, &query, bytes_max, &filter, left)).await {
+                    Ok(page) => page,
+                    Err(_) => Err(Failure::new(500, "read-failed", "reading the log failed; see the daemon's log")),
+                }
             }
         };
         let mut page = match page {
@@ -135,7 +170,7 @@ async fn run(service: &Service, mut follow: Follow, out: &mpsc::Sender<Bytes>) {
             page.text.extend(format!("{{\"seq\":{},\"skipped\":true}}\n", query.after).as_bytes());
             marked = query.after;
         }
-        if !page.text.is_empty() && out.send(page.text.into()).await.is_err() {
+        if send(out, page.large, page.text).await.is_err() {
             return;
         }
         if !page.end || left == 0 {
@@ -170,6 +205,40 @@ async fn run(service: &Service, mut follow: Follow, out: &mpsc::Sender<Bytes>) {
     }
 }
 
+/// The reader has gone, or is let go.
+struct Gone;
+
+/// Hands a page on, in pieces: what is left of it waits here until the reader has taken the rest.
+async fn send(out: &mpsc::Sender<Bytes>, large: Option<Arc<Spilled>>, text: Vec<u8>) -> Result<(), Gone> {
+    if let Some(large) = large {
+        let mut at = 0;
+        loop {
+            let of = Arc::clone(&large);
+            let piece = tokio::task::spawn_blocking(move || of.piece(at)).await;
+            let piece = piece.map_err(|_| Gone)?.map_err(|error| {
+                tracing::error!("a large event on its way to a reader cannot be read: {error}");
+                Gone
+            })?;
+            if piece.is_empty() {
+                break;
+            }
+            at += piece.len() as u64;
+            out.send(piece).await.map_err(|_| Gone)?;
+        }
+    }
+    let is_large = text.len() > 4 * LARGE_BYTES;
+    let mut text = Bytes::from(text);
+    while !text.is_empty() {
+        let sent = out.send(text.split_to(text.len().min(PIECE_BYTES)));
+        if is_large {
+            tokio::time::timeout(STALL, sent).await.map_err(|_| Gone)?.map_err(|_| Gone)?;
+        } else {
+            sent.await.map_err(|_| Gone)?;
+        }
+    }
+    Ok(())
+}
+
 /// Waits until the tail is further than `after`; true when the store has gone.
 pub(super) async fn tail_passes(tail: &mut watch::Receiver<Seq>, after: Seq) -> bool {
     tail.wait_for(|tail| *tail > after).await.is_err()
@@ -195,15 +264,17 @@ async fn news(store: &Store, tail: &mut watch::Receiver<Seq>, query: &mut Query,
 }
 
 /// Reads one page and writes what passes.
-fn page(store: &Store, query: &Query, filter: &Filter, left: u64) -> Result<Lines, Failure> {
-    let page = match store.read(query, PAGE_BYTES)? {
+fn page(service: &Service, query: &Query, bytes_max: usize, filter: &Filter, left: u64) -> Result<Lines, Failure> {
+    let page = match service.store().read(query, bytes_max)? {
         Read::Page(page) => page,
         Read::Dropped(dropped) => return Ok(Lines::dropped(dropped)),
     };
-    let mut lines = Lines { text: Vec::new(), matched: 0, looked_to: page.looked_to, last: Seq::ZERO, end: page.end };
+    let mut lines =
+        Lines { large: None, text: Vec::new(), matched: 0, looked_to: page.looked_to, last: Seq::ZERO, end: page.end };
     if filter.is_empty() {
         // What is derived is about as long as what is stored; growing would copy all of it.
-        lines.text.reserve(page.entries.iter().map(|stored| stored.body.len() * 2 + LINE_EXTRA).sum());
+        let lens = page.entries.iter().map(|stored| stored.body.len()).filter(|len| *len <= LARGE_BYTES);
+        lines.text.reserve(lens.map(|len| len * 2 + LINE_EXTRA).sum());
     }
     let mut damaged = page.damaged.into_iter().peekable();
     for stored in &page.entries {
@@ -213,10 +284,36 @@ fn page(store: &Store, query: &Query, filter: &Filter, left: u64) -> Result<Line
         if !filter.matches(stored) {
             continue;
         }
-        entry::write_line(&mut lines.text, stored);
-        lines.text.push(b'\n');
+        let large = stored.body.len() > LARGE_BYTES;
+        if large && !lines.text.is_empty() {
+            // It has a page of its own.
+            (lines.looked_to, lines.end) = (Seq(stored.seq.0 - 1), false);
+            return Ok(lines);
+        }
+        if large && service.healthy().is_ok() {
+            let write = || {
+                let mut line = Vec::with_capacity(stored.body.len() * 2 + LINE_EXTRA);
+                entry::write_line(&mut line, stored);
+                line.push(b'\n');
+                line
+            };
+            match service.following().large.line(stored.seq, write) {
+                Ok(spilled) => lines.large = Some(spilled),
+                Err(line) => lines.text = line,
+            }
+        } else {
+            entry::write_line(&mut lines.text, stored);
+            lines.text.push(b'\n');
+        }
         lines.matched += 1;
         lines.last = stored.seq;
+        if large {
+            lines.end &= Some(stored.seq) == page.entries.last().map(|last| last.seq) && damaged.peek().is_none();
+            if !lines.end || lines.matched == left {
+                lines.looked_to = stored.seq;
+            }
+            return Ok(lines);
+        }
         if lines.matched == left {
             lines.looked_to = stored.seq;
             return Ok(lines);

@@ -5,6 +5,7 @@
 //! last step before the answer, because a handler may be dropped at any `.await` before.
 
 use super::admission::{self, Caller, Rules, Standing};
+use super::budget::Taken;
 use super::forward;
 use super::limits::{Limits, REFUSALS_LOG_REST, Seldom};
 use super::metrics;
@@ -305,7 +306,9 @@ where
         return Err(too_large(http.body_max));
     }
     let via = forward::passed(&ask.headers, service)?;
-    let body = read_body(body, declared, http.body_max, http.body_timeout).await?;
+    // Until the event is stored it takes its place in memory.
+    let mut taken = service.bodies().open();
+    let body = read_body(body, declared, http.body_max, http.body_timeout, &mut taken).await?;
     about.bytes = Some(body.len());
     let (received, account) = service.receive_from(body, via).await?;
     about.account.clone_from(&account);
@@ -332,12 +335,13 @@ fn too_large(max: u64) -> Failure {
 }
 
 /// Reads a request's body, chunked or not, up to `max` bytes within `timeout` in all. `declared`: how many bytes the
-/// request said there are, as far as it said.
+/// request said there are, as far as it said. `taken` counts them among all bodies under way.
 pub(super) async fn read_body<S, B>(
     body: S,
     declared: Option<u64>,
     max: u64,
     timeout: Duration,
+    taken: &mut Taken,
 ) -> Result<Bytes, Failure>
 where
     S: warp::Stream<Item = Result<B, warp::Error>> + Send,
@@ -352,6 +356,13 @@ where
             let mut chunk = chunk.map_err(|_| Failure::new(400, "body-broken", "the body ended too early"))?;
             if (first.len() + whole.len()) as u64 + chunk.remaining() as u64 > max {
                 return Err(too_large(max));
+            }
+            if !taken.grow(chunk.remaining()) {
+                return Err(Failure::new(
+                    503,
+                    "busy",
+                    "too many large requests are under way; send it again in a moment",
+                ));
             }
             if first.is_empty() && whole.is_empty() {
                 first = chunk.copy_to_bytes(chunk.remaining());

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// A request's header, bytes: URLs with a token and an id have a few hundred.
 pub(super) const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// A connection's buffers, bytes, each way: what a stream has read ahead of its reader.
+pub(super) const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Lines in a request's header: browsers send about thirty.
 pub(super) const HEADER_LINES_MAX: usize = 64;
 /// After a stop was asked for, requests in flight get so long (contract 1).

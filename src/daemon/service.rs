@@ -5,6 +5,7 @@
 //! synced (contract 6). What an event *means* is worked out after its answer, by `react`.
 
 use super::accounts::{Accounts, POLLS_EVERY, Told};
+use super::budget::Budget;
 use super::entry;
 use super::handover::{Handover, Handovers};
 use super::pacing;
@@ -34,6 +35,9 @@ const LARGE_BODY_BYTES: usize = 256 << 10;
 
 /// A moment that was to come when a request was made is past by so much at most when it is read, on a busy machine.
 const PAST_MAX: Duration = Duration::from_secs(60);
+
+/// All bodies of requests under way together, bytes (contract 6).
+const BODIES_BYTES_MAX: usize = 256 << 20;
 
 /// What both doors call; cheap to clone.
 #[derive(Debug, Clone)]
@@ -65,6 +69,9 @@ struct Inner {
     leases: Mutex<HashMap<String, (u64, String)>>,
     lease_next: AtomicU64,
     followers: AtomicU64,
+    following: super::follow::Following,
+    /// Bodies of requests under way, at both doors.
+    bodies: Budget,
     /// Polls that did not say who they were, or may take nothing of what waits: for `status`.
     anonymous: Mutex<Option<(Time, SocketAddr)>>,
     counters: Counters,
@@ -289,6 +296,7 @@ impl Service {
     #[must_use]
     pub fn new(home: Home, config: Config, store: Store, shutdown: Shutdown) -> Self {
         let started_at = *store.tail().borrow();
+        let following = super::follow::Following::new(home.data_dir.clone());
         Self(Arc::new(Inner {
             home,
             config,
@@ -308,6 +316,8 @@ impl Service {
             // A lease of the daemon before this one must not be taken for one of this one's.
             lease_next: AtomicU64::new(fastrand::u64(1..1 << 52)),
             followers: AtomicU64::new(0),
+            following,
+            bodies: Budget::new(BODIES_BYTES_MAX),
             anonymous: Mutex::default(),
             counters: Counters::default(),
             forwards: super::forward::Forwards::default(),
@@ -372,6 +382,15 @@ impl Service {
 
     pub(super) fn awaited(&self) -> &super::awaited::Awaited {
         &self.0.awaited
+    }
+
+    pub(super) fn following(&self) -> &super::follow::Following {
+        &self.0.following
+    }
+
+    /// What bodies of requests may take together.
+    pub(super) fn bodies(&self) -> &Budget {
+        &self.0.bodies
     }
 
     pub(super) fn followers(&self) -> &AtomicU64 {

@@ -51,7 +51,8 @@ pub fn routes(
                     let declared = head.headers.get(header::CONTENT_LENGTH);
                     let declared = declared.and_then(|n| n.to_str().ok()?.parse().ok());
                     let max = control::REQUEST_BYTES_MAX as u64;
-                    let body = http::read_body(body, declared, max, BODY_TIMEOUT).await?;
+                    let mut taken = service.bodies().open();
+                    let body = http::read_body(body, declared, max, BODY_TIMEOUT, &mut taken).await?;
                     let method = head.method.clone();
                     let ask =
                         Ask { method, path: head.path(), query: head.raw_query(), body: &body, peer: Some(head.peer) };

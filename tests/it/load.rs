@@ -6,7 +6,7 @@
 use crate::client::{Client, Wire, request};
 use crate::fixture::{DEADLINE, Daemon, Recipe, eventually, message};
 use std::collections::HashSet;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -209,6 +209,57 @@ fn full_load_with_followers_of_which_half_do_not_read_loses_nothing_and_grows_no
     for text in &answered {
         assert!(kept.contains(text), "{text} was answered and is gone");
     }
+}
+
+#[test]
+fn silent_followers_of_large_events_take_little_together_and_hold_nobody_up() {
+    let daemon = Daemon::new();
+    let large = "x".repeat(5 << 20);
+    for n in 0..3 {
+        daemon.client().event(&message("wxid_me", "wxid_a", None, &format!("{n} {large}")));
+        (0..300).for_each(|n| daemon.client().event(&message("wxid_me", "wxid_a", None, &format!("{n} small"))));
+    }
+    // Whatever reading and learning takes, it has taken.
+    assert_eq!(daemon.events(&["-n", "all"]).len(), 903);
+    let before = resident(&daemon);
+    let mut silent: Vec<UnixStream> = (0..100).map(|_| UnixStream::connect(daemon.socket()).unwrap()).collect();
+    for stream in &mut silent {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(&request("GET", "/v1/events?follow=true&after=0", &[], b"")).unwrap();
+    }
+    for stream in &mut silent {
+        // Its first bytes have come; more than these is not read.
+        stream.read_exact(&mut [0; 300]).unwrap();
+    }
+    assert_eq!(daemon.events(&["-n", "all"]).len(), 903, "others are served");
+    let grown = resident(&daemon).saturating_sub(before);
+    eprintln!("100 silent followers take {grown} KiB");
+    assert!(grown < 64 * 1024, "{grown} KiB");
+    // Whoever goes on after a while gets everything.
+    let mut lines = BufReader::new(silent.pop().unwrap()).lines();
+    let seqs = std::iter::from_fn(|| Some(lines.next()?.unwrap())).filter_map(|line| {
+        let seq = line.split_once("{\"seq\":")?.1;
+        seq.split_once(',')?.0.parse::<u64>().ok()
+    });
+    // The first line's beginning was read above.
+    assert!(seqs.take(902).eq(2..=903));
+}
+
+#[test]
+fn one_large_event_is_printed_with_little_memory() {
+    let daemon = Daemon::new();
+    daemon.client().event(&message("wxid_me", "wxid_a", None, &"x".repeat(15 << 20)));
+    // Looked at as often as possible: the peak is kept by the kernel.
+    let mut child = daemon.wehelp(["events"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = 0;
+    while child.try_wait().unwrap().is_none() {
+        let now = std::fs::read_to_string(&status).unwrap_or_default();
+        let peak = now.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        most = most.max(peak.and_then(|kb| kb.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0));
+    }
+    eprintln!("a line of 30 MiB took {most} KiB");
+    assert!(most > 0 && most < 64 * 1024, "{most} KiB");
 }
 
 #[test]

@@ -1,0 +1,111 @@
+//! Large lines on their way to readers: in a file without a name, not in memory, and one for all who read the same.
+//!
+//! A reader may take as long as it likes for a line of tens of megabytes, and so may two hundred of them.
+
+use super::service::lock;
+use crate::seq::Seq;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
+
+/// Bytes handed on at once.
+pub(super) const PIECE_BYTES: usize = 32 * 1024;
+
+/// A line in a file that goes with its last reader.
+#[derive(Debug)]
+pub(super) struct Spilled {
+    file: File,
+    len: u64,
+}
+
+impl Spilled {
+    fn write(dir: &Path, line: &[u8]) -> io::Result<Self> {
+        let file = nameless(dir)?;
+        file.write_all_at(line, 0)?;
+        Ok(Self { file, len: line.len() as u64 })
+    }
+
+    /// The piece at an offset; empty at the end. Blocking, mostly out of the page cache.
+    pub(super) fn piece(&self, at: u64) -> io::Result<Bytes> {
+        let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or(PIECE_BYTES);
+        let mut piece = vec![0; left.min(PIECE_BYTES)];
+        self.file.read_exact_at(&mut piece, at)?;
+        Ok(piece.into())
+    }
+}
+
+/// A file of ours that nobody else finds.
+fn nameless(dir: &Path) -> io::Result<File> {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    if let Ok(file) = openat(CWD, dir, flags, Mode::RUSR | Mode::WUSR) {
+        return Ok(file.into());
+    }
+    // Not every file system knows files without names.
+    let path = dir.join(format!("line-{:016x}.new", fastrand::u64(..)));
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// The large lines that are on their way.
+#[derive(Debug)]
+pub(super) struct Spills {
+    dir: PathBuf,
+    lines: Mutex<HashMap<Seq, Weak<Spilled>>>,
+}
+
+impl Spills {
+    /// `dir` is where the files are.
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self { dir, lines: Mutex::default() }
+    }
+
+    /// The line of an event, which `write` writes if no other reader has it just now. Blocking.
+    ///
+    /// # Errors
+    /// When the line cannot be put into a file; then it comes back.
+    pub(super) fn line(&self, seq: Seq, write: impl FnOnce() -> Vec<u8>) -> Result<Arc<Spilled>, Vec<u8>> {
+        if let Some(known) = lock(&self.lines).get(&seq).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let line = write();
+        let Ok(spilled) = Spilled::write(&self.dir, &line) else { return Err(line) };
+        let spilled = Arc::new(spilled);
+        let mut lines = lock(&self.lines);
+        lines.retain(|_, line| line.strong_count() > 0);
+        lines.insert(seq, Arc::downgrade(&spilled));
+        Ok(spilled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_line_is_written_once_and_read_in_pieces() {
+        let dir = tempfile::tempdir().unwrap();
+        let spills = Spills::new(dir.path().to_owned());
+        let line: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+        let one = spills.line(Seq(1), || line.clone()).unwrap();
+        let other = spills.line(Seq(1), || panic!("it is there")).unwrap();
+        let mut read = Vec::new();
+        while let piece = other.piece(read.len() as u64).unwrap()
+            && !piece.is_empty()
+        {
+            assert!(piece.len() <= PIECE_BYTES);
+            read.extend_from_slice(&piece);
+        }
+        assert_eq!(read, line);
+        drop((one, other));
+        assert!(spills.line(Seq(1), || b"again".to_vec()).unwrap().piece(0).unwrap() == b"again"[..]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let gone = Spills::new(dir.path().join("no such folder"));
+        assert_eq!(gone.line(Seq(2), || b"kept".to_vec()).unwrap_err(), b"kept");
+    }
+}
