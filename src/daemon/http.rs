@@ -246,7 +246,9 @@ where
             let poller = poller::read(ask.raw_query(), caller.from);
             about.account = poller.wxid.as_ref().or(poller.account.as_ref()).map(|name| name.text.clone());
             let claim = Box::pin(service.claim(&poller, service.config().http.poll_hold, ask.conn.half_closed()));
-            Ok(commands(claim.await?, ask, about))
+            let claim = claim.await?;
+            about.account = claim.account.clone().or_else(|| about.account.take());
+            Ok(commands(claim, ask, about))
         }
         Route::Health => service
             .healthy()

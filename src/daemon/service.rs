@@ -230,11 +230,18 @@ pub struct Claim {
     pub body: Bytes,
     /// `None` when there is nothing to settle (an empty answer).
     pub handover: Option<Handover>,
+    /// Whose poll it was taken for, as far as that is known.
+    pub account: Option<String>,
 }
 
 impl Claim {
     fn empty() -> Self {
-        Self { body: Bytes::from_static(b"[]"), handover: None }
+        Self { body: Bytes::from_static(b"[]"), handover: None, account: None }
+    }
+
+    /// Nothing, for a poll of that account.
+    fn nothing_for(account: Option<String>) -> Self {
+        Self { account, ..Self::empty() }
     }
 }
 
@@ -609,13 +616,14 @@ impl Service {
             *lock(&self.0.anonymous) = Some((now, poller.peer));
         }
         if !read::has_due(&self.0.store, now)? {
-            return Ok(Claim::empty());
+            return Ok(Claim::nothing_for(routed.account));
         }
         if read::has_given_back(&self.0.store)? {
             // An event that was answered already may prove that it arrived; and a logout counts too.
             self.caught_up().await;
             routed = self.accounts().route(poller, &self.0.config.accounts, now);
         }
+        let account = routed.account.clone();
         let purse = self.accounts().purse_of(&routed, poller.pid);
         let tail = *self.0.store.tail().borrow();
         let by = Claimed {
@@ -639,11 +647,11 @@ impl Service {
         if taken.is_empty() {
             // Something was due, and not for this one; or it expired just now.
             news.withhold();
-            return Ok(Claim::empty());
+            return Ok(Claim::nothing_for(account));
         }
         self.0.counters.handed.fetch_add(taken.len() as u64, Ordering::Relaxed);
         let commands: Vec<&str> = taken.iter().map(|r| r.command.get()).collect();
-        Ok(Claim { body: format!("[{}]", commands.join(",")).into(), handover: Some(handover) })
+        Ok(Claim { body: format!("[{}]", commands.join(",")).into(), handover: Some(handover), account })
     }
 
     /// Whether the store accepts writes.

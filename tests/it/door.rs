@@ -216,11 +216,14 @@ fn verbose_logs_each_request_without_text_or_token() {
     daemon.client().event(r#"{"type":67,"processid":7,"cwxid":"wxid_me","code":200,"message":"another secret"}"#);
     let polled = daemon.client().get(&format!("/t/{token}/send_msg?wxid=wxid_me&token={token}"));
     assert_eq!(polled.array().len(), 1);
+    daemon.client().poll("pid=7");
     daemon.client().get("/send_msg/some-private-path").error(404);
     let lines: Vec<String> = daemon.log().lines().filter(|l| l.contains("request")).map(str::to_owned).collect();
     let has = |parts: &[&str]| lines.iter().any(|line| parts.iter().all(|part| line.contains(part)));
     assert!(has(&["POST", "callback", "wxid_me", "status=200", "event=1", "bytes="]), "{lines:#?}");
     assert!(has(&["GET", "poll", "wxid_me", "status=200", &format!("commands=[{id}]"), "127.0.0.1:"]), "{lines:#?}");
+    let of_the_account = |line: &&String| line.contains("poll") && line.contains("wxid_me");
+    assert_eq!(lines.iter().filter(of_the_account).count(), 2, "a process is an account: {lines:#?}");
     assert!(has(&["GET", "none", "status=404"]), "{lines:#?}");
     for never in [&token, "secret", "private"] {
         assert!(!daemon.log().contains(never), "`{never}` is in the log: {}", daemon.log());
