@@ -1250,3 +1250,6 @@ pub(super) fn set_paused(tx: &mut Txn<'_>, account: Option<&str>, pause: bool) -
     tx.put(META, b"paused", serde_json::to_vec(&now).expect("plain data"));
     now
 }
+
+#[cfg(test)]
+mod tests;
