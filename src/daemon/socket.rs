@@ -335,10 +335,6 @@ async fn people(service: &Service, parts: &[&str], ask: &Ask<'_>) -> Result<Resp
             query.account = match (query.account.as_deref(), parts) {
                 // Requests are told with whose they are, and are accepted as that account.
                 (None, ["requests"]) => None,
-                // So are people, when it is not clear who would be meant; friends are asked for as by a command.
-                (None, ["contacts"]) if !query.friends => {
-                    service.accounts().mean(None, &service.config().accounts).ok().flatten()
-                }
                 // What is asked of the directory is about the account that a command would be bound to.
                 (None, _) => service.accounts().mean(None, &service.config().accounts)?,
                 (named, _) => service.account_filter(named).await?,
