@@ -23,6 +23,7 @@ pub mod token;
 pub mod wire;
 
 mod accounts;
+mod ages;
 mod asks;
 mod awaited;
 mod budget;

@@ -3,11 +3,12 @@
 //! It sleeps until something is due; an idle daemon is woken once a minute at most.
 
 use super::accounts::Seen;
+use super::ages::Ages;
 use super::service::{Failure, Service};
 use super::{cursors, forward, pacing, queue};
-use crate::clock::Time;
+use crate::clock::{self, Time};
 use crate::seq::Seq;
-use crate::store::{self, Retention, Space, Txn};
+use crate::store::{self, Query, Retention, Space, Txn};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ pub(super) async fn run(service: Service) {
     if events.max_bytes.is_some() {
         round = round.min(Duration::from_secs(5));
     }
+    let mut clocks = Clocks::new(&service);
     let mut next_round = tokio::time::Instant::now();
     loop {
         let healthy = service.healthy().is_ok();
@@ -48,7 +50,7 @@ pub(super) async fn run(service: Service) {
         }
         if tokio::time::Instant::now() >= next_round {
             if healthy {
-                retain(&service).await;
+                retain(&service, &mut clocks).await;
             }
             next_round = tokio::time::Instant::now() + round;
         }
@@ -85,10 +87,27 @@ async fn expire(service: &Service) {
     }
 }
 
+/// Whether ages are believed, for each of the two times that things are kept for.
+struct Clocks {
+    events: Option<Ages>,
+    done: Option<Ages>,
+}
+
+impl Clocks {
+    fn new(service: &Service) -> Self {
+        let newest = Query { backwards: true, ..Query::default() };
+        let newest = service.store().read_kept(&newest, 1).ok().and_then(|page| Some(page.entries.first()?.time));
+        let ages = |keep| Ages::new(keep, newest, Time::now(), clock::uptime());
+        Self { events: service.config().events.keep.map(ages), done: service.config().queue.keep_done.map(ages) }
+    }
+}
+
 /// Forgets what is kept no longer.
-async fn retain(service: &Service) {
-    let (store, now) = (service.store(), Time::now());
-    if let Some(keep) = service.config().queue.keep_done {
+async fn retain(service: &Service, clocks: &mut Clocks) {
+    let (store, now, up) = (service.store(), Time::now(), clock::uptime());
+    let believed = |ages: &mut Option<Ages>| ages.as_mut().is_some_and(|ages| ages.are_believed(now, up));
+    let (events_are_old, done_is_old) = (believed(&mut clocks.events), believed(&mut clocks.done));
+    if let Some(keep) = service.config().queue.keep_done.filter(|_| done_is_old) {
         let before = now.before(keep);
         while queue::read::has_done(store, before).unwrap_or(false) {
             match store.write(move |tx| Ok::<_, ()>(queue::forget(tx, before, now))).await {
@@ -106,7 +125,7 @@ async fn retain(service: &Service) {
     service.remember_the_clock().await;
     let events = &service.config().events;
     if events.keep.is_some() || events.max_bytes.is_some() {
-        let before = events.keep.map(|keep| now.before(keep));
+        let before = events.keep.filter(|_| events_are_old).map(|keep| now.before(keep));
         let trimmed = match wanted_after(service, now) {
             Ok(wanted_after) => {
                 let retention = Retention { before, wanted_after, bytes_max: events.max_bytes };

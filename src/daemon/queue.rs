@@ -11,7 +11,7 @@ pub(super) mod read;
 
 use super::accounts::Share;
 use super::pacing;
-use crate::clock::Time;
+use crate::clock::{self, Time};
 use crate::config;
 use crate::control::{Fetched, Held, Receipt, State};
 use crate::daemon::service::Failure;
@@ -174,6 +174,22 @@ pub(super) struct Ask {
 struct Key {
     id: u64,
     time: Time,
+    /// The same by the clock that nobody sets, as long as the machine runs: when the other is set forward no key is
+    /// forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    up: Option<clock::Up>,
+}
+
+impl Key {
+    fn new(id: u64, time: Time) -> Self {
+        Self { id, time, up: clock::Up::now() }
+    }
+
+    /// Within [`KEY_LIFE`], by either clock.
+    fn is_alive(&self, now: Time) -> bool {
+        let up = self.up.as_ref().and_then(clock::Up::elapsed);
+        now.since(self.time) < KEY_LIFE || up.is_some_and(|up| up < KEY_LIFE)
+    }
 }
 
 impl Record {
@@ -666,7 +682,7 @@ fn keyed(tx: &Txn<'_>, account: Option<&str>, key: &str, wire: &RawValue, now: T
         rows.extend(tx.scan(KEY, &prefix, &after_prefix(&prefix), ACCOUNTS_MAX, false).into_iter().map(|(_, row)| row));
     }
     let stands = |row: Vec<u8>| {
-        let key: Key = serde_json::from_slice(&row).ok().filter(|key: &Key| now.since(key.time) < KEY_LIFE)?;
+        let key: Key = serde_json::from_slice(&row).ok().filter(|key: &Key| key.is_alive(now))?;
         let record = load(tx, key.id)?;
         let is_same = account.is_none() || record.owner().is_none() || record.owner() == account;
         (is_same && !record.ended_unsent()).then_some(record)
@@ -728,7 +744,7 @@ pub(super) fn enqueue(
         // Two commands for one person would be answered once, and the second one then by somebody else's answer.
         if let Some(first) = accepting(tx, account, &command, now) {
             if let Some(key) = &command.key {
-                let row = serde_json::to_vec(&Key { id: first.id, time: now }).expect("a key is plain data");
+                let row = serde_json::to_vec(&Key::new(first.id, now)).expect("a key is plain data");
                 tx.put(KEY, &key_of(account, key), row);
             }
             made.push((first, true));
@@ -745,7 +761,7 @@ pub(super) fn enqueue(
         let id = number(tx.get(META, b"next_id")).max(1);
         tx.put(META, b"next_id", (id + 1).to_be_bytes());
         if let Some(key) = &command.key {
-            let row = serde_json::to_vec(&Key { id, time: now }).expect("a key is plain data");
+            let row = serde_json::to_vec(&Key::new(id, now)).expect("a key is plain data");
             tx.put(KEY, &key_of(account, key), row);
         }
         let record = Record {
@@ -1116,7 +1132,10 @@ pub(super) fn forget(tx: &mut Txn<'_>, before: Time, now: Time) -> usize {
             continue;
         };
         if let Some(key) = &record.key {
-            if now.since(record.created) < KEY_LIFE {
+            let row = tx.get(KEY, &key_of(record.account.as_deref(), key));
+            let row = row.and_then(|row| serde_json::from_slice::<Key>(&row).ok());
+            let is_alive = row.is_some_and(|key| key.id == record.id && key.is_alive(now));
+            if is_alive || now.since(record.created) < KEY_LIFE {
                 // Its key is still promised to be remembered; it is looked at again when that is over.
                 let later = Record { done: Some(record.created.max(now).after(KEY_LIFE)), ..record.clone() };
                 save(tx, Some(&record), Some(&later));

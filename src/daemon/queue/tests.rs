@@ -540,3 +540,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_key_is_remembered_for_its_time_by_the_clock_that_nobody_sets() {
+    let now = Time::now();
+    let key = Key::new(1, now);
+    assert!(key.is_alive(now));
+    // The clock was set two days forward.
+    let ahead = now.after(2 * KEY_LIFE);
+    assert!(key.up.is_none() || key.is_alive(ahead));
+    // A row of an earlier version has the one clock only.
+    let old: Key = serde_json::from_value(serde_json::json!({ "id": 1, "time": now })).unwrap();
+    assert!(old.is_alive(now) && !old.is_alive(ahead));
+}
