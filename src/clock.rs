@@ -158,33 +158,6 @@ pub fn uptime() -> Duration {
     Duration::new(u64::try_from(up.tv_sec).unwrap_or(0), u32::try_from(up.tv_nsec).unwrap_or(0))
 }
 
-/// A moment of the clock that counts from the machine's start, which nobody sets.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Up {
-    /// Which start of the machine.
-    boot: String,
-    /// Milliseconds since then.
-    ms: u64,
-}
-
-impl Up {
-    /// Now; `None` where the system does not tell one start of the machine from another.
-    #[must_use]
-    pub fn now() -> Option<Self> {
-        static BOOT: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-        let read = || Some(std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned());
-        let boot = BOOT.get_or_init(read).clone()?;
-        Some(Self { boot, ms: u64::try_from(uptime().as_millis()).unwrap_or(u64::MAX) })
-    }
-
-    /// How long ago that was; `None` when the machine was started again since.
-    #[must_use]
-    pub fn elapsed(&self) -> Option<Duration> {
-        let now = Self::now().filter(|now| now.boot == self.boot)?;
-        Some(Duration::from_millis(now.ms.saturating_sub(self.ms)))
-    }
-}
-
 /// On which side of now a bare duration lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bare {

@@ -11,7 +11,7 @@ pub(super) mod read;
 
 use super::accounts::Share;
 use super::pacing;
-use crate::clock::{self, Time};
+use crate::clock::Time;
 use crate::config;
 use crate::control::{Fetched, Held, Receipt, State};
 use crate::daemon::service::Failure;
@@ -174,21 +174,11 @@ pub(super) struct Ask {
 struct Key {
     id: u64,
     time: Time,
-    /// The same by the clock that nobody sets, as long as the machine runs: when the other is set forward no key is
-    /// forgotten.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    up: Option<clock::Up>,
 }
 
 impl Key {
-    fn new(id: u64, time: Time) -> Self {
-        Self { id, time, up: clock::Up::now() }
-    }
-
-    /// Within [`KEY_LIFE`], by either clock.
     fn is_alive(&self, now: Time) -> bool {
-        let up = self.up.as_ref().and_then(clock::Up::elapsed);
-        now.since(self.time) < KEY_LIFE || up.is_some_and(|up| up < KEY_LIFE)
+        now.since(self.time) < KEY_LIFE
     }
 }
 
@@ -744,7 +734,7 @@ pub(super) fn enqueue(
         // Two commands for one person would be answered once, and the second one then by somebody else's answer.
         if let Some(first) = accepting(tx, account, &command, now) {
             if let Some(key) = &command.key {
-                let row = serde_json::to_vec(&Key::new(first.id, now)).expect("a key is plain data");
+                let row = serde_json::to_vec(&Key { id: first.id, time: now }).expect("a key is plain data");
                 tx.put(KEY, &key_of(account, key), row);
             }
             made.push((first, true));
@@ -761,7 +751,7 @@ pub(super) fn enqueue(
         let id = number(tx.get(META, b"next_id")).max(1);
         tx.put(META, b"next_id", (id + 1).to_be_bytes());
         if let Some(key) = &command.key {
-            let row = serde_json::to_vec(&Key::new(id, now)).expect("a key is plain data");
+            let row = serde_json::to_vec(&Key { id, time: now }).expect("a key is plain data");
             tx.put(KEY, &key_of(account, key), row);
         }
         let record = Record {
@@ -1121,6 +1111,19 @@ pub(super) fn shift(tx: &mut Txn<'_>, ids: &[u64], by: i64) {
         }
         save(tx, Some(&before), Some(&record));
     }
+}
+
+/// When the clock was set forward by `by` milliseconds: no key is forgotten for that. Moves some of those after `from`;
+/// returns where to go on. One that is moved twice, because of a crash, is remembered longer.
+pub(super) fn shift_keys(tx: &mut Txn<'_>, from: &[u8], by: i64) -> Option<Vec<u8>> {
+    let found = tx.scan(KEY, from, &[255; 8], SWEEP_MAX, false);
+    for (at, row) in &found {
+        let Ok(key) = serde_json::from_slice::<Key>(row) else { continue };
+        let moved = Key { time: Time::from_millis(key.time.millis().saturating_add(by)), ..key };
+        tx.put(KEY, at, serde_json::to_vec(&moved).expect("a key is plain data"));
+    }
+    let (last, _) = found.last().filter(|_| found.len() == SWEEP_MAX)?;
+    Some([&last[..], &[0]].concat())
 }
 
 /// Forgets what was over before `before`. Returns how many it looked at; call again while it is not zero.

@@ -2,8 +2,8 @@
 //!
 //! Due and expiry times are stored as moments of the wall clock, which can be set while commands wait. A step is seen
 //! by comparing the wall clock with the time since the machine started, which nobody sets; then everything that waits
-//! for a length of time (`--in`, `--expires`, pacing, pacing's order) is moved by the step, and what waits for a moment
-//! (`--at`) stays.
+//! for a length of time (`--in`, `--expires`, pacing, pacing's order, keys) is moved by the step, and what waits for a
+//! moment (`--at`) stays.
 //!
 //! The difference of the two clocks is stored ([`Fact`]), so that a step while no daemon ran is seen as well, without
 //! reading what waits: in the same uptime of the machine exactly; after a restart of the machine only one backwards, by
@@ -135,6 +135,12 @@ async fn finish(service: &Service, steps: &Steps, from: Moving) -> Result<(), Er
         };
         let Ok(()) = service.store().write(shift).await?;
         *super::service::lock(&steps.unfinished) = Some(Moving { by, upto: last });
+    }
+    let mut from = (by > 0).then(Vec::new);
+    while let Some(at) = from {
+        let moved = service.store().write(move |tx| Ok::<_, std::convert::Infallible>(queue::shift_keys(tx, &at, by)));
+        let Ok(next) = moved.await?;
+        from = next;
     }
     let fact = Fact { offset: steps.offset.load(Ordering::Acquire) + by, ..steps.fact(None) };
     let end = move |tx: &mut Txn<'_>| {

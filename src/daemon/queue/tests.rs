@@ -542,14 +542,26 @@ proptest! {
 }
 
 #[test]
-fn a_key_is_remembered_for_its_time_by_the_clock_that_nobody_sets() {
-    let now = Time::now();
-    let key = Key::new(1, now);
-    assert!(key.is_alive(now));
-    // The clock was set two days forward.
-    let ahead = now.after(2 * KEY_LIFE);
-    assert!(key.up.is_none() || key.is_alive(ahead));
-    // A row of an earlier version has the one clock only.
-    let old: Key = serde_json::from_value(serde_json::json!({ "id": 1, "time": now })).unwrap();
-    assert!(old.is_alive(now) && !old.is_alive(ahead));
+fn a_clock_that_is_set_forward_forgets_no_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Options { free_bytes_min: 0, ..Options::default() }).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let now = Time::from_millis(1_800_000_000_000);
+    let later = now.after(2 * KEY_LIFE);
+    let by = later.millis() - now.millis();
+    let keys = 2 * SWEEP_MAX + 1;
+    let alive = runtime.block_on(store.write(move |tx| {
+        for id in 1..=keys as u64 {
+            let row = serde_json::to_vec(&Key { id, time: now }).unwrap();
+            tx.put(KEY, &key_of(Some("wxid_a"), &format!("k{id}")), row);
+        }
+        let mut from = Some(Vec::new());
+        while let Some(at) = from {
+            from = shift_keys(tx, &at, by);
+        }
+        let rows = tx.scan(KEY, &[], &[255; 8], keys + 1, false);
+        let alive = rows.iter().filter(|(_, row)| serde_json::from_slice::<Key>(row).unwrap().is_alive(later));
+        Ok::<_, ()>(alive.count())
+    }));
+    assert_eq!(alive.unwrap().unwrap(), keys);
 }
