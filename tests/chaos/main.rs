@@ -58,15 +58,7 @@ const NOT_JUDGED: Duration = Duration::from_secs(1);
 const HANDS: [(Role, usize); 4] = [(Role::Pc, PCS), (Role::Client, 8), (Role::Script, 5), (Role::Reader, 3)];
 
 /// Checks that are switched off, and which fault is known to break each. Whoever mends it deletes the line.
-const OFF: &[(Check, &str)] = &[
-    (
-        Check::HandedTwice,
-        "over TLS a client that half-closes and does not read our goodbye is handed its commands again",
-    ),
-    (Check::Confirmed, "a FIN or a request that came before the answer counts as its confirmation"),
-    (Check::LoggedOut, "routing does not look at who is logged in"),
-    (Check::Misbound, "a name that only polled hides the account of that nick"),
-];
+const OFF: &[(Check, &str)] = &[];
 
 fn is_off(check: Check) -> bool {
     OFF.iter().any(|(off, _)| *off == check)
@@ -314,6 +306,12 @@ impl Run<'_> {
         }
         let facts = world.recorder.take();
         let quiet = look(world, &facts, &self.oracle);
+        for fact in &facts {
+            if let Fact::Down { span, killed } = fact {
+                let how = if *killed { "killed" } else { "stopped" };
+                eprintln!("{how} at {} ms, back at {} ms", span.from / 1000, span.to / 1000);
+            }
+        }
         let count = |what: fn(&Fact) -> bool| facts.iter().filter(|fact| what(fact)).count();
         eprintln!(
             "{} callbacks, {} commands, {} polls, {} reads; {done:?}; {holds:?}",

@@ -143,6 +143,7 @@ impl Oracle {
 
     fn readers(&mut self, facts: &[Fact], quiet: &Quiet, findings: &mut Findings) {
         let log: BTreeMap<u64, &Logged> = quiet.log.iter().map(|event| (event.seq, event)).collect();
+        let start = Place::start(quiet.first);
         let mut places: HashMap<&str, Place> = self
             .readers
             .iter()
@@ -151,11 +152,11 @@ impl Oracle {
         for fact in facts {
             match fact {
                 Fact::Began { reader, after, again, kind } => {
-                    let place = places.entry(reader).or_insert(Place::START);
+                    let place = places.entry(reader).or_insert(start);
                     *place = Place { due: after.map_or(place.due, |after| after + 1), again: *again, kind: *kind };
                 }
                 Fact::Dropped { reader, from, to } => {
-                    let place = places.entry(reader).or_insert(Place::START);
+                    let place = places.entry(reader).or_insert(start);
                     if *from > place.due {
                         let what = format!("{reader} is told of #{from}–#{to}, due is #{}", place.due);
                         findings.add(Check::ReaderSkips, what);
@@ -165,7 +166,7 @@ impl Oracle {
                     }
                 }
                 Fact::Read { reader, seq, mark } => {
-                    let place = places.entry(reader).or_insert(Place::START);
+                    let place = places.entry(reader).or_insert(start);
                     let skipped = match place.kind {
                         _ if *seq <= place.due => None,
                         None => Some(place.due),
@@ -207,7 +208,14 @@ struct Place {
 }
 
 impl Place {
-    const START: Self = Self { due: 1, again: false, kind: None };
+    /// Of a new reader: it starts with the oldest event kept. Which one that was when it began, retention knows.
+    fn start(first: u64) -> Self {
+        if first > 1 {
+            Self { due: u64::MAX, again: true, kind: None }
+        } else {
+            Self { due: 1, again: false, kind: None }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -256,7 +264,8 @@ impl<'a> Logins<'a> {
 
     /// Whether an account may have been logged in at a moment of `span`.
     fn may_be_in(&self, account: &str, span: Span) -> bool {
-        let mut state = self.before.get(account).is_some_and(|(_, logged_in)| *logged_in);
+        // Nothing has told of it yet: a script is ahead of the login, and so may its client be.
+        let mut state = self.before.get(account).is_none_or(|(_, logged_in)| *logged_in);
         let mut maybe = false;
         let mut sure_from = 0;
         for event in &self.told {
@@ -275,6 +284,16 @@ impl<'a> Logins<'a> {
             maybe |= outcome != Outcome::Answered && when.from <= span.to && when.to + LATE > sure_from;
         }
         state || maybe
+    }
+
+    /// For people: what was told of an account last.
+    fn last_of(&self, account: &str, span: Span) -> String {
+        let told = self.told.iter().filter(|event| self.says(event, account).is_some() && event.3.from <= span.to);
+        let said = told.map(|(whose, _, logged_in, when, outcome)| {
+            format!("{whose} {} at {} ms: {outcome:?}", if *logged_in { "in" } else { "out" }, when.from / 1000)
+        });
+        let said: Vec<String> = said.collect();
+        said[said.len().saturating_sub(3)..].join(", ")
     }
 
     fn last(&self) -> BTreeMap<String, (u64, bool)> {
@@ -463,7 +482,9 @@ fn may_have(receipt: &Receipt, one: &Handed<'_>, logins: &Logins<'_>, findings: 
     if !named {
         findings.add(Check::Foreign, format!("{naming:?} at {peer} got {receipt:?}"));
     } else if !logins.may_be_in(account, *span) && !LOGIN_QUESTIONS.contains(&receipt.api.as_str()) {
-        let what = format!("{account} was logged out at {}–{} ms: {receipt:?}", span.from / 1000, span.to / 1000);
+        let (from, to) = (span.from / 1000, span.to / 1000);
+        let last = logins.last_of(account, *span);
+        let what = format!("{account} was logged out at {from}–{to} ms ({last}): {receipt:?} to {naming:?}");
         findings.add(Check::LoggedOut, what);
     }
 }
@@ -646,7 +667,8 @@ mod tests {
         };
         let (yes, perhaps) = (Outcome::Answered, Outcome::Unknown);
         given(&[told(true, 1, yes)], &[]);
-        given(&[], &[Check::LoggedOut]);
+        given(&[], &[]);
+        given(&[told(false, 1, yes)], &[Check::LoggedOut]);
         given(&[told(true, 1, yes), told(false, 50, yes)], &[Check::LoggedOut]);
         given(&[told(true, 1, yes), told(false, 50, perhaps)], &[]);
         given(&[told(true, 1, yes), told(false, 100, yes)], &[]);

@@ -202,7 +202,9 @@ impl Follower {
                 Some(line) => self.at = note(world, Self::READER, &line).unwrap_or(self.at),
                 None if tail.is_none_or(|tail| self.at >= tail) => return,
                 None if start.elapsed() > PATIENCE || !self.running.is_running() => {
-                    let what = format!("events -f is at #{}, the log at {tail:?}", self.at);
+                    let (running, said) = (self.running.is_running(), self.running.said());
+                    let what =
+                        format!("events -f is at #{}, the log at {tail:?}; running: {running}, {said:?}", self.at);
                     world.recorder.saw(Check::ReaderBehind, what);
                     return;
                 }

@@ -203,6 +203,12 @@ impl Running {
         self.out.recv_timeout(patience).ok()
     }
 
+    /// What has come on stderr since this was asked last.
+    #[allow(dead_code, reason = "the chaos test's")]
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.err.try_iter().collect()
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         pid(&self.child)
     }
