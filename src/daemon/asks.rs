@@ -6,7 +6,6 @@
 
 use super::queue;
 use super::service::{Failure, Service, lock};
-use crate::clock::Time;
 use crate::control::{Enqueue, Progress, Receipt};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -79,7 +78,7 @@ pub(super) async fn ask(service: &Service, request: Enqueue, queue: bool) -> Res
 /// # Errors
 /// 404.
 pub(super) fn again(service: &Service, id: u64) -> Result<mpsc::Receiver<Bytes>, Failure> {
-    let receipt = service.receipt(id, Time::now())?;
+    let receipt = service.receipt(id, service.now())?;
     let (out, lines) = mpsc::channel(1);
     service.asks().enter(id);
     let service = service.clone();

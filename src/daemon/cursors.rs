@@ -24,6 +24,9 @@ const WAITED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 struct At {
     seq: Seq,
     used: Time,
+    /// The same by age.
+    #[serde(default)]
+    used_at: Option<Time>,
 }
 
 impl At {
@@ -68,9 +71,15 @@ fn show(service: &Service, name: &str, at: &At) -> Cursor {
 
 /// Every cursor, by name.
 pub(super) fn list(service: &Service) -> Result<Vec<Cursor>, Failure> {
+    Ok(kept(service)?.into_iter().map(|(cursor, _)| cursor).collect())
+}
+
+/// Every cursor, and when it was used, by age.
+fn kept(service: &Service) -> Result<Vec<(Cursor, Time)>, Failure> {
     let pairs = service.store().scan(CURSOR, &[], &after_prefix(&[255; 4]), LIST_MAX, false)?;
     let cursor = |(name, at): (Vec<u8>, Vec<u8>)| {
-        Some(show(service, std::str::from_utf8(&name).ok()?, &serde_json::from_slice(&at).ok()?))
+        let at: At = serde_json::from_slice(&at).ok()?;
+        Some((show(service, std::str::from_utf8(&name).ok()?, &at), at.used_at.unwrap_or(at.used)))
     };
     Ok(pairs.into_iter().filter_map(cursor).collect())
 }
@@ -90,10 +99,11 @@ pub(super) async fn position(service: &Service, name: &str, from: Option<&str>) 
 /// Notes that somebody reads from a cursor, and tells where it stands. In a transaction: whoever moves it at this moment
 /// has done so before, or is refused because it is held.
 async fn used(service: &Service, name: &str) -> Result<Option<Seq>, Failure> {
-    let (key, now) = (name.as_bytes().to_vec(), Time::now());
+    let (key, now) = (name.as_bytes().to_vec(), service.now());
+    let used_at = Some(service.ages().now(now));
     let found = service.store().write_lazily(move |tx| {
         let Some(at) = parse(tx.get(CURSOR, &key)) else { return Ok(None) };
-        tx.put(CURSOR, &key, At { used: now, ..at }.bytes());
+        tx.put(CURSOR, &key, At { used: now, used_at, ..at }.bytes());
         Ok::<_, Failure>(Some(at.seq))
     });
     match found.await {
@@ -104,10 +114,10 @@ async fn used(service: &Service, name: &str) -> Result<Option<Seq>, Failure> {
     }
 }
 
-/// Up to where all cursors in use have read; `None` when there are none. Retention waits for what comes after.
+/// Up to where all cursors in use have read, by the age `now`; `None` when there are none. Retention waits for what comes after.
 pub(super) fn wanted_after(service: &Service, now: Time) -> Result<Option<Seq>, Failure> {
-    let in_use = |cursor: &Cursor| cursor.holder.is_some() || now.since(cursor.used) < WAITED_FOR;
-    Ok(list(service)?.iter().filter(|cursor| in_use(cursor)).map(|cursor| cursor.seq).min())
+    let in_use = |(cursor, used): &(Cursor, Time)| cursor.holder.is_some() || now.since(*used) < WAITED_FOR;
+    Ok(kept(service)?.iter().filter(|cursor| in_use(cursor)).map(|(cursor, _)| cursor.seq).min())
 }
 
 /// The position that `oldest`, `now`, `#SEQ` or a time means: the newest event that counts as consumed.
@@ -150,7 +160,8 @@ enum Allow {
 }
 
 async fn write(service: &Service, name: &str, seq: Seq, allow: Allow) -> Result<Cursor, Failure> {
-    let at = At { seq, used: Time::now() };
+    let used = service.now();
+    let at = At { seq, used, used_at: Some(service.ages().now(used)) };
     let (held, of, bytes) = (service.clone(), name.to_owned(), at.bytes());
     let put = move |tx: &mut Txn<'_>| {
         if allow == Allow::Nobody {
@@ -187,7 +198,8 @@ pub(super) async fn commit(service: &Service, name: &str, commit: &CursorCommit)
     follow::check_reached(service.store(), commit.seq, "what was consumed")?;
     let seq = commit.seq;
     let (held, of, lease) = (service.clone(), name.to_owned(), commit.lease);
-    let now = Time::now();
+    let now = service.now();
+    let used_at = Some(service.ages().now(now));
     let at = service.store().write(move |tx| {
         if let Some((holding, holder)) = held.holder(&of)
             && lease != Some(holding)
@@ -202,7 +214,7 @@ pub(super) async fn commit(service: &Service, name: &str, commit: &CursorCommit)
             return Err(Failure::new(409, "cursor-in-use", message));
         }
         let before = parse(tx.get(CURSOR, of.as_bytes()));
-        let at = At { seq: before.map_or(seq, |b| b.seq.max(seq)), used: now };
+        let at = At { seq: before.map_or(seq, |b| b.seq.max(seq)), used: now, used_at };
         tx.put(CURSOR, of.as_bytes(), at.bytes());
         Ok(at)
     });

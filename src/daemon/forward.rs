@@ -450,7 +450,8 @@ impl Task {
     }
 
     fn is_too_old(&self, stored: &Stored) -> bool {
-        let age = Time::now().since(stored.time);
+        let ages = self.service.ages();
+        let age = ages.now(self.service.now()).since(ages.of_event(stored.seq, stored.time));
         self.target.max_age_ms.is_some_and(|max| age > Duration::from_millis(max))
     }
 

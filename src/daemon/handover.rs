@@ -7,7 +7,6 @@
 
 use super::queue::{self, Settled, read};
 use super::service::{Service, lock};
-use crate::clock::Time;
 use crate::store::{Error, Health, Store};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -229,7 +228,7 @@ async fn record(service: &Service, handovers: &Handovers, ended: Vec<Ended>) -> 
 }
 
 async fn record_together(service: &Service, ended: &[Ended]) -> Result<(), Error> {
-    let now = Time::now();
+    let reading = service.reading().await;
     let ends: Vec<(Vec<u64>, Settled)> = ended
         .iter()
         .map(|ended| {
@@ -243,17 +242,18 @@ async fn record_together(service: &Service, ended: &[Ended]) -> Result<(), Error
         .collect();
     let stored = service.store().write(move |tx| {
         for (ids, settled) in &ends {
-            queue::settle(tx, ids, *settled, now);
+            queue::settle(tx, ids, *settled, reading.now);
         }
-        Ok::<_, std::convert::Infallible>(())
+        Ok::<_, std::convert::Infallible>(reading)
     });
-    let Ok(()) = stored.await?;
+    let Ok(_reading) = stored.await?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Time;
     use crate::config::Config;
     use crate::control::{Enqueue, State};
     use crate::daemon::service::Poller;

@@ -6,9 +6,9 @@ use super::accounts::Seen;
 use super::ages::Ages;
 use super::service::{Failure, Service};
 use super::{cursors, forward, pacing, queue};
-use crate::clock::{self, Time};
+use crate::clock::Time;
 use crate::seq::Seq;
-use crate::store::{self, Query, Retention, Space, Txn};
+use crate::store::{self, Retention, Space, Txn};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -39,7 +39,6 @@ pub(super) async fn run(service: Service) {
     if events.max_bytes.is_some() {
         round = round.min(Duration::from_secs(5));
     }
-    let mut clocks = Clocks::new(&service);
     let mut next_round = tokio::time::Instant::now();
     loop {
         let healthy = service.healthy().is_ok();
@@ -50,13 +49,13 @@ pub(super) async fn run(service: Service) {
         }
         if tokio::time::Instant::now() >= next_round {
             if healthy {
-                retain(&service, &mut clocks).await;
+                retain(&service).await;
             }
             next_round = tokio::time::Instant::now() + round;
         }
         // A command may expire long before the next round; while the store refuses, it has to wait for that.
         let expiry = queue::read::next_expiry(service.store()).ok().flatten().filter(|_| healthy);
-        let wake = expiry.map(|at| tokio::time::Instant::now() + at.since(Time::now()) + Duration::from_millis(1));
+        let wake = expiry.map(|at| tokio::time::Instant::now() + at.since(service.now()) + Duration::from_millis(1));
         tokio::select! {
             () = tokio::time::sleep_until(wake.unwrap_or(next_round).min(next_round)) => {}
             () = service.expiring().notified() => {}
@@ -72,13 +71,13 @@ async fn expire(service: &Service) {
     let store = service.store();
     let mut expired = false;
     loop {
-        let now = Time::now();
+        let reading = service.reading().await;
         match queue::read::next_expiry(store) {
-            Ok(Some(at)) if at <= now => {}
+            Ok(Some(at)) if at <= reading.now => {}
             _ => break,
         }
-        match store.write(move |tx| Ok::<_, ()>(queue::expire(tx, now))).await {
-            Ok(Ok(n)) if n > 0 => expired = true,
+        match store.write(move |tx| Ok::<_, ()>((queue::expire(tx, reading.now), reading))).await {
+            Ok(Ok((n, _))) if n > 0 => expired = true,
             _ => break,
         }
     }
@@ -87,27 +86,12 @@ async fn expire(service: &Service) {
     }
 }
 
-/// Whether ages are believed, for each of the two times that things are kept for.
-struct Clocks {
-    events: Option<Ages>,
-    done: Option<Ages>,
-}
-
-impl Clocks {
-    fn new(service: &Service) -> Self {
-        let newest = Query { backwards: true, ..Query::default() };
-        let newest = service.store().read_kept(&newest, 1).ok().and_then(|page| Some(page.entries.first()?.time));
-        let ages = |keep| Ages::new(keep, newest, Time::now(), clock::uptime());
-        Self { events: service.config().events.keep.map(ages), done: service.config().queue.keep_done.map(ages) }
-    }
-}
-
 /// Forgets what is kept no longer.
-async fn retain(service: &Service, clocks: &mut Clocks) {
-    let (store, now, up) = (service.store(), Time::now(), clock::uptime());
-    let believed = |ages: &mut Option<Ages>| ages.as_mut().is_some_and(|ages| ages.are_believed(now, up));
-    let (events_are_old, done_is_old) = (believed(&mut clocks.events), believed(&mut clocks.done));
-    if let Some(keep) = service.config().queue.keep_done.filter(|_| done_is_old) {
+async fn retain(service: &Service) {
+    // How old things are for certain, by what the clock says and what it was set by.
+    let (store, now, ages) = (service.store(), service.now(), service.ages());
+    if let Some(keep) = service.config().queue.keep_done {
+        let now = ages.surely(now);
         let before = now.before(keep);
         while queue::read::has_done(store, before).unwrap_or(false) {
             match store.write(move |tx| Ok::<_, ()>(queue::forget(tx, before, now))).await {
@@ -116,31 +100,47 @@ async fn retain(service: &Service, clocks: &mut Clocks) {
             }
         }
     }
-    while pacing::has_over(store, now).unwrap_or(false) {
-        match store.write_lazily(move |tx| Ok::<_, ()>(pacing::sweep(tx, now))).await {
-            Ok(Ok(n)) if n > 0 => {}
+    loop {
+        let reading = service.reading().await;
+        if !pacing::has_over(store, reading.now).unwrap_or(false) {
+            break;
+        }
+        match store.write_lazily(move |tx| Ok::<_, ()>((pacing::sweep(tx, reading.now), reading))).await {
+            Ok(Ok((n, _))) if n > 0 => {}
             _ => break,
         }
     }
     service.remember_the_clock().await;
     let events = &service.config().events;
-    if events.keep.is_some() || events.max_bytes.is_some() {
-        let before = events.keep.filter(|_| events_are_old).map(|keep| now.before(keep));
-        let trimmed = match wanted_after(service, now) {
-            Ok(wanted_after) => {
-                let retention = Retention { before, wanted_after, bytes_max: events.max_bytes };
-                store.trim(retention).await.map_err(|e| e.to_string())
-            }
-            Err(failure) => Err(failure.message),
-        };
-        if let Err(error) = trimmed {
-            tracing::warn!("cannot drop old events: {error}");
-        }
+    if (events.keep.is_some() || events.max_bytes.is_some())
+        && let Err(error) = trim(service, &ages, now).await
+    {
+        tracing::warn!("cannot drop old events: {error}");
     }
     remember(service).await;
 }
 
+/// Drops old events; those that were stored before the clock was set and those after it by one cutoff each.
+async fn trim(service: &Service, ages: &Ages, now: Time) -> Result<(), String> {
+    let (store, events) = (service.store(), &service.config().events);
+    let wanted = wanted_after(service, ages.surely(now)).map_err(|failure| failure.message)?;
+    loop {
+        let cutoff = events.keep.map(|keep| ages.cutoff(store.first(), keep, now));
+        let last = cutoff.map(|cutoff| cutoff.last);
+        let retention = Retention {
+            before: cutoff.map(|cutoff| cutoff.before),
+            wanted_after: wanted.into_iter().chain(last).min(),
+            bytes_max: events.max_bytes,
+        };
+        let first = store.trim(retention).await.map_err(|error| error.to_string())?;
+        if last.is_none_or(|last| first <= last) {
+            return Ok(());
+        }
+    }
+}
+
 /// Up to where everybody that retention waits for has read: cursors, forwards, and the daemon itself.
+/// `now`: by age.
 fn wanted_after(service: &Service, now: Time) -> Result<Option<Seq>, Failure> {
     let learned = *service.reacted().borrow();
     let readers = [cursors::wanted_after(service, now)?, forward::wanted_after(service)?];

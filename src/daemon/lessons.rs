@@ -4,10 +4,10 @@
 //! two steps: only its task writes to the directory. A list is whole when it has answered its question and no further
 //! piece has come for [`QUIET`]; a piece that comes later than that is learned, and the whole judged anew.
 
+use super::ages::Ages;
 use super::queue::{self, Record, read};
 use super::service::Service;
 use super::{entry, follow};
-use crate::clock::Time;
 use crate::directory::{self, Change, Draft, Ended, Lesson};
 use crate::seq::Seq;
 use crate::store::{Error, Store};
@@ -33,12 +33,12 @@ pub(super) async fn learn(service: &Service, at: Seq) -> Result<Option<Duration>
             // It was taken back into the queue, or is kept no longer.
             None => Vec::new(),
             Some((record, lesson)) => {
-                if let Some(wait) = too_early(service.store(), &record, lesson, at) {
+                if let Some(wait) = too_early(service, &record, lesson, at) {
                     again = Some(again.map_or(wait, |again| again.min(wait)));
                     continue;
                 }
-                let store = service.store().clone();
-                let worked_out = service.learning().run(move || study(&store, &record, lesson)).await;
+                let (store, ages) = (service.store().clone(), service.ages());
+                let worked_out = service.learning().run(move || study(&store, &record, lesson, &ages)).await;
                 worked_out.map_err(|_| Error::Other("learning from a list panicked".into()))??
             }
         };
@@ -53,15 +53,16 @@ pub(super) fn are_left(service: &Service) -> bool {
 }
 
 /// How long to wait until all that belongs to it is there.
-fn too_early(store: &Store, record: &Record, lesson: Lesson, at: Seq) -> Option<Duration> {
+fn too_early(service: &Service, record: &Record, lesson: Lesson, at: Seq) -> Option<Duration> {
     if lesson == Lesson::Deleted {
         return (asked(record) > at).then_some(LOOK);
     }
     let last = *record.answers.iter().max().filter(|_| lesson.comes_in_pieces())?;
-    let came = follow::one(store, last).ok()?.time;
-    let passed = Time::now().since(came);
+    let (ages, came) = (service.ages(), follow::one(service.store(), last).ok()?.time);
+    let (came, now) = (ages.of_event(last, came), ages.now(service.now()));
+    let passed = now.since(came);
     // A clock that was set back does not keep it waiting.
-    (passed < QUIET && came <= Time::now()).then(|| QUIET - passed)
+    (passed < QUIET && came <= now).then(|| QUIET - passed)
 }
 
 /// The newest event when it was handed out.
@@ -69,7 +70,7 @@ fn asked(record: &Record) -> Seq {
     record.claimed.as_ref().map(|claimed| claimed.tail).unwrap_or_default()
 }
 
-fn study(store: &Store, record: &Record, lesson: Lesson) -> Result<Vec<Change>, Error> {
+fn study(store: &Store, record: &Record, lesson: Lesson, ages: &Ages) -> Result<Vec<Change>, Error> {
     let mut answers = Vec::with_capacity(record.answers.len());
     for &seq in record.answers.iter().filter(|_| lesson != Lesson::Deleted) {
         // What cannot be read any more (retention, damage) may have told of anybody: then nobody is missing.
@@ -90,7 +91,7 @@ fn study(store: &Store, record: &Record, lesson: Lesson) -> Result<Vec<Change>, 
         asked: asked(record),
         answers: &answers,
         whom: whom.as_deref().map(str::trim),
-        time: record.done.unwrap_or(record.created),
+        time: record.done.map_or(record.created, |done| ages.wall(done)),
     };
     directory::unlearn(&mut draft, &ended)?;
     Ok(draft.changes())

@@ -10,6 +10,7 @@
 pub(super) mod read;
 
 use super::accounts::Share;
+use super::ages::Ages;
 use super::pacing;
 use crate::clock::Time;
 use crate::config;
@@ -151,9 +152,18 @@ pub(super) struct Record {
     /// Ids asked for that no event has told yet; absent before the first part.
     #[serde(default)]
     pub(super) missing: Option<Vec<String>>,
-    /// When it was over.
+    /// When it was over, by age ([`Ages`]).
     #[serde(default)]
     pub(super) done: Option<Time>,
+    /// When it was queued, by age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    queued_at: Option<Time>,
+    /// When its hand-over began, by age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    handed_at: Option<Time>,
+    /// When a client had it, by age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    had_at: Option<Time>,
     /// Somebody waits for the reply of a person (`wehelp ask`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ask: Option<Ask>,
@@ -173,10 +183,12 @@ pub(super) struct Ask {
 #[derive(Debug, Serialize, Deserialize)]
 struct Key {
     id: u64,
+    /// By age.
     time: Time,
 }
 
 impl Key {
+    /// `now`: by age.
     fn is_alive(&self, now: Time) -> bool {
         now.since(self.time) < KEY_LIFE
     }
@@ -273,9 +285,9 @@ impl Record {
         }
     }
 
-    /// When its hand-over began.
+    /// When its hand-over began, by age.
     pub(super) fn handed(&self) -> Option<Time> {
-        self.claimed.as_ref().map(|c| c.time)
+        self.claimed.as_ref().map(|claimed| self.handed_at.unwrap_or(claimed.time))
     }
 
     /// Whose it is: bound, or taken unbound.
@@ -296,9 +308,14 @@ impl Record {
         Duration::from_secs(value.and_then(|v| v.get("time")?.as_u64()).unwrap_or(0))
     }
 
-    /// When a client had it, as far as is known.
-    fn had(&self) -> Option<Time> {
-        self.fetched.as_ref().map(|fetched| fetched.time).or_else(|| self.handed())
+    /// When a client had it, as far as is known, by age.
+    pub(super) fn had(&self) -> Option<Time> {
+        self.fetched.as_ref().map(|fetched| self.had_at.unwrap_or(fetched.time)).or_else(|| self.handed())
+    }
+
+    /// When it was queued, by age.
+    fn queued(&self) -> Time {
+        self.queued_at.unwrap_or(self.created)
     }
 
     fn is_waiting_for_an_answer(&self) -> bool {
@@ -501,7 +518,7 @@ fn accepting_key(account: &str, v1: &str) -> Vec<u8> {
 }
 
 /// The accept of the same friend request that is under way, or that was successful not long ago.
-fn accepting(tx: &Txn<'_>, account: Option<&str>, command: &New, now: Time) -> Option<Record> {
+fn accepting(tx: &Txn<'_>, account: Option<&str>, command: &New, ages: &Ages, now: Time) -> Option<Record> {
     /// So many accepts with one ticket are looked at; WeChat gives each request a ticket of its own.
     const SAME_MAX: usize = 64;
     if command.api != ACCEPT {
@@ -512,6 +529,7 @@ fn accepting(tx: &Txn<'_>, account: Option<&str>, command: &New, now: Time) -> O
         Some((value.get("v1")?.as_str()?.to_owned(), value.get("v2")?.as_str()?.to_owned()))
     };
     let wanted = tickets(&command.wire)?;
+    let now = ages.surely(now);
     let bound_to = account.into_iter().chain(std::iter::once(""));
     bound_to
         .flat_map(|who| {
@@ -659,9 +677,10 @@ fn key_of_v1(account: Option<&str>, key: &str) -> Vec<u8> {
 /// or taken by it; one that is bound to nobody is everybody's, and whoever is not known yet may be anybody. A command
 /// that ended without having been with a client leaves its key free. Of several the one bound alike comes first, then
 /// one of the same content.
-fn keyed(tx: &Txn<'_>, account: Option<&str>, key: &str, wire: &RawValue, now: Time) -> Option<Record> {
+fn keyed(tx: &Txn<'_>, account: Option<&str>, key: &str, wire: &RawValue, ages: &Ages, now: Time) -> Option<Record> {
     /// Accounts that may have used one key and are looked at, where the account is not known.
     const ACCOUNTS_MAX: usize = 256;
+    let now = ages.surely(now);
     let mut rows: Vec<Vec<u8>> = Vec::new();
     for account in [account, None].iter().take(if account.is_some() { 2 } else { 1 }) {
         rows.extend(tx.get(KEY, &key_of(*account, key)));
@@ -713,9 +732,10 @@ pub(super) fn enqueue(
     when: When,
     limits: &config::Queue,
 ) -> Result<Vec<(Record, bool)>, Failure> {
+    let ages = Ages::load(tx);
     let mut made = Vec::with_capacity(new.len());
     for command in new {
-        let first = command.key.as_ref().and_then(|key| keyed(tx, account, key, &command.wire, now));
+        let first = command.key.as_ref().and_then(|key| keyed(tx, account, key, &command.wire, &ages, now));
         if let Some(first) = first {
             if first.command.get() != command.wire.get() {
                 return Err(Failure::new(
@@ -732,9 +752,9 @@ pub(super) fn enqueue(
             continue;
         }
         // Two commands for one person would be answered once, and the second one then by somebody else's answer.
-        if let Some(first) = accepting(tx, account, &command, now) {
+        if let Some(first) = accepting(tx, account, &command, &ages, now) {
             if let Some(key) = &command.key {
-                let row = serde_json::to_vec(&Key { id: first.id, time: now }).expect("a key is plain data");
+                let row = serde_json::to_vec(&Key { id: first.id, time: ages.now(now) }).expect("a key is plain data");
                 tx.put(KEY, &key_of(account, key), row);
             }
             made.push((first, true));
@@ -751,7 +771,7 @@ pub(super) fn enqueue(
         let id = number(tx.get(META, b"next_id")).max(1);
         tx.put(META, b"next_id", (id + 1).to_be_bytes());
         if let Some(key) = &command.key {
-            let row = serde_json::to_vec(&Key { id, time: now }).expect("a key is plain data");
+            let row = serde_json::to_vec(&Key { id, time: ages.now(now) }).expect("a key is plain data");
             tx.put(KEY, &key_of(account, key), row);
         }
         let record = Record {
@@ -774,6 +794,9 @@ pub(super) fn enqueue(
             answers: Vec::new(),
             missing: None,
             done: None,
+            queued_at: Some(ages.now(now)),
+            handed_at: None,
+            had_at: None,
             ask: None,
         };
         save(tx, None, Some(&record));
@@ -826,7 +849,7 @@ pub(super) fn end_ask(tx: &mut Txn<'_>, id: u64, now: Time) {
     if before.phase == Phase::Queued {
         let expired = before.expires.is_some_and(|expires| expires <= now);
         record.phase = if expired { Phase::Expired } else { Phase::Cancelled };
-        record.done = Some(now);
+        record.done = Some(Ages::load(tx).now(now));
     }
     save(tx, Some(&before), Some(&record));
     take_turns(tx, &[before.answerer(), before.account.as_deref().unwrap_or("")], now);
@@ -898,6 +921,7 @@ pub(super) fn claim(
         bound.map(|(name, share)| (name.as_str(), *share)).chain([("", lists.unbound)]).collect();
     take_turns(tx, &names.iter().map(|(name, _)| *name).collect::<Vec<_>>(), now);
     let mut pace = pacing::Pace::load(tx, &lists.purse, now, pacing);
+    let age = Ages::load(tx).now(now);
     let mut taken = Vec::new();
     for lanes in [&Lane::PROMPT[..], &Lane::BULK[..]] {
         for (key, lane, id) in due(tx, &names, lanes, now, batch) {
@@ -924,6 +948,7 @@ pub(super) fn claim(
             // What came since a hand-over that seemed to fail may still prove that it did not.
             let tail = before.claimed.as_ref().map_or(by.tail, |first| first.tail.min(by.tail));
             record.claimed = Some(Claimed { tail, ..by.clone() });
+            record.handed_at = Some(age);
             save(tx, Some(&before), Some(&record));
             taken.push(record);
         }
@@ -972,6 +997,7 @@ pub(super) enum Settled {
 
 /// Ends a hand-over. A command that was answered in the meantime stays answered: the answer proves that it arrived.
 pub(super) fn settle(tx: &mut Txn<'_>, ids: &[u64], settled: Settled, now: Time) {
+    let age = Ages::load(tx).now(now);
     for &id in ids {
         let Some(before) = load(tx, id) else { continue };
         if before.phase != Phase::InFlight {
@@ -982,12 +1008,12 @@ pub(super) fn settle(tx: &mut Txn<'_>, ids: &[u64], settled: Settled, now: Time)
             Settled::Fetched { confirmed } => {
                 record.phase = Phase::Fetched;
                 record.fetched = Some(fetched(&before, now, confirmed));
-                record.done = Some(now);
+                (record.done, record.had_at) = (Some(age), Some(age));
             }
             // A part of its answer has come: it did arrive.
-            Settled::GivenBack if !before.answers.is_empty() => arrived(&mut record, now),
+            Settled::GivenBack if !before.answers.is_empty() => arrived(&mut record, now, age),
             Settled::GivenBack => {
-                record.give_back(now);
+                record.give_back(age);
                 if let Some(claimed) = &record.claimed {
                     pacing::Pace::give_back(tx, &pacing::Purse::of(&claimed.purse), record.class(), now);
                 }
@@ -997,11 +1023,11 @@ pub(super) fn settle(tx: &mut Txn<'_>, ids: &[u64], settled: Settled, now: Time)
     }
 }
 
-/// An event proves that a client has got it.
-fn arrived(record: &mut Record, now: Time) {
+/// An event proves that a client has got it; `age`: now, by age.
+fn arrived(record: &mut Record, now: Time, age: Time) {
     record.phase = Phase::Fetched;
     record.fetched = Some(fetched(record, now, true));
-    record.done = Some(now);
+    (record.done, record.had_at) = (Some(age), Some(age));
 }
 
 fn fetched(record: &Record, now: Time, confirmed: bool) -> Fetched {
@@ -1024,15 +1050,16 @@ pub(super) fn in_flight(tx: &Txn<'_>) -> usize {
 /// After a start: what was in flight when the daemon died becomes ready again, unless it was answered in part. Returns
 /// how many there were.
 pub(super) fn redeliver(tx: &mut Txn<'_>, now: Time) -> usize {
+    let age = Ages::load(tx).now(now);
     let found = tx.scan(IN_FLIGHT, &[], &[255; 16], SWEEP_MAX, false);
     for (key, _) in &found {
         if let Some(before) = load(tx, id_at_end(key)) {
             let mut record = before.clone();
             record.was_out = true;
             if before.answers.is_empty() {
-                record.give_back(before.handed().unwrap_or(before.created));
+                record.give_back(before.handed().unwrap_or(age));
             } else {
-                arrived(&mut record, now);
+                arrived(&mut record, now, age);
             }
             save(tx, Some(&before), Some(&record));
         }
@@ -1059,7 +1086,7 @@ pub(super) fn cancel(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result
     let mut record = before.clone();
     record.was_out |= before.phase == Phase::InFlight;
     record.phase = Phase::Cancelled;
-    record.done = Some(now);
+    record.done = Some(Ages::load(tx).now(now));
     save(tx, Some(&before), Some(&record));
     Ok(record)
 }
@@ -1087,11 +1114,12 @@ pub(super) fn retry(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<
 /// Drops what nobody fetched in time. Returns how many.
 pub(super) fn expire(tx: &mut Txn<'_>, now: Time) -> usize {
     let found = tx.scan(EXPIRY, &[], &time_key(now, u64::MAX), SWEEP_MAX, false);
+    let age = Ages::load(tx).now(now);
     for (key, _) in &found {
         if let Some(before) = load(tx, id_at_end(key)) {
             let mut record = before.clone();
             record.phase = Phase::Expired;
-            record.done = Some(now);
+            record.done = Some(age);
             save(tx, Some(&before), Some(&record));
         }
     }
@@ -1104,6 +1132,7 @@ pub(super) fn shift(tx: &mut Txn<'_>, ids: &[u64], by: i64) {
     for &id in ids {
         let Some(before) = load(tx, id).filter(|r| r.phase == Phase::Queued) else { continue };
         let mut record = before.clone();
+        record.queued_at = Some(before.queued());
         record.created = moved(before.created);
         if !before.fixed {
             record.due = moved(before.due);
@@ -1113,20 +1142,8 @@ pub(super) fn shift(tx: &mut Txn<'_>, ids: &[u64], by: i64) {
     }
 }
 
-/// When the clock was set forward by `by` milliseconds: no key is forgotten for that. Moves some of those after `from`;
-/// returns where to go on. One that is moved twice, because of a crash, is remembered longer.
-pub(super) fn shift_keys(tx: &mut Txn<'_>, from: &[u8], by: i64) -> Option<Vec<u8>> {
-    let found = tx.scan(KEY, from, &[255; 8], SWEEP_MAX, false);
-    for (at, row) in &found {
-        let Ok(key) = serde_json::from_slice::<Key>(row) else { continue };
-        let moved = Key { time: Time::from_millis(key.time.millis().saturating_add(by)), ..key };
-        tx.put(KEY, at, serde_json::to_vec(&moved).expect("a key is plain data"));
-    }
-    let (last, _) = found.last().filter(|_| found.len() == SWEEP_MAX)?;
-    Some([&last[..], &[0]].concat())
-}
-
-/// Forgets what was over before `before`. Returns how many it looked at; call again while it is not zero.
+/// Forgets what was over before `before`; both times are by age, as far as it is certain. Returns how many it looked at;
+/// call again while it is not zero.
 pub(super) fn forget(tx: &mut Txn<'_>, before: Time, now: Time) -> usize {
     let found = tx.scan(DONE, &[], &time_key(before, 0), SWEEP_MAX, false);
     for (key, _) in &found {
@@ -1138,9 +1155,9 @@ pub(super) fn forget(tx: &mut Txn<'_>, before: Time, now: Time) -> usize {
             let row = tx.get(KEY, &key_of(record.account.as_deref(), key));
             let row = row.and_then(|row| serde_json::from_slice::<Key>(&row).ok());
             let is_alive = row.is_some_and(|key| key.id == record.id && key.is_alive(now));
-            if is_alive || now.since(record.created) < KEY_LIFE {
+            if is_alive || now.since(record.queued()) < KEY_LIFE {
                 // Its key is still promised to be remembered; it is looked at again when that is over.
-                let later = Record { done: Some(record.created.max(now).after(KEY_LIFE)), ..record.clone() };
+                let later = Record { done: Some(record.queued().max(now).after(KEY_LIFE)), ..record.clone() };
                 save(tx, Some(&record), Some(&later));
                 continue;
             }
@@ -1190,12 +1207,14 @@ pub(super) fn refusable(tx: &mut Txn<'_>, account: &str, chat: &str, seq: Seq, n
     let prefix = [&name_key(account)[..], &name_key(chat)].concat();
     let found = tx.scan(REFUSABLE, &prefix, &after_prefix(&prefix), SENT_MAX, true);
     let mut open = still_open(tx, REFUSABLE, found, seq, now);
-    open.retain(|record| record.had().is_some_and(|had| now.since(had) <= REFUSAL_LIFE + record.delay()));
+    let age = Ages::load(tx).of_event(seq, now);
+    open.retain(|record| record.had().is_some_and(|had| age.since(had) <= REFUSAL_LIFE + record.delay()));
     open
 }
 
 /// What was found, newest first, as records, oldest first; of too old ones the index forgets.
 fn still_open(tx: &mut Txn<'_>, space: Space, found: Vec<(Vec<u8>, Vec<u8>)>, seq: Seq, now: Time) -> Vec<Record> {
+    let now = Ages::load(tx).of_event(seq, now);
     let mut open = Vec::new();
     for (key, value) in found {
         if useful_until(&value).is_some_and(|until| until < now) {
@@ -1221,6 +1240,7 @@ pub(super) fn answered(tx: &Txn<'_>, id: u64) -> Option<Record> {
 
 /// Records what an event means for a command.
 pub(super) fn conclude(tx: &mut Txn<'_>, before: &Record, seq: Seq, conclusion: &Conclusion, now: Time) {
+    let age = Ages::load(tx).of_event(seq, now);
     let mut record = before.clone();
     if record.answers.len() < ANSWERS_MAX && !record.answers.contains(&seq) {
         record.answers.push(seq);
@@ -1234,17 +1254,18 @@ pub(super) fn conclude(tx: &mut Txn<'_>, before: &Record, seq: Seq, conclusion: 
         missing
     });
     match conclusion.verdict {
-        Verdict::Part if before.is_given_back() => arrived(&mut record, now),
+        Verdict::Part if before.is_given_back() => arrived(&mut record, now, age),
         Verdict::Part => {}
         // So long after the last piece the answer is over.
-        Verdict::Piece => record.done = Some(now),
+        Verdict::Piece => record.done = Some(age),
         Verdict::Answered | Verdict::Rejected => {
             let answered = conclusion.verdict == Verdict::Answered;
             record.phase = if answered { Phase::Answered } else { Phase::Rejected };
             record.answer = Some(seq);
-            record.done = Some(now);
+            record.done = Some(age);
             if record.fetched.is_none() {
                 record.fetched = Some(fetched(before, now, true));
+                record.had_at = Some(age);
             }
         }
     }

@@ -4,6 +4,7 @@
 //! were answered, and how far was read: after a crash it is done again from there, or not at all. A callback never
 //! waits for it.
 
+use super::ages::Ages;
 use super::awaited::Awaited;
 use super::entry;
 use super::lessons;
@@ -350,11 +351,12 @@ fn conclude_among<'r>(
 ) -> Vec<(&'r Record, Verdict)> {
     let with_wire: Vec<(&'r Record, Wire)> =
         records.iter().filter_map(|record| Some((*record, record.wire()?))).collect();
+    let now = Ages::load(tx).of_event(seen.seq, seen.time);
     let open: Vec<Open<'_>> = with_wire
         .iter()
         .map(|(record, wire)| Open {
             command: wire,
-            waits: awaited.waits(record.id, record.handed(), seen.time),
+            waits: awaited.waits(record.id, record.handed(), now),
             answered: answered.contains(&record.id),
             missing: record.missing.as_deref(),
         })

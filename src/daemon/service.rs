@@ -5,6 +5,7 @@
 //! synced (contract 6). What an event *means* is worked out after its answer, by `react`.
 
 use super::accounts::{Accounts, POLLS_EVERY, Told};
+use super::ages::Ages;
 use super::budget::Budget;
 use super::entry;
 use super::handover::{Handover, Handovers};
@@ -12,6 +13,7 @@ use super::pacing;
 use super::queue::{self, Claimed, Lists, read};
 use super::shutdown::Shutdown;
 use super::slow;
+use super::steps::Reading;
 use crate::clock::Time;
 use crate::config::Config;
 use crate::control::{self, Enqueue, Receipt, State};
@@ -439,9 +441,10 @@ impl Service {
             tracing::error!("cannot see whether the clock was set: {error}");
         }
         loop {
+            let now = self.now();
             let given_back = self.0.store.write(move |tx| {
                 let found = queue::in_flight(tx);
-                Ok::<_, ()>(if redeliver { queue::redeliver(tx, Time::now()) } else { found })
+                Ok::<_, ()>(if redeliver { queue::redeliver(tx, now) } else { found })
             });
             match given_back.await {
                 Ok(Ok(0)) => return,
@@ -461,6 +464,21 @@ impl Service {
                 }
             }
         }
+    }
+
+    /// What the wall clock says, steps that are not followed yet apart.
+    pub(super) fn now(&self) -> Time {
+        self.0.steps.now()
+    }
+
+    /// The same for what is stored by it: no step is followed while this lives.
+    pub(super) async fn reading(&self) -> Reading {
+        self.0.steps.reading().await
+    }
+
+    /// How old things are.
+    pub(super) fn ages(&self) -> Ages {
+        self.0.steps.ages()
     }
 
     /// Remembers how the clock stands.
@@ -500,7 +518,7 @@ impl Service {
     /// The first account of all: what unnamed clients have spent was its own.
     async fn adopt_unnamed(&self) {
         let Some(purse) = self.accounts().only_purse() else { return };
-        let (now, pacing) = (Time::now(), self.0.config.pacing.clone());
+        let (now, pacing) = (self.now(), self.0.config.pacing.clone());
         let adopt = move |tx: &mut store::Txn<'_>| {
             pacing::Pace::load(tx, &purse, now, &pacing).store(tx, &purse);
             Ok::<_, std::convert::Infallible>(())
@@ -526,7 +544,11 @@ impl Service {
         body: Bytes,
         via: Option<String>,
     ) -> Result<(Received, Option<String>), Failure> {
-        let now = Time::now();
+        let now = self.now();
+        if !self.0.steps.is_quiet() {
+            // The janitor follows it; a callback does not wait for that.
+            self.expiring().notify_one();
+        }
         let read = if body.len() < LARGE_BODY_BYTES {
             entry::incoming(body, now, via.as_deref())
         } else {
@@ -573,8 +595,8 @@ impl Service {
             changed.mark_unchanged();
             // A refusing store refuses the claim as well, when there is something to claim.
             drop(self.mind_the_clock().await);
-            let now = Time::now();
-            let claim = self.claim_now(poller, now).await?;
+            let now = self.now();
+            let claim = self.claim_now(poller).await?;
             if claim.handover.is_some() || hold.is_zero() || self.0.shutdown.is_triggered() {
                 return Ok(claim);
             }
@@ -607,10 +629,12 @@ impl Service {
         matches!(learned, Ok(Ok(_)))
     }
 
-    async fn claim_now(&self, poller: &Poller, now: Time) -> Result<Claim, Failure> {
+    async fn claim_now(&self, poller: &Poller) -> Result<Claim, Failure> {
         if !self.knows_the_accounts().await {
             return Ok(Claim::empty());
         }
+        let reading = self.reading().await;
+        let now = reading.now;
         let mut routed = self.accounts().route(poller, &self.0.config.accounts, now);
         if routed.anonymous {
             *lock(&self.0.anonymous) = Some((now, poller.peer));
@@ -641,9 +665,9 @@ impl Service {
             let taken = queue::claim(tx, &lists, &by, batch, &pacing);
             // If the poll goes away while this is synced, dropping the hand-over gives the commands back.
             let handover = handovers.begin(taken.iter().map(|r| r.id).collect());
-            Ok::<_, Failure>((taken, handover, news))
+            Ok::<_, Failure>((taken, handover, news, reading))
         });
-        let (taken, handover, news) = taken.await??;
+        let (taken, handover, news, _reading) = taken.await??;
         if taken.is_empty() {
             // Something was due, and not for this one; or it expired just now.
             news.withhold();
@@ -688,12 +712,12 @@ impl Service {
 
     /// Ends the turn of a question that nobody waits for any more.
     pub(super) async fn end_ask(&self, id: u64) -> Result<(), store::Error> {
-        let (now, news) = (Time::now(), self.news());
+        let (reading, news) = (self.reading().await, self.news());
         let ended = self.0.store.write(move |tx| {
-            queue::end_ask(tx, id, now);
-            Ok::<_, std::convert::Infallible>(news)
+            queue::end_ask(tx, id, reading.now);
+            Ok::<_, std::convert::Infallible>((news, reading))
         });
-        let Ok(_news) = ended.await?;
+        let Ok(_done) = ended.await?;
         Ok(())
     }
 
@@ -718,7 +742,9 @@ impl Service {
             self.caught_up().await;
         }
         self.mind_the_clock().await?;
-        let now = Time::now();
+        // It is stored by the time that is looked at here, and moved with the rest should the clock be set meanwhile.
+        let reading = self.reading().await;
+        let now = reading.now;
         let meant = self.accounts().mean(request.account.as_deref(), &self.0.config.accounts);
         // What is wrong with the commands is told before whose they are.
         let new = super::checks::commands(&request, &self.0.config.files, |name| {
@@ -750,10 +776,10 @@ impl Service {
                 return Err(Ok(made));
             }
             (news.queued, news.expiring) = (made.len() as u64, expires.is_some());
-            Ok((made, news))
+            Ok((made, news, reading))
         });
         let made = match made.await? {
-            Ok((made, _)) | Err(Ok(made)) => made,
+            Ok((made, ..)) | Err(Ok(made)) => made,
             Err(Err(failure)) => return Err(failure),
         };
         // Of a batch the first tells how it stands; the others wait behind it. They are queued, whatever is told of it.
@@ -769,24 +795,27 @@ impl Service {
 
     pub(super) async fn cancel(&self, id: u64) -> Result<Receipt, Failure> {
         let (handovers, news) = (Arc::clone(&self.0.handovers), self.news());
-        let now = Time::now();
+        let reading = self.reading().await;
+        let now = reading.now;
         let record = self.0.store.write(move |tx| {
             let record = queue::cancel(tx, id, handovers.has(id), now)?;
-            Ok::<_, Failure>((record, news))
+            Ok::<_, Failure>((record, news, reading))
         });
-        let (record, _news) = record.await??;
+        let (record, ..) = record.await??;
         Ok(record.receipt(now))
     }
 
     pub(super) async fn retry(&self, id: u64) -> Result<Receipt, Failure> {
         let (handovers, mut news) = (Arc::clone(&self.0.handovers), self.news());
         news.expiring = true;
-        let now = Time::now();
+        self.mind_the_clock().await?;
+        let reading = self.reading().await;
+        let now = reading.now;
         let record = self.0.store.write(move |tx| {
             let record = queue::retry(tx, id, handovers.has(id), now)?;
-            Ok::<_, Failure>((record, news))
+            Ok::<_, Failure>((record, news, reading))
         });
-        let (record, _news) = record.await??;
+        let (record, ..) = record.await??;
         Ok(record.receipt(now))
     }
 
@@ -934,13 +963,13 @@ impl Service {
         }
         let mut cancelled = 0;
         loop {
-            let (now, of) = (Time::now(), account.clone());
+            let (reading, of) = (self.reading().await, account.clone());
             let some = self.0.store.write(move |tx| {
                 let ids = queue::queued_of(tx, &of, STEP);
-                ids.iter().try_for_each(|id| queue::cancel(tx, *id, false, now).map(drop))?;
-                Ok::<_, Failure>(ids.len())
+                ids.iter().try_for_each(|id| queue::cancel(tx, *id, false, reading.now).map(drop))?;
+                Ok::<_, Failure>((ids.len(), reading))
             });
-            match some.await?? {
+            match some.await??.0 {
                 0 => break,
                 n => cancelled += n as u64,
             }
@@ -973,7 +1002,7 @@ impl Service {
     /// Every account, with what waits for it.
     pub(super) fn account_list(&self) -> Result<Vec<control::Account>, Failure> {
         let paused = read::paused(&self.0.store)?;
-        let now = Time::now();
+        let now = self.now();
         let mut accounts = self.accounts().all(&self.0.config.accounts, now);
         let mut holder = super::held::Holder::new(self, now)?;
         for account in &mut accounts {
@@ -1032,7 +1061,7 @@ impl Service {
 
     /// Everything that `wehelp status` shows; the doors' own counters are filled in by the caller.
     pub(super) fn status(&self) -> Result<control::Status, Failure> {
-        let now = Time::now();
+        let now = self.now();
         let stats = self.0.store.stats()?;
         let listen = lock(&self.0.listen).clone();
         let anonymous = *lock(&self.0.anonymous);

@@ -223,11 +223,11 @@ async fn answer(service: &Service, doors: &http::Doors, ask: &Ask<'_>) -> Result
         ["commands"] if post => Ok(ndjson(service.enqueue(ask.json()?).await?)),
         ["commands"] if get => {
             let query: control::QueueQuery = ask.query()?;
-            Ok(ndjson(blocking(service, move |s| s.commands(&query, Time::now())).await?))
+            Ok(ndjson(blocking(service, move |s| s.commands(&query, s.now())).await?))
         }
         ["commands", id] if get => {
             let id = number(id)?;
-            Ok(json(&blocking(service, move |s| s.command(id, Time::now())).await?))
+            Ok(json(&blocking(service, move |s| s.command(id, s.now())).await?))
         }
         ["commands", id, "cancel"] if post => Ok(json(&service.cancel(number(id)?).await?)),
         ["commands", id, "retry"] if post => Ok(json(&service.retry(number(id)?).await?)),
@@ -447,7 +447,7 @@ async fn events(service: &Service, query: control::EventsQuery, peer: Option<Pee
 
 /// `GET /v1/commands/ID/wait`
 fn wait(service: &Service, id: u64, query: &control::WaitQuery) -> Result<Response, Failure> {
-    service.receipt(id, Time::now())?;
+    service.receipt(id, service.now())?;
     let (timeout, awaited) = (Duration::from_millis(query.timeout_ms).min(WAIT_MAX), query.until);
     let (out, lines) = mpsc::channel(8);
     let service = service.clone();
@@ -460,7 +460,7 @@ fn wait(service: &Service, id: u64, query: &control::WaitQuery) -> Result<Respon
         let mut last = String::new();
         let reached = loop {
             changed.mark_unchanged();
-            let now = Time::now();
+            let now = service.now();
             let Ok(record) = service.record(id) else { break false };
             let receipt = record.receipt(now);
             let mut progress = Vec::new();
@@ -483,7 +483,7 @@ fn wait(service: &Service, id: u64, query: &control::WaitQuery) -> Result<Respon
             }
             let mut wake = until;
             let mut over = false;
-            match stage(&receipt, awaited, record.done, now) {
+            match stage(&receipt, awaited, record.had(), record.done, service.ages().now(now)) {
                 Stage::Open => {}
                 Stage::Over => break true,
                 Stage::Failed => break false,
@@ -523,9 +523,9 @@ enum Stage {
     Failed,
 }
 
-/// How far the wait for a command has come; `done`: when it was answered, and when the last
-/// piece of the answer came.
-fn stage(receipt: &control::Receipt, awaited: Until, done: Option<Time>, now: Time) -> Stage {
+/// How far the wait for a command has come; `had`: when a client had it; `done`: when it was answered, and when the last
+/// piece of the answer came. All times are by age.
+fn stage(receipt: &control::Receipt, awaited: Until, had: Option<Time>, done: Option<Time>, now: Time) -> Stage {
     use crate::protocol::{answer, command};
     let left = |since: Time, patience: Duration| match patience.saturating_sub(now.since(since)) {
         Duration::ZERO => Stage::Over,
@@ -538,7 +538,9 @@ fn stage(receipt: &control::Receipt, awaited: Until, done: Option<Time>, now: Ti
         (control::State::Expired | control::State::Cancelled, _) => Stage::Failed,
         (_, Some(_)) if awaited == Until::Fetched => Stage::Over,
         // A notice may still tell that it was refused, also after the echo.
-        (control::State::Fetched | control::State::Answered, Some(fetched)) if is_text => left(fetched.time, NOTICE),
+        (control::State::Fetched | control::State::Answered, Some(fetched)) if is_text => {
+            left(had.unwrap_or(fetched.time), NOTICE)
+        }
         (control::State::Answered, _) => match done.filter(|_| answer::comes_in_pieces(&receipt.api)) {
             Some(last) => left(last, PIECES),
             None => Stage::Over,
@@ -651,9 +653,13 @@ mod tests {
             for api in apis {
                 let done = (state == "answered").then(|| at(0));
                 let receipt = receipt(api, state);
-                assert_eq!(stage(&receipt, Until::Answered, done, at(after)), stage_then, "{api} {state} {after}");
+                assert_eq!(
+                    stage(&receipt, Until::Answered, None, done, at(after)),
+                    stage_then,
+                    "{api} {state} {after}"
+                );
             }
         }
-        assert_eq!(stage(&receipt("getUserInfo", "fetched"), Until::Fetched, None, at(0)), Stage::Over);
+        assert_eq!(stage(&receipt("getUserInfo", "fetched"), Until::Fetched, None, None, at(0)), Stage::Over);
     }
 }

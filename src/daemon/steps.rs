@@ -2,14 +2,15 @@
 //!
 //! Due and expiry times are stored as moments of the wall clock, which can be set while commands wait. A step is seen
 //! by comparing the wall clock with the time since the machine started, which nobody sets; then everything that waits
-//! for a length of time (`--in`, `--expires`, pacing, pacing's order, keys) is moved by the step, and what waits for a
-//! moment (`--at`) stays.
+//! for a length of time (`--in`, `--expires`, pacing, pacing's order) is moved by the step, and what waits for a moment
+//! (`--at`) stays. What decides by its age is not moved; see `ages`.
 //!
 //! The difference of the two clocks is stored ([`Fact`]), so that a step while no daemon ran is seen as well, without
 //! reading what waits: in the same uptime of the machine exactly; after a restart of the machine only one backwards, by
 //! the newest moment that the store knows. What is to be moved is moved when somebody asks by the clock
 //! ([`mind`]), not before the doors open, and goes on after a crash where it was.
 
+use super::ages::Ages;
 use super::queue::{self, read};
 use super::service::Service;
 use super::{janitor, pacing};
@@ -17,8 +18,10 @@ use crate::clock::{self, Time};
 use crate::seq::Seq;
 use crate::store::{Error, Query, Space, Store, Txn};
 use serde::{Deserialize, Serialize};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 /// A difference below this is drift, milliseconds; a wait that is wrong by so little is not worth a write.
 const STEP_MIN: i64 = 2000;
@@ -62,8 +65,19 @@ pub(super) struct Steps {
     offset: AtomicI64,
     /// What a run before this one was moving when it died.
     unfinished: Mutex<Option<Moving>>,
-    /// Held while commands are moved.
-    moving: tokio::sync::Mutex<()>,
+    /// How old things are.
+    ages: Mutex<Ages>,
+    /// Written while commands are moved; read by whoever stores something by the clock, from the look at the clock to the
+    /// commit: what is stored by the clock before a step is moved with the rest.
+    moving: Arc<RwLock<()>>,
+}
+
+/// What the clock says, until this is dropped: no step is followed before.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// The wall clock; until a step is followed, as if there had been none.
+    pub(super) now: Time,
+    _held: OwnedRwLockReadGuard<()>,
 }
 
 impl Default for Steps {
@@ -73,7 +87,8 @@ impl Default for Steps {
             boot: std::fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned()).unwrap_or_default(),
             offset: AtomicI64::new(offset()),
             unfinished: Mutex::default(),
-            moving: tokio::sync::Mutex::default(),
+            ages: Mutex::default(),
+            moving: Arc::default(),
         }
     }
 }
@@ -83,12 +98,30 @@ impl Steps {
         offset() - self.offset.load(Ordering::Acquire)
     }
 
-    fn is_quiet(&self) -> bool {
+    /// What the wall clock says; after a step that is not followed yet, what it would have said without.
+    pub(super) fn now(&self) -> Time {
+        let (wall, step) = (Time::now(), self.step());
+        if step.abs() < STEP_MIN { wall } else { Time::from_millis(wall.millis().saturating_sub(step)) }
+    }
+
+    /// Looks at the clock for something to be stored.
+    pub(super) async fn reading(&self) -> Reading {
+        let held = Arc::clone(&self.moving).read_owned().await;
+        Reading { now: self.now(), _held: held }
+    }
+
+    /// How old things are.
+    pub(super) fn ages(&self) -> Ages {
+        super::service::lock(&self.ages).clone()
+    }
+
+    /// Whether no step waits to be followed.
+    pub(super) fn is_quiet(&self) -> bool {
         self.step().abs() < STEP_MIN && super::service::lock(&self.unfinished).is_none()
     }
 
     fn fact(&self, moving: Option<Moving>) -> Fact {
-        Fact { boot: self.boot.clone(), offset: self.offset.load(Ordering::Acquire), wall: Time::now(), moving }
+        Fact { boot: self.boot.clone(), offset: self.offset.load(Ordering::Acquire), wall: self.now(), moving }
     }
 }
 
@@ -105,7 +138,7 @@ pub(super) async fn mind(service: &Service, steps: &Steps) -> Result<(), Error> 
     if steps.is_quiet() {
         return Ok(());
     }
-    let _moving = steps.moving.lock().await;
+    let _moving = steps.moving.write().await;
     let begun = *super::service::lock(&steps.unfinished);
     if let Some(begun) = begun {
         finish(service, steps, begun).await?;
@@ -127,35 +160,35 @@ async fn finish(service: &Service, steps: &Steps, from: Moving) -> Result<(), Er
     ids.sort_unstable();
     for some in ids.chunks(MOVED_MAX) {
         let last = some.last().copied().unwrap_or(upto);
-        let (some, fact) = (some.to_vec(), steps.fact(Some(Moving { by, upto: last })));
+        let (some, fact, ages) = (some.to_vec(), steps.fact(Some(Moving { by, upto: last })), steps.ages());
         let shift = move |tx: &mut Txn<'_>| {
             queue::shift(tx, &some, by);
-            put(tx, &fact);
+            put(tx, &fact, &ages);
             Ok::<_, std::convert::Infallible>(())
         };
         let Ok(()) = service.store().write(shift).await?;
         *super::service::lock(&steps.unfinished) = Some(Moving { by, upto: last });
     }
-    let mut from = (by > 0).then(Vec::new);
-    while let Some(at) = from {
-        let moved = service.store().write(move |tx| Ok::<_, std::convert::Infallible>(queue::shift_keys(tx, &at, by)));
-        let Ok(next) = moved.await?;
-        from = next;
-    }
     let fact = Fact { offset: steps.offset.load(Ordering::Acquire) + by, ..steps.fact(None) };
+    let mut ages = steps.ages();
+    let tail = *service.store().tail().borrow();
+    ages.step(by, Seq(tail.0 + 1), Time::from_millis(steps.now().millis().saturating_add(by)));
+    let followed = ages.clone();
     let end = move |tx: &mut Txn<'_>| {
         pacing::shift(tx, by);
-        put(tx, &fact);
+        put(tx, &fact, &ages);
         Ok::<_, std::convert::Infallible>(())
     };
     let Ok(()) = service.store().write(end).await?;
+    *super::service::lock(&steps.ages) = followed;
     steps.offset.fetch_add(by, Ordering::AcqRel);
     *super::service::lock(&steps.unfinished) = None;
     tracing::warn!(seconds = by / 1000, moved = ids.len(), "the clock was set; waiting commands keep their waits");
     Ok(())
 }
 
-fn put(tx: &mut Txn<'_>, fact: &Fact) {
+fn put(tx: &mut Txn<'_>, fact: &Fact, ages: &Ages) {
+    ages.put(tx);
     tx.put(META, FACT, serde_json::to_vec(fact).expect("plain data"));
 }
 
@@ -164,6 +197,7 @@ fn put(tx: &mut Txn<'_>, fact: &Fact) {
 /// # Errors
 /// When the store cannot be read.
 pub(super) fn restore(store: &Store, steps: &Steps) -> Result<(), Error> {
+    let mut ages = Ages::read(store)?;
     let fact: Option<Fact> = store.get(META, FACT)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     *super::service::lock(&steps.unfinished) = fact.as_ref().and_then(|fact| fact.moving);
     match fact {
@@ -174,12 +208,18 @@ pub(super) fn restore(store: &Store, steps: &Steps) -> Result<(), Error> {
             let last = *store.tail().borrow();
             let told = if last > Seq::ZERO { told_at(store, last)? } else { None };
             let newest = [fact.map(|fact| fact.wall), told, read::newest(store)?].into_iter().flatten().max();
-            let ahead = newest.map_or(0, |time| time.millis() - Time::now().millis());
-            if ahead >= STEP_MIN {
-                steps.offset.fetch_add(ahead, Ordering::AcqRel);
+            let wall = Time::now();
+            let off = newest.map_or(0, |time| wall.millis() - time.millis());
+            if off <= -STEP_MIN {
+                steps.offset.fetch_sub(off, Ordering::AcqRel);
+            }
+            // The next step that is followed says so when the clock is behind.
+            if off.abs() >= STEP_MIN {
+                ages.doubt(Duration::from_millis(u64::try_from(off).unwrap_or(0)), wall);
             }
         }
     }
+    *super::service::lock(&steps.ages) = ages;
     Ok(())
 }
 
@@ -195,8 +235,13 @@ pub(super) async fn remember(service: &Service, steps: &Steps) {
         return;
     }
     let fact = steps.fact(None);
+    let ages = {
+        let mut ages = super::service::lock(&steps.ages);
+        ages.settle(fact.wall, service.store().first());
+        ages.clone()
+    };
     let kept = service.store().write_lazily(move |tx| {
-        put(tx, &fact);
+        put(tx, &fact, &ages);
         Ok::<_, std::convert::Infallible>(())
     });
     janitor::note(kept.await);

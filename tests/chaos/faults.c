@@ -1,7 +1,7 @@
 /* Makes file calls fail, and shifts the wall clock, from outside of the program: loaded with LD_PRELOAD.
  *
  * WEHELP_FAULTS names a control file of eight 64-bit numbers, mapped by this process and written by the test; its order
- * is `struct control`. Only files below the folder WEHELP_FAULTS_DIR fail. The calls are made by number here, so that
+ * is `struct control`. WEHELP_FAULTS_BOOT names a file that is read for the id of the machine's start. Only files below the folder WEHELP_FAULTS_DIR fail. The calls are made by number here, so that
  * nothing has to be looked up in libc, and this works before libc is ready. What a program asks the kernel for without
  * libc is not seen. */
 #define _GNU_SOURCE
@@ -35,10 +35,12 @@ struct control {
 enum call { WRITE, SYNC, RENAME, OPEN, TRUNCATE, UNLINK };
 
 static struct control *control;
+static const char *boot;
 static char folder[4096];
 static size_t folder_length;
 
 __attribute__((constructor)) static void begin(void) {
+    boot = getenv("WEHELP_FAULTS_BOOT");
     const char *path = getenv("WEHELP_FAULTS"), *dir = getenv("WEHELP_FAULTS_DIR");
     if (!path || !dir || strlen(dir) >= sizeof folder)
         return;
@@ -122,6 +124,8 @@ int unlink(const char *path) { return fails(UNLINK, -1, path) ? -1 : (int)syscal
 /* Only what makes a file fails: a full disk can be read. */
 int open64(const char *path, int flags, ...) {
     mode_t mode = 0;
+    if (boot && strcmp(path, "/proc/sys/kernel/random/boot_id") == 0)
+        path = boot;
     if ((flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE) {
         va_list more;
         va_start(more, flags);

@@ -13,6 +13,7 @@ mod accounts;
 mod answers;
 mod browser;
 mod bulk;
+mod clock;
 mod completion;
 mod control;
 mod door;

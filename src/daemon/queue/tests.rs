@@ -541,27 +541,62 @@ proptest! {
     }
 }
 
+/// Queues a text with a key and has it fetched, sets the clock by `set` milliseconds, and looks as long after.
 #[test]
-fn a_clock_that_is_set_forward_forgets_no_key() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Options { free_bytes_min: 0, ..Options::default() }).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+fn a_clock_that_is_set_changes_no_age() {
+    const DAY: i64 = 86_400_000;
     let now = Time::from_millis(1_800_000_000_000);
-    let later = now.after(2 * KEY_LIFE);
-    let by = later.millis() - now.millis();
-    let keys = 2 * SWEEP_MAX + 1;
-    let alive = runtime.block_on(store.write(move |tx| {
-        for id in 1..=keys as u64 {
-            let row = serde_json::to_vec(&Key { id, time: now }).unwrap();
-            tx.put(KEY, &key_of(Some("wxid_a"), &format!("k{id}")), row);
-        }
-        let mut from = Some(Vec::new());
-        while let Some(at) = from {
-            from = shift_keys(tx, &at, by);
-        }
-        let rows = tx.scan(KEY, &[], &[255; 8], keys + 1, false);
-        let alive = rows.iter().filter(|(_, row)| serde_json::from_slice::<Key>(row).unwrap().is_alive(later));
-        Ok::<_, ()>(alive.count())
-    }));
-    assert_eq!(alive.unwrap().unwrap(), keys);
+    for set in [366 * DAY, -366 * DAY, 2 * DAY, 90_000, -90_000, 0] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Options { free_bytes_min: 0, ..Options::default() }).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let after = move |by: Duration| Time::from_millis(now.after(by).millis() + set);
+        let done = runtime.block_on(store.write(move |tx| {
+            let text = r#"{"api":"sendTextMessage","code":1,"wxid":"wxid_b","text":"t"}"#;
+            let new = || New {
+                wire: RawValue::from_string(text.to_owned()).unwrap(),
+                api: "sendTextMessage".to_owned(),
+                key: Some("k".to_owned()),
+            };
+            let when = |due| When { due, expires: None, fixed: false, bulk: false };
+            let me = Some("wxid_a");
+            let queue = |tx: &mut Txn<'_>, now| {
+                enqueue(tx, now, me, vec![new()], when(now), &config::Queue::default()).unwrap().remove(0)
+            };
+            let id = queue(tx, now).0.id;
+            let lists = Lists {
+                bound: vec![("wxid_a".to_owned(), Share::All)],
+                unbound: Share::All,
+                purse: pacing::Purse::of("wxid_a"),
+            };
+            let by = Claimed {
+                time: now,
+                account: me.map(str::to_owned),
+                pid: None,
+                peer: String::new(),
+                tail: Seq(1),
+                purse: String::new(),
+            };
+            assert_eq!(claim(tx, &lists, &by, 9, &config::Pacing::default()).len(), 1);
+            settle(tx, &[id], Settled::Fetched { confirmed: true }, now);
+            let mut ages = Ages::load(tx);
+            ages.step(set, Seq(2), after(Duration::ZERO));
+            ages.put(tx);
+            // A notice that comes within ten seconds may refuse it, a later one may not.
+            for (seconds, found) in [(5, 1), (11, 0)] {
+                let came = after(Duration::from_secs(seconds));
+                assert_eq!(refusable(tx, "wxid_a", "wxid_b", Seq(2), came).len(), found, "{set} {seconds}");
+            }
+            for (hours, known) in [(23, true), (25, false)] {
+                let then = after(Duration::from_secs(hours * 3600));
+                let age = ages.surely(then);
+                forget(tx, age.before(Duration::from_secs(24 * 3600)), age);
+                assert_eq!(load(tx, id).is_some(), known, "{set} {hours}");
+                let (record, repeated) = queue(tx, then);
+                assert_eq!((record.id == id, repeated), (known, known), "{set} {hours}");
+            }
+            Ok::<_, ()>(())
+        }));
+        done.unwrap().unwrap();
+    }
 }
