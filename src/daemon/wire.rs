@@ -5,12 +5,15 @@
 //! * *failed*: the connection ended, was reset or timed out before the last byte was acknowledged;
 //! * *delivered*: every byte was acknowledged, and then the peer closed in order or asked again;
 //! * *uncertain*: every byte was acknowledged, and then the peer reset the connection or fell silent. So is an answer to
-//!   a peer that had closed its sending side before it: it cannot say anything more.
+//!   a peer that had closed its sending side before it had taken in the last byte: it cannot say anything more.
+//!
+//! What the peer sent tells of an answer only what came after its acknowledgement ([`Early`]): who has read an answer to
+//! its end acknowledges all of it with the very segment that closes or asks again.
 //!
 //! With a sized body hyper drops the body before a byte of it is written, so the body's end proves nothing. After its
 //! buffer is written hyper flushes: the first flush after the body was taken marks the answer's last byte. What the
-//! peer has acknowledged is the kernel's `tcpi_bytes_acked`, which (unlike the length of the send queue) can still be
-//! read after a reset. A duplicate of the socket keeps all this readable after hyper has closed its own.
+//! peer has acknowledged and sent is the kernel's `tcpi_bytes_acked` and `tcpi_bytes_received`, which (unlike the length
+//! of the send queue) can still be read after a reset. A duplicate of the socket keeps all this readable after hyper has closed its own.
 //!
 //! Over TLS our goodbye (close_notify) is data. A client that closes without reading it resets the connection, and a
 //! reset carries no acknowledgement: one that was still delayed never comes. So nothing is sent after an answer until it
@@ -28,7 +31,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -48,8 +51,6 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 const GOODBYE_REST: Duration = Duration::from_millis(300);
 /// Read ahead while a handler works: a pipelined request, or a TLS client's goodbye.
 const AHEAD_BYTES: usize = 16 * 1024;
-/// What came before a reset is read within so long.
-const BEFORE_RESET: Duration = Duration::from_millis(20);
 /// Pauses between looks at the kernel's view: the first ones short, since on a LAN all is over in a millisecond.
 const LOOKS: [u64; 8] = [1, 1, 2, 4, 8, 15, 25, 50];
 
@@ -61,12 +62,10 @@ pub(super) struct Conn {
     written: AtomicU64,
     /// Nothing more comes from the peer.
     ended: AtomicBool,
-    /// It closed its side in order; known once that was read.
-    closed: AtomicBool,
+    /// What it had acknowledged and sent when its end was read; the first time.
+    end: OnceLock<Tcp>,
     /// Reading or writing failed.
     broken: AtomicBool,
-    /// The peer sent something after the answer's last byte was written.
-    asked_again: AtomicBool,
     /// A handler works, or its answer is not whole yet.
     busy: AtomicBool,
     /// Told when the peer has closed its sending side while a handler works.
@@ -110,8 +109,8 @@ enum Pending {
 struct Answer {
     handover: Handover,
     begun: Instant,
-    /// The peer had closed its sending side before a byte of it was written.
-    closed_before: bool,
+    /// What the peer had said before a byte of it was written.
+    early: Early,
     /// Hyper has taken its body.
     taken: bool,
 }
@@ -141,9 +140,8 @@ impl Conn {
             socket,
             written: AtomicU64::new(0),
             ended: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
+            end: OnceLock::new(),
             broken: AtomicBool::new(false),
-            asked_again: AtomicBool::new(false),
             busy: AtomicBool::new(false),
             half_closed: Notify::new(),
             pending: Mutex::default(),
@@ -159,9 +157,8 @@ impl Conn {
 
     /// The answer that goes out next hands these commands over.
     pub(super) fn watch(&self, handover: Handover) {
-        let closed = || self.socket.as_ref().and_then(tcp_info).is_some_and(|tcp| tcp.peer_closed());
-        let closed_before = self.ended.load(Ordering::Acquire) || closed();
-        *lock(&self.pending) = Pending::Answer(Answer { handover, begun: Instant::now(), closed_before, taken: false });
+        let early = Early::of(self.socket.as_ref().map(Tcp::of).unwrap_or_default());
+        *lock(&self.pending) = Pending::Answer(Answer { handover, begun: Instant::now(), early, taken: false });
     }
 
     /// Hyper has taken the answer's body.
@@ -173,13 +170,10 @@ impl Conn {
         }
     }
 
-    /// An end was read. After a reset whose error somebody else has taken reading gives an end too, which is none.
+    /// An end was read.
     fn at_end(&self) {
+        self.end.get_or_init(|| self.socket.as_ref().map(Tcp::of).unwrap_or_default());
         self.ended.store(true, Ordering::Release);
-        let tcp = self.socket.as_ref().and_then(tcp_info);
-        if tcp.is_some_and(|tcp| tcp.peer_closed() && tcp.state != Tcp::CLOSE) {
-            self.closed.store(true, Ordering::Release);
-        }
     }
 
     /// Something of the next request's head has come.
@@ -217,12 +211,8 @@ impl Conn {
         let limits = limits.clone();
         tokio::spawn(async move {
             let _let_go = LetGo(&conn);
-            let Answer { handover, begun, closed_before, .. } = answer;
-            let outcome = match conn.outcome(end, begun, &limits).await {
-                Outcome::Delivered if closed_before => Outcome::Uncertain,
-                outcome => outcome,
-            };
-            handover.settle(outcome);
+            let Answer { handover, begun, early, .. } = answer;
+            handover.settle(conn.outcome(end, begun, early, &limits).await);
         });
     }
 
@@ -255,9 +245,9 @@ impl Conn {
         drop(std::mem::take(&mut *lock(&self.pending)));
     }
 
-    /// Watches until it is known, or known to be unknowable, whether the first `end` bytes of an answer that was begun
-    /// then arrived.
-    async fn outcome(&self, end: u64, begun: Instant, limits: &Patience) -> Outcome {
+    /// Watches until it is known, or known to be unknowable, whether an answer that was begun then, and whose last byte
+    /// is the connection's byte `end`, arrived.
+    async fn outcome(&self, end: u64, begun: Instant, mut early: Early, limits: &Patience) -> Outcome {
         let Some(socket) = &self.socket else { return Outcome::Uncertain };
         let mut acks = Acks::new();
         let whole_due = limits.write_timeout.map(|timeout| begun + timeout);
@@ -267,27 +257,30 @@ impl Conn {
             let error = socket2::SockRef::from(socket).take_error();
             let tcp = Tcp::of(socket);
             let acked = tcp.acked >= end;
+            for seen in [Some(&tcp), self.end.get()].into_iter().flatten() {
+                early.note(*seen, end);
+            }
             let now = Instant::now();
             let overdue = acks.due(tcp.acked, now);
             if limits.shutdown.is_triggered() {
                 stop_due.get_or_insert(now + STOP_PATIENCE);
             }
-            let said_more = || self.asked_again.load(Ordering::Acquire) || self.ended.load(Ordering::Acquire);
             // Errors before the socket's state: a reset that comes between two looks must not be taken for an end.
             if self.broken.load(Ordering::Acquire) || !matches!(error, Ok(None)) {
-                // The last bytes may have been acknowledged between the look above and the error.
-                if !acked && Tcp::of(socket).acked < end {
-                    return Outcome::Failed;
-                }
-                // What the peer sent before the reset may not be read yet: under TLS its close becomes a reset when our
-                // own goodbye crosses it.
-                tokio::time::sleep(BEFORE_RESET).await;
-                let left = self.asked_again.load(Ordering::Acquire) || self.closed.load(Ordering::Acquire);
-                return if left { Outcome::Delivered } else { Outcome::Uncertain };
+                // The last bytes may have been acknowledged between the look above and the error. What came before a
+                // reset counts: under TLS the peer's close becomes one when our own goodbye crosses it.
+                return match Tcp::of(socket) {
+                    tcp if tcp.acked < end => Outcome::Failed,
+                    tcp if early.is_followed_by_more(tcp) => Outcome::Delivered,
+                    _ => Outcome::Uncertain,
+                };
             }
             if acked {
-                if said_more() || tcp.peer_closed() {
+                if early.is_followed_by_more(tcp) {
                     return Outcome::Delivered;
+                }
+                if early.is_closed {
+                    return Outcome::Uncertain;
                 }
                 let since = *acked_at.get_or_insert(now);
                 if now - since > GOODBYE_REST {
@@ -307,6 +300,32 @@ impl Conn {
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
         Outcome::Uncertain
+    }
+}
+
+/// What a peer had sent before it had acknowledged the whole of an answer: that says nothing of the answer.
+#[derive(Debug, Clone, Copy)]
+struct Early {
+    received: u64,
+    /// Nothing can follow.
+    is_closed: bool,
+}
+
+impl Early {
+    fn of(tcp: Tcp) -> Self {
+        Self { received: tcp.received, is_closed: tcp.peer_closed() }
+    }
+
+    /// Takes in what was seen of the connection at some moment, if the answer up to `end` was not acknowledged then.
+    fn note(&mut self, seen: Tcp, end: u64) {
+        if seen.acked < end && seen.received >= self.received {
+            *self = Self::of(seen);
+        }
+    }
+
+    /// Whether the peer has said more by now: a request, a goodbye or its end, which counts as a byte.
+    fn is_followed_by_more(self, now: Tcp) -> bool {
+        now.received > self.received
     }
 }
 
@@ -374,11 +393,19 @@ fn hung_up(socket: &impl AsFd) -> bool {
 }
 
 /// The kernel's view of a TCP connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tcp {
     state: u8,
     /// Bytes that the peer has acknowledged.
     acked: u64,
+    /// Bytes that came from the peer in order, read or not; its FIN counts as one.
+    received: u64,
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self { state: Self::CLOSE, acked: 0, received: 0 }
+    }
 }
 
 impl Tcp {
@@ -389,7 +416,7 @@ impl Tcp {
     const CLOSING: u8 = 11;
 
     fn of(socket: &OwnedFd) -> Self {
-        tcp_info(socket).unwrap_or(Self { state: Self::CLOSE, acked: 0 })
+        tcp_info(socket).unwrap_or_default()
     }
 
     /// Whether the peer's FIN was seen.
@@ -398,22 +425,23 @@ impl Tcp {
     }
 }
 
-/// `tcpi_state` and `tcpi_bytes_acked` (Linux 4.1) of a socket.
+/// `tcpi_state`, `tcpi_bytes_acked` and `tcpi_bytes_received` (Linux 4.1) of a socket.
 #[expect(unsafe_code, reason = "no safe crate reads tcpi_bytes_acked; one getsockopt into a buffer of our own")]
 fn tcp_info(socket: &OwnedFd) -> Option<Tcp> {
-    /// Where `tcpi_bytes_acked` lies in `struct tcp_info` (linux/tcp.h): part of the kernel's ABI.
+    /// Where they lie in `struct tcp_info` (linux/tcp.h): part of the kernel's ABI.
     const ACKED: usize = 120;
+    const RECEIVED: usize = 128;
     let mut info = [0_u8; 256];
     let mut len = libc::socklen_t::try_from(info.len()).ok()?;
     // SAFETY: `info` is writable for `len` bytes, which the kernel shortens to what it wrote.
     let failed = unsafe {
         libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut len)
     };
-    if failed != 0 || (len as usize) < ACKED + 8 {
+    if failed != 0 || (len as usize) < RECEIVED + 8 {
         return None;
     }
-    let acked = u64::from_ne_bytes(info[ACKED..ACKED + 8].try_into().ok()?);
-    Some(Tcp { state: info[0], acked })
+    let number = |at: usize| info[at..at + 8].try_into().ok().map(u64::from_ne_bytes);
+    Some(Tcp { state: info[0], acked: number(ACKED)?, received: number(RECEIVED)? })
 }
 
 /// A stream that counts, stalls no longer than allowed, and closes without destroying its last answer.
@@ -489,7 +517,6 @@ impl<S: AsyncRead + AsFd + Unpin> Wire<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.ahead.is_empty() {
-            // It came before the answer, and says nothing of it.
             let (bytes, _) = self.ahead.as_slices();
             let n = bytes.len().min(buf.remaining());
             buf.put_slice(&bytes[..n]);
@@ -501,9 +528,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         let result = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
         if result.is_ok() {
             if buf.filled().len() > before {
-                if matches!(*lock(&self.conn.pending), Pending::Watched) {
-                    self.conn.asked_again.store(true, Ordering::Release);
-                }
                 self.conn.head_comes();
             } else if buf.remaining() > 0 {
                 self.conn.at_end();
@@ -598,11 +622,13 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Wire<S> {
 pub(super) struct Polite<S> {
     inner: S,
     conn: Arc<Conn>,
+    /// It has said its goodbye.
+    peer_is_done: bool,
 }
 
 impl<S> Polite<S> {
     pub(super) fn new(inner: S, conn: Arc<Conn>) -> Self {
-        Self { inner, conn }
+        Self { inner, conn, peer_is_done: false }
     }
 }
 
@@ -636,11 +662,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Polite<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut scratch = [0; 1024];
         while self.conn.poll_goodbye(cx).is_pending() {
-            // A peer that says goodbye first has acknowledged all that it will.
+            // One that comes before the peer has taken the answer in is no acknowledgement: its watcher knows.
+            if self.peer_is_done {
+                return Poll::Pending;
+            }
             let mut buf = ReadBuf::new(&mut scratch);
             match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {}
-                _ => break,
+                Ok(()) => self.peer_is_done = buf.filled().is_empty(),
+                Err(_) => break,
             }
         }
         Pin::new(&mut self.inner).poll_shutdown(cx)

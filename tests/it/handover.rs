@@ -267,6 +267,47 @@ fn a_reset_after_the_response_was_acknowledged_leaves_it_fetched_but_unconfirmed
 }
 
 #[test]
+fn an_end_that_came_before_the_last_byte_was_taken_in_confirms_nothing() {
+    let daemon = Daemon::unpaced();
+    let (ids, mut wire) = stuck(&daemon);
+    wire.stream.shutdown(Shutdown::Write).unwrap();
+    // Longer than the daemon lets pass between two looks.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(wire.receive().unwrap().array().len(), ids.len());
+    let receipt = daemon.reaches(ids[0], "fetched");
+    assert_eq!(confirmed(&receipt), Some(false), "{receipt}");
+    assert_eq!(receipt["attempts"], 1, "{receipt}");
+}
+
+#[test]
+fn an_end_in_the_middle_of_an_answer_makes_it_ready_again() {
+    let daemon = Daemon::unpaced();
+    let (ids, mut wire) = stuck(&daemon);
+    wire.stream.read_exact(&mut [0; 29]).unwrap();
+    // A FIN, and a reset for all that comes after it.
+    wire.stream.shutdown(Shutdown::Both).unwrap();
+    drop(wire);
+    let receipt = daemon.reaches(ids[0], "ready");
+    assert_eq!((&receipt["attempts"], &receipt["fetched"]), (&1.into(), &Value::Null), "{receipt}");
+}
+
+#[test]
+fn requests_that_were_sent_before_an_answer_was_taken_in_confirm_nothing() {
+    let daemon = Daemon::unpaced();
+    let (ids, mut wire) = stuck(&daemon);
+    // More than the daemon reads ahead, so that some is read when all is acknowledged.
+    let more: Vec<u8> = POLL.iter().copied().cycle().take(POLL.len() * 1000).collect();
+    wire.send(&more);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(wire.receive().unwrap().array().len(), ids.len());
+    // Its last acknowledgement may be delayed.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    reset(wire);
+    let receipt = daemon.reaches(ids[0], "fetched");
+    assert_eq!(confirmed(&receipt), Some(false), "{receipt}");
+}
+
+#[test]
 fn a_host_that_takes_in_no_more_and_says_nothing_is_given_up_and_loses_nothing() {
     let daemon = Daemon::unpaced();
     // Its window is full and it is still connected: only time tells that it has gone.

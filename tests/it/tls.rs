@@ -347,6 +347,27 @@ mod by_hand {
     }
 
     #[test]
+    fn a_client_that_said_goodbye_before_its_answer_gets_it_once_however_late_it_acknowledges() {
+        let daemon = secure();
+        for pause_ms in [0, 1, 5, 20, 60] {
+            for _ in 0..3 {
+                let id = daemon.queue_text("x");
+                let mut client = connect(&daemon);
+                poll(&mut client, "1.1");
+                client.stream.conn.send_close_notify();
+                client.stream.flush().unwrap();
+                client.stream.sock.shutdown(std::net::Shutdown::Write).unwrap();
+                assert_eq!(client.receive().unwrap().array().len(), 1);
+                SockRef::from(&client.stream.sock).set_tcp_quickack(false).unwrap();
+                std::thread::sleep(Duration::from_millis(pause_ms));
+                drop(client);
+                // It could not say that it has read it.
+                settles(&daemon, id, false);
+            }
+        }
+    }
+
+    #[test]
     fn a_client_that_says_goodbye_and_waits_for_ours_gets_it_at_once() {
         let daemon = secure();
         let id = daemon.queue_text("x");
