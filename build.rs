@@ -7,15 +7,13 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=WEHELP_COMMIT");
-    // Half of a short command's time went into moving its own image to a random place. The daemon, which strangers
-    // talk to, is still moved.
     let target = |what: &str| std::env::var(format!("CARGO_CFG_TARGET_{what}")).unwrap_or_default();
-    if target("OS") == "linux" && target("ENV") == "gnu" {
-        println!("cargo::rustc-link-arg-bin=wehelp=-no-pie");
-        if let Some(folder) = of_unwinder() {
-            println!("cargo::rustc-link-search=native={}", folder.display());
-            println!("cargo::rustc-link-lib=static:-bundle=gcc_eh");
-        }
+    if target("OS") == "linux"
+        && target("ENV") == "gnu"
+        && let Some(folder) = of_unwinder()
+    {
+        println!("cargo::rustc-link-search=native={}", folder.display());
+        println!("cargo::rustc-link-lib=static:-bundle=gcc_eh");
     }
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
     let given = std::env::var("WEHELP_COMMIT").ok().map(|commit| commit.trim().to_owned());
