@@ -153,7 +153,9 @@ impl Oracle {
             match fact {
                 Fact::Began { reader, after, again, kind } => {
                     let place = places.entry(reader).or_insert(start);
-                    *place = Place { due: after.map_or(place.due, |after| after + 1), again: *again, kind: *kind };
+                    // Where a new one starts is not known before it was given something.
+                    let again = *again || (after.is_none() && place.due == u64::MAX);
+                    *place = Place { due: after.map_or(place.due, |after| after + 1), again, kind: *kind };
                 }
                 Fact::Dropped { reader, from, to } => {
                     let place = places.entry(reader).or_insert(start);
@@ -193,7 +195,8 @@ impl Oracle {
                 _ => {}
             }
         }
-        self.readers = places.into_iter().map(|(name, place)| (name.to_owned(), place.due - 1)).collect();
+        let known = places.into_iter().filter(|(_, place)| place.due < u64::MAX);
+        self.readers = known.map(|(name, place)| (name.to_owned(), place.due - 1)).collect();
     }
 }
 
@@ -629,6 +632,11 @@ mod tests {
         let mut other = log(&["x", "y", "z"]);
         other.log[1].kind = "other".into();
         comes_to(&[only, read(1, "x"), read(3, "z")], &other, &[]);
+        // Where a new reader started is not known when retention has been there meanwhile.
+        let mut dropped = Quiet { first: 2, ..log(&["x", "y", "z"]) };
+        dropped.log.remove(0);
+        comes_to(&[began(None, false), read(1, "x"), read(2, "y")], &dropped, &[]);
+        comes_to(&[began(None, false), read(1, "x"), read(1, "x")], &dropped, &[Check::ReaderRepeats]);
     }
 
     #[test]
