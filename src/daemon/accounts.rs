@@ -713,11 +713,14 @@ mod tests {
             let mut there: BTreeMap<u64, &str> = BTreeMap::new();
             let mut logged_in: BTreeMap<&str, bool> = BTreeMap::new();
             let mut left: BTreeMap<&str, u64> = BTreeMap::new();
+            // The process that each had last.
+            let mut home: BTreeMap<&str, u64> = BTreeMap::new();
             for _ in 0..40 {
                 let (name, pid, sign) = (NAMES[random.usize(..3)], random.u64(1..4), SIGNS[random.usize(..4)]);
                 story = story.told(name, Some(pid), sign);
-                let settling =
-                    left.get(name).is_some_and(|at| story.seq - at < 5) && logged_in.get(name) == Some(&false);
+                let settling = left.get(name).is_some_and(|at| story.seq - at < 5)
+                    && logged_in.get(name) == Some(&false)
+                    && home.get(name).is_none_or(|home| *home == pid);
                 match sign {
                     Sign::Alive if settling => {}
                     Sign::In | Sign::Alive => {
@@ -741,6 +744,7 @@ mod tests {
                     }
                 }
                 for (pid, who) in &there {
+                    home.insert(who, *pid);
                     let routed = story.accounts.route(&poller(None, Some(*pid)), &settings(), NOW);
                     for (bound, share) in &routed.bound {
                         let is_out = logged_in.get(bound.as_str()) == Some(&false);

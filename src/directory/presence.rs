@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// What comes within so long after a logout may have been under way: it does not tell that the account is back, unless
-/// it says so.
+/// it says so, or comes from another process than the one that was left.
 const LOGOUT_SETTLES: Duration = Duration::from_secs(5);
 
 /// What an event says of its account's login.
@@ -70,7 +70,8 @@ pub struct Seat {
 impl Seat {
     /// Takes in an event of the account in the process `pid`, which `holder`, another account, has now.
     pub fn take(&mut self, sign: Sign, pid: Option<u64>, holder: Option<&mut Self>, time: Time) {
-        if sign == Sign::Alive && self.is_settling(time) {
+        let is_elsewhere = pid.is_some() && self.home.is_some() && pid != self.home;
+        if sign == Sign::Alive && self.is_settling(time) && !is_elsewhere {
             return;
         }
         let is_there = matches!(sign, Sign::In | Sign::Alive);
@@ -171,6 +172,16 @@ mod tests {
         let mut other = seat(7);
         this.take(Sign::Alive, Some(7), Some(&mut other), at(101));
         assert!(this.is_out() && other == seat(7));
+        // From a new process nothing can have been under way; but nobody knows that of an account that had none.
+        let mut moved = this;
+        moved.take(Sign::Alive, Some(8), None, at(101));
+        assert_eq!((moved.logged_in, moved.pid), (Some(true), Some(8)));
+        let mut homeless = Seat::default();
+        homeless.take(Sign::Out, None, None, at(100));
+        homeless.take(Sign::Alive, Some(8), None, at(101));
+        assert!(homeless.is_out());
+        this.take(Sign::Alive, None, None, at(101));
+        assert!(this.is_out());
         // It says so, or it goes on, or the clock was set back: then it is back.
         for (sign, time) in [(Sign::In, at(101)), (Sign::Alive, at(105)), (Sign::Alive, at(50))] {
             let mut this = this;
