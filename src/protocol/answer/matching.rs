@@ -5,7 +5,7 @@
 //! Leaves to others: which commands are open (same account, fetched before the event, not too long ago), and storing
 //! what was concluded.
 
-use super::{Bearing, Fit, ask_the_same, fit, ids_asked, ids_told};
+use super::{Bearing, Fit, ask_the_same, comes_in_pieces, fit, ids_asked, ids_told};
 use crate::protocol::command::Wire;
 use crate::protocol::event::{Event, Kind};
 use std::collections::HashSet;
@@ -97,12 +97,16 @@ impl<'a> Matching<'a> {
         meant.map(|meant| self.conclusion(meant)).into_iter().collect()
     }
 
-    /// The best of those wanted, and all that asked the same; one more piece for those that have just been answered.
+    /// The best of those wanted, and all that asked the same; one more piece for those that have just been answered, if
+    /// their answers have any: what was answered whole, another event changes nothing of.
     fn asked(&self, wanted: impl Fn(&Candidate<'_>) -> bool + Copy) -> Vec<Conclusion> {
         let best = self.best(wanted);
-        let concerned = |c: &&Candidate<'_>| match best {
-            Some(best) => ask_the_same(best.open.command, c.open.command),
-            None => c.open.answered && wanted(c),
+        let concerned = |c: &&Candidate<'_>| {
+            let meant = match best {
+                Some(best) => ask_the_same(best.open.command, c.open.command),
+                None => c.open.answered && wanted(c),
+            };
+            meant && (!c.open.answered || comes_in_pieces(c.open.command.api()))
         };
         self.all.iter().filter(concerned).map(|c| self.conclusion(c)).collect()
     }
@@ -134,7 +138,7 @@ impl<'a> Matching<'a> {
     fn verified(&self) -> Vec<Conclusion> {
         let named = |c: &Candidate<'_>| c.is("acceptFriend") && c.fit == Fit::Named;
         if self.all.iter().any(named) {
-            return self.asked(named).into_iter().filter(|c| c.verdict != Verdict::Piece).collect();
+            return self.asked(named);
         }
         if self.best(|c| c.is("addUserEvent")).is_some() {
             return self.asked(|c| c.is("addUserEvent") && !c.open.answered);
@@ -321,6 +325,26 @@ mod tests {
         assert_eq!(concluded(&[answered(list()), fetched(info(&["a"]))], &contacts(&["a", "b"])), [(0, Piece)]);
         let ids = event(Kind::ContactsPacket, json!({"wxids": ["a"]}));
         assert_eq!(concluded(&[fetched(list()), fetched(list())], &ids), [(0, Part), (1, Part)]);
+    }
+
+    #[test]
+    fn what_was_answered_whole_stays_as_it_is() {
+        let status = || json!({"api": "getLoginStatus", "code": 20, "info": "wehelp"});
+        let state = event(Kind::LoginState, json!({"logged_in": false}));
+        let profile = event(Kind::Profile, json!({"contact": {"wxid": "a"}}));
+        let get = || json!({"api": "getUserInfo", "code": 19, "wxid": "a"});
+        for (command, told, verdict) in [
+            (status(), &state, Answered),
+            (get(), &profile, Answered),
+            (lookup("a"), &packet(&["a"]), Answered),
+            (members("1@chatroom"), &told_members("1@chatroom"), Answered),
+            (add("a"), &verified(&[]), Rejected),
+            (accept("v1_a"), &verified(&["v1_a"]), Answered),
+        ] {
+            assert_eq!(concluded(&[answered(command.clone())], told), [], "told twice: {command}");
+            let rows = [answered(command.clone()), fetched(command.clone())];
+            assert_eq!(concluded(&rows, told), [(1, verdict)], "asked again: {command}");
+        }
     }
 
     #[test]
