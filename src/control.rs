@@ -324,7 +324,7 @@ pub enum Progress {
 pub struct EventsQuery {
     /// Go on with new ones.
     pub follow: bool,
-    /// How many of the newest; absent: everything that matches.
+    /// How many of the newest, with `cursor` of the next; absent: everything that matches.
     pub lines: Option<u64>,
     /// Start after this position (exact; excludes `lines`): what a reconnecting follower sends.
     pub after: Option<Seq>,

@@ -405,7 +405,10 @@ async fn events(service: &Service, query: control::EventsQuery, peer: Option<Pee
     if !named_start {
         range.after = range.after.max(Seq(stats.first.0.saturating_sub(1)));
     }
-    let lines = if query.after.is_some() { None } else { query.lines };
+    let lines = query.lines.filter(|_| query.after.is_none());
+    // Of a cursor the next ones are meant, and no others are consumed.
+    let (lines, next) = if query.cursor.is_some() { (None, lines) } else { (lines, None) };
+    let count = query.count.into_iter().chain(next).min();
     let (range, filter) = blocking(service, move |s| {
         let range = follow::bounded(s.store(), range)?;
         let after = match lines {
@@ -422,7 +425,7 @@ async fn events(service: &Service, query: control::EventsQuery, peer: Option<Pee
             query: range,
             filter,
             follow: query.follow,
-            count: query.count,
+            count,
             marks: query.marks,
             heartbeat: query.heartbeat_ms.map(|ms| Duration::from_millis(ms.max(100))),
             lease,

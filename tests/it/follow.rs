@@ -271,6 +271,24 @@ fn with_a_cursor_and_count_exactly_that_many_are_consumed() {
 }
 
 #[test]
+fn with_a_cursor_lines_are_the_next_ones_and_no_others_are_consumed() {
+    let daemon = Daemon::new();
+    for n in 1..=9 {
+        say(&daemon, &n.to_string());
+    }
+    assert_eq!(seqs(&daemon.events(&["--cursor", "c", "-n", "2"])), [1, 2]);
+    assert!(daemon.events(&["--cursor", "c", "-n", "0"]).is_empty());
+    assert_eq!(seqs(&daemon.events(&["--cursor", "c", "-n", "1", "--match", "[57]"])), [5]);
+    // The smaller number counts, and with -f they are waited for.
+    assert_eq!(seqs(&daemon.events(&["-f", "--cursor", "c", "-n", "2", "--count", "9"])), [6, 7]);
+    // Whatever language asks.
+    let other = daemon.control("GET", "/v1/events?cursor=d&lines=2", b"");
+    assert_eq!(other.text().lines().count(), 2);
+    assert!(other.text().starts_with("{\"seq\":1,"), "{}", other.text());
+    assert_eq!(seqs(&daemon.events(&["--cursor", "c", "-n", "all"])), [8, 9]);
+}
+
+#[test]
 fn a_second_reader_of_a_cursor_is_told_who_holds_it() {
     let daemon = Daemon::new();
     say(&daemon, "1");

@@ -101,7 +101,8 @@ pub struct List {
     #[arg(short, long)]
     pub follow: bool,
 
-    /// How many of the newest, or `all`; with --cursor, --since or --until everything that matches, unless given
+    /// How many of the newest, or `all`; with --since or --until everything that matches, unless given; with --cursor
+    /// the next N, and only those are consumed (all of them, unless given)
     #[arg(short = 'n', long, value_name = "N", value_parser = lines)]
     pub lines: Option<Lines>,
 

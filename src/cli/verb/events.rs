@@ -80,13 +80,16 @@ fn query(ctx: &Ctx, list: &args::List) -> Result<EventsQuery, Error> {
         id.transpose()
     };
     let ranged = list.cursor.is_some() || list.since.is_some() || list.until.is_some();
+    let lines = match list.lines {
+        Some(Lines::All) => None,
+        Some(Lines::Newest(lines)) => Some(lines),
+        None => (!ranged).then_some(LINES_DEFAULT),
+    };
+    // Of a cursor the next ones are meant: a number that goes down, also over a restart of the daemon.
+    let (lines, next) = if list.cursor.is_some() { (None, lines) } else { (lines, None) };
     Ok(EventsQuery {
         follow: list.follow,
-        lines: match list.lines {
-            Some(Lines::All) => None,
-            Some(Lines::Newest(lines)) => Some(lines),
-            None => (!ranged).then_some(LINES_DEFAULT),
-        },
+        lines,
         since: list.since.as_deref().map(|text| edge("--since", text)).transpose()?,
         until: list.until.as_deref().map(|text| edge("--until", text)).transpose()?,
         kind: list.kind.clone(),
@@ -101,7 +104,7 @@ fn query(ctx: &Ctx, list: &args::List) -> Result<EventsQuery, Error> {
             (false, true) => Some(false),
             (false, false) => exec.then_some(false),
         },
-        count: list.count,
+        count: list.count.into_iter().chain(next).min(),
         cursor: list.cursor.clone(),
         cursor_from: list.cursor_from.as_deref().map(|text| edge("--cursor-from", text)).transpose()?,
         heartbeat_ms: u64::try_from(stream::HEARTBEAT.as_millis()).ok(),
