@@ -228,7 +228,7 @@ async fn record(service: &Service, handovers: &Handovers, ended: Vec<Ended>) -> 
 }
 
 async fn record_together(service: &Service, ended: &[Ended]) -> Result<(), Error> {
-    let reading = service.reading().await;
+    let reading = service.reading_in_flight().await;
     let ends: Vec<(Vec<u64>, Settled)> = ended
         .iter()
         .map(|ended| {

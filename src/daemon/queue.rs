@@ -1130,7 +1130,8 @@ pub(super) fn expire(tx: &mut Txn<'_>, now: Time) -> usize {
 pub(super) fn shift(tx: &mut Txn<'_>, ids: &[u64], by: i64) {
     let moved = |time: Time| Time::from_millis(time.millis().saturating_add(by));
     for &id in ids {
-        let Some(before) = load(tx, id).filter(|r| r.phase == Phase::Queued) else { continue };
+        let waits = |record: &Record| matches!(record.phase, Phase::Queued | Phase::InFlight);
+        let Some(before) = load(tx, id).filter(waits) else { continue };
         let mut record = before.clone();
         record.queued_at = Some(before.queued());
         record.created = moved(before.created);

@@ -476,6 +476,11 @@ impl Service {
         self.0.steps.reading().await
     }
 
+    /// The same for the end of a hand-over.
+    pub(super) async fn reading_in_flight(&self) -> Reading {
+        self.0.steps.reading_in_flight().await
+    }
+
     /// How old things are.
     pub(super) fn ages(&self) -> Ages {
         self.0.steps.ages()

@@ -70,6 +70,9 @@ pub(super) struct Steps {
     /// Written while commands are moved; read by whoever stores something by the clock, from the look at the clock to the
     /// commit: what is stored by the clock before a step is moved with the rest.
     moving: Arc<RwLock<()>>,
+    /// Written for the moment in which a step is followed; read by the end of a hand-over, which does not wait until a
+    /// long queue is moved.
+    turn: Arc<RwLock<()>>,
 }
 
 /// What the clock says, until this is dropped: no step is followed before.
@@ -77,7 +80,7 @@ pub(super) struct Steps {
 pub(super) struct Reading {
     /// The wall clock; until a step is followed, as if there had been none.
     pub(super) now: Time,
-    _held: OwnedRwLockReadGuard<()>,
+    _held: [Option<OwnedRwLockReadGuard<()>>; 2],
 }
 
 impl Default for Steps {
@@ -89,6 +92,7 @@ impl Default for Steps {
             unfinished: Mutex::default(),
             ages: Mutex::default(),
             moving: Arc::default(),
+            turn: Arc::default(),
         }
     }
 }
@@ -106,8 +110,15 @@ impl Steps {
 
     /// Looks at the clock for something to be stored.
     pub(super) async fn reading(&self) -> Reading {
-        let held = Arc::clone(&self.moving).read_owned().await;
-        Reading { now: self.now(), _held: held }
+        let moving = Arc::clone(&self.moving).read_owned().await;
+        let turn = Arc::clone(&self.turn).read_owned().await;
+        Reading { now: self.now(), _held: [Some(moving), Some(turn)] }
+    }
+
+    /// The same for what no move has to find: it is in flight, and moved whatever becomes of it meanwhile.
+    pub(super) async fn reading_in_flight(&self) -> Reading {
+        let turn = Arc::clone(&self.turn).read_owned().await;
+        Reading { now: self.now(), _held: [None, Some(turn)] }
     }
 
     /// How old things are.
@@ -154,10 +165,12 @@ pub(super) async fn mind(service: &Service, steps: &Steps) -> Result<(), Error> 
 async fn finish(service: &Service, steps: &Steps, from: Moving) -> Result<(), Error> {
     let Moving { by, upto } = from;
     let store = service.store().clone();
+    // A hand-over under way may still be given back.
     let ids = tokio::task::spawn_blocking(move || read::queued(&store));
     let mut ids = ids.await.map_err(|_| Error::Other("reading the queue panicked".into()))??;
     ids.retain(|id| *id > upto);
     ids.sort_unstable();
+    ids.dedup();
     for some in ids.chunks(MOVED_MAX) {
         let last = some.last().copied().unwrap_or(upto);
         let (some, fact, ages) = (some.to_vec(), steps.fact(Some(Moving { by, upto: last })), steps.ages());
@@ -170,6 +183,7 @@ async fn finish(service: &Service, steps: &Steps, from: Moving) -> Result<(), Er
         *super::service::lock(&steps.unfinished) = Some(Moving { by, upto: last });
     }
     let fact = Fact { offset: steps.offset.load(Ordering::Acquire) + by, ..steps.fact(None) };
+    let _turn = steps.turn.write().await;
     let mut ages = steps.ages();
     let tail = *service.store().tail().borrow();
     ages.step(by, Seq(tail.0 + 1), Time::from_millis(steps.now().millis().saturating_add(by)));

@@ -56,16 +56,19 @@ pub(in crate::daemon) fn in_flight(store: &Store) -> Result<Vec<u64>, Error> {
     Ok(found.iter().map(|(key, _)| id_at_end(key)).collect())
 }
 
-/// What waits to be handed over, whenever it is due: its ids, without a look at the commands.
+/// What is in flight, or waits to be handed over, whenever it is due: its ids, without a look at the commands.
 pub(in crate::daemon) fn queued(store: &Store) -> Result<Vec<u64>, Error> {
     let mut ids = Vec::new();
-    let mut from = vec![0; 16];
-    loop {
-        let page = store.scan(DUE, &from, &[255; 17], PAGE, false)?;
-        let Some((last, _)) = page.last() else { return Ok(ids) };
-        from = [&last[..], &[0]].concat();
-        ids.extend(page.iter().map(|(key, _)| id_at_end(key)));
+    for (space, width) in [(super::IN_FLIGHT, 8), (DUE, 16)] {
+        let mut from = vec![0; width];
+        loop {
+            let page = store.scan(space, &from, &[255; 17], PAGE, false)?;
+            let Some((last, _)) = page.last() else { break };
+            from = [&last[..], &[0]].concat();
+            ids.extend(page.iter().map(|(key, _)| id_at_end(key)));
+        }
     }
+    Ok(ids)
 }
 
 /// When the newest command kept was queued.

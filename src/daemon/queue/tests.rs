@@ -577,7 +577,14 @@ fn a_clock_that_is_set_changes_no_age() {
                 tail: Seq(1),
                 purse: String::new(),
             };
-            assert_eq!(claim(tx, &lists, &by, 9, &config::Pacing::default()).len(), 1);
+            let pacing = config::Pacing::default();
+            assert_eq!(claim(tx, &lists, &by, 9, &pacing).len(), 1);
+            // The clock is set during a hand-over that fails.
+            shift(tx, &[id], set);
+            settle(tx, &[id], Settled::GivenBack, now);
+            assert_eq!(load(tx, id).unwrap().due, after(Duration::ZERO), "{set}");
+            shift(tx, &[id], -set);
+            assert_eq!(claim(tx, &lists, &by, 9, &pacing).len(), 1);
             settle(tx, &[id], Settled::Fetched { confirmed: true }, now);
             let mut ages = Ages::load(tx);
             ages.step(set, Seq(2), after(Duration::ZERO));
