@@ -23,6 +23,8 @@ pub(super) struct Output {
     quiet: bool,
     /// A reader that has gone does not end the program: it has more to do than to print.
     outlives: Cell<bool>,
+    /// Why a sender's results could not be printed, when that was not its reader's leaving.
+    lost: RefCell<Option<io::Error>>,
     /// Nobody reads any more.
     unread: Cell<bool>,
     out: RefCell<io::BufWriter<io::Stdout>>,
@@ -39,6 +41,7 @@ impl Output {
             json_errors: global.json,
             quiet: global.quiet,
             outlives: Cell::new(false),
+            lost: RefCell::default(),
             unread: Cell::new(false),
             out: RefCell::new(io::BufWriter::with_capacity(64 * 1024, io::stdout())),
         }
@@ -121,7 +124,7 @@ impl Output {
         self.written(Write::flush)
     }
 
-    /// From now on a reader that goes away ends only the printing.
+    /// From now on a reader that goes away, or a disk that is full, ends only the printing.
     pub(super) fn outlive_reader(&self) {
         self.outlives.set(true);
     }
@@ -133,8 +136,11 @@ impl Output {
         let mut out = self.out.borrow_mut();
         match write(&mut out) {
             Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.outlives.get() => {
+            Err(error) if self.outlives.get() => {
                 self.unread.set(true);
+                if error.kind() != io::ErrorKind::BrokenPipe {
+                    *self.lost.borrow_mut() = Some(error);
+                }
                 // What the buffer holds has no reader, and must not be tried anew when it is dropped.
                 let (_stdout, _unread) = std::mem::replace(&mut *out, io::BufWriter::new(io::stdout())).into_parts();
                 Ok(())
@@ -143,9 +149,16 @@ impl Output {
         }
     }
 
-    /// After the last result.
+    /// After the last result. What a sender could not print is told: what it did is done all the same.
     pub(super) fn finish(&self) -> Result<(), Error> {
-        self.flush()
+        self.flush()?;
+        match self.lost.borrow_mut().take() {
+            None => Ok(()),
+            Some(error) => Err(Error::failed(format!(
+                "write to standard output: {error}; what was asked for is done all the same, `wehelp queue list --all` \
+                 shows the commands"
+            ))),
+        }
     }
 
     /// Tells people something by the way; not with -q.

@@ -304,3 +304,20 @@ fn a_sender_goes_on_when_nobody_reads_its_receipts() {
     assert_eq!(run.err, "");
     assert_eq!(daemon.status()["queue"]["cancelled"], 3000);
 }
+
+#[test]
+fn receipts_that_cannot_be_written_do_not_hide_what_is_queued() {
+    let daemon = Daemon::new();
+    let lines = "wxid_a\tone\nwxid_a\ttwo\n";
+    let file = daemon.path("lines");
+    std::fs::write(&file, lines).unwrap();
+    let file = file.to_str().unwrap();
+    for (args, queued) in [(&["send", "text", "wxid_a", "full"][..], 1), (&["send", "text", "--from", file][..], 3)] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let run = daemon.wehelp(args).stdin(std::process::Stdio::null()).stdout(full).output().unwrap();
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(1), "{said}");
+        assert!(said.contains("done all the same") && said.contains("queue list --all"), "{said}");
+        assert_eq!(daemon.cli(&["queue", "list"]).exits(0).lines().len(), queued, "all of it, once");
+    }
+}
