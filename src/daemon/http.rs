@@ -246,7 +246,7 @@ where
             let poller = poller::read(ask.raw_query(), caller.from);
             about.account = poller.wxid.as_ref().or(poller.account.as_ref()).map(|name| name.text.clone());
             let claim = Box::pin(service.claim(&poller, service.config().http.poll_hold, ask.conn.half_closed()));
-            let claim = claim.await?;
+            let claim = claim.await.map_err(unavailable)?;
             about.account = claim.account.clone().or_else(|| about.account.take());
             Ok(commands(claim, ask, about))
         }
@@ -291,6 +291,12 @@ impl Doors {
     }
 }
 
+/// A store that has failed in whatever way takes no writes: the client is told so, and comes again (contract 6). The
+/// control door tells the ways apart, since a command may be queued all the same.
+fn unavailable(failure: Failure) -> Failure {
+    if failure.code == "store-failed" { Failure { status: 503, ..failure } } else { failure }
+}
+
 async fn callback<S, B>(
     service: &Service,
     ask: &Ask,
@@ -312,7 +318,7 @@ where
     let mut taken = service.bodies().open();
     let body = read_body(body, declared, http.body_max, http.body_timeout, &mut taken).await?;
     about.bytes = Some(body.len());
-    let (received, account) = service.receive_from(body, via).await?;
+    let (received, account) = service.receive_from(body, via).await.map_err(unavailable)?;
     about.account.clone_from(&account);
     let (Received::Stored(seq) | Received::Unparsed(seq, _)) = &received;
     about.event = Some(seq.0);

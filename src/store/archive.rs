@@ -12,7 +12,6 @@ use super::files::{self, fault};
 use super::frame::{self, Record, Records, Run};
 use super::index::{self, Block, Builder};
 use super::journal::{self, Active, Begin, HEADER, Item, Scanner};
-use super::live::Live;
 use super::shared::Shared;
 use super::{Append, Error, VERSION, open, txn};
 use bytes::Bytes;
@@ -29,6 +28,10 @@ const FILE: u8 = 4;
 const END: u8 = 9;
 /// Changes are put together to pieces of this size.
 const PIECE_BYTES: usize = 64 << 10;
+/// Pairs of the map read at once: the writer waits meanwhile.
+const PAIRS: usize = 200;
+/// Behind every key of the map.
+const KEYS_END: &[u8] = &[0xff; 8];
 /// A piece longer than this is damage: a frame and its position.
 const PIECE_BYTES_MAX: usize = frame::PAYLOAD_BYTES_MAX + 64;
 /// A backup waits so long until what it has seen of the map is durable.
@@ -94,15 +97,21 @@ pub(super) fn backup(shared: &Shared, files: &[(&str, Vec<u8>)], out: &mut dyn W
         pieces.put(FILE, [&[&[len][..], name.as_bytes()].concat(), contents])?;
     }
     // The map, while it changes; then its changes since: what comes of both is the map at `upto`.
+    // It is read as readers see it: what was deleted before (a forward's secret, contract 7) must not be there as a change
+    // and its undoing.
     let live = shared.live();
-    settle(shared, &live);
-    let from = live.settled_to();
+    let from = shared.committed.load(Ordering::SeqCst);
     let mut run = Vec::new();
-    for pair in live.map.all() {
-        let (key, value) = pair?;
-        frame::put(&mut run, &key, &value);
-        pieces.changes += 1;
-        pieces.changes(&mut run, false)?;
+    let mut next = Vec::new();
+    loop {
+        let pairs = live.scan(None, &next, KEYS_END, PAIRS, false)?;
+        let Some((last, _)) = pairs.last() else { break };
+        next = [last, &[0][..]].concat();
+        for (key, value) in &pairs {
+            frame::put(&mut run, key, value);
+            pieces.changes += 1;
+            pieces.changes(&mut run, false)?;
+        }
     }
     pieces.changes(&mut run, true)?;
     let upto = shared.committed.load(Ordering::SeqCst);
@@ -150,24 +159,6 @@ pub(super) fn backup(shared: &Shared, files: &[(&str, Vec<u8>)], out: &mut dyn W
     let counts = (pieces.changes.to_le_bytes(), pieces.events.to_le_bytes());
     pieces.put(END, [&counts.0, &counts.1])?;
     pieces.out.flush().map_err(|e| Error::Other(format!("write the backup: {e}")))
-}
-
-/// Puts what was changed before the backup into the map, so that the archive has only what came of it: what was deleted
-/// (a forward's secret, contract 7) must not be there as a change and its undoing. When it cannot be done, the archive is
-/// as right, and no worse than the journal that lies beside it.
-fn settle(shared: &Shared, live: &Live) {
-    let committed = shared.committed.load(Ordering::SeqCst);
-    let begun = Instant::now();
-    while live.settled_to() < committed && begun.elapsed() < DURABLE_PATIENCE {
-        match shared.settle() {
-            Ok(true) => {}
-            Ok(false) => std::thread::sleep(Duration::from_millis(10)),
-            Err(error) => return tracing::warn!("the backup also holds what was deleted lately: {error}"),
-        }
-        if live.pending_bytes() == 0 {
-            return;
-        }
-    }
 }
 
 /// Takes a frame: its head and its payload.

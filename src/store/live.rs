@@ -59,6 +59,7 @@ impl Live {
     }
 
     /// Everything up to here is in sled.
+    #[cfg(test)]
     pub(super) fn settled_to(&self) -> u64 {
         self.settled_to.load(Ordering::SeqCst)
     }
