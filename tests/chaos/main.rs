@@ -189,9 +189,11 @@ fn lines(world: &World, path: &str) -> Vec<Value> {
 
 /// The daemon as it is now.
 fn look(world: &World, facts: &[Fact], oracle: &Oracle) -> Quiet {
-    let status = world.control("GET", "/v1/status", b"").expect("it is up").json();
     let entries = lines(world, &format!("/v1/events?after={}", oracle.tail()));
-    let entries = entries.iter().filter(|entry| entry.get("kind").is_some());
+    // Retention goes on: where the log begins is asked behind it, and what was dropped meanwhile is left out.
+    let status = world.control("GET", "/v1/status", b"").expect("it is up").json();
+    let first = status["events"]["first"].as_u64().unwrap();
+    let entries = entries.iter().filter(|entry| entry.get("kind").is_some() && entry["seq"].as_u64() >= Some(first));
     let log = entries
         .map(|entry| Logged {
             seq: entry["seq"].as_u64().unwrap(),
@@ -228,7 +230,7 @@ fn look(world: &World, facts: &[Fact], oracle: &Oracle) -> Quiet {
     }
     Quiet {
         log,
-        first: status["events"]["first"].as_u64().unwrap(),
+        first,
         receipts: receipts.iter().map(receipt).filter(|receipt| receipt.id > oracle.newest()).collect(),
         nicks,
     }
