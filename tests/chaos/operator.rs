@@ -36,8 +36,7 @@ const DEEDS: &[Deed] = &[
     deed("a full disk", 2, |operator| operator.full_disk()),
     deed("failing syncs", 2, |operator| operator.failing_syncs()),
     deed("a kill while calls fail", 1, |operator| operator.kill_while_failing()),
-    // A clock that was set still drops commands, forgets keys and holds what is scheduled: twice as often as a kill else.
-    deed("set the clock", 0, |operator| operator.set_clock()),
+    deed("set the clock", 3, |operator| operator.set_clock()),
     deed("hang up", 1, |operator| operator.hang_up()),
     deed("close a forward's target", 2, |operator| operator.close_target()),
     deed("nothing", 4, |_| {}),

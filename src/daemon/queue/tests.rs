@@ -607,3 +607,30 @@ fn a_clock_that_is_set_changes_no_age() {
         done.unwrap().unwrap();
     }
 }
+
+#[test]
+fn what_was_in_an_answer_when_the_clock_was_set_back_is_not_held_when_it_comes_back() {
+    let both = Both::new();
+    let (now, step) = (both.now, Duration::from_secs(90));
+    let by =
+        move |time| Claimed { time, account: None, pid: None, peer: String::new(), tail: Seq(1), purse: String::new() };
+    let lists = || Lists { bound: Vec::new(), unbound: Share::All, purse: Purse::of("") };
+    let id = both.write(move |tx| {
+        let wire = RawValue::from_string(r#"{"api":"x"}"#.to_owned()).unwrap();
+        let new = New { wire, api: "x".to_owned(), key: None };
+        let when = When { due: now, expires: Some(now.after(step)), fixed: false, bulk: false };
+        let made = enqueue(tx, now, None, vec![new], when, &config::Queue::default()).unwrap();
+        assert_eq!(claim(tx, &lists(), &by(now), 1, &UNPACED).len(), 1);
+        made[0].0.id
+    });
+    let ids = read::queued(both.store()).unwrap();
+    assert_eq!(ids, [id]);
+    let set = now.before(step);
+    both.write(move |tx| {
+        shift(tx, &ids, -90_000);
+        settle(tx, &[id], Settled::GivenBack, set);
+        let record = load(tx, id).unwrap();
+        assert_eq!((record.state(set), record.expires), (State::Ready, Some(now)));
+        assert_eq!(claim(tx, &lists(), &by(set), 1, &UNPACED).len(), 1);
+    });
+}
