@@ -89,7 +89,7 @@ pub enum Error {
         /// Why.
         source: store::Error,
     },
-    /// A certificate or a token cannot be used.
+    /// A certificate, a token or an account of the settings cannot be used.
     #[error("{0}")]
     Secret(String),
     /// The runtime or a signal handler cannot be had.
@@ -131,7 +131,7 @@ pub fn check(args: &Args) -> Result<(), Error> {
     let addresses = instance::addresses(&config.http.listen)?;
     instance::check_exposure(&config.http, &addresses, args.insecure)?;
     load_tls(&config)?;
-    Ok(())
+    accounts::check(&config.accounts).map_err(Error::Secret)
 }
 
 fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, Error> {

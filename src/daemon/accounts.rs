@@ -14,6 +14,7 @@ use crate::control::{self, Account};
 use crate::daemon::pacing;
 use crate::daemon::service::{Failure, Name, Poller};
 use crate::directory::{self, ACCOUNTS_MAX, Seat, Sign};
+use crate::protocol::id::Wxid;
 use crate::seq::Seq;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -572,6 +573,36 @@ impl Accounts {
     }
 }
 
+/// Whether the accounts that the settings name can be accounts (contract 1). The daemon itself starts with others, since
+/// events may tell of them.
+///
+/// # Errors
+/// A sentence that names the key and says what to do.
+pub(super) fn check(settings: &config::Accounts) -> Result<(), String> {
+    for (alias, account) in &settings.alias {
+        if alias.trim().is_empty() || alias.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(format!("accounts.alias: `{alias}` is no alias; give a word without blanks"));
+        }
+        if let Err(error) = Wxid::check(account) {
+            return Err(format!(
+                "accounts.alias.{alias}: {error}; give the account's wxid, as `wehelp account list` shows it"
+            ));
+        }
+    }
+    match &settings.default {
+        Some(default)
+            if !settings.alias.contains_key(default)
+                && !(default.starts_with("wxid_") && Wxid::check(default).is_ok()) =>
+        {
+            Err(format!(
+                "accounts.default: `{default}` is neither an alias of [accounts.alias] nor of the form wxid_…; give the \
+                 account's wxid, or an alias of it"
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -900,5 +931,35 @@ mod tests {
             accounts.event(Told { account: Some(&name), pid: None, sign: Sign::In, seq: Seq(n + 1), time: NOW });
         }
         assert_eq!(accounts.known.len(), ACCOUNTS_MAX);
+    }
+
+    #[test]
+    fn what_the_settings_call_an_account_can_be_one() {
+        let settings = |default: Option<&str>, alias: &[(&str, &str)]| config::Accounts {
+            default: default.map(str::to_owned),
+            alias: alias.iter().map(|(alias, account)| ((*alias).to_owned(), (*account).to_owned())).collect(),
+        };
+        for (default, alias) in [
+            (None, &[][..]),
+            (Some("wxid_a"), &[]),
+            (Some("work"), &[("work", "wxid_a")]),
+            (Some("工作"), &[("工作", "old_id")]),
+        ] {
+            assert_eq!(check(&settings(default, alias)), Ok(()), "{default:?} {alias:?}");
+        }
+        for (default, alias, names) in [
+            (Some("work"), &[][..], "accounts.default"),
+            (Some("昵称"), &[], "accounts.default"),
+            (Some("my work"), &[], "accounts.default"),
+            (Some("a@foo"), &[], "accounts.default"),
+            (Some(""), &[], "accounts.default"),
+            (Some("wxid_a b"), &[], "accounts.default"),
+            (None, &[("work", "昵称")], "accounts.alias.work"),
+            (None, &[("work", "")], "accounts.alias.work"),
+            (None, &[("my work", "wxid_a")], "accounts.alias"),
+        ] {
+            let refused = check(&settings(default, alias)).unwrap_err();
+            assert!(refused.contains(names), "{refused}");
+        }
     }
 }
