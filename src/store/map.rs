@@ -648,6 +648,11 @@ mod tests {
         let len = match fastrand::u8(..20) {
             0 => fastrand::usize(INLINE_BYTES - 2..40_000),
             1..4 => fastrand::usize(..INLINE_BYTES + 2),
+    /// Whether there is something left to be applied.
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.blocks.is_empty()
+    }
+
             _ => fastrand::usize(..200),
         };
         vec![fastrand::u8(..); len]

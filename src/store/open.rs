@@ -494,7 +494,8 @@ fn load(
     let newest = segments.last_key_value().map(|(_, b)| *b);
     // After damage, or a loss, a new segment says where we are.
     let go_on = newest.filter(|_| !replay.tail.damaged && reached + 1 == lsn);
-    let changed = had.is_none() || replay.replayed > 0;
+    // Blocks may have been finished whose changes are in the map already.
+    let changed = had.is_none() || replay.replayed > 0 || !replay.fill.is_empty();
     let end = (go_on.map_or(lsn, |b| b.lsn), if go_on.is_some() { replay.tail.end } else { HEADER });
     if go_on.is_none()
         && let Some(block) = replay.builder.finish()
