@@ -28,7 +28,7 @@
 //! | `GET /v1/forwards`; `GET`, `PUT`, `DELETE /v1/forwards/NAME`; `POST /v1/forwards/NAME/pause`, `resume`, `skip`, `set`, `test`, `resend` | [`Forward`] | NDJSON of [`Forward`] |
 //! | `GET /v1/token` | | [`Token`] |
 //! | `POST /v1/token/rotate` | [`TokenRotate`] | [`Token`] |
-//! | `GET /v1/backup` | | the archive, as bytes |
+//! | `GET /v1/backup` | | the archive, as bytes; whole only when the answer ends in order |
 //!
 //! Errors are `{"error":"<kebab-code>","message":"…"}` with a status that says what the CLI's exit code is:
 //! 400 → 2, 404 → 4, everything else of 4xx and 5xx → 5. A stream that fails midway ends with such an object as its
@@ -43,6 +43,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub mod client;
 
@@ -54,6 +55,10 @@ pub const VERSION_HEADER: &str = "wehelp-version";
 
 /// The request header that names the data folder of the daemon that is meant: an absolute path, percent-encoded.
 pub const DATA_DIR_HEADER: &str = "wehelp-data-dir";
+
+/// A backup stops retention; a reader that takes nothing of it (not 64 KiB) for so long is let go, and its connection
+/// is broken.
+pub const BACKUP_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The status of a refusal by the daemon of another data folder.
 pub const OTHER_DAEMON: u16 = 421;

@@ -26,6 +26,7 @@ mod accounts;
 mod ages;
 mod asks;
 mod awaited;
+mod backup;
 mod budget;
 mod checks;
 mod cursors;

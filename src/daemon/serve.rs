@@ -304,6 +304,7 @@ async fn connection<S, F>(
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
+        () = conn.is_cut() => return,
         () = shutdown.wait() => {
             serving.as_mut().graceful_shutdown();
             serving.await

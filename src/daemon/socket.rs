@@ -6,7 +6,8 @@
 use super::follow::{self, Follow};
 use super::serve::{Head, Peer};
 use super::service::{Failure, Lease, Service};
-use super::{asks, cursors, entry, http, token};
+use super::wire::Conn;
+use super::{asks, backup, cursors, entry, http};
 use crate::clock::Time;
 use crate::control::{self, Progress, Refusal, Until};
 use crate::home;
@@ -18,6 +19,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -54,8 +56,8 @@ pub fn routes(
                     let mut taken = service.bodies().open();
                     let body = http::read_body(body, declared, max, BODY_TIMEOUT, &mut taken).await?;
                     let method = head.method.clone();
-                    let ask =
-                        Ask { method, path: head.path(), query: head.raw_query(), body: &body, peer: Some(head.peer) };
+                    let (path, query, conn) = (head.path(), head.raw_query(), &head.conn);
+                    let ask = Ask { method, path, query, body: &body, peer: Some(head.peer), conn };
                     answer(&service, &doors, &ask).await
                 };
                 answer.await.unwrap_or_else(|failure| refusal(&failure))
@@ -109,6 +111,7 @@ struct Ask<'a> {
     query: &'a str,
     body: &'a [u8],
     peer: Option<Peer>,
+    conn: &'a Arc<Conn>,
 }
 
 impl Ask<'_> {
@@ -153,17 +156,6 @@ fn ndjson<T: Serialize>(values: impl IntoIterator<Item = T>) -> Response {
 
 /// Chunks that a task makes, as a body that its reader pulls.
 struct Chunks(mpsc::Receiver<Bytes>);
-
-/// Chunks that may end in a failure: then the connection breaks, and no reader takes a part for the whole.
-struct Fallible(mpsc::Receiver<std::io::Result<Bytes>>);
-
-impl warp::Stream for Fallible {
-    type Item = std::io::Result<Bytes>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(cx)
-    }
-}
 
 impl warp::Stream for Chunks {
     type Item = Result<Bytes, std::convert::Infallible>;
@@ -285,7 +277,7 @@ async fn answer(service: &Service, doors: &http::Doors, ask: &Ask<'_>) -> Result
         ["forwards", ..] => super::forward::answer(service, &ask.method, parts, ask.body).await,
         ["token"] if get => Ok(json(&doors.token())),
         ["token", "rotate"] if post => Ok(json(&doors.rotate_token(ask.query()?)?)),
-        ["backup"] if get => Ok(backup(service)),
+        ["backup"] if get => Ok(backup::answer(service, Arc::clone(ask.conn))),
         _ => Err(no_such_path(ask.path)),
     }
 }
@@ -571,41 +563,6 @@ fn answer_of(service: &Service, receipt: &control::Receipt, seq: Seq) -> Option<
     let items = crate::protocol::answer::items(&wire, &event);
     let event = serde_json::value::RawValue::from_string(entry::line(&stored)).ok()?;
     Some(Progress::Answer { event, items })
-}
-
-/// `GET /v1/backup`: the archive, in chunks that the reader pulls.
-fn backup(service: &Service) -> Response {
-    /// Bytes in one chunk of the archive.
-    const CHUNK: usize = 256 * 1024;
-    struct Out(mpsc::Sender<std::io::Result<Bytes>>);
-    impl std::io::Write for Out {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
-            self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes))).map_err(gone)?;
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let (out, chunks) = mpsc::channel(2);
-    let service = service.clone();
-    tokio::task::spawn_blocking(move || {
-        let failed = out.clone();
-        let mut out = std::io::BufWriter::with_capacity(CHUNK, Out(out));
-        let tokens = token::files(&service.home().data_dir);
-        let done = service.store().backup(&tokens, &mut out);
-        if let Err(error) =
-            done.map_err(|e| e.to_string()).and_then(|()| std::io::Write::flush(&mut out).map_err(|e| e.to_string()))
-        {
-            tracing::error!("backup failed: {error}");
-            // A reader that has gone needs no word.
-            drop(failed.blocking_send(Err(std::io::Error::other(error))));
-        }
-    });
-    let mut response = warp::reply::stream(Fallible(chunks)).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/octet-stream"));
-    response
 }
 
 #[cfg(test)]

@@ -70,6 +70,8 @@ pub(super) struct Conn {
     busy: AtomicBool,
     /// Told when the peer has closed its sending side while a handler works.
     half_closed: Notify,
+    /// Told when nothing more is to go over it.
+    cut: Notify,
     pending: Mutex<Pending>,
     goodbye: Mutex<Goodbye>,
     head: Mutex<Head>,
@@ -144,6 +146,7 @@ impl Conn {
             broken: AtomicBool::new(false),
             busy: AtomicBool::new(false),
             half_closed: Notify::new(),
+            cut: Notify::new(),
             pending: Mutex::default(),
             goodbye: Mutex::default(),
             head: Mutex::new(Head::Begun(Instant::now())),
@@ -188,6 +191,16 @@ impl Conn {
     /// tell.
     pub(super) async fn half_closed(&self) {
         self.half_closed.notified().await;
+    }
+
+    /// Breaks the connection, whatever is on its way.
+    pub(super) fn cut(&self) {
+        self.cut.notify_one();
+    }
+
+    /// Resolves when it is to be broken.
+    pub(super) async fn is_cut(&self) {
+        self.cut.notified().await;
     }
 
     /// When the next request's head must be whole, and whether anything of it has come.

@@ -90,6 +90,9 @@ pub struct TokenRotate {
 /// The copy holds chats and the token of the client door: keep it as private as the data folder. What is restored is
 /// another log of events: readers that know positions of the old one are told so, and cursors stand where they stood
 /// when the copy was made.
+///
+/// While it is written the daemon drops no old events. Where what takes the copy (a pipe, a slow disk) stands still for
+/// two minutes the daemon lets go of it, and this ends with 1.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -7,11 +7,13 @@ use crate::cli::args::daemon as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::render;
+use crate::control::BACKUP_PATIENCE;
 use crate::control::client::{PATIENCE_FOR_READING, Reply};
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Bytes copied at once.
 const CHUNK: usize = 256 * 1024;
@@ -66,17 +68,29 @@ fn copy(ctx: &Ctx, archive: &mut Reply, mut to: impl FnMut(&[u8]) -> Result<(), 
     });
     let mut chunk = vec![0; CHUNK];
     let mut copied = 0;
+    // The longest that what takes the copy has let us wait.
+    let mut stood = Duration::ZERO;
     loop {
         match archive.read(&mut chunk) {
             Ok(0) => break,
             Ok(n) => {
+                let begun = Instant::now();
                 to(&chunk[..n])?;
+                stood = stood.max(begun.elapsed());
                 copied += n as u64;
                 if let Some(bar) = &bar {
                     bar.set_position(copied);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) if stood >= BACKUP_PATIENCE => {
+                return Err(Error::failed(format!(
+                    "the backup is not complete: what takes it stood still for {} s, and wehelpd waits {} s, since it \
+                     drops no old events meanwhile; write it to a file first",
+                    stood.as_secs(),
+                    BACKUP_PATIENCE.as_secs()
+                )));
+            }
             Err(error) => {
                 return Err(Error::failed(format!(
                     "the backup is not complete ({error}); wehelpd's log says why, `wehelp status` whether it still runs"
