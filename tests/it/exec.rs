@@ -225,3 +225,16 @@ fn a_reader_killed_at_random_moments_misses_nothing() {
     let repeats = seen.len() as u64 - events;
     assert!(repeats <= 2 * kills, "{repeats} repeats by {kills} kills");
 }
+
+#[test]
+fn a_reply_does_not_wait_for_what_the_command_has_left_behind() {
+    let daemon = Daemon::new();
+    say(&daemon, "wxid_a", "ping");
+    // It holds the command's standard output, and nothing else of ours.
+    let behind = "sleep 120 2>/dev/null & echo $! > left; echo pong";
+    let args = ["events", "-n", "1", "--reply", "--exec", "sh", "-c", behind];
+    let replied = daemon.cli(&args).exits(0).line();
+    assert_eq!(replied["command"]["text"], "pong");
+    let left = read(&daemon, "left").trim().parse().ok().and_then(rustix::process::Pid::from_raw).unwrap();
+    kill_process(left, Signal::KILL).expect("it was not waited for");
+}

@@ -168,7 +168,8 @@ pub struct List {
 #[command(next_help_heading = "Running a command per event")]
 pub struct Exec {
     /// Run a command per event, the event's JSON on its standard input, WEHELP_SEQ, WEHELP_KIND, WEHELP_CHAT,
-    /// WEHELP_FROM, WEHELP_TEXT … in its environment; must come last
+    /// WEHELP_FROM, WEHELP_TEXT … in its environment; must come last. It has ended when it exits: what it started in the
+    /// background is not waited for, and what that prints later goes nowhere with --reply or --jobs
     #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true)]
     pub exec: Vec<OsString>,
 

@@ -5,7 +5,7 @@
 use super::wake;
 use crate::cli::render::event::Entry;
 use rustix::event::PollFlags;
-use rustix::io::ioctl_fionbio;
+use rustix::io::{ioctl_fionbio, ioctl_fionread};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 const VALUE_BYTES_MAX: usize = 32 * 1024;
 /// Output is handed on in pieces of this size, bytes.
 const PIECE_BYTES: usize = 64 * 1024;
+/// After so much of it, bytes, the time and signals are looked at, however much more there is.
+const READ_AT_ONCE: usize = 1 << 20;
 /// How often signals are looked at, and ends of commands where the kernel does not tell of them.
 const LOOK: Duration = Duration::from_millis(100);
 /// A command that was told to end because its time is over gets so long before it is killed.
@@ -149,22 +151,19 @@ impl<'r> Running<'r> {
         })
     }
 
-    /// Feeds it and reads from it until it has ended.
+    /// Feeds it and reads from it until it has ended itself. What it started and left behind may hold its output open for
+    /// as long as it likes.
     fn watch(
         &mut self,
         signal: Option<&AtomicI32>,
         output: &mut dyn FnMut(&[u8]) -> Result<(), String>,
     ) -> io::Result<ExitStatus> {
-        let mut status = None;
         loop {
             self.feed();
-            self.drain(output)?;
-            if status.is_none() {
-                status = self.child.try_wait()?;
-            }
-            if let Some(status) = status
-                && (self.stdout.is_none() || self.enough.is_some())
-            {
+            self.drain(READ_AT_ONCE, output)?;
+            if let Some(status) = self.child.try_wait()? {
+                let printed = self.stdout.as_ref().map_or(Ok(0), ioctl_fionread)?;
+                self.drain(usize::try_from(printed).unwrap_or(usize::MAX), output)?;
                 // Whatever it left behind was a part of what was to end.
                 if self.late {
                     self.kill(Signal::KILL);
@@ -173,11 +172,6 @@ impl<'r> Running<'r> {
             }
             let now = Instant::now();
             if self.deadline.is_some_and(|deadline| deadline <= now) || (self.enough.is_some() && !self.late) {
-                if self.late && status.is_some() {
-                    // Somebody outside of the group holds its output; it is not waited for.
-                    self.stdout = None;
-                    continue;
-                }
                 self.kill(if self.late { Signal::KILL } else { Signal::TERM });
                 self.late = true;
                 self.deadline = Some(now + GRACE);
@@ -194,7 +188,7 @@ impl<'r> Running<'r> {
                 [
                     self.child.stdin.as_ref().map(|fd| (fd.as_fd(), PollFlags::OUT)),
                     self.stdout.as_ref().map(|fd| (fd.as_fd(), PollFlags::IN)),
-                    self.ended.as_ref().filter(|_| status.is_none()).map(|fd| (fd.as_fd(), PollFlags::IN)),
+                    self.ended.as_ref().map(|fd| (fd.as_fd(), PollFlags::IN)),
                 ],
                 Some(self.deadline.map_or(look, |deadline| deadline.min(look))),
             )?;
@@ -215,12 +209,16 @@ impl<'r> Running<'r> {
         self.child.stdin = None;
     }
 
-    fn drain(&mut self, output: &mut dyn FnMut(&[u8]) -> Result<(), String>) -> io::Result<()> {
+    /// Takes in what it has printed, so much at most: somebody may print without end.
+    fn drain(&mut self, mut left: usize, output: &mut dyn FnMut(&[u8]) -> Result<(), String>) -> io::Result<()> {
         let mut piece = [0; PIECE_BYTES];
-        while let Some(stdout) = &mut self.stdout {
-            match stdout.read(&mut piece) {
+        while left > 0
+            && let Some(stdout) = &mut self.stdout
+        {
+            match stdout.read(&mut piece[..left.min(PIECE_BYTES)]) {
                 Ok(0) => self.stdout = None,
                 Ok(n) => {
+                    left -= n;
                     if let Err(reason) = output(&piece[..n]) {
                         self.enough = Some(reason);
                         self.stdout = None;
@@ -290,6 +288,18 @@ mod tests {
         assert!(outcome(&spec(&["/no/such"]), b"").unwrap_err().contains("/no/such"));
         assert_eq!(outcome(&spec(&["sh", "-c", "exit 3"]), b"").unwrap_err(), "`sh` exited with 3");
         assert_eq!(outcome(&spec(&["sh", "-c", "kill -9 $$"]), b"").unwrap_err(), "`sh` was killed by signal 9");
+    }
+
+    #[test]
+    fn a_command_has_ended_when_it_exits_whatever_holds_its_output() {
+        let begun = Instant::now();
+        for left_behind in ["sleep 50 & echo pong", "(while :; do echo noise; done) & exec echo pong"] {
+            let said = outcome(&spec(&["timeout", "60", "sh", "-c", left_behind]), b"").unwrap();
+            assert!(said.contains("pong\n"), "{said}");
+        }
+        let all = outcome(&spec(&["sh", "-c", "sleep 50 & head -c 40000 /dev/zero"]), b"").unwrap();
+        assert_eq!(all.len(), 40_000, "what it printed itself is whole");
+        assert!(begun.elapsed() < Duration::from_secs(30));
     }
 
     #[test]
