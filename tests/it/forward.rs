@@ -25,6 +25,8 @@ struct Target {
     posts: Arc<Mutex<Vec<Post>>>,
     status: Arc<AtomicU16>,
     gone: Arc<AtomicBool>,
+    /// It answers nobody as long as this is set.
+    holds: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -35,6 +37,7 @@ impl Target {
             posts: Arc::default(),
             status: Arc::new(AtomicU16::new(200)),
             gone: Arc::default(),
+            holds: Arc::default(),
             thread: None,
         };
         target.open();
@@ -47,13 +50,15 @@ impl Target {
         self.addr = listener.local_addr().unwrap();
         self.gone = Arc::default();
         let (posts, status, gone) = (Arc::clone(&self.posts), Arc::clone(&self.status), Arc::clone(&self.gone));
+        let holds = Arc::clone(&self.holds);
         self.thread = Some(std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if gone.load(Ordering::SeqCst) {
                     return;
                 }
                 let (posts, status, gone) = (Arc::clone(&posts), Arc::clone(&status), Arc::clone(&gone));
-                std::thread::spawn(move || serve(stream.unwrap(), &posts, &status, &gone));
+                let holds = Arc::clone(&holds);
+                std::thread::spawn(move || serve(stream.unwrap(), &posts, &status, &gone, &holds));
             }
         }));
     }
@@ -86,7 +91,7 @@ impl Drop for Target {
     }
 }
 
-fn serve(stream: TcpStream, posts: &Mutex<Vec<Post>>, status: &AtomicU16, gone: &AtomicBool) {
+fn serve(stream: TcpStream, posts: &Mutex<Vec<Post>>, status: &AtomicU16, gone: &AtomicBool, holds: &AtomicBool) {
     let mut reader = BufReader::new(stream);
     loop {
         let mut headers = Vec::new();
@@ -118,6 +123,9 @@ fn serve(stream: TcpStream, posts: &Mutex<Vec<Post>>, status: &AtomicU16, gone: 
                 log: header("x-wehelp-log"),
                 body: String::from_utf8(body).unwrap(),
             });
+        }
+        while holds.load(Ordering::SeqCst) && !gone.load(Ordering::SeqCst) {
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
         let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\nok");
         if reader.get_mut().write_all(answer.as_bytes()).is_err() {
@@ -233,6 +241,27 @@ fn filters_pauses_tests_and_resending() {
     target.status.store(500, Ordering::SeqCst);
     daemon.cli(&["forward", "add", "hook", &target.url()]).exits(0);
     daemon.cli(&["forward", "test", "hook"]).exits(5).says(&["500"]);
+}
+
+#[test]
+fn a_forward_that_is_paused_and_resumed_while_a_post_is_under_way_posts_it_once() {
+    let daemon = Daemon::new();
+    let target = Target::start();
+    daemon.cli(&["forward", "add", "hook", &target.url()]).exits(0);
+    target.holds.store(true, Ordering::SeqCst);
+    say(&daemon, "wxid_a", "slow");
+    eventually("it is under way", || (target.seqs() == [1]).then_some(()));
+    daemon.cli(&["forward", "pause", "hook"]).exits(0);
+    daemon.cli(&["forward", "resume", "hook"]).exits(0);
+    // What would post it again has begun by the time that another one is posted.
+    target.holds.store(false, Ordering::SeqCst);
+    say(&daemon, "wxid_a", "next");
+    eventually("it goes on", || target.seqs().contains(&2).then_some(()));
+    daemon.cli(&["forward", "pause", "hook"]).exits(0);
+    daemon.cli(&["forward", "resume", "hook"]).exits(0);
+    say(&daemon, "wxid_a", "last");
+    eventually("it still does", || target.seqs().contains(&3).then_some(()));
+    assert_eq!(target.seqs(), [1, 2, 3]);
 }
 
 #[test]
