@@ -207,6 +207,12 @@ impl Active {
         Ok(base)
     }
 
+    /// Really takes the room that a new segment begins with. A file system may have enough for a header and no more, or say
+    /// that it has room and have none.
+    pub(super) fn prove(&mut self) -> io::Result<()> {
+        self.reserve(self.reserved.max(self.end + RESERVE_BYTES).next_multiple_of(RESERVE_BYTES_MIN))
+    }
+
     /// Fills the file with zeros up to `until`, durably.
     fn reserve(&mut self, until: u64) -> io::Result<()> {
         static ZEROS: [u8; 64 << 10] = [0; 64 << 10];

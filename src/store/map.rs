@@ -30,6 +30,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// The largest value that lies in a page.
@@ -103,6 +104,9 @@ impl Meta {
 /// The map.
 pub(super) struct Map {
     db: Db,
+    /// Knows what failed behind our back.
+    config: sled::Config,
+    times_written: AtomicU64,
     dir: PathBuf,
     written: Mutex<Written>,
     /// Its folder is nobody's any more when this process ends.
@@ -363,7 +367,14 @@ impl Map {
                 opened => break opened?,
             }
         };
-        let map = Self { db: Db(Some(db)), dir: folder.to_owned(), written: Mutex::default(), in_memory: false };
+        let map = Self {
+            db: Db(Some(db)),
+            config,
+            times_written: AtomicU64::new(0),
+            dir: folder.to_owned(),
+            written: Mutex::default(),
+            in_memory: false,
+        };
         if let Some(meta) = map.meta()? {
             super::shared::lock(&map.written).meta = meta;
         }
@@ -406,6 +417,7 @@ impl Map {
         meta: Meta,
     ) -> Result<(), Error> {
         let written = &mut *super::shared::lock(&self.written);
+        self.times_written.fetch_add(1, Ordering::Relaxed);
         guard("write the map", &self.dir, || {
             let sum = written.meta.sum;
             let mut step = Step { tree: &self.db, batch: sled::Batch::default(), sum, bytes: 0 };
@@ -442,6 +454,16 @@ impl Map {
             written.meta = Meta { sum: step.sum, ..meta };
             Ok(())
         })
+    }
+
+    /// How often it was written to.
+    pub(super) fn times_written(&self) -> u64 {
+        self.times_written.load(Ordering::Relaxed)
+    }
+
+    /// Whether what sled writes later, by threads of its own, has failed: it would say so only to who writes next.
+    pub(super) fn well(&self) -> Result<(), Error> {
+        guard("write the map", &self.dir, || self.config.global_error())
     }
 
     /// Makes everything applied so far durable.
@@ -626,6 +648,11 @@ impl<'a> Fill<'a> {
         self.finish(Meta::default())
     }
 
+    /// Whether there is something left to be applied.
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.blocks.is_empty()
+    }
+
     /// Applies what is left, and says how far the map is now.
     pub(super) fn finish(&mut self, meta: Meta) -> Result<(), Error> {
         self.map.apply_in(FILL_BYTES, &self.changes, &self.blocks, &[], meta)?;
@@ -648,11 +675,6 @@ mod tests {
         let len = match fastrand::u8(..20) {
             0 => fastrand::usize(INLINE_BYTES - 2..40_000),
             1..4 => fastrand::usize(..INLINE_BYTES + 2),
-    /// Whether there is something left to be applied.
-    pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.blocks.is_empty()
-    }
-
             _ => fastrand::usize(..200),
         };
         vec![fastrand::u8(..); len]

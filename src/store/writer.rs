@@ -5,7 +5,7 @@
 use super::claim::Claim;
 use super::files::fault;
 use super::frame::{self, Run};
-use super::health::Room;
+use super::health::{Room, Trials};
 use super::index::{Block, Builder};
 use super::journal::{self, Active, Begin, HEADER};
 use super::keeper::Task;
@@ -37,8 +37,8 @@ const FRESH_BYTES: u64 = 1 << 20;
 const LAZY: Duration = Duration::from_millis(900);
 /// Lazy changes that wait for their sync are held in memory; with this many bytes they wait no longer.
 const LAZY_BYTES: usize = 1 << 20;
-/// How often it is tried whether writing is possible again.
-const PROBE: Duration = Duration::from_secs(1);
+/// What sled writes behind our back, and fails to, is seen so soon.
+const MAP_LOOK: Duration = Duration::from_secs(1);
 
 /// A checkpoint is made after so much journal: what a start after a kill reads again…
 const CHECKPOINT_BYTES: u64 = 64 << 20;
@@ -100,6 +100,9 @@ pub(super) struct Writer {
     /// Finished blocks that are not in the map yet.
     fresh: Arc<Vec<Block>>,
     room: Room,
+    trials: Trials,
+    /// How often sled had been written to when it was last seen to be well.
+    looked_at_map: u64,
     waiting: Vec<Waiting>,
     /// Large transactions whose turn has not come, and whether they are lazy.
     large: VecDeque<(Box<dyn Job>, bool)>,
@@ -159,6 +162,8 @@ impl Writer {
             lazy_since: None,
             fresh: Arc::default(),
             room,
+            trials: Trials::new(Instant::now()),
+            looked_at_map: 0,
             waiting: Vec::new(),
             large: VecDeque::new(),
             gone: Vec::new(),
@@ -207,7 +212,8 @@ impl Writer {
                         return;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                // Whatever sled was at has ended by now.
+                Err(RecvTimeoutError::Timeout) => self.looked_at_map = self.live.map.times_written(),
                 Err(RecvTimeoutError::Disconnected) => {
                     if let Err(error) = self.close() {
                         tracing::error!("the store did not close well: {error}");
@@ -230,16 +236,24 @@ impl Writer {
     /// When something is due without a request; nothing when idle.
     fn deadline(&self) -> Option<Instant> {
         if self.refusing() {
-            return Some(Instant::now() + PROBE);
+            return Some(self.trials.due());
         }
+        let map = (self.looked_at_map != self.live.map.times_written()).then(|| Instant::now() + MAP_LOOK);
         let lazy = self.lazy_since.map(|since| since + LAZY);
         let checkpoint = self.keeping.dirty.map(|since| since + CHECKPOINT_AGE);
-        lazy.into_iter().chain(checkpoint).min()
+        lazy.into_iter().chain(checkpoint).chain(map).min()
     }
 
     fn due(&mut self) {
+        if !self.refusing()
+            && let Err(error) = self.live.map.well()
+        {
+            self.fail_map(&error);
+        }
         if self.refusing() {
-            self.probe();
+            if self.trials.due() <= Instant::now() {
+                self.probe();
+            }
         } else if self.lazy_since.is_some_and(|since| since.elapsed() >= LAZY)
             && let Err(why) = self.sync(self.group.lsn - 1)
         {
@@ -298,7 +312,7 @@ impl Writer {
             && !self.refusing()
             && let Err(why) = self
                 .room
-                .check(&self.shared.dir, self.group.run.bytes() as u64)
+                .check(&self.shared.dir, job.bytes() as u64)
                 .and_then(|looked| if looked { self.put_back() } else { Ok(()) })
         {
             self.refuse(why);
@@ -366,6 +380,7 @@ impl Writer {
         let Some(active) = &mut self.active else { return Err("no segment is open".to_owned()) };
         let failed = |act: &str, active: &Active, e: &std::io::Error| fault(act, &active.path, e).to_string();
         let base = active.write(&self.group.run).map_err(|e| failed("write", active, &e))?;
+        self.room.wrote(bytes as u64);
         // What the store does for itself (a trim, the log's identity) has nobody waiting in here, and is not lazy.
         let lazily = !self.waiting.is_empty()
             && self.waiting.iter().all(|w| w.lazy || !w.changed)
@@ -499,6 +514,11 @@ impl Writer {
     }
 
     fn refuse(&mut self, why: String) {
+        self.trials.failed(Instant::now());
+        self.tell(why);
+    }
+
+    fn tell(&self, why: String) {
         tracing::error!("the store refuses writes: {why}");
         self.shared.health.send_replace(Health::Refusing(why));
     }
@@ -529,8 +549,7 @@ impl Writer {
 
     /// Tries whether writing is possible again: a new segment, really written and synced.
     fn probe(&mut self) {
-        let mut room = Room::new(self.shared.options.free_bytes_min);
-        let tried = room.check(&self.shared.dir, 0).and_then(|_| {
+        let tried = self.room.look(&self.shared.dir, 0).and_then(|()| {
             self.put_back()?;
             if self.map_failed {
                 self.reload()?;
@@ -542,6 +561,7 @@ impl Writer {
         });
         match tried {
             Ok(()) => {
+                self.trials.succeeded(Instant::now());
                 tracing::info!("the store accepts writes again");
                 self.shared.health.send_replace(Health::Writable);
                 if let Err(error) = self.name() {
@@ -551,8 +571,9 @@ impl Writer {
             Err(why) => {
                 let told = matches!(&*self.shared.health.borrow(), Health::Refusing(before) if *before == why);
                 if !told {
-                    self.refuse(why);
+                    self.tell(why);
                 }
+                self.trials.in_vain(Instant::now());
             }
         }
     }
@@ -561,10 +582,8 @@ impl Writer {
     fn begin_again(&mut self) -> Result<(), String> {
         self.new_segment(self.durable + 1, self.group.seq)?;
         let Some(active) = &mut self.active else { return Ok(()) };
-        if self.unsynced.is_empty() {
-            return Ok(());
-        }
-        let written = active.write(&self.unsynced).map_err(|e| fault("write", &active.path, &e).to_string());
+        let written = active.prove().and_then(|()| active.write(&self.unsynced));
+        let written = written.map_err(|e| fault("write", &active.path, &e).to_string());
         written.map(drop).inspect_err(|_| self.active = None)
     }
 

@@ -34,7 +34,7 @@ fn recovers(store: &Store, dir: &Path, kept: u64) {
     let mut health = store.health();
     wait(health.wait_for(|h| *h == Health::Writable)).unwrap();
     assert_eq!(wait(store.append(event(kept, 600))).unwrap(), Seq(kept + 1));
-    eventually("the closed segment has its index", || files_of(dir, "idx") > 0);
+    eventually("each closed segment has its index", || files_of(dir, "idx") + 1 == files_of(dir, "log"));
     let (killed, lost) = (copy(dir), copy(dir));
     std::fs::remove_dir_all(lost.path().join("sled")).unwrap();
     for store in [store, &open(&killed), &open(&lost)] {
@@ -70,6 +70,8 @@ fn a_full_disk_refuses_writes_and_is_recovered_from() {
         let ballast = small.0.path().join("ballast");
         std::fs::write(&ballast, vec![0; 9 << 20]).unwrap();
         let kept = fill_until_refused(&store);
+        let left = files::free_bytes(&dir).unwrap();
+        assert!(left >= free_bytes_min / 2, "{left} bytes are left, however fast they came");
         std::fs::remove_file(ballast).unwrap();
         recovers(&store, &dir, kept);
         store.close().unwrap();
