@@ -381,6 +381,7 @@ impl Store {
             Health::Refusing(why)
         });
         let (lsn, seq, tail) = (opened.lsn, opened.seq, Seq(opened.view.tail));
+        let first_opened = Seq(opened.view.first);
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             options,
@@ -391,6 +392,8 @@ impl Store {
             newest: shared::Newest::new(tail.0),
             health: watch::Sender::new(health),
             died: watch::Sender::new(None),
+            first_opened,
+            lost: opened.lost.iter().map(|(from, to)| (Seq(*from), Seq(*to))).collect(),
             latency: health::Latency::default(),
             durable: AtomicU64::new(lsn - 1),
             committed: AtomicU64::new(lsn - 1),
@@ -413,6 +416,17 @@ impl Store {
             of_keeper.outlive(|| keeper::run(&of_keeper, checkpoint, &for_keeper, &to_writer));
         })?;
         Ok(Self(Arc::new(Inner { shared, inbox, threads: Mutex::new(Some([writer, keeper])) })))
+    }
+
+    /// Positions that are kept and gone all the same: what held them in the journal was lost before the store was opened.
+    /// From and to, in order.
+    #[must_use]
+    pub fn lost(&self) -> Vec<(Seq, Seq)> {
+        let shared = &self.0.shared;
+        let first = Seq(shared.view().first);
+        // What was lost at the beginning is there no more than what retention drops, and was not dropped.
+        let dropped = if first > shared.first_opened { first } else { Seq::ZERO };
+        shared.lost.iter().filter(|(_, to)| *to >= dropped).map(|(from, to)| (*from.max(&dropped), *to)).collect()
     }
 
     /// Runs `work` on the writer thread as one atomic transaction; resolves when its effect is synced.

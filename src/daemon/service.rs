@@ -1083,6 +1083,15 @@ impl Service {
         if let Err(reason) = &health {
             hints.push(format!("the store does not accept writes: {reason}"));
         }
+        let lost = self.0.store.lost();
+        if let ([(from, _), ..], [.., (_, to)]) = (&lost[..], &lost[..]) {
+            hints.push(format!(
+                "{} events between {from} and {to} are lost: what held them in the journal is gone or damaged, as the log \
+                 said at the start; if there is a copy of the data folder's `journal`, stop wehelpd and put back what is \
+                 missing",
+                lost.iter().map(|(from, to)| to.0 - from.0 + 1).sum::<u64>()
+            ));
+        }
         if let Some(peer) = self.unnamed(now).filter(|_| accounts.len() > 1) {
             for account in accounts.iter().filter(|a| a.waiting > 0) {
                 hints.push(format!(

@@ -52,6 +52,8 @@ pub(super) struct Opened {
     pub(super) lost_its_end: bool,
     /// Closed segments without an index beside them.
     pub(super) unindexed: Vec<u64>,
+    /// Positions that no segment holds any more, though nobody dropped them: from and to.
+    pub(super) lost: Vec<(u64, u64)>,
 }
 
 /// What the journal's end looks like.
@@ -65,18 +67,27 @@ struct Tail {
     damaged: bool,
 }
 
-/// Refuses a store of a newer version, and marks a new one with ours.
-fn version(dir: &Path) -> Result<(), Error> {
+/// Refuses a store of a newer version; true when the file that says it is to be written.
+fn version(dir: &Path) -> Result<bool, Error> {
+    /// It holds a number.
+    const BYTES_MAX: u64 = 64;
     let path = dir.join("version");
-    let text = files::read_small(&path, 64).map_err(|e| fault("read", &path, &e))?;
-    let Some(text) = text else { return Ok(()) };
+    let text = match files::read_small(&path, BYTES_MAX) {
+        Ok(None) => return Ok(true),
+        Ok(Some(text)) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::Other => Vec::new(),
+        Err(e) => return Err(fault("read", &path, &e)),
+    };
     match String::from_utf8_lossy(&text).trim().parse::<u32>() {
         Ok(version) if version > VERSION => Err(newer(&path, version)),
-        Ok(_) => Ok(()),
-        // The segments say it too.
+        Ok(_) => Ok(false),
         Err(_) => {
-            tracing::warn!("`{}` is damaged", path.display());
-            Ok(())
+            tracing::warn!(
+                "`{}` does not hold the number of the store's format; it is written again, and nothing is lost: the \
+                 journal says the number too",
+                path.display()
+            );
+            Ok(true)
         }
     }
 }
@@ -91,9 +102,6 @@ fn newer(path: &Path, version: u32) -> Error {
 
 pub(super) fn write_version(dir: &Path) -> Result<(), Error> {
     let path = dir.join("version");
-    if path.exists() {
-        return Ok(());
-    }
     files::replace(&path, |out| writeln!(out, "{VERSION}")).map_err(|e| fault("write", &path, &e))
 }
 
@@ -397,7 +405,7 @@ pub(super) struct Claimed {
 /// Opens or makes a store.
 pub(super) fn open(dir: &Path, options: &Options) -> Result<Claimed, Error> {
     files::make_dir(dir)?;
-    version(dir)?;
+    let unversioned = version(dir)?;
     files::make_dir(&journal::folder(dir))?;
     let claim = Claim::take(dir)?;
     files::sweep(dir);
@@ -405,7 +413,8 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Claimed, Error> {
     let mut checkpoint = CheckpointFile::of(dir);
     let last = Checkpoint::read(dir);
     let segments = segments(dir)?;
-    let marked = checkpoint.begin(last.unwrap_or_default()).and_then(|()| write_version(dir));
+    let marked = checkpoint.begin(last.unwrap_or_default());
+    let marked = if unversioned { marked.and_then(|()| write_version(dir)) } else { marked };
     let unmarked = marked.err();
     let opened = match load(dir, options, last, segments.clone(), unmarked.as_ref(), Place::Trusted) {
         // There may be no room for a map, or none may be written: what is stored can be read all the same.
@@ -524,6 +533,7 @@ fn load(
     if go_on.is_none() && active.is_ok() {
         segments.insert(lsn, begin);
     }
+    let lost = lost(dir, &map, &segments)?;
     let view = view(&map, &segments, &builder, seq)?;
     let snapshot = journal::list(dir, "map")?.last().copied().unwrap_or(0);
     let lost_its_end = newest.is_some() && reached + 1 != lsn;
@@ -531,7 +541,20 @@ fn load(
     let indexed = journal::list(dir, "idx")?;
     let closed = segments.len().saturating_sub(1);
     let unindexed = segments.keys().take(closed).filter(|lsn| indexed.binary_search(lsn).is_err()).copied().collect();
-    Ok(Opened { map, no_map: None, view, builder, active, lsn, seq, snapshot, since_snapshot, lost_its_end, unindexed })
+    Ok(Opened {
+        map,
+        no_map: None,
+        view,
+        builder,
+        active,
+        lsn,
+        seq,
+        snapshot,
+        since_snapshot,
+        lost_its_end,
+        unindexed,
+        lost,
+    })
 }
 
 /// The LSN before the frame at a place in the middle of a segment.
@@ -542,6 +565,49 @@ fn first_lsn(dir: &Path, meta: &Meta) -> u64 {
         // Nothing follows: the map is the newest.
         _ => meta.lsn,
     }
+}
+
+/// What a segment held that is gone: where one ends, the next one must begin. Seen by a look at each border, so that a
+/// start takes no longer for it; told, since nobody may read there for years.
+fn lost(dir: &Path, map: &Map, segments: &BTreeMap<u64, Begin>) -> Result<Vec<(u64, u64)>, Error> {
+    let first = map.get(&super::frame::full_key(txn::OWN, FIRST))?.as_deref().and_then(first_of).map_or(1, |f| f.0);
+    let mut lost = Vec::new();
+    let mut told = |from: u64, to: u64| {
+        if from.max(first) <= to {
+            lost.push((from.max(first), to));
+        }
+    };
+    let mut before: Option<&Begin> = None;
+    for begin in segments.values() {
+        match before {
+            None => told(1, begin.seq - 1),
+            Some(before) if before.seq < begin.seq && begin.seq > first => {
+                told(held_to(map, before, begin.seq - 1)? + 1, begin.seq - 1);
+            }
+            Some(_) => {}
+        }
+        before = Some(begin);
+    }
+    for (from, to) in &lost {
+        tracing::error!(
+            "events {from} to {to} are lost: what held them in `{}` is gone or damaged; if there is a copy of it, stop \
+             wehelpd and put it back",
+            journal::folder(dir).display()
+        );
+    }
+    Ok(lost)
+}
+
+/// The last position up to `upto` that a segment holds, or the one before it.
+fn held_to(map: &Map, segment: &Begin, upto: u64) -> Result<u64, Error> {
+    for block in map.blocks(segment.seq, upto, true) {
+        let (first, entry) = block?;
+        match Block::decode(first, &entry) {
+            Some(block) if block.segment == segment.lsn => return Ok(block.last),
+            _ => {}
+        }
+    }
+    Ok(segment.seq - 1)
 }
 
 fn view(map: &Map, segments: &BTreeMap<u64, Begin>, builder: &Builder, seq: u64) -> Result<View, Error> {

@@ -78,6 +78,10 @@ pub(super) struct Shared {
     pub(super) health: watch::Sender<Health>,
     /// Why nothing will be written any more.
     pub(super) died: watch::Sender<Option<String>>,
+    /// Where the log began when it was opened.
+    pub(super) first_opened: Seq,
+    /// Positions that were lost before the store was opened: from and to.
+    pub(super) lost: Vec<(Seq, Seq)>,
     pub(super) latency: Latency,
     /// The last LSN that is durable.
     pub(super) durable: AtomicU64,

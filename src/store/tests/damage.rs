@@ -156,6 +156,48 @@ fn a_segment_that_is_gone_is_told_and_the_rest_is_read() {
 }
 
 #[test]
+fn a_segment_that_is_gone_is_told_of_at_the_start() {
+    let dir = fast();
+    let store = open(&dir);
+    append_many(&store, 0..2000, 600);
+    assert_eq!(store.lost(), []);
+    store.close().unwrap();
+    drop(store);
+    let begins: Vec<_> = open::segments(dir.path()).unwrap().into_values().collect();
+    let gone = |which: usize| (Seq(begins[which].seq), Seq(begins[which + 1].seq - 1));
+    for (which, rebuild) in [(0, false), (1, false), (1, true), (2, false)] {
+        let hurt = copy(dir.path());
+        std::fs::remove_file(journal::path(hurt.path(), begins[which].lsn)).unwrap();
+        if rebuild {
+            std::fs::remove_dir_all(hurt.path().join("sled")).unwrap();
+        }
+        for _ in 0..2 {
+            assert_eq!(open(&hurt).lost(), [gone(which)], "{which} {rebuild}");
+        }
+    }
+    // What retention has dropped is not lost, and what is lost and dropped is nobody's concern any more.
+    let hurt = copy(dir.path());
+    std::fs::remove_file(journal::path(hurt.path(), begins[1].lsn)).unwrap();
+    let store = open(&hurt);
+    wait(store.trim(Retention { bytes_max: Some(100_000), ..Retention::default() })).unwrap();
+    assert_eq!(store.lost(), []);
+    drop(store);
+    assert_eq!(open(&hurt).lost(), []);
+}
+
+#[test]
+fn a_damaged_version_file_is_written_again_and_costs_nothing() {
+    let (dir, events, live) = little();
+    let path = dir.path().join("version");
+    for damaged in [&b""[..], b"\0\0", b"one", &[b'1'; 1000]] {
+        std::fs::write(&path, damaged).unwrap();
+        let store = open(&dir);
+        assert_eq!((contents(&store), pairs(&store)), (events.clone(), live.clone()));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{VERSION}\n"));
+    }
+}
+
+#[test]
 fn a_damaged_sled_is_made_again() {
     let dir = fast();
     let store = open(&dir);
