@@ -81,6 +81,14 @@ pub struct Refusal {
     pub message: String,
 }
 
+impl Refusal {
+    /// Whether it is the store's trouble of the moment: a full disk, a map that is made again.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self.error.as_str(), "store-refuses-writes" | "store-failed" | "read-failed")
+    }
+}
+
 /// The state of a command (contract 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -88,6 +88,12 @@ impl Error {
         matches!(self, Self::NoDaemon { .. } | Self::OtherDaemon { .. } | Self::Unsent(_) | Self::Broken(_))
     }
 
+    /// Whether the daemon will do it later: its store refuses for now (a full disk), or it is not there.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.is_absence() || matches!(self, Self::Refused { refusal, .. } if refusal.may_pass())
+    }
+
     /// Whether what was asked for may have been done all the same.
     #[must_use]
     pub fn may_be_done(&self) -> bool {

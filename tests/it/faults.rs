@@ -271,3 +271,46 @@ fn a_stop_right_after_the_disk_has_room_again_forgets_no_hand_over() {
     drop(daemon);
     drop(small);
 }
+
+#[test]
+fn readers_outlive_a_store_that_refuses_for_a_while() {
+    let mut daemon = Recipe::default().lay_out();
+    let Some(small) = Small::mount(&daemon.data_dir(), "64m") else { return };
+    daemon.start();
+    daemon.cli(&["cursor", "set", "c", "now"]).exits(0);
+    // It ends when it may, so that its cursor is to move while nothing can be written.
+    let script = "echo $WEHELP_TEXT >> began; while [ ! -e go ]; do sleep 0.05; done; echo $WEHELP_TEXT >> seen";
+    let mut bot = daemon.beside(&["events", "-f", "--cursor", "c", "--exec", "sh", "-c", script]);
+    let mut reader = daemon.beside(&["events", "-f", "-n", "0"]);
+    let read = |name: &str| std::fs::read_to_string(daemon.path(name)).unwrap_or_default();
+    let position = |name: &str| {
+        let cursors = daemon.cli(&["cursor", "list"]).exits(0).lines();
+        cursors.iter().find(|cursor| cursor["name"] == name).and_then(|cursor| cursor["seq"].as_u64())
+    };
+    eventually("both follow", || (daemon.status()["events"]["followers"] == 2).then_some(()));
+    daemon.client().event(&message("wxid_me", "wxid_a", None, "before"));
+    assert_eq!(reader.next_json()["text"], "before");
+    eventually("the command runs", || (read("began") == "before\n").then_some(()));
+    let file = ballast(&daemon.data_dir());
+    let body = format!("{{\"data\":{}}}", message("wxid_me", "wxid_a", None, &"x".repeat(100_000)));
+    eventually("writes are refused", || {
+        (daemon.client().post("/recieve_msg", body.as_bytes()).status == 503).then_some(())
+    });
+    std::fs::write(daemon.path("go"), "").unwrap();
+    eventually("the cursor cannot be moved, and that is told", || {
+        let said = bot.said().join("\n");
+        assert!(bot.is_running(), "{said}");
+        said.contains("told later").then_some(())
+    });
+    std::fs::remove_file(file).unwrap();
+    writes_again(&daemon);
+    daemon.client().event(&message("wxid_me", "wxid_a", None, "after"));
+    eventually("the command is given what came after", || read("seen").ends_with("after\n").then_some(()));
+    let tail = daemon.status()["events"]["last"].as_u64();
+    eventually("the cursor has moved", || (position("c") == tail).then_some(()));
+    while reader.next_json()["text"] != "after" {}
+    assert!(bot.is_running() && reader.is_running());
+    assert_eq!(read("seen").matches("before").count(), 1, "nothing was run twice");
+    drop((bot, reader, daemon));
+    drop(small);
+}

@@ -243,7 +243,7 @@ impl Main<'_, '_> {
 
     /// Takes in what has come.
     fn read(&mut self) -> Result<(), Error> {
-        let (mut last, mut events) = (Seq::ZERO, 0);
+        let (mut last, mut events, mut broken) = (Seq::ZERO, 0, None);
         for (line, _) in lines::lines(self.stream.batch()) {
             match line {
                 Line::Event(seq, json) => {
@@ -267,7 +267,7 @@ impl Main<'_, '_> {
                     self.lost += range.to.0 + 1 - range.from.0;
                     last = range.to;
                 }
-                Line::Refused(refusal) => return Err(print::refused(refusal)),
+                Line::Refused(refusal) => broken = Some(refusal),
                 Line::Beat => {}
                 Line::Strange => {
                     return Err(Error::failed("wehelpd sent a line that this wehelp does not understand"));
@@ -276,7 +276,7 @@ impl Main<'_, '_> {
         }
         self.plan.read(last);
         self.stream.moved(last, events);
-        Ok(())
+        broken.map_or(Ok(()), |refusal| self.stream.broke(refusal))
     }
 
     fn hear(&mut self, told: Report) {
@@ -501,7 +501,7 @@ fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn
                 tell(Report::Note(format!("event {seq} was replied to before, with another text; that one stands")));
                 return Ok(());
             }
-            Err(error) if error.is_absence() && reply.waits => {
+            Err(error) if error.may_pass() && reply.waits => {
                 if shared.pause(DAEMON_PAUSE) {
                     return Err(Attempt::Interrupted);
                 }

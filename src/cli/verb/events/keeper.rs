@@ -22,7 +22,7 @@ pub(super) struct Keeper {
     done: Seq,
     /// When it may be told again.
     next: Option<Instant>,
-    /// The last attempt failed because the daemon was away.
+    /// The last attempt failed because the daemon was away, or its store refused.
     behind: bool,
 }
 
@@ -47,7 +47,8 @@ impl Keeper {
         self.behind
     }
 
-    /// Tells the daemon, when it is time to. A daemon that is away is told when it is back.
+    /// Tells the daemon, when it is time to. A daemon that is away, or cannot remember anything for now, is
+    /// told when it is back.
     pub(super) fn tell_if_due(&mut self, stream: &Stream<'_>) -> Result<(), Error> {
         if self.due().is_some_and(|due| due <= Instant::now()) { self.tell(stream) } else { Ok(()) }
     }
@@ -58,7 +59,10 @@ impl Keeper {
             return Ok(());
         }
         match self.commit(stream, false) {
-            Err(client::Error::Broken(_) | client::Error::NoDaemon { .. }) if stream.reconnects() => {
+            Err(error) if error.may_pass() && stream.reconnects() => {
+                if !self.behind && !error.is_absence() {
+                    stream.note(&format!("{error}; it will be told later how far was read"));
+                }
                 self.behind = true;
                 self.next = Some(Instant::now() + AGAIN);
                 Ok(())

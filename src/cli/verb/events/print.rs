@@ -8,7 +8,7 @@ use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::cli::output::Output;
 use crate::cli::render;
-use crate::control::{Dropped, DroppedRange};
+use crate::control::{Dropped, DroppedRange, Refusal};
 use crate::seq::Seq;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -36,6 +36,8 @@ struct Seen {
     events: u64,
     /// Nothing is left.
     ended: bool,
+    /// The daemon could not go on.
+    broken: Option<Refusal>,
 }
 
 pub(super) fn run(
@@ -71,6 +73,9 @@ pub(super) fn run(
                 if seen.ended {
                     return keeper.finish(stream);
                 }
+                if let Some(refusal) = seen.broken {
+                    stream.broke(refusal)?;
+                }
             }
             Came::ReaderLeft => return keeper.finish(stream),
             Came::Woken => wake.heard(),
@@ -95,11 +100,6 @@ pub(super) fn late(events: u64) -> Error {
         1 => "only one such event came in time (--timeout)".to_owned(),
         n => format!("only {n} such events came in time (--timeout)"),
     })
-}
-
-/// What the daemon said of its stream that is no event.
-pub(super) fn refused(refusal: crate::control::Refusal) -> Error {
-    crate::control::client::Error::Refused { status: 500, refusal }.into()
 }
 
 /// Tells of an event that cannot be read: it must not be passed over in silence.
@@ -157,10 +157,7 @@ fn write(out: &Output, look: Look, batch: &[u8]) -> Result<Seen, Error> {
                 dropped(out, range);
                 seen.last = range.to;
             }
-            Line::Refused(refusal) => {
-                out.flush()?;
-                return Err(refused(refusal));
-            }
+            Line::Refused(refusal) => seen.broken = Some(refusal),
             Line::Beat => {}
             Line::Strange => return Err(Error::failed("wehelpd sent a line that this wehelp does not understand")),
         }

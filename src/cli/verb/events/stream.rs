@@ -6,8 +6,9 @@
 use super::wake::{self, Wake};
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
+use crate::cli::render;
 use crate::control::client::{self, Client, Reply};
-use crate::control::{AFTER_HEADER, EventsQuery, LEASE_HEADER, LOG_HEADER};
+use crate::control::{AFTER_HEADER, EventsQuery, LEASE_HEADER, LOG_HEADER, Refusal};
 use crate::seq::Seq;
 use rustix::event::PollFlags;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -187,6 +188,21 @@ impl<'c> Stream<'c> {
         if let Some(count) = &mut self.query.count {
             *count = count.saturating_sub(events);
         }
+    }
+
+    /// Says something to people.
+    pub(super) fn note(&self, what: &str) {
+        self.ctx.out().note(&render::clean(what));
+    }
+
+    /// The daemon could not go on, and has said why: an error, or a reason to come again.
+    pub(super) fn broke(&mut self, refusal: Refusal) -> Result<(), Error> {
+        if !(self.reconnects && refusal.may_pass()) {
+            return Err(client::Error::Refused { status: 500, refusal }.into());
+        }
+        self.note(&format!("{}; going on when that is over", refusal.message));
+        self.line = Connection::Lost { pause: PAUSE_MAX, again: Instant::now() + PAUSE_MAX };
+        Ok(())
     }
 
     fn lose(&mut self, why: &str) -> Result<(), Error> {
