@@ -170,7 +170,7 @@ pub fn run(args: &Args, mut activated: instance::Activated, asked: &Asked) -> Re
     limits::raise_handles();
     let lock = instance::lock(&home.data_dir)?;
     let tokens = Tokens::open(&home.data_dir)
-        .map_err(|e| Error::Secret(format!("read the token `{}`: {e}", home.data_dir.join("token").display())))?;
+        .map_err(|e| Error::Secret(format!("the token `{}` {e}", home.data_dir.join("token").display())))?;
     let store_error = |act, source| Error::Store { act, dir: home.data_dir.clone(), source };
     let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, WORKERS_MAX);
     let runtime = runtime(workers).map_err(Error::Runtime)?;
@@ -310,7 +310,7 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
 fn reload(args: &Args, service: &Service, open: &Open) {
     match open.tokens.reload() {
         Ok(()) => tracing::info!("read the token again"),
-        Err(error) => tracing::error!("cannot read the token again, the old one stays: {error}"),
+        Err(error) => tracing::error!("the old token stays, since its file {error}"),
     }
     if let Some(tls) = &open.tls {
         match tls.reload() {

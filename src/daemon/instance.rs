@@ -33,7 +33,7 @@ pub enum Error {
         holder: String,
     },
     /// Something with a file or folder.
-    #[error("{act} `{path}`: {source}")]
+    #[error("{act} `{path}`: {source}{hint}", hint = super::token::what_to_do(source))]
     File {
         /// What was tried.
         act: &'static str,

@@ -56,14 +56,14 @@ impl Tokens {
     /// Reads the token in the data folder, or makes one.
     ///
     /// # Errors
-    /// When the file can neither be read nor made, or holds no usable token.
-    pub fn open(data_dir: &Path) -> io::Result<Self> {
+    /// When the file can neither be read nor made, or holds no usable token: words that follow its name.
+    pub fn open(data_dir: &Path) -> Result<Self, Fault> {
         let path = data_dir.join("token");
-        let current = match std::fs::read_to_string(&path) {
-            Ok(text) => check(&text)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let token = make()?;
-                write(&path, &token)?;
+        let current = match read(&path) {
+            Ok(token) => token,
+            Err(Fault::Unreadable(e)) if e.kind() == io::ErrorKind::NotFound => {
+                let token = make().map_err(Fault::Unmade)?;
+                write(&path, &token).map_err(Fault::Unmade)?;
                 token
             }
             Err(e) => return Err(e),
@@ -121,8 +121,8 @@ impl Tokens {
     ///
     /// # Errors
     /// As for `open`; then nothing has changed.
-    pub fn reload(&self) -> io::Result<()> {
-        let current = check(&std::fs::read_to_string(&self.path)?)?;
+    pub fn reload(&self) -> Result<(), Fault> {
+        let current = read(&self.path)?;
         let previous = read_previous(&previous_path(&self.path));
         *lock(&self.pair) = Pair { current, previous };
         Ok(())
@@ -139,17 +139,49 @@ fn read_previous(path: &Path) -> Option<(String, Time)> {
     Some((token.to_owned(), Time::from_millis(until.parse().ok()?)))
 }
 
-fn check(text: &str) -> io::Result<String> {
-    let token = text.trim();
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The file is there and cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
+    /// There is none, and none can be made.
+    #[error("is to be made at the first start, and cannot be: {0}{hint}", hint = what_to_do(.0))]
+    Unmade(io::Error),
+    /// The file holds something else.
+    #[error(
+        "{0}: a token has {TOKEN_CHARS_MIN} to {TOKEN_CHARS_MAX} letters, digits and -_.~; put back the one that the \
+         clients have (it stands in their addresses, and in backups), or move the file away to get a new one, which \
+         every client must then be given"
+    )]
+    NoToken(&'static str),
+}
+
+/// What helps against a file system that takes nothing.
+pub(super) fn what_to_do(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; wehelpd begins only where it has room: make some, or choose another --data-dir"
+        }
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            "; wehelpd begins only where it may write: make that possible, or choose another --data-dir"
+        }
+        _ => "",
+    }
+}
+
+fn read(path: &Path) -> Result<String, Fault> {
+    let mut contents = Vec::new();
+    let file = std::fs::File::open(path).map_err(Fault::Unreadable)?;
+    file.take(FILE_BYTES_MAX).read_to_end(&mut contents).map_err(Fault::Unreadable)?;
+    let token = String::from_utf8_lossy(&contents);
+    let token = token.trim();
+    if token.is_empty() {
+        return Err(Fault::NoToken("is empty"));
+    }
     let sound = (TOKEN_CHARS_MIN..=TOKEN_CHARS_MAX).contains(&token.len())
         && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b));
-    if sound {
-        return Ok(token.to_owned());
-    }
-    let message = format!(
-        "a token has {TOKEN_CHARS_MIN} to {TOKEN_CHARS_MAX} letters, digits and -_.~; delete the file to get a new one"
-    );
-    Err(io::Error::new(io::ErrorKind::InvalidData, message))
+    if sound { Ok(token.to_owned()) } else { Err(Fault::NoToken("holds no token")) }
 }
 
 fn make() -> io::Result<String> {
@@ -207,9 +239,22 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_could_be_guessed_is_refused() {
+    fn what_is_no_token_is_refused_with_words_that_say_what_to_do_and_is_left_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("token"), "secret\n").unwrap();
-        assert_eq!(Tokens::open(dir.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let path = dir.path().join("token");
+        let long = "x".repeat(100_000);
+        for contents in [&b"secret\n"[..], b"", b"\n", &[0; 40], &[0xff; 40], long.as_bytes()] {
+            std::fs::write(&path, contents).unwrap();
+            let fault = Tokens::open(dir.path()).unwrap_err();
+            assert!(matches!(fault, Fault::NoToken(_)), "{fault:?}");
+            let words = fault.to_string();
+            assert!(words.contains("put back") && words.contains("move the file away"), "{words}");
+            assert_eq!(std::fs::read(&path).unwrap(), contents);
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(Tokens::open(dir.path()).unwrap_err().to_string().contains("directory"));
+        let nowhere = Tokens::open(&dir.path().join("no such folder")).unwrap_err();
+        assert!(nowhere.to_string().contains("first start"), "{nowhere}");
     }
 }

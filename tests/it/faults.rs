@@ -314,3 +314,20 @@ fn readers_outlive_a_store_that_refuses_for_a_while() {
     drop((bot, reader, daemon));
     drop(small);
 }
+
+#[test]
+fn a_first_start_where_nothing_can_be_written_says_why_and_what_to_do() {
+    let mut daemon = Recipe::default().lay_out();
+    let Some(small) = Small::mount(&daemon.data_dir(), "1m") else { return };
+    let file = ballast(&daemon.data_dir());
+    let said = run(daemon.command(), None, DEADLINE).exits(1);
+    said.says(&[daemon.data_dir().to_str().unwrap(), "No space left", "--data-dir"]);
+    std::fs::remove_file(file).unwrap();
+    assert!(small.remount("ro"));
+    let said = run(daemon.command(), None, DEADLINE).exits(1);
+    said.says(&[daemon.data_dir().to_str().unwrap(), "Read-only file system", "--data-dir"]);
+    assert!(small.remount("rw,size=64m"));
+    daemon.start();
+    drop(daemon);
+    drop(small);
+}
