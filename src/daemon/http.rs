@@ -441,3 +441,55 @@ fn refusal(failure: &Failure) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::budget::Budget;
+    use std::collections::VecDeque;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    /// A body as it comes over the wire; without an end when `open`.
+    struct Arriving {
+        pieces: VecDeque<Bytes>,
+        open: bool,
+    }
+
+    impl warp::Stream for Arriving {
+        type Item = Result<Bytes, warp::Error>;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            match self.pieces.pop_front() {
+                Some(piece) => Poll::Ready(Some(Ok(piece))),
+                None if self.open => Poll::Pending,
+                None => Poll::Ready(None),
+            }
+        }
+    }
+
+    fn body(pieces: &[&'static [u8]], open: bool) -> Arriving {
+        Arriving { pieces: pieces.iter().map(|piece| Bytes::from_static(piece)).collect(), open }
+    }
+
+    #[tokio::test]
+    async fn a_body_beyond_what_all_may_have_under_way_is_refused_until_there_is_room_again() {
+        const TIMEOUT: Duration = Duration::from_secs(20);
+        let budget = Budget::new(10);
+        let read = |body, mut taken| async move {
+            let read = read_body(body, None, 100, TIMEOUT, &mut taken).await;
+            (read.map_err(|failure| (failure.status, failure.code)), taken)
+        };
+        let mut one = Box::pin(read(body(&[b"123", b"456"], true), budget.open()));
+        assert!(tokio::time::timeout(Duration::ZERO, &mut one).await.is_err(), "it is under way");
+        let (refused, taken) = read(body(&[b"1234", b"5"], false), budget.open()).await;
+        assert_eq!(refused, Err((503, "busy")));
+        drop(taken);
+        let (whole, taken) = read(body(&[b"12", b"34"], false), budget.open()).await;
+        assert_eq!(whole.unwrap(), "1234");
+        // What was read counts until it is stored; a connection that breaks gives back what had come.
+        assert_eq!(read(body(&[b"5"], false), budget.open()).await.0, Err((503, "busy")));
+        drop((one, taken));
+        assert_eq!(read(body(&[b"12345", b"67890"], false), budget.open()).await.0.unwrap(), "1234567890");
+    }
+}
