@@ -5,7 +5,7 @@
 use super::accounts::Seen;
 use super::ages::Ages;
 use super::service::{Failure, Service};
-use super::{cursors, forward, pacing, queue};
+use super::{cursors, forward, pacing, queue, react};
 use crate::clock::Time;
 use crate::seq::Seq;
 use crate::store::{self, Retention, Space, Txn};
@@ -123,6 +123,7 @@ async fn retain(service: &Service) {
 /// Drops old events; those that were stored before the clock was set and those after it by one cutoff each.
 async fn trim(service: &Service, ages: &Ages, now: Time) -> Result<(), String> {
     let (store, events) = (service.store(), &service.config().events);
+    note(react::remember_before_a_drop(service).await);
     let wanted = wanted_after(service, ages.surely(now)).map_err(|failure| failure.message)?;
     loop {
         let cutoff = events.keep.map(|keep| ages.cutoff(store.first(), keep, now));

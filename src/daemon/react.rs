@@ -65,8 +65,7 @@ struct Known<'k> {
 
 /// Follows the log until shutdown.
 pub(super) async fn run(service: Service) {
-    let stored = service.store().get(META, REACTED).ok().flatten();
-    let mut at = Seq(stored.and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes));
+    let mut at = position(service.store().get(META, REACTED).ok().flatten());
     let mut tail = service.store().tail();
     // A position beyond the log's end can only come from a store that was put together by hand.
     at = at.min(*tail.borrow());
@@ -401,6 +400,28 @@ fn refusal(tx: &mut Txn<'_>, account: &str, seen: &Seen, awaited: &Awaited) -> b
 /// Notes how far was read: what was learned from up to there is not learned from again.
 pub(super) fn remember(tx: &mut Txn<'_>, at: Seq) {
     tx.put(META, REACTED, at.0.to_be_bytes());
+}
+
+fn position(stored: Option<Vec<u8>>) -> Seq {
+    Seq(stored.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes))
+}
+
+/// Notes how far was read before retention drops it: what taught nothing is else noted now and then, and the next start
+/// would look for it and tell of a loss that is none.
+pub(super) async fn remember_before_a_drop(service: &Service) -> Result<(), crate::store::Error> {
+    let at = *service.reacted().borrow();
+    if position(service.store().get(META, REACTED)?) >= at {
+        return Ok(());
+    }
+    let put = move |tx: &mut Txn<'_>| {
+        // The learner may have got further meanwhile.
+        if position(tx.get(META, REACTED)) < at {
+            remember(tx, at);
+        }
+        Ok::<_, std::convert::Infallible>(())
+    };
+    let Ok(()) = service.store().write_lazily(put).await?;
+    Ok(())
 }
 
 /// Takes what the directory knows of accounts into the table in memory.

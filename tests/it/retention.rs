@@ -140,3 +140,16 @@ fn finished_commands_are_kept_as_long_as_told() {
     assert_eq!(daemon.show(waiting)["state"], "ready");
     assert!(daemon.queue_text("next") > waiting);
 }
+
+#[test]
+fn what_was_dropped_after_it_was_learned_from_is_no_loss_at_the_next_start() {
+    let mut daemon = Recipe::default().config("[events]\nmax_bytes = \"1MiB\"\n").start();
+    for n in 0..40 {
+        daemon.client().event(&message("wxid_me", "wxid_a", None, &format!("{n} {}", "x".repeat(100_000))));
+    }
+    // What it knows of the sender it has from the first; the others teach nothing.
+    eventually("most are dropped", || (daemon.status()["events"]["first"].as_u64() > Some(20)).then_some(()));
+    daemon.restart();
+    daemon.status();
+    assert!(!daemon.log().contains("before anything was learned"), "{}", daemon.log());
+}
