@@ -24,7 +24,7 @@ mod unlearn;
 pub use draft::{Change, Draft};
 pub use presence::{Seat, Sign};
 pub use record::{Account, Contact, Entry, IdKind, Member, Request, Room};
-pub use unlearn::{Ended, Lesson, unlearn};
+pub use unlearn::{Ended, Lesson, Told, unlearn};
 
 use crate::clock::Time;
 use crate::control::{DirectoryQuery, ResolveQuery};

@@ -8,7 +8,7 @@ use crate::clock::{Bare, Time};
 use crate::control::EventsQuery;
 use crate::daemon::service::Failure;
 use crate::directory::Sign;
-use crate::protocol::event::{self, Body, Event, Kind, Outline};
+use crate::protocol::event::{self, Body, Event, Kind, Outline, Pieces};
 use crate::seq::Seq;
 use crate::store::{Append, Query, Stored};
 use bytes::Bytes;
@@ -193,6 +193,29 @@ pub(super) fn data(stored: &Stored) -> Result<Cow<'_, str>, String> {
 pub(super) fn decoded(stored: &Stored) -> Result<Event, String> {
     let data = data(stored)?;
     guarded(|| event::decode(&data))
+}
+
+/// A stored event, whose list is decoded piece by piece, or why it cannot be.
+pub(super) fn pieces(stored: &Stored) -> Result<Pieces<Bytes>, String> {
+    let text = match data(stored)? {
+        Cow::Borrowed(text) => stored.body.slice_ref(text.as_bytes()),
+        Cow::Owned(text) => text.into(),
+    };
+    guarded(|| Pieces::of(text))
+}
+
+/// The next piece, or why it cannot be read.
+pub(super) fn piece(pieces: &mut Pieces<Bytes>) -> Result<Option<Event>, String> {
+    guarded(|| pieces.next())
+}
+
+/// Whether it is an event of a kind that has a list.
+pub(super) fn has_list(stored: &Stored) -> bool {
+    let kind = match unpack(&stored.outline) {
+        Some(packed) => Some(packed.kind),
+        None => data(stored).ok().and_then(|data| outline_of(&data).kind),
+    };
+    kind.is_some_and(event::has_list)
 }
 
 /// Puts the line that a follower sees at the end of `out`, without its end.

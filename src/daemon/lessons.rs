@@ -8,7 +8,7 @@ use super::ages::Ages;
 use super::queue::{self, Record, read};
 use super::service::Service;
 use super::{entry, follow};
-use crate::directory::{self, Change, Draft, Ended, Lesson};
+use crate::directory::{self, Change, Draft, Ended, Lesson, Told};
 use crate::seq::Seq;
 use crate::store::{Error, Store};
 use std::time::Duration;
@@ -71,25 +71,29 @@ fn asked(record: &Record) -> Seq {
 }
 
 fn study(store: &Store, record: &Record, lesson: Lesson, ages: &Ages) -> Result<Vec<Change>, Error> {
-    let mut answers = Vec::with_capacity(record.answers.len());
+    let mut told = Told::default();
     for &seq in record.answers.iter().filter(|_| lesson != Lesson::Deleted) {
         // What cannot be read any more (retention, damage) may have told of anybody: then nobody is missing.
-        let Some(event) = follow::one(store, seq).ok().and_then(|stored| entry::decoded(&stored).ok()) else {
+        let Some(mut pieces) = follow::one(store, seq).ok().and_then(|stored| entry::pieces(&stored).ok()) else {
             return Ok(Vec::new());
         };
-        answers.push((seq, event));
+        loop {
+            match entry::piece(&mut pieces) {
+                Ok(Some(piece)) => told.hear(lesson, seq, &piece),
+                Ok(None) => break,
+                Err(_) => return Ok(Vec::new()),
+            }
+        }
     }
     let whom = record.field("wxid");
-    let account = record.answerer().to_owned();
     // A client that did not say who it is: the answer does.
-    let told = answers.iter().find_map(|(_, event)| event.account.clone());
-    let account = if account.is_empty() { told.unwrap_or_default() } else { account };
+    let account = Some(record.answerer()).filter(|account| !account.is_empty()).or_else(|| told.account());
     let mut draft = Draft::new(store);
     let ended = Ended {
         lesson,
-        account: &account,
+        account: account.unwrap_or_default(),
         asked: asked(record),
-        answers: &answers,
+        told: &told,
         whom: whom.as_deref().map(str::trim),
         time: record.done.map_or(record.created, |done| ages.wall(done)),
     };

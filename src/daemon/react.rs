@@ -15,9 +15,10 @@ use crate::clock::Time;
 use crate::directory;
 use crate::protocol::answer::{self, Open, Verdict};
 use crate::protocol::command::Wire;
-use crate::protocol::event::{Event, Kind};
+use crate::protocol::event::{Event, Kind, Pieces};
 use crate::seq::Seq;
 use crate::store::{Dropped, Query, Read, Space, Store, Stored, Txn};
+use bytes::Bytes;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -34,6 +35,9 @@ const GATHER: Duration = Duration::from_millis(5);
 const BEHIND: u64 = 500;
 /// What was learned is written in steps of so many changes: some milliseconds of the writer's time.
 const CHANGES_MAX: usize = 200;
+/// Lists of so many bytes together are decoded at once; a longer one is taken alone, piece by piece. The shortest items
+/// take, decoded, seven hundred times their bytes.
+const LISTS_BYTES_MAX: usize = 32 * 1024;
 /// The position is stored with every change, and without one after so many events: what is read twice after a crash
 /// teaches nothing new.
 const POSITION_EVERY: u64 = 10_000;
@@ -153,6 +157,106 @@ fn study(store: &Store, page: &crate::store::Page) -> Result<Page, crate::store:
     Ok(Page { to, seen, learned: Some((taught, draft.changes())) })
 }
 
+/// Cuts a page where its lists become too long to be decoded together; a long one is the only event then.
+fn cut(page: &mut crate::store::Page) {
+    let mut lists = 0;
+    let too_long = page.entries.iter().position(|stored| {
+        lists += if entry::has_list(stored) { stored.body.len() } else { 0 };
+        lists > LISTS_BYTES_MAX
+    });
+    // When it is the first, nothing of what follows is taken with it.
+    let Some(kept) = too_long.map(|at| at.max(1)).filter(|kept| *kept < page.entries.len()) else { return };
+    page.entries.truncate(kept);
+    page.looked_to = page.entries[kept - 1].seq;
+}
+
+/// An event with a long list, being taken in.
+struct Long {
+    seq: Seq,
+    time: Time,
+    pieces: Pieces<Bytes>,
+    /// What finding its question needs.
+    gathered: Option<Event>,
+    taught: Taught,
+}
+
+impl Long {
+    /// The event that a page consists of, when it is one with a long list that can be read.
+    fn of(page: &crate::store::Page) -> Option<Self> {
+        let [stored] = &page.entries[..] else { return None };
+        if stored.body.len() <= LISTS_BYTES_MAX || !entry::has_list(stored) {
+            return None;
+        }
+        let pieces = entry::pieces(stored).ok()?;
+        Some(Self { seq: stored.seq, time: stored.time, pieces, gathered: None, taught: Taught::default() })
+    }
+
+    /// Works out what the next piece teaches, unless there is none. What the one before taught has been written.
+    fn study(&mut self, store: &Store) -> Result<Option<Vec<directory::Change>>, crate::store::Error> {
+        let Ok(Some(piece)) = entry::piece(&mut self.pieces) else { return Ok(None) };
+        let is_first = self.gathered.is_none();
+        let mut draft = directory::Draft::new(store);
+        // As many members as a room can have are in the first piece.
+        if is_first || piece.kind != Kind::RoomMembers {
+            self.taught.merge(Taught::of(directory::learn_into(&mut draft, &piece, self.time, self.seq)?));
+        }
+        answer::gather(&mut self.gathered, piece);
+        Ok(Some(draft.changes()))
+    }
+
+    /// Takes in all of it but the answer that it may be.
+    async fn learn(mut self, service: &Service, to: Seq, is_large: bool) -> Result<Page, crate::store::Error> {
+        loop {
+            let store = service.store().clone();
+            let (long, changes) = aside(service, is_large, move || {
+                let changes = self.study(&store);
+                (self, changes)
+            })
+            .await?;
+            self = long;
+            let Some(mut changes) = changes? else { break };
+            write(service, &mut changes, 0).await?;
+        }
+        let Self { seq, time, gathered, taught, .. } = self;
+        let seen = gathered.map(|event| Seen { seq, time, event }).into_iter().collect();
+        Ok(Page { to, seen, learned: Some((taught, Vec::new())) })
+    }
+}
+
+/// Does it beside the runtime; what is large, slowly.
+async fn aside<T: Send + 'static>(
+    service: &Service,
+    is_large: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, crate::store::Error> {
+    let done =
+        if is_large { service.learning().run(work).await.ok() } else { tokio::task::spawn_blocking(work).await.ok() };
+    done.ok_or_else(|| crate::store::Error::Other("reading events panicked".into()))
+}
+
+/// Writes changes in several steps, so that callbacks get their turn in between, until at most `max` are left.
+async fn write(service: &Service, changes: &mut Vec<directory::Change>, max: usize) -> Result<(), crate::store::Error> {
+    while changes.len() > max {
+        let rest = changes.split_off(changes.len().min(CHANGES_MAX));
+        let some = std::mem::replace(changes, rest);
+        let written = service.store().write_lazily(move |tx| {
+            some.iter().for_each(|change| change.apply(tx));
+            Ok::<_, std::convert::Infallible>(())
+        });
+        let Ok(()) = written.await?;
+    }
+    Ok(())
+}
+
+/// How far reading a page has come.
+enum Studied {
+    Done(Page),
+    /// It is one long list.
+    Long(Box<Long>, Seq),
+    /// It has more than a page's bytes.
+    Large(crate::store::Page),
+}
+
 /// Takes in one page; returns how far it got, and whether that is stored.
 async fn step(
     service: &Service,
@@ -160,26 +264,33 @@ async fn step(
     stored_at: Seq,
     recent: &mut Vec<Recent>,
 ) -> Result<(Seq, bool), crate::store::Error> {
-    let panicked = || crate::store::Error::Other("reading events panicked".into());
     let store = service.store().clone();
-    let read = tokio::task::spawn_blocking(move || {
-        let page = match store.read(&Query { after: at, ..Query::default() }, PAGE_BYTES)? {
+    let (studied, is_large) = aside(service, false, move || {
+        let mut page = match store.read(&Query { after: at, ..Query::default() }, PAGE_BYTES)? {
             Read::Page(page) => page,
             Read::Dropped(Dropped { from, to }) => {
                 tracing::error!(%from, %to, "events were dropped before anything was learned from them");
                 crate::store::Page { looked_to: to, ..crate::store::Page::default() }
             }
         };
-        // A page of one large event, mostly a list, has more than a page's bytes.
+        cut(&mut page);
         let bytes: usize = page.entries.iter().map(|stored| stored.body.len()).sum();
-        let studied = if bytes <= PAGE_BYTES { Ok(study(&store, &page)?) } else { Err(page) };
-        Ok::<_, crate::store::Error>(studied)
-    });
-    let Page { to, mut seen, learned } = match read.await.map_err(|_| panicked())?? {
-        Ok(studied) => studied,
-        Err(page) => {
+        let studied = if let Some(long) = Long::of(&page) {
+            Studied::Long(Box::new(long), page.looked_to)
+        } else if bytes <= PAGE_BYTES {
+            Studied::Done(study(&store, &page)?)
+        } else {
+            Studied::Large(page)
+        };
+        Ok::<_, crate::store::Error>((studied, bytes > PAGE_BYTES))
+    })
+    .await??;
+    let Page { to, mut seen, learned } = match studied {
+        Studied::Done(page) => page,
+        Studied::Long(long, to) => long.learn(service, to, is_large).await?,
+        Studied::Large(page) => {
             let store = service.store().clone();
-            service.learning().run(move || study(&store, &page)).await.map_err(|_| panicked())??
+            aside(service, true, move || study(&store, &page)).await??
         }
     };
     if to <= at {
@@ -191,17 +302,8 @@ async fn step(
     if !in_transaction {
         seen.retain(may_answer);
     }
-    // A long list is written in several steps, so that callbacks get their turn in between. After a crash in the
-    // middle all of it is learned again.
-    while changes.len() > CHANGES_MAX {
-        let rest = changes.split_off(CHANGES_MAX);
-        let some = std::mem::replace(&mut changes, rest);
-        let written = service.store().write_lazily(move |tx| {
-            some.iter().for_each(|change| change.apply(tx));
-            Ok::<_, std::convert::Infallible>(())
-        });
-        let Ok(()) = written.await?;
-    }
+    // After a crash in the middle all of it is learned again.
+    write(service, &mut changes, CHANGES_MAX).await?;
     let mut stored = false;
     if force || taught.anything || !seen.is_empty() {
         let before = std::mem::take(recent);

@@ -1,7 +1,7 @@
 //! The directory over a plain map: events in, as the wire has them, answers out.
 
 use super::map::{Map, Pairs, View};
-use super::{Ended, Learned, Lesson, learn, query, record};
+use super::{Ended, Learned, Lesson, Told, learn, query, record};
 use crate::clock::Time;
 use crate::control::{DirectoryQuery, ResolveQuery};
 use crate::protocol::event;
@@ -68,19 +68,19 @@ impl Fake {
     /// Learns the events, which answered a command that was handed out when `asked` was the newest event, and then what
     /// the command's end teaches.
     fn ends(&mut self, lesson: Lesson, asked: u64, answers: &[&Value]) {
-        let mut told = Vec::new();
+        let mut told = Told::default();
         for data in answers {
             self.hears(data);
-            told.push((Seq(self.last), event::decode(&data.to_string())));
+            event::Pieces::of(data.to_string()).for_each(|piece| told.hear(lesson, Seq(self.last), &piece));
         }
-        let ended = Ended { lesson, account: "me", asked: Seq(asked), answers: &told, whom: None, time: self.now };
+        let ended = Ended { lesson, account: "me", asked: Seq(asked), told: &told, whom: None, time: self.now };
         let Ok(()) = ended.teach(self);
     }
 
     fn deleted(&mut self, wxid: &str, asked: u64) {
         let (lesson, time) = (Lesson::Deleted, self.now);
-        let Ok(()) =
-            Ended { lesson, account: "me", asked: Seq(asked), answers: &[], whom: Some(wxid), time }.teach(self);
+        let Ok(()) = Ended { lesson, account: "me", asked: Seq(asked), told: &Told::default(), whom: Some(wxid), time }
+            .teach(self);
     }
 
     fn accounts(&self) -> Vec<record::Account> {

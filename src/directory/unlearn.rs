@@ -23,6 +23,7 @@ use crate::seq::Seq;
 use crate::store;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
+use std::mem;
 use std::ops::ControlFlow;
 
 /// Which command has ended.
@@ -70,12 +71,110 @@ pub struct Ended<'e> {
     pub account: &'e str,
     /// The newest event when it was handed out.
     pub asked: Seq,
-    /// The events that answered it, all pieces.
-    pub answers: &'e [(Seq, Event)],
+    /// What the events told that answered it, all pieces.
+    pub told: &'e Told,
     /// Whom it was about: the id in `wxid`.
     pub whom: Option<&'e str>,
     /// When it ended.
     pub time: Time,
+}
+
+/// The most that is kept of what answers told, bytes of ids: fifty full lists. Who is told more knows not who is
+/// missing.
+const TOLD_BYTES_MAX: usize = 32 << 20;
+
+/// What the answers of a command told, as far as its end teaches it: the events themselves may be many megabytes.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// The account that the answers came from, if they said so.
+    account: Option<String>,
+    /// The conversation that they are about.
+    chat: Option<String>,
+    /// The answers, and how many items the list of each has.
+    items: HashMap<Seq, usize>,
+    /// Something was cut to its bound: it may have told of anybody.
+    cut: bool,
+    bytes: usize,
+    /// Who is in a list of contacts, and in a packet.
+    contacts: HashSet<String>,
+    packets: HashSet<String>,
+    /// Of those the ones that are not marked as friends.
+    unmarked: HashSet<String>,
+    /// Rooms, and the ids of all their members with a line break behind each, where all were told.
+    rooms: HashMap<String, Option<String>>,
+    /// The members of one room, in their order.
+    members: Vec<String>,
+}
+
+impl Told {
+    /// Takes in an event that answered a `lesson`, or a piece of its list.
+    pub fn hear(&mut self, lesson: Lesson, seq: Seq, event: &Event) {
+        let count = self.items.entry(seq).or_default();
+        if self.account.is_none() {
+            self.account.clone_from(&event.account);
+        }
+        if self.chat.is_none() {
+            self.chat.clone_from(&event.chat);
+        }
+        let (kind, key) = match lesson {
+            Lesson::Friends | Lesson::People => (Kind::Contacts, "contacts"),
+            Lesson::Rooms => (Kind::Rooms, "rooms"),
+            Lesson::Members => (Kind::RoomMembers, "members"),
+            Lesson::Deleted => return,
+        };
+        if event.kind == kind {
+            let items = event.decoded.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            *count += items.len();
+            self.cut |= *count >= LIST_MAX;
+            if !self.cut {
+                items.iter().for_each(|item| self.item(lesson, item));
+            }
+        } else if lesson == Lesson::Friends && event.kind == Kind::ContactsPacket {
+            for id in learn::ids(&event.decoded, "wxids") {
+                self.bytes += id.len();
+                self.packets.insert(id.to_owned());
+            }
+        }
+        if self.bytes > TOLD_BYTES_MAX {
+            self.cut = true;
+        }
+        if self.cut {
+            *self =
+                Self { cut: true, account: self.account.take(), items: mem::take(&mut self.items), ..Self::default() };
+        }
+    }
+
+    fn item(&mut self, lesson: Lesson, item: &Value) {
+        let Some(id) = record::id_of(item, "wxid") else { return };
+        self.bytes += id.len();
+        match lesson {
+            Lesson::Friends => {
+                self.contacts.insert(id.to_owned());
+            }
+            Lesson::People => {
+                let flags = item.get("type").and_then(Value::as_i64);
+                if !id::is_room(id) && flags.is_none_or(|flags| flags & 1 == 0) {
+                    self.unmarked.insert(id.to_owned());
+                }
+            }
+            Lesson::Rooms => {
+                let count = item.get("count").and_then(Value::as_u64);
+                let members = learn::ids(item, "members").count();
+                let all = (members > 0 && count == u64::try_from(members).ok())
+                    .then(|| learn::ids(item, "members").flat_map(|id| [id, "\n"]).collect::<String>());
+                self.bytes += all.as_ref().map_or(0, String::len);
+                self.rooms.insert(id.to_owned(), all);
+            }
+            Lesson::Members => self.members.push(id.to_owned()),
+            Lesson::Deleted => {}
+        }
+    }
+
+    /// The account that they came from, if they said so.
+    #[must_use]
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
 }
 
 /// Takes in what its end teaches.
@@ -88,6 +187,9 @@ pub fn unlearn(draft: &mut Draft<'_>, ended: &Ended<'_>) -> Result<(), store::Er
 
 impl Ended<'_> {
     pub(super) fn teach<M: Map>(&self, map: &mut M) -> Result<(), M::Error> {
+        if self.told.cut {
+            return Ok(());
+        }
         match self.lesson {
             Lesson::Friends => self.friends(map),
             Lesson::People => self.people(map),
@@ -104,31 +206,16 @@ impl Ended<'_> {
         }
     }
 
-    /// The items of a list in all pieces; `None` when a piece was cut to its bound.
-    fn items(&self, kind: Kind, key: &str) -> Option<Vec<&Value>> {
-        let mut all = Vec::new();
-        for (_, event) in self.answers.iter().filter(|(_, event)| event.kind == kind) {
-            let items = event.decoded.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-            if items.len() >= LIST_MAX {
-                return None;
-            }
-            all.extend(items);
-        }
-        Some(all)
-    }
-
     fn friends<M: Map>(&self, map: &mut M) -> Result<(), M::Error> {
-        let Some(items) = self.items(Kind::Contacts, "contacts") else { return Ok(()) };
-        let mut told: HashSet<&str> = items.into_iter().filter_map(|item| record::id_of(item, "wxid")).collect();
+        let Told { contacts, packets, .. } = self.told;
         // Everybody has `filehelper`: a list without anybody comes of a client that is not ready yet.
-        if told.is_empty() {
+        if contacts.is_empty() {
             return Ok(());
         }
-        let packets = self.answers.iter().filter(|(_, event)| event.kind == Kind::ContactsPacket);
-        told.extend(packets.flat_map(|(_, event)| learn::ids(&event.decoded, "wxids")));
         self.each(map, |known: &mut Contact| {
             let is_older = if known.friend { known.friend_seq } else { known.seq } <= self.asked;
-            if (known.friend || known.wrote) && is_older && !told.contains(known.wxid.as_str()) {
+            let is_told = contacts.contains(&known.wxid) || packets.contains(&known.wxid);
+            if (known.friend || known.wrote) && is_older && !is_told {
                 known.unfriend();
             }
         })
@@ -136,13 +223,9 @@ impl Ended<'_> {
 
     /// The answer has the form of a contact list, and made friends of all that are in it.
     fn people<M: Map>(&self, map: &mut M) -> Result<(), M::Error> {
-        let Some(items) = self.items(Kind::Contacts, "contacts") else { return Ok(()) };
-        let seqs: HashSet<Seq> = self.answers.iter().map(|(seq, _)| *seq).collect();
-        for item in items {
-            let Some(id) = record::id_of(item, "wxid").filter(|id| !id::is_room(id)) else { continue };
-            let flags = item.get("type").and_then(Value::as_i64);
+        for id in &self.told.unmarked {
             self.change(map, id, |known: &mut Contact| {
-                if known.friend && seqs.contains(&known.friend_seq) && flags.is_none_or(|flags| flags & 1 == 0) {
+                if known.friend && self.told.items.contains_key(&known.friend_seq) {
                     (known.friend, known.friend_seq) = (false, Seq::ZERO);
                 }
             })?;
@@ -151,29 +234,24 @@ impl Ended<'_> {
     }
 
     fn rooms<M: Map>(&self, map: &mut M) -> Result<(), M::Error> {
-        let Some(items) = self.items(Kind::Rooms, "rooms") else { return Ok(()) };
-        let told: HashMap<&str, &Value> =
-            items.into_iter().filter_map(|item| Some((record::id_of(item, "wxid")?, item))).collect();
+        let told = &self.told.rooms;
         self.each(map, |known: &mut Room| {
             // What an event changed after the question lives.
-            if known.seq <= self.asked && !told.contains_key(known.wxid.as_str()) {
+            if known.seq <= self.asked && !told.contains_key(&known.wxid) {
                 known.left = true;
             }
         })?;
-        for (room, item) in told {
-            let members: Vec<&str> = learn::ids(item, "members").collect();
-            let count = item.get("count").and_then(Value::as_u64);
-            if !members.is_empty() && count == u64::try_from(members.len()).ok() {
-                self.roster(map, room, &members)?;
+        for (room, members) in told {
+            if let Some(members) = members {
+                self.roster(map, room, &members.lines().collect::<Vec<_>>())?;
             }
         }
         Ok(())
     }
 
     fn members<M: Map>(&self, map: &mut M) -> Result<(), M::Error> {
-        let Some(items) = self.items(Kind::RoomMembers, "members") else { return Ok(()) };
-        let told: Vec<&str> = items.into_iter().filter_map(|item| record::id_of(item, "wxid")).collect();
-        let room = self.answers.iter().find_map(|(_, event)| event.chat.as_deref()).or(self.whom);
+        let told: Vec<&str> = self.told.members.iter().map(String::as_str).collect();
+        let room = self.told.chat.as_deref().or(self.whom);
         match room.filter(|id| map::is_id(id) && id::is_room(id)) {
             Some(room) if !told.is_empty() => self.roster(map, room, &told),
             _ => Ok(()),
@@ -228,7 +306,7 @@ impl Ended<'_> {
     }
 
     fn put<R: Record>(&self, map: &mut impl Map, id: &str, mut record: R) {
-        let last = self.answers.iter().map(|(seq, _)| *seq).max().unwrap_or(self.asked);
+        let last = self.told.items.keys().max().copied().unwrap_or(self.asked);
         record.stamp(record.seq().max(last), self.time);
         map::put(map, self.account, id, &record);
     }

@@ -157,6 +157,27 @@ pub fn ids_told(event: &Event) -> HashSet<&str> {
     }
 }
 
+/// Gathers of an event that comes in pieces what [`conclude`] looks at: of a list only whom it names. The whole may have
+/// fifty times the bytes that came.
+pub fn gather(gathered: &mut Option<Event>, piece: Event) {
+    let ids = match piece.kind {
+        Kind::Contacts => Some(named(&piece).map(Value::from).collect::<Vec<_>>()),
+        _ => None,
+    };
+    let event = gathered.get_or_insert_with(|| {
+        let mut event = Event { emptied: Vec::new(), ..piece };
+        if let Some(decoded) = event.decoded.as_object_mut() {
+            decoded.retain(|_, told| !(told.is_array() || told.is_object()));
+        }
+        event
+    });
+    let Some(ids) = ids else { return };
+    match event.decoded.get_mut("contacts") {
+        Some(Value::Array(before)) => before.extend(ids),
+        _ => event.decoded = json!({ "contacts": ids }),
+    }
+}
+
 /// Whether two commands ask the same: then one answer is an answer to both.
 fn ask_the_same(one: &Wire, other: &Wire) -> bool {
     let field = |key| asked(one, key) == asked(other, key);
@@ -251,7 +272,12 @@ fn told_ids(event: &Event) -> HashSet<&str> {
         let ids = list(&event.decoded, "wxids").iter().filter_map(Value::as_str);
         return ids.chain(text(&event.decoded, "wxid")).collect();
     }
-    list(&event.decoded, "contacts").iter().filter_map(|contact| text(contact, "wxid")).collect()
+    named(event).collect()
+}
+
+/// The ids of the contacts in a list; of a [gathered](gather) one, only ids are left.
+fn named(event: &Event) -> impl Iterator<Item = &str> {
+    list(&event.decoded, "contacts").iter().filter_map(|contact| contact.as_str().or_else(|| text(contact, "wxid")))
 }
 
 /// Whether the client reports the very text that we sent, in the chat that we sent it to.

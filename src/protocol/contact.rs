@@ -16,7 +16,7 @@ use std::collections::HashSet;
 const MEMBERS_MAX: usize = 10_000;
 
 /// Most members that are taken from all rooms of one list: 2,000 full ones.
-const LIST_MEMBERS_MAX: usize = 1_000_000;
+pub(super) const LIST_MEMBERS_MAX: usize = 1_000_000;
 
 /// Most contacts or rooms that are taken from one list; `WeChat` allows 10,000 friends. A normalised contact takes
 /// fifty times the room of the shortest one on the wire, so without a bound a body could take all memory.
@@ -52,22 +52,6 @@ impl Emptied {
             _ => false,
         };
         Self { nick: told("nick"), remark: told("asName") }
-    }
-}
-
-/// People or rooms, normalised, and of each which names are empty.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct List {
-    /// See [`contact`] and [`room`].
-    pub items: Vec<Value>,
-    /// As long as `items`.
-    pub emptied: Vec<Emptied>,
-}
-
-impl List {
-    fn push(&mut self, item: Value, emptied: Emptied) {
-        self.items.push(item);
-        self.emptied.push(emptied);
     }
 }
 
@@ -115,43 +99,37 @@ pub fn person(object: &str, but: &[&str]) -> (Value, Emptied) {
     (contact(&members), Emptied::of(&members))
 }
 
-/// Every contact of a list; what is no contact is left out. An id alone counts as one, and so does a contact alone.
-#[must_use]
-pub fn contacts(list: &RawValue) -> List {
-    let mut contacts = List::default();
+/// Hands out the items of a list of contacts, unread; a contact alone counts as a list of one.
+pub(super) fn each_contact<'a>(list: &'a RawValue, mut each: impl FnMut(&'a str)) {
     if list.get().starts_with('{') {
-        let (person, emptied) = person(list.get(), &[]);
-        contacts.push(person, emptied);
+        return each(list.get());
     }
-    json::each_item(list, LIST_MAX, |item| match item.get().as_bytes().first() {
-        Some(b'{') => {
-            let (person, emptied) = person(item.get(), &[]);
-            contacts.push(person, emptied);
-        }
-        Some(b'"') => {
-            if let Some(id) = json::text(item).filter(|id| !nothing(id) && id.len() <= CONTACT_BYTES_MAX) {
-                contacts.push(contact(&json!({ "wxid": id })), Emptied::default());
-            }
-        }
-        _ => {}
-    });
-    contacts
+    json::each_item(list, LIST_MAX, |item| each(item.get()));
 }
 
-/// Every room of a 211 event; see [`room`].
-#[must_use]
-pub fn rooms(list: &RawValue) -> List {
-    let (mut rooms, mut members) = (List::default(), 0);
-    json::each_item(list, LIST_MAX, |item| {
-        if members < LIST_MEMBERS_MAX {
-            let told = Value::Object(json::members(item.get(), ROOM_BYTES_MAX, &["userLists"]));
-            let room = room(&told);
-            members += room["members"].as_array().map_or(0, Vec::len);
-            // Whether the packed XML has a name is another question.
-            rooms.push(room, Emptied { nick: false, ..Emptied::of(&told) });
+/// Hands out the items of the list of a 211 event, unread.
+pub(super) fn each_room<'a>(list: &'a RawValue, mut each: impl FnMut(&'a str)) {
+    json::each_item(list, LIST_MAX, |item| each(item.get()));
+}
+
+/// The contact that an item of a list is, and which of its names are empty; an id alone counts as one.
+pub(super) fn listed(item: &str) -> Option<(Value, Emptied)> {
+    match item.as_bytes().first() {
+        Some(b'{') => Some(person(item, &[])),
+        Some(b'"') => {
+            let id = serde_json::from_str(item).ok().and_then(json::text);
+            let id = id.filter(|id| !nothing(id) && id.len() <= CONTACT_BYTES_MAX)?;
+            Some((contact(&json!({ "wxid": id })), Emptied::default()))
         }
-    });
-    rooms
+        _ => None,
+    }
+}
+
+/// The room that an item of a 211 event is, see [`room`], and which of its names are empty.
+pub(super) fn listed_room(item: &str) -> (Value, Emptied) {
+    let told = Value::Object(json::members(item, ROOM_BYTES_MAX, &["userLists"]));
+    // Whether the packed XML has a name is another question.
+    (room(&told), Emptied { nick: false, ..Emptied::of(&told) })
 }
 
 /// One room of a 211 event: `wxid`, `nick`, `avatar`, `count`, `owner`, `exist`, `members`, from the base64 XML in `xml` or from

@@ -9,6 +9,7 @@
 
 mod body;
 mod fields;
+mod pieces;
 
 use super::contact::{self, Emptied};
 use super::{id, json, message, name, packet};
@@ -16,7 +17,8 @@ use crate::clock::Time;
 use crate::seq::Seq;
 pub use body::{Body, read_body};
 use fields::{Fields, number, word};
-use serde_json::value::RawValue;
+use pieces::List;
+pub use pieces::Pieces;
 use serde_json::{Map, Value, json};
 
 macro_rules! kinds {
@@ -279,14 +281,24 @@ fn outlined(fields: &Fields<'_>) -> Outline {
 /// Decodes an event from the inner object's text.
 #[must_use]
 pub fn decode(data: &str) -> Event {
-    let fields = Fields::read(data).unwrap_or_default();
-    let outline = outlined(&fields);
+    Pieces::of(data).whole()
+}
+
+/// Whether events of that kind have a list, which [`Pieces`] reads piece by piece.
+#[must_use]
+pub fn has_list(kind: Kind) -> bool {
+    List::of(kind).is_some()
+}
+
+/// An event without the items of its list.
+fn told(fields: &Fields<'_>, data: &str) -> Event {
+    let outline = outlined(fields);
     let kind = outline.kind.unwrap_or(Kind::Other);
     let (text, (decoded, emptied)) = if outline.r#type == Some(MESSAGE) {
-        let (text, decoded) = said(&fields, outline.from.as_deref());
+        let (text, decoded) = said(fields, outline.from.as_deref());
         (text, (decoded, Vec::new()))
     } else {
-        (None, unpacked(kind, &fields, &outline, data))
+        (None, unpacked(kind, fields, &outline, data))
     };
     Event {
         kind,
@@ -310,7 +322,7 @@ fn said(fields: &Fields<'_>, from: Option<&str>) -> (Option<String>, Value) {
     (message.text, message.decoded)
 }
 
-/// `decoded` and `emptied` of what is no message: the table of contract 7.
+/// `decoded` and `emptied` of what is no message: the table of contract 7. A list is left empty.
 fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> (Value, Vec<Emptied>) {
     let hex = || fields.hex.and_then(json::text).unwrap_or_default();
     let code = || fields.code.and_then(number::<i64>);
@@ -326,17 +338,9 @@ fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> (
             return (json!({ "contact": contact, "self": own }), vec![emptied]);
         }
         Kind::ContactsPacket => json!({ "wxids": packet::read(&hex()).wxids }),
-        Kind::Contacts => {
-            let list = people(fields.users);
-            return (json!({ "contacts": list.items }), list.emptied);
-        }
-        Kind::Rooms => {
-            let list = fields.chatrooms.or(fields.users).map(contact::rooms).unwrap_or_default();
-            return (json!({ "rooms": list.items }), list.emptied);
-        }
         Kind::RoomMembers => json!({
             "room": outline.chat,
-            "members": people(fields.users).items,
+            "members": [],
             "info": fields.info.and_then(word).map(|info| contact::room_info(&info)),
         }),
         Kind::ContactPacket => {
@@ -366,16 +370,10 @@ fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> (
             let (contact, emptied) = contact::person(data, &["type"]);
             return (json!({ "contact": contact, "v2": fields.v2.and_then(word) }), vec![emptied]);
         }
-        Kind::Avatars => {
-            let mut avatars = Map::new();
-            for contact in people(fields.users).items {
-                if let (Some(wxid), Some(url @ Value::String(_))) = (contact["wxid"].as_str(), contact.get("avatar")) {
-                    avatars.insert(wxid.to_owned(), url.clone());
-                }
-            }
-            json!({ "avatars": avatars })
-        }
-        _ => empty(),
+        _ => match List::of(kind) {
+            Some(list) => Value::Object(Map::from_iter([(list.key.to_owned(), list.empty())])),
+            None => empty(),
+        },
     };
     (decoded, Vec::new())
 }
@@ -385,10 +383,6 @@ const LOGGED_IN: i64 = 200;
 
 fn empty() -> Value {
     Value::Object(Map::new())
-}
-
-fn people(list: Option<&RawValue>) -> contact::List {
-    list.map(contact::contacts).unwrap_or_default()
 }
 
 /// The longest login picture that is looked for in hex, bytes of hex: a QR code has a few thousand.
@@ -447,8 +441,10 @@ pub fn entry_json(seq: Seq, time: Time, data: &str) -> String {
 
 /// As [`entry_json`], put at the end of `out`: whoever makes many lines makes one buffer.
 pub fn write_entry(out: &mut Vec<u8>, seq: Seq, time: Time, data: &str) {
-    let event = decode(data);
-    head(out, seq, time, &event);
+    let pieces = Pieces::of(data);
+    head(out, seq, time, pieces.event());
+    pieces.write_decoded(out);
+    out.extend_from_slice(br#","data":"#);
     let bytes = data.as_bytes();
     let begin = out.len();
     // In valid JSON a raw line break stands between tokens only.
@@ -479,12 +475,14 @@ pub fn unparsed_json(seq: Seq, time: Time, reason: &str, bytes: &[u8]) -> String
     };
     let mut out = Vec::new();
     head(&mut out, seq, time, &event);
+    json_at_end(&mut out, &event.decoded);
+    out.extend_from_slice(br#","data":"#);
     json_at_end(&mut out, &json!({ "base64": data_encoding::BASE64.encode(bytes) }));
     out.push(b'}');
     String::from_utf8(out).expect("only texts were put together")
 }
 
-/// A line up to the value of `data`.
+/// A line up to the value of `decoded`.
 fn head(out: &mut Vec<u8>, seq: Seq, time: Time, event: &Event) {
     fn put(out: &mut Vec<u8>, key: &str, value: &impl serde::Serialize) {
         out.extend_from_slice(key.as_bytes());
@@ -501,8 +499,7 @@ fn head(out: &mut Vec<u8>, seq: Seq, time: Time, event: &Event) {
     put(out, r#","self":"#, &event.is_self);
     put(out, r#","nick":"#, &event.nick);
     put(out, r#","text":"#, &event.text);
-    put(out, r#","decoded":"#, &event.decoded);
-    out.extend_from_slice(br#","data":"#);
+    out.extend_from_slice(br#","decoded":"#);
 }
 
 fn json_at_end(out: &mut Vec<u8>, value: &impl serde::Serialize) {

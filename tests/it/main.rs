@@ -26,6 +26,7 @@ mod forward;
 mod handover;
 mod load;
 mod log;
+mod memory;
 mod names;
 mod output;
 mod play;

@@ -9,6 +9,7 @@ use super::fields::{Fields, number};
 use crate::protocol::{encoding, json, repair};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// A callback's body, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +31,11 @@ pub fn read_body(bytes: &[u8]) -> Body<'_> {
     match encoding::decode(bytes) {
         Cow::Borrowed(text) => read_text(text),
         Cow::Owned(text) => match read_text(&text) {
-            Body::Readable(data) => Body::Readable(Cow::Owned(data.into_owned())),
+            Body::Readable(Cow::Owned(data)) => Body::Readable(data.into()),
+            Body::Readable(Cow::Borrowed(data)) => {
+                let place = place(&text, data);
+                Body::Readable(cut(text, place).into())
+            }
             Body::Unreadable(reason) => Body::Unreadable(reason),
         },
     }
@@ -44,7 +49,14 @@ fn read_text(text: &str) -> Body<'_> {
     }
     let found = match inner(text) {
         Err(Fault::NoJson(reason)) => match repair::repair(text) {
-            Some(mended) => inner(mended.trim()).map(|data| Cow::Owned(data.into_owned())),
+            Some(mended) => match inner(mended.trim()) {
+                Ok(Cow::Owned(data)) => Ok(data.into()),
+                Ok(Cow::Borrowed(data)) => {
+                    let place = place(&mended, data);
+                    Ok(cut(mended, place).into())
+                }
+                Err(fault) => Err(fault),
+            },
             None => Err(Fault::NoJson(reason)),
         },
         found => found,
@@ -54,6 +66,19 @@ fn read_text(text: &str) -> Body<'_> {
         Err(Fault::NoEvent(reason)) => Body::Unreadable(reason),
         Err(Fault::NoJson(reason)) => Body::Unreadable(format!("the body is no JSON: {reason}")),
     }
+}
+
+/// Where a part of a text lies in it.
+fn place(text: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr() as usize - text.as_ptr() as usize;
+    start..start + part.len()
+}
+
+/// Leaves only a part of a text, which may have many megabytes, without a copy.
+fn cut(mut text: String, place: Range<usize>) -> String {
+    text.truncate(place.end);
+    drop(text.drain(..place.start));
+    text
 }
 
 enum Fault {

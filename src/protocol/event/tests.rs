@@ -3,6 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;
+use serde_json::value::RawValue;
 use std::path::{Path, PathBuf};
 
 fn folder() -> PathBuf {
@@ -451,6 +452,71 @@ fn object(key: impl Strategy<Value = String>, value: impl Strategy<Value = Strin
             members.iter().map(|(blank, key, value)| format!("{blank}\"{key}\"{blank}:{value}")).collect();
         format!("{{{}}}", members.join(","))
     })
+}
+
+/// What the pieces of an event come to together.
+fn together(data: &str) -> Option<(usize, Event)> {
+    let mut pieces = Pieces::of(data.to_owned());
+    let (mut whole, mut count) = (pieces.next()?, 1);
+    for piece in pieces {
+        count += 1;
+        whole.emptied.extend(piece.emptied);
+        for (key, more) in piece.decoded.as_object()? {
+            match (whole.decoded.get_mut(key)?, more) {
+                (Value::Array(before), Value::Array(more)) => before.extend_from_slice(more),
+                (Value::Object(before), Value::Object(more)) => before.extend(more.clone()),
+                (before, more) => *before = more.clone(),
+            }
+        }
+    }
+    Some((count, whole))
+}
+
+#[test]
+fn the_pieces_of_a_list_are_the_list() {
+    let people: Vec<_> = (0..4500)
+        .map(|n| match n % 5 {
+            0 => json!(format!("wxid_{n}")),
+            1 => json!(n),
+            2 => json!({}),
+            // The last of two pictures counts, though they are in different pieces.
+            _ => json!({"wxid": format!("wxid_{}", n % 3000), "nick": "", "headPic": format!("http://a/{n}")}),
+        })
+        .collect();
+    let rooms: Vec<_> = (0..100)
+        .map(|n| {
+            let members: Vec<_> = (0..400).map(|member| format!("wxid_{n}_{member}")).collect();
+            json!({"wxid": format!("{n}@chatroom"), "userLists": members.join(";"), "nick": null})
+        })
+        .collect();
+    for (pieces, data) in [
+        (3, json!({"type": 210, "userLists": people})),
+        (3, json!({"type": 77, "wxid": "1@chatroom", "userLists": people, "info": "<msg nickname='n'/>"})),
+        (3, json!({"type": 95, "userLists": people})),
+        (2, json!({"type": 211, "chatrooms": rooms})),
+        (1, json!({"type": 210, "userLists": {"wxid": "a"}})),
+        (1, json!({"type": 210})),
+        (1, json!({"type": 211, "userLists": 7})),
+        (1, json!({"type": 78, "msgType": 1, "wxid": "a", "message": "hello"})),
+    ] {
+        let text = data.to_string();
+        let (count, event) = together(&text).unwrap();
+        assert_eq!((count, &event), (pieces, &decode(&text)), "{}", data["type"]);
+        let line: Value = serde_json::from_str(&entry_json(Seq(1), Time::from_millis(1), &text)).unwrap();
+        assert_eq!(line["decoded"], event.decoded);
+        let keys = |decoded: &Value| decoded.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&line["decoded"]), keys(&event.decoded));
+    }
+}
+
+#[test]
+fn the_members_of_all_rooms_together_are_bounded() {
+    let ids: String = (0..10_000).map(|n| format!("{n};")).collect();
+    let room = format!(r#"{{"userLists":"{ids}"}}"#);
+    let data = format!(r#"{{"type":211,"chatrooms":[{}{room}]}}"#, format!("{room},").repeat(120));
+    let members = |event: Event| event.decoded["rooms"].as_array().unwrap().len();
+    assert_eq!(members(decode(&data)), 100);
+    assert_eq!(Pieces::of(data).map(members).sum::<usize>(), 100);
 }
 
 proptest! {
