@@ -11,7 +11,7 @@ pub mod status;
 use crate::clock::Time;
 use colored::Colorize;
 use std::borrow::Cow;
-use unicode_width::UnicodeWidthChar;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// One line without anything that could drive a terminal: control characters, escape sequences and what turns the
 /// writing direction around go, line breaks become `⏎`.
@@ -135,7 +135,11 @@ pub fn shorten(text: &str, columns: usize) -> Cow<'_, str> {
     Cow::Owned(kept + "…")
 }
 
-/// A table for people: cells are cleaned; wide characters are aligned. Without rows it is empty.
+/// Between two columns of a table.
+const GAP: usize = 2;
+
+/// A table for people: cells are cleaned; wide characters are aligned; it fits into the terminal's width as far as that
+/// can be (contract 4). Without rows it is empty.
 #[must_use]
 pub fn table(head: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> String {
     /// No cell is shown wider, columns.
@@ -143,13 +147,18 @@ pub fn table(head: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> Str
     if rows.is_empty() {
         return String::new();
     }
+    let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()).collect();
+    let natural = (0..head.len()).map(|column| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width());
+        cells.chain([head[column].width()]).max().unwrap_or(0).min(CELL_MAX)
+    });
+    let widths = fitting(head, natural.collect(), columns);
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(head.iter().map(|h| h.to_uppercase()));
-    for row in rows {
-        table.add_row(
-            row.iter().map(|cell| shorten(&clean(cell), columns.unwrap_or(CELL_MAX).min(CELL_MAX)).into_owned()),
-        );
+    let titles = head.iter().map(|title| title.to_uppercase());
+    table.set_header(titles.zip(&widths).map(|(title, width)| shorten(&title, *width).into_owned()));
+    for row in &rows {
+        table.add_row(row.iter().zip(&widths).map(|(cell, width)| shorten(cell, *width).into_owned()));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
@@ -160,6 +169,29 @@ pub fn table(head: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> Str
         if n == 0 { format!("{}\n", line.bold()) } else { format!("{line}\n") }
     };
     table.lines().enumerate().map(line).collect()
+}
+
+/// The columns' widths in a terminal: the widest gives way first, and what is typed into the next command (ids) last.
+fn fitting(head: &[&str], mut widths: Vec<usize>, columns: Option<usize>) -> Vec<usize> {
+    /// What is shorter says nothing any more.
+    const WIDTH_MIN: usize = 4;
+    const IDS: [&str; 6] = ["id", "wxid", "account", "room", "chat", "seq"];
+    let Some(columns) = columns else { return widths };
+    let gaps = GAP * widths.len().saturating_sub(1);
+    let mut over = (widths.iter().sum::<usize>() + gaps).saturating_sub(columns);
+    for ids_too in [false, true] {
+        while over > 0 {
+            let may = |(column, width): &(usize, &mut usize)| {
+                **width > WIDTH_MIN && (ids_too || !IDS.contains(&head[*column]))
+            };
+            let Some((_, widest)) = widths.iter_mut().enumerate().filter(may).max_by_key(|(_, width)| **width) else {
+                break;
+            };
+            *widest -= 1;
+            over -= 1;
+        }
+    }
+    widths
 }
 
 /// A moment for people, or a dash.
@@ -224,6 +256,35 @@ pub fn state(state: crate::control::State) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_fits_the_terminal_and_its_ids_give_way_last() {
+        let row =
+            |name: &str| vec!["wxid_0123456789".to_owned(), name.to_owned(), "remark ".repeat(9), "5s ago".to_owned()];
+        let head = ["wxid", "nick", "remark", "seen"];
+        for name in ["长".repeat(60), "x".repeat(200), "Anna".to_owned()] {
+            for columns in [120, 100, 80, 60, 50, 40] {
+                let text = table(&head, &[row(&name), row("b")], Some(columns));
+                let widest = text.lines().map(|line| plain(line).width()).max().unwrap();
+                assert!(widest <= columns, "{widest} at {columns}:\n{text}");
+                assert!(columns < 50 || text.contains("wxid_0123456789"), "{columns}:\n{text}");
+            }
+        }
+        let whole = table(&head, &[row("Anna")], None);
+        assert!(whole.contains("Anna") && whole.contains("5s ago"));
+        // Narrower than anything that says something: it does what it can.
+        assert!(!table(&head, &[row("Anna")], Some(3)).is_empty());
+    }
+
+    /// Without colour.
+    fn plain(line: &str) -> String {
+        let mut text = line.to_owned();
+        while let Some(at) = text.find('\u{1b}') {
+            let end = text[at..].find('m').map_or(text.len(), |end| at + end + 1);
+            text.replace_range(at..end, "");
+        }
+        text
+    }
 
     #[test]
     fn nothing_that_drives_a_terminal_is_left() {
