@@ -517,8 +517,15 @@ fn accepting_key(account: &str, v1: &str) -> Vec<u8> {
     [&name_key(account)[..], &name_key(v1), &crc32fast::hash(v1.as_bytes()).to_be_bytes()].concat()
 }
 
-/// The accept of the same friend request that is under way, or that was successful not long ago.
-fn accepting(tx: &Txn<'_>, account: Option<&str>, command: &New, ages: &Ages, now: Time) -> Option<Record> {
+/// The accept of the same friend request that is under way, or that was successful not long ago; not the command `own`.
+fn accepting(
+    tx: &Txn<'_>,
+    account: Option<&str>,
+    command: &New,
+    own: Option<u64>,
+    ages: &Ages,
+    now: Time,
+) -> Option<Record> {
     /// So many accepts with one ticket are looked at; WeChat gives each request a ticket of its own.
     const SAME_MAX: usize = 64;
     if command.api != ACCEPT {
@@ -537,6 +544,7 @@ fn accepting(tx: &Txn<'_>, account: Option<&str>, command: &New, ages: &Ages, no
             tx.scan(ACCEPTING, &prefix, &after_prefix(&prefix), SAME_MAX, true)
         })
         .filter_map(|(key, _)| load(tx, id_at_end(&key)))
+        .filter(|record| own != Some(record.id))
         .filter(|record| match record.phase {
             Phase::Queued | Phase::InFlight => true,
             Phase::Fetched => record.handed().is_some_and(|handed| now.since(handed) <= ANSWER_LIFE),
@@ -668,6 +676,13 @@ fn key_of(account: Option<&str>, key: &str) -> Vec<u8> {
     [&name_key(key)[..], account.unwrap_or("").as_bytes()].concat()
 }
 
+/// From now on the key, if there is one, stands for that command.
+fn put_key(tx: &mut Txn<'_>, account: Option<&str>, key: Option<&str>, stands: Key) {
+    if let Some(key) = key {
+        tx.put(KEY, &key_of(account, key), serde_json::to_vec(&stands).expect("a key is plain data"));
+    }
+}
+
 /// The same as version 1 made it.
 fn key_of_v1(account: Option<&str>, key: &str) -> Vec<u8> {
     [&name_key(account.unwrap_or(""))[..], key.as_bytes()].concat()
@@ -676,10 +691,18 @@ fn key_of_v1(account: Option<&str>, key: &str) -> Vec<u8> {
 /// The command that a key stands for already, within [`KEY_LIFE`]: one of the same account, whether it was bound to it
 /// or taken by it; one that is bound to nobody is everybody's, and whoever is not known yet may be anybody. A command
 /// that ended without having been with a client leaves its key free. Of several the one bound alike comes first, then
-/// one of the same content.
-fn keyed(tx: &Txn<'_>, account: Option<&str>, key: &str, wire: &RawValue, ages: &Ages, now: Time) -> Option<Record> {
+/// one of the same content. The command `own` is passed over.
+fn keyed(
+    tx: &Txn<'_>,
+    account: Option<&str>,
+    command: &New,
+    own: Option<u64>,
+    ages: &Ages,
+    now: Time,
+) -> Option<Record> {
     /// Accounts that may have used one key and are looked at, where the account is not known.
     const ACCOUNTS_MAX: usize = 256;
+    let key = command.key.as_deref()?;
     let now = ages.surely(now);
     let mut rows: Vec<Vec<u8>> = Vec::new();
     for account in [account, None].iter().take(if account.is_some() { 2 } else { 1 }) {
@@ -692,11 +715,11 @@ fn keyed(tx: &Txn<'_>, account: Option<&str>, key: &str, wire: &RawValue, ages: 
     }
     let stands = |row: Vec<u8>| {
         let key: Key = serde_json::from_slice(&row).ok().filter(|key: &Key| key.is_alive(now))?;
-        let record = load(tx, key.id)?;
+        let record = load(tx, key.id).filter(|record| own != Some(record.id))?;
         let is_same = account.is_none() || record.owner().is_none() || record.owner() == account;
         (is_same && !record.ended_unsent()).then_some(record)
     };
-    let rank = |record: &Record| (record.account.as_deref() != account, record.command.get() != wire.get());
+    let rank = |record: &Record| (record.account.as_deref() != account, record.command.get() != command.wire.get());
     rows.into_iter().filter_map(stands).min_by_key(rank)
 }
 
@@ -735,8 +758,7 @@ pub(super) fn enqueue(
     let ages = Ages::load(tx);
     let mut made = Vec::with_capacity(new.len());
     for command in new {
-        let first = command.key.as_ref().and_then(|key| keyed(tx, account, key, &command.wire, &ages, now));
-        if let Some(first) = first {
+        if let Some(first) = keyed(tx, account, &command, None, &ages, now) {
             if first.command.get() != command.wire.get() {
                 return Err(Failure::new(
                     409,
@@ -752,11 +774,8 @@ pub(super) fn enqueue(
             continue;
         }
         // Two commands for one person would be answered once, and the second one then by somebody else's answer.
-        if let Some(first) = accepting(tx, account, &command, &ages, now) {
-            if let Some(key) = &command.key {
-                let row = serde_json::to_vec(&Key { id: first.id, time: ages.now(now) }).expect("a key is plain data");
-                tx.put(KEY, &key_of(account, key), row);
-            }
+        if let Some(first) = accepting(tx, account, &command, None, &ages, now) {
+            put_key(tx, account, command.key.as_deref(), Key { id: first.id, time: ages.now(now) });
             made.push((first, true));
             continue;
         }
@@ -770,10 +789,7 @@ pub(super) fn enqueue(
         }
         let id = number(tx.get(META, b"next_id")).max(1);
         tx.put(META, b"next_id", (id + 1).to_be_bytes());
-        if let Some(key) = &command.key {
-            let row = serde_json::to_vec(&Key { id, time: ages.now(now) }).expect("a key is plain data");
-            tx.put(KEY, &key_of(account, key), row);
-        }
+        put_key(tx, account, command.key.as_deref(), Key { id, time: ages.now(now) });
         let record = Record {
             id,
             phase: Phase::Queued,
@@ -1098,6 +1114,10 @@ pub(super) fn retry(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<
         let state = before.state(now);
         return Err(Failure::new(409, "too-late", format!("command {id} is {state}; queue it anew instead")));
     }
+    // One that is over may have left its key, or its friend request, to another.
+    if !matches!(before.phase, Phase::Queued | Phase::InFlight) {
+        is_still_its_own(tx, &before, now)?;
+    }
     let mut record = before.clone();
     record.was_out |= before.fetched.is_some() || before.phase == Phase::InFlight;
     record.phase = Phase::Queued;
@@ -1109,6 +1129,44 @@ pub(super) fn retry(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<
     record.answers.clear();
     save(tx, Some(&before), Some(&record));
     Ok(record)
+}
+
+/// That a command which is to be queued again would be queued: no other one stands for its key, or accepts its friend
+/// request. Its key stands for it then, for the rest of its day.
+fn is_still_its_own(tx: &mut Txn<'_>, record: &Record, now: Time) -> Result<(), Failure> {
+    let ages = Ages::load(tx);
+    let (id, account) = (record.id, record.account.as_deref());
+    let new = New { wire: record.command.clone(), api: record.api.clone(), key: record.key.clone() };
+    if let Some(other) = keyed(tx, account, &new, Some(id), &ages, now) {
+        let (other, key) = (other.id, record.key.as_deref().unwrap_or(""));
+        return Err(Failure::new(
+            409,
+            "key-reused",
+            format!(
+                "the key `{key}` of command {id} stands for command {other} by now, and nothing was queued; see \
+                 `wehelp queue show {other}`"
+            ),
+        ));
+    }
+    if let Some(other) = accepting(tx, account, &new, Some(id), &ages, now) {
+        let (did, other) = (if other.phase == Phase::Answered { "accepted" } else { "accepts" }, other.id);
+        return Err(Failure::new(
+            409,
+            "already-accepted",
+            format!(
+                "command {other} {did} the friend request of command {id}, and nothing was queued; see \
+                 `wehelp queue show {other}`"
+            ),
+        ));
+    }
+    if let Some(key) = record.key.as_deref() {
+        let row = tx.get(KEY, &key_of(account, key));
+        let row = row.and_then(|row| serde_json::from_slice::<Key>(&row).ok());
+        if row.is_none_or(|row| row.id != id) {
+            put_key(tx, account, Some(key), Key { id, time: record.queued() });
+        }
+    }
+    Ok(())
 }
 
 /// Drops what nobody fetched in time. Returns how many.

@@ -268,6 +268,24 @@ fn a_retry_hands_a_fetched_command_over_again() {
 }
 
 #[test]
+fn a_retry_does_not_take_back_what_is_another_commands_by_now() {
+    let daemon = Daemon::unpaced();
+    daemon.login("wxid_me", 7);
+    let text = ["send", "text", "wxid_a", "same", "--key", "K"];
+    let accept = ["friend", "accept", "--no-wait", "--v1", "v1_a@stranger", "--v2", "v2_a@stranger"];
+    for args in [&text[..], &accept] {
+        let first = daemon.queue(args);
+        daemon.cli(&["queue", "cancel", &first.to_string()]).exits(0);
+        let second = daemon.queue(args);
+        assert_ne!(first, second);
+        daemon.cli(&["queue", "retry", &first.to_string()]).exits(5).says(&[&format!("command {second}")]);
+        assert_eq!(daemon.client().poll("wxid=wxid_me").len(), 1, "{args:?}");
+        assert_eq!(daemon.show(first)["state"], "cancelled");
+        daemon.reaches(second, "fetched");
+    }
+}
+
+#[test]
 fn commands_come_in_the_order_they_became_due_twenty_at_a_time() {
     let daemon = Daemon::unpaced();
     // The later one is queued first.

@@ -231,13 +231,7 @@ impl Both {
         let when = When { due, expires, fixed: false, bulk };
         let new = New { wire: RawValue::from_string(wire).unwrap(), api: api.to_owned(), key: key.clone() };
         let made = self.write(move |tx| enqueue(tx, now, account, vec![new], when, &config::Queue::default()));
-        let stands: Vec<&Known> = self
-            .model
-            .iter()
-            .filter(|known| key.is_some() && known.key == key && now.since(known.created) < KEY_LIFE)
-            .filter(|known| account.is_none() || known.owner().is_none() || known.owner() == account)
-            .filter(|known| !known.is_free())
-            .collect();
+        let stands: Vec<&Known> = self.standing(account, key.as_deref()).collect();
         match made {
             Err(failure) => {
                 assert_eq!(failure.code, "key-reused");
@@ -278,6 +272,17 @@ impl Both {
                 });
             }
         }
+    }
+
+    /// The commands that a key stands for, for whoever queues for that account.
+    fn standing<'a>(&'a self, account: Option<&'a str>, key: Option<&'a str>) -> impl Iterator<Item = &'a Known> {
+        let is_meant = move |known: &&Known| key.is_some() && known.key.as_deref() == key;
+        self.model
+            .iter()
+            .filter(is_meant)
+            .filter(|known| self.now.since(known.created) < KEY_LIFE)
+            .filter(move |known| account.is_none() || known.owner().is_none() || known.owner() == account)
+            .filter(|known| !known.is_free())
     }
 
     fn expired(&mut self) {
@@ -329,7 +334,8 @@ impl Both {
         let (now, of) = (self.now, ids.clone());
         self.write(move |tx| settle(tx, &of, settled, now));
         for id in ids {
-            let known = self.at(id);
+            // One that is over may be forgotten before its hand-over ends.
+            let Some(known) = self.model.iter_mut().find(|known| known.id == id) else { continue };
             match settled {
                 // It was answered in the meantime: that stays.
                 _ if known.phase != Phase::InFlight => {}
@@ -360,13 +366,12 @@ impl Both {
 
     fn retry(&mut self, at: usize) {
         let Some(known) = self.any(at) else { return };
-        if known.key.is_some() && known.is_free() {
-            // Its key may be another command's by now: two would stand under it.
-            return;
-        }
         let (id, live, now) = (known.id, self.is_live(known.id), self.now);
         let done = self.write(move |tx| retry(tx, id, live, now)).is_ok();
-        let may = known.phase != Phase::Answered && !(known.phase == Phase::InFlight && live);
+        // Its key may be another command's by now: two would stand under it.
+        let is_over = !known.is_unfinished();
+        let taken = is_over && self.standing(known.account.as_deref(), known.key.as_deref()).any(|k| k.id != id);
+        let may = known.phase != Phase::Answered && !(known.phase == Phase::InFlight && live) && !taken;
         assert_eq!(done, may, "retrying {known:?}, live: {live}");
         if done {
             let known = self.at(id);
@@ -537,6 +542,45 @@ proptest! {
             let before = both.model.clone();
             both.step(step);
             both.check(&before);
+        }
+    }
+}
+
+/// Whose key, or friend request, is another command's by now is not queued again; any other is, and has it again.
+#[test]
+fn a_retry_asks_as_a_new_command_does() {
+    let text = (r#"{"api":"sendTextMessage","wxid":"a","text":"b"}"#, "sendTextMessage", Some("k"));
+    let accept = (r#"{"api":"acceptFriend","v1":"v1_a","v2":"v2_a"}"#, ACCEPT, None);
+    let now = Time::from_millis(1_800_000_000_000);
+    for (wire, api, key) in [text, accept] {
+        for expires in [false, true] {
+            let both = Both::new();
+            both.write(move |tx| {
+                let queue = |tx: &mut Txn<'_>, now: Time, expires: bool| {
+                    let wire = RawValue::from_string(wire.to_owned()).unwrap();
+                    let new = New { wire, api: api.to_owned(), key: key.map(str::to_owned) };
+                    let expires = expires.then(|| now.after(Duration::from_secs(1)));
+                    let when = When { due: now, expires, fixed: false, bulk: false };
+                    let mut made = enqueue(tx, now, Some("wxid_a"), vec![new], when, &config::Queue::default());
+                    let (record, repeated) = made.as_mut().unwrap().remove(0);
+                    (record.id, repeated)
+                };
+                let later = now.after(Duration::from_secs(2));
+                assert_eq!(queue(tx, now, expires), (1, false));
+                if expires {
+                    assert_eq!(expire(tx, later), 1)
+                } else {
+                    cancel(tx, 1, false, now).map(drop).unwrap()
+                }
+                assert_eq!(queue(tx, later, false), (2, false), "{api}: it was free");
+                let refused = retry(tx, 1, false, later).unwrap_err();
+                assert!(refused.status == 409 && refused.message.contains("command 2"), "{refused:?}");
+                // The other one ends as well: it is free, and then the first one's again.
+                cancel(tx, 2, false, later).unwrap();
+                assert_eq!(retry(tx, 1, false, later).unwrap().phase, Phase::Queued, "{api}");
+                assert_eq!(queue(tx, later, false), (1, true), "{api}");
+                assert_eq!(retry(tx, 2, false, later).unwrap_err().status, 409, "{api}");
+            });
         }
     }
 }
