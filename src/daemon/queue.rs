@@ -1271,6 +1271,20 @@ pub(super) fn refusable(tx: &mut Txn<'_>, account: &str, chat: &str, seq: Seq, n
     open
 }
 
+/// The one that a notice of refusal is about, of the messages in its chat that it may be about ([`refusable`]).
+///
+/// A client reports what it said before what WeChat says of it: so it is the one whose echo came last. Where there is
+/// no echo since the last hand-over, it is what went out first then: what went out earlier has been there for longer
+/// without a word.
+pub(super) fn refused(sent: &[Record]) -> Option<&Record> {
+    let echo = |record: &Record| record.answer.filter(|_| record.phase == Phase::Answered);
+    let newest = sent.iter().filter_map(Record::handed).max()?;
+    let last_out = || sent.iter().filter(|record| record.handed() == Some(newest));
+    let tail = last_out().filter_map(|record| record.claimed.as_ref()).map(|claimed| claimed.tail).max();
+    let echoed = sent.iter().filter(|record| echo(record) > tail).max_by_key(|record| echo(record));
+    echoed.or_else(|| last_out().min_by_key(|record| (echo(record).is_some(), record.bulk, record.due, record.id)))
+}
+
 /// What was found, newest first, as records, oldest first; of too old ones the index forgets.
 fn still_open(tx: &mut Txn<'_>, space: Space, found: Vec<(Vec<u8>, Vec<u8>)>, seq: Seq, now: Time) -> Vec<Record> {
     let now = Ages::load(tx).of_event(seq, now);

@@ -496,7 +496,8 @@ fn echo(tx: &mut Txn<'_>, account: &str, seen: &Seen, awaited: &Awaited) -> bool
 fn refusal(tx: &mut Txn<'_>, account: &str, seen: &Seen, awaited: &Awaited) -> bool {
     let Some(chat) = seen.event.chat.as_deref() else { return false };
     let open = candidates(tx, account, |tx, who| queue::refusable(tx, who, chat, seen.seq, seen.time));
-    !conclude(tx, &open, &HashSet::new(), seen, awaited).is_empty()
+    let meant = queue::refused(&open).map(std::slice::from_ref).unwrap_or_default();
+    !conclude(tx, meant, &HashSet::new(), seen, awaited).is_empty()
 }
 
 /// Notes how far was read: what was learned from up to there is not learned from again.

@@ -396,6 +396,22 @@ fn a_refusal_after_the_echo_rejects_the_text() {
 }
 
 #[test]
+fn a_refusal_is_of_the_text_whose_echo_was_last() {
+    let daemon = known();
+    let ids = ["k1", "k2", "k3"].map(|text| daemon.queue(&["send", "text", "wxid_a", text]));
+    fetch_all(&daemon, &ids);
+    for event in [own("wxid_a", "k1"), own("wxid_a", "k2"), notice("wxid_a", "消息已发出，但被对方拒收了。")]
+    {
+        daemon.client().event(&event);
+    }
+    daemon.client().event(&own("wxid_a", "k3"));
+    daemon.reaches(ids[2], "answered");
+    assert_eq!(daemon.show(ids[0])["state"], "answered");
+    let rejected = daemon.show(ids[1]);
+    assert_eq!((&rejected["state"], &rejected["answer"]), (&json!("rejected"), &json!(4)));
+}
+
+#[test]
 fn a_name_that_sounds_like_a_refusal_refuses_nothing() {
     let daemon = known();
     let room = daemon.queue(&["send", "text", "1@chatroom", "hi"]);

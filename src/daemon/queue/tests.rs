@@ -411,15 +411,15 @@ impl Both {
         }
     }
 
-    /// A notice refuses the newest that went there.
+    /// A notice refuses one of those that went there.
     fn refuse(&mut self, account: &'static str) {
         let (now, seq) = (self.now, Seq(self.seq + 1));
         let concluded = self.write(move |tx| {
             let open = refusable(tx, account, "wxid_friend", seq, now);
-            let last = open.last()?;
+            let meant = refused(&open)?;
             let conclusion = Conclusion { at: 0, verdict: Verdict::Rejected, told: Vec::new() };
-            conclude(tx, last, seq, &conclusion, now);
-            Some(last.id)
+            conclude(tx, meant, seq, &conclusion, now);
+            Some(meant.id)
         });
         if let Some(id) = concluded {
             let known = self.at(id);
@@ -429,6 +429,10 @@ impl Both {
             (known.phase, known.done) = (Phase::Rejected, Some(now));
             known.fetched.get_or_insert((now, true));
         }
+    }
+
+    fn rejected(&self) -> Vec<u64> {
+        self.model.iter().filter(|known| known.phase == Phase::Rejected).map(|known| known.id).collect()
     }
 
     fn forget(&mut self) {
@@ -543,6 +547,50 @@ proptest! {
             both.step(step);
             both.check(&before);
         }
+    }
+}
+
+/// What a story of one chat comes to: `12` hands those out together, `e1` is the echo of 1, `r` a notice; which ones are
+/// rejected, in that order.
+#[test]
+fn a_notice_refuses_what_was_said_last_before_it() {
+    for (story, rejected) in [
+        // As a client reports them, one after the other.
+        ("12 e1 r e2", &[1][..]),
+        ("12 e1 e2 r", &[2]),
+        ("12 e1 r e2 r", &[1, 2]),
+        ("123 e1 e2 r e3 r", &[2, 3]),
+        ("1 e1 2 e2 r", &[2]),
+        ("1 2 e1 r e2", &[1]),
+        // No echoes: the order in which they went out.
+        ("12 r", &[1]),
+        ("12 r r", &[1, 2]),
+        ("12 r r r", &[1, 2]),
+        // What went out earlier has been there for longer without a word.
+        ("1 2 r", &[2]),
+        ("1 23 r r r", &[2, 3, 1]),
+        ("1 e1 2 r", &[2]),
+        ("1 e1 2 r r", &[2, 1]),
+        ("1 e1 r", &[1]),
+        ("r", &[]),
+    ] {
+        let mut both = Both::new();
+        let mut got = Vec::new();
+        for text in 1..=3 {
+            both.enqueue(Some("wxid_a"), What { text, bulk: false, login: false }, None, 0, None);
+        }
+        for word in story.split(' ') {
+            let before: Vec<u64> = both.rejected();
+            match word.as_bytes() {
+                [b'e', text] => both.echo("wxid_a", text - b'0'),
+                b"r" => both.refuse("wxid_a"),
+                out => both.claim(Some("wxid_a"), Share::All, out.len()),
+            }
+            got.extend(both.rejected().into_iter().filter(|id| !before.contains(id)));
+            both.seq += 1;
+            both.now = both.now.after(Duration::from_millis(300));
+        }
+        assert_eq!(got, rejected, "{story}");
     }
 }
 

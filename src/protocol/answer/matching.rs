@@ -59,8 +59,8 @@ pub fn conclude(open: &[Open<'_>], event: &Event) -> Vec<Conclusion> {
     match event.kind {
         Kind::Contacts => matching.contacts(),
         Kind::FriendVerified => matching.verified(),
-        // The newest that was sent there is meant: those before it have been there for longer without a word.
-        Kind::MessageSystem => matching.one(fitting.last()),
+        // It names none of those in its chat: whoever knows when they went out puts the one that is meant first.
+        Kind::MessageSystem => matching.one(fitting.first()),
         // Each text has an echo of its own.
         Kind::MessageText => matching.one(matching.best(|_| true)),
         _ => matching.asked(|_| true),
@@ -370,13 +370,13 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_answers_one_text_and_a_notice_refuses_the_newest() {
+    fn an_echo_answers_one_text_and_a_notice_refuses_one() {
         let rows =
             [left(text("a", "ok")), fetched(text("a", "ok")), fetched(text("b", "ok")), fetched(text("a", "no"))];
         assert_eq!(concluded(&rows, &said(Kind::MessageText, "a", true, "ok")), [(1, Answered)]);
         assert_eq!(concluded(&rows, &said(Kind::MessageText, "a", false, "ok")), []);
         let refused = said(Kind::MessageSystem, "a", false, "消息已发出，但被对方拒收了。");
-        assert_eq!(concluded(&rows, &refused), [(3, Rejected)]);
+        assert_eq!(concluded(&rows, &refused), [(0, Rejected)]);
         assert_eq!(concluded(&rows[..1], &refused), [(0, Rejected)]);
         assert_eq!(
             concluded(&[fetched(json!({"api": "sendChatroom", "wxid": "a", "chatroom": "1@chatroom"}))], &refused),
