@@ -243,9 +243,9 @@ async fn serve(
     let addresses: Vec<_> = open.http.iter().filter_map(|l| l.local_addr().ok()).collect();
     let read_config = home.config.exists().then(|| home.config.clone());
     service.listens(Listen { http: addresses.clone(), tls: open.tls.is_some(), config: read_config });
-    janitor::restore(&service);
     // Before the doors open: a command must not be bound by half of what is known.
     react::load_accounts(&service);
+    janitor::restore(&service);
     service.start(redeliver).await;
 
     let recorder = tokio::spawn(handover::run(service.clone()));

@@ -50,11 +50,6 @@ impl Known {
     fn called(&self, name: &str) -> bool {
         [&self.nick, &self.username].into_iter().flatten().any(|own| own == name)
     }
-
-    fn poll(&mut self, now: Time) {
-        self.seen.last_poll = Some(now);
-        self.polled = Some(Instant::now());
-    }
 }
 
 /// A poll by a name that no event has told.
@@ -75,7 +70,11 @@ pub(super) struct Accounts {
     /// Whose a process is: one account's, the last that an event told.
     pids: HashMap<u64, String>,
     strangers: BTreeMap<String, Stranger>,
+    /// What a former run had seen of accounts that are not known yet: what told of them is still to be learned from.
+    former: BTreeMap<String, Seen>,
     changed: bool,
+    /// An account has polled that had not since the start.
+    polled_anew: bool,
 }
 
 /// What an event says of its account.
@@ -142,7 +141,7 @@ impl Accounts {
             if self.known.len() >= ACCOUNTS_MAX {
                 return false;
             }
-            self.known.insert(account.clone(), Known::default());
+            self.add(&account);
             self.introduce(&account);
         }
         self.changed = true;
@@ -175,6 +174,11 @@ impl Accounts {
         first
     }
 
+    fn add(&mut self, account: &str) {
+        let seen = self.former.remove(account).unwrap_or_default();
+        self.known.insert(account.to_owned(), Known { seen, ..Known::default() });
+    }
+
     /// Gives an account its seat, and its process to it.
     fn sit(&mut self, account: &str, old: Seat, seat: Seat) {
         if let Some(known) = self.known.get_mut(account) {
@@ -196,7 +200,7 @@ impl Accounts {
             if self.known.len() >= ACCOUNTS_MAX {
                 return;
             }
-            self.known.insert(told.account.clone(), Known::default());
+            self.add(&told.account);
         }
         let known = self.known.get_mut(&told.account).expect("it is there now");
         known.nick.clone_from(&told.nick);
@@ -239,16 +243,24 @@ impl Accounts {
         }
     }
 
-    /// What a former run had seen of an account that is known.
-    pub(super) fn restore(&mut self, account: &str, seen: Seen) {
-        if let Some(known) = self.known.get_mut(account) {
-            known.seen = seen;
+    /// What a former run had seen of the accounts.
+    pub(super) fn restore(&mut self, former: BTreeMap<String, Seen>) {
+        for (account, seen) in former {
+            match self.known.get_mut(&account) {
+                Some(known) => known.seen = seen,
+                None => drop(self.former.insert(account, seen)),
+            }
         }
     }
 
     /// What to keep, when it changed since the last call.
     pub(super) fn take_seen(&mut self) -> Option<BTreeMap<String, Seen>> {
         std::mem::take(&mut self.changed).then(|| self.seen())
+    }
+
+    /// Whether an account has polled, since the last call, that had not since the start.
+    pub(super) fn take_polled_anew(&mut self) -> bool {
+        std::mem::take(&mut self.polled_anew)
     }
 
     fn seen(&self) -> BTreeMap<String, Seen> {
@@ -258,6 +270,7 @@ impl Accounts {
     /// Forgets an account, or a poller; false when there is neither.
     pub(super) fn forget(&mut self, name: &str) -> bool {
         let poller = self.strangers.remove(name).is_some();
+        self.former.remove(name);
         let Some(known) = self.known.remove(name) else { return poller };
         if let Some(pid) = known.seat.pid {
             self.pids.remove(&pid);
@@ -302,11 +315,16 @@ impl Accounts {
         Err(unknown)
     }
 
+    fn polled(&mut self, account: &str, now: Time) {
+        let Some(known) = self.known.get_mut(account) else { return };
+        self.polled_anew |= known.polled.is_none();
+        known.seen.last_poll = Some(now);
+        known.polled = Some(Instant::now());
+        self.changed = true;
+    }
+
     fn route_account(&mut self, account: &str, anonymous: bool, now: Time) -> Routed {
-        if let Some(known) = self.known.get_mut(account) {
-            known.poll(now);
-            self.changed = true;
-        }
+        self.polled(account, now);
         let share = if self.is_out(account) { Share::Login } else { Share::All };
         let account = account.to_owned();
         Routed { bound: vec![(account.clone(), share)], account: Some(account), anonymous, unbound: share }
@@ -357,11 +375,8 @@ impl Accounts {
         }
         let here: Vec<String> = self.out_at(pid).map(str::to_owned).collect();
         for account in here {
-            if self.pids.get(&pid) == Some(&account)
-                && let Some(known) = self.known.get_mut(&account)
-            {
-                known.poll(now);
-                self.changed = true;
+            if self.pids.get(&pid) == Some(&account) {
+                self.polled(&account, now);
             }
             if !routed.bound.iter().any(|(bound, _)| *bound == account) {
                 routed.bound.push((account, Share::Login));
@@ -866,6 +881,22 @@ mod tests {
         assert_eq!(story.takes(&poller(Some("Anna"), None)), "wxid_a *");
         assert_eq!(story.takes(&poller(None, Some(2))), "wxid_a *", "its process is nobody's any more");
         assert!(!story.accounts.forget("wxid_b"));
+    }
+
+    #[test]
+    fn what_a_former_run_had_seen_is_kept_also_of_who_is_not_known_yet() {
+        let seen = Seen { last_poll: Some(NOW.before(POLLS_EVERY)), last_event: Some(NOW) };
+        let mut story = Story::default().told("wxid_a", None, Sign::In);
+        story.accounts.restore(["wxid_a", "wxid_b"].map(|name| (name.to_owned(), seen.clone())).into());
+        story.accounts.learn(&directory::Account { account: "wxid_b".into(), ..directory::Account::default() });
+        for account in story.accounts.all(&settings(), NOW) {
+            assert_eq!((account.last_poll, account.last_event), (seen.last_poll, seen.last_event), "{account:?}");
+        }
+        assert!(!story.accounts.take_polled_anew());
+        assert_eq!(story.takes(&poller(Some("wxid_b"), None)), "wxid_b *");
+        assert!(story.accounts.take_polled_anew() && !story.accounts.take_polled_anew());
+        story.takes(&poller(Some("wxid_b"), None));
+        assert!(!story.accounts.take_polled_anew());
     }
 
     #[test]

@@ -177,6 +177,14 @@ pub(super) fn via(outline: &[u8]) -> Option<&str> {
     std::str::from_utf8(rest).ok().filter(|via| !via.is_empty())
 }
 
+/// The account that a stored event names.
+pub(super) fn account(stored: &Stored) -> Option<String> {
+    match unpack(&stored.outline) {
+        Some(packed) => packed.account.map(str::to_owned),
+        None => outline_of(&data(stored).ok()?).account,
+    }
+}
+
 /// The inner object of a stored event, or why there is none.
 pub(super) fn data(stored: &Stored) -> Result<Cow<'_, str>, String> {
     let inner = unpack(&stored.outline).and_then(|p| p.inner);

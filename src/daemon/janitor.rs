@@ -5,28 +5,61 @@
 use super::accounts::Seen;
 use super::ages::Ages;
 use super::service::{Failure, Service};
-use super::{cursors, forward, pacing, queue, react};
+use super::{cursors, entry, forward, pacing, queue, react};
 use crate::clock::Time;
+use crate::directory::ACCOUNTS_MAX;
 use crate::seq::Seq;
-use crate::store::{self, Retention, Space, Txn};
-use std::collections::BTreeMap;
+use crate::store::{self, Query, Read, Retention, Space, Store, Txn};
+use std::collections::{BTreeMap, HashSet};
+use std::convert::Infallible;
 use std::time::Duration;
 
 const META: Space = Space(b'm');
 const SEEN: &[u8] = b"seen";
+/// The position in the log up to which [`SEEN`] was told by events.
+const SEEN_UPTO: &[u8] = b"seen-upto";
+/// So many events at most are stored already and not noted yet: one a connection.
+const NOT_NOTED_MAX: u64 = 10_000;
 /// How often it looks.
 const ROUND: Duration = Duration::from_secs(60);
+/// Accounts that poll for the first time within so long are remembered together.
+const GATHER: Duration = Duration::from_millis(100);
 /// With a short retention it looks more often, but not more often than this.
 const ROUND_MIN: Duration = Duration::from_secs(1);
 
-/// Brings back what a former run had seen of the accounts.
+/// Brings back what a former run had seen of the accounts, and what it did not come to remember of that.
 pub(super) fn restore(service: &Service) {
-    let stored = service.store().get(META, SEEN).ok().flatten();
-    let seen: BTreeMap<String, Seen> = stored.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
-    let mut accounts = service.accounts();
-    for (account, seen) in seen {
-        accounts.restore(&account, seen);
+    let get = |key| service.store().get(META, key).ok().flatten();
+    let mut seen = get(SEEN).and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+    let upto = get(SEEN_UPTO).and_then(|b| b.try_into().ok()).map_or(Seq::ZERO, |b| Seq(u64::from_be_bytes(b)));
+    if let Err(error) = look_back(service.store(), upto, &mut seen) {
+        tracing::warn!("cannot see when the last event of each account came: {error}");
     }
+    service.accounts().restore(seen);
+}
+
+/// When the last event of each account came, of those after `upto`; not further back than is read at once.
+fn look_back(store: &Store, upto: Seq, seen: &mut BTreeMap<String, Seen>) -> Result<(), store::Error> {
+    /// Reading as much takes a tenth of a second: the doors wait for it.
+    const LOOKS_MAX: usize = 8;
+    const PAGE_BYTES: usize = 4 << 20;
+    let mut query = Query { after: upto, backwards: true, ..Query::default() };
+    let mut found = HashSet::new();
+    for _ in 0..LOOKS_MAX {
+        let Read::Page(page) = store.read(&query, PAGE_BYTES)? else { break };
+        for stored in &page.entries {
+            let Some(account) = entry::account(stored).filter(|account| !found.contains(account)) else { continue };
+            if seen.len() < ACCOUNTS_MAX || seen.contains_key(&account) {
+                seen.entry(account.clone()).or_default().last_event = Some(stored.time);
+                found.insert(account);
+            }
+        }
+        if page.end {
+            break;
+        }
+        query.upto = Some(Seq(page.looked_to.0.saturating_sub(1)));
+    }
+    Ok(())
 }
 
 /// Runs until shutdown.
@@ -59,6 +92,13 @@ pub(super) async fn run(service: Service) {
         tokio::select! {
             () = tokio::time::sleep_until(wake.unwrap_or(next_round).min(next_round)) => {}
             () = service.expiring().notified() => {}
+            () = service.polled_anew().notified() => {
+                // Many clients come at once after a start.
+                tokio::time::sleep(GATHER).await;
+                if let Some(put) = seen(&service) {
+                    note(service.store().write(put).await);
+                }
+            }
             () = service.shutdown().wait() => break,
         }
     }
@@ -149,13 +189,21 @@ fn wanted_after(service: &Service, now: Time) -> Result<Option<Seq>, Failure> {
 }
 
 pub(super) async fn remember(service: &Service) {
-    let Some(seen) = service.accounts().take_seen() else { return };
-    let bytes = serde_json::to_vec(&seen).expect("plain data");
-    let put = move |tx: &mut Txn<'_>| {
+    if let Some(put) = seen(service) {
+        note(service.store().write_lazily(put).await);
+    }
+}
+
+/// What stores what was seen of the accounts, if there is anything new.
+fn seen(service: &Service) -> Option<impl FnOnce(&mut Txn<'_>) -> Result<(), Infallible> + Send + use<>> {
+    // First how far, then what: what comes in between is told twice.
+    let upto = service.store().tail().borrow().0.saturating_sub(NOT_NOTED_MAX);
+    let bytes = serde_json::to_vec(&service.accounts().take_seen()?).expect("plain data");
+    Some(move |tx: &mut Txn<'_>| {
         tx.put(META, SEEN, bytes);
-        Ok::<_, ()>(())
-    };
-    note(service.store().write_lazily(put).await);
+        tx.put(META, SEEN_UPTO, upto.to_be_bytes());
+        Ok(())
+    })
 }
 
 /// What is kept now and then need not be kept: it is kept the next time.

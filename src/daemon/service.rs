@@ -64,6 +64,8 @@ struct Inner {
     learner: tokio::sync::Mutex<()>,
     /// Somebody waits for it.
     hurry: Notify,
+    /// An account has polled that had not since the start.
+    polled_anew: Notify,
     /// For large bodies, and for what they teach: who posts one does not wait for the other.
     reading: slow::Lane,
     learning: slow::Lane,
@@ -319,6 +321,7 @@ impl Service {
             started_at,
             learner: tokio::sync::Mutex::default(),
             hurry: Notify::new(),
+            polled_anew: Notify::new(),
             reading: slow::Lane::default(),
             learning: slow::Lane::default(),
             leases: Mutex::default(),
@@ -375,6 +378,11 @@ impl Service {
     /// Told when somebody waits for `react`.
     pub(super) fn hurry(&self) -> &Notify {
         &self.0.hurry
+    }
+
+    /// Told when an account has polled that had not since the start.
+    pub(super) fn polled_anew(&self) -> &Notify {
+        &self.0.polled_anew
     }
 
     pub(super) fn handovers(&self) -> &Arc<Handovers> {
@@ -641,6 +649,9 @@ impl Service {
         let reading = self.reading().await;
         let now = reading.now;
         let mut routed = self.accounts().route(poller, &self.0.config.accounts, now);
+        if self.accounts().take_polled_anew() {
+            self.0.polled_anew.notify_one();
+        }
         if routed.anonymous {
             *lock(&self.0.anonymous) = Some((now, poller.peer));
         }

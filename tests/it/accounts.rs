@@ -492,6 +492,31 @@ fn a_status_is_of_one_account_when_one_is_named() {
 }
 
 #[test]
+fn when_an_account_was_seen_last_is_known_after_a_restart() {
+    let mut daemon = Daemon::new();
+    daemon.login("wxid_me", 7);
+    daemon.client().poll("wxid=wxid_me");
+    let seen = |daemon: &Daemon| {
+        let me = daemon.cli(&["status", "--json"]).exits(0).line()["accounts"][0].clone();
+        (me["last_poll"].clone(), me["last_event"].clone())
+    };
+    let before = seen(&daemon);
+    assert!(before.0.is_string() && before.1.is_string(), "{before:?}");
+    daemon.restart();
+    assert_eq!(seen(&daemon), before);
+    let told = |daemon: &Daemon| {
+        let stored = daemon.events(&["-n", "1", "--kind", "message.text"]);
+        stored.last().map(|event| event["time"].clone())
+    };
+    // What the log has needs not be remembered.
+    daemon.client().event(&message("wxid_me", "wxid_a", None, "hi"));
+    let last_event = told(&daemon).unwrap();
+    daemon.kill9();
+    daemon.start();
+    assert_eq!(seen(&daemon), (before.0, last_event));
+}
+
+#[test]
 fn the_first_starts_say_nothing_that_looks_like_damage() {
     let mut daemon = Daemon::new();
     for kill in [false, false, true, true, false] {
