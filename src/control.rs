@@ -345,7 +345,7 @@ pub struct EventsQuery {
     pub since: Option<String>,
     /// Likewise; the end, included.
     pub until: Option<String>,
-    /// Comma-separated kinds, globs allowed.
+    /// Comma-separated kinds, globs allowed; `!K` leaves one out.
     pub kind: Option<String>,
     /// The conversation.
     pub chat: Option<String>,

@@ -379,26 +379,38 @@ impl Filter {
     }
 }
 
-/// The kinds that a comma-separated list of names and globs means.
+/// The kinds that a comma-separated list of names and globs means; one with `!` in front leaves out what it means. A list
+/// that only leaves out is about all kinds.
 fn kinds(list: &str) -> Result<Vec<Kind>, Failure> {
-    let mut kinds = Vec::new();
+    let (mut wanted, mut unwanted) = (None::<Vec<Kind>>, Vec::new());
     for pattern in list.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-        let glob = wildmatch::WildMatch::new(pattern);
-        let before = kinds.len();
-        kinds.extend(Kind::ALL.iter().copied().filter(|kind| glob.matches(kind.as_str())));
-        if kinds.len() == before {
-            let nearest = Kind::ALL
-                .iter()
-                .map(|k| k.as_str())
-                .max_by(|a, b| strsim::jaro_winkler(pattern, a).total_cmp(&strsim::jaro_winkler(pattern, b)));
-            return Err(Failure::new(
-                400,
-                "bad-kind",
-                format!("no kind of event is called `{pattern}`; the nearest is `{}`", nearest.unwrap_or("other")),
-            ));
+        match pattern.strip_prefix('!').map(str::trim_start) {
+            Some(pattern) => unwanted.extend(kinds_like(pattern)?),
+            None => wanted.get_or_insert_default().extend(kinds_like(pattern)?),
         }
     }
+    let mut kinds = match wanted {
+        None if !unwanted.is_empty() => Kind::ALL.to_vec(),
+        wanted => wanted.unwrap_or_default(),
+    };
+    kinds.retain(|kind| !unwanted.contains(kind));
     Ok(kinds)
+}
+
+/// The kinds that one name or glob means, of which there must be some.
+fn kinds_like(pattern: &str) -> Result<Vec<Kind>, Failure> {
+    let glob = wildmatch::WildMatch::new(pattern);
+    let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| glob.matches(kind.as_str())).collect();
+    if !kinds.is_empty() {
+        return Ok(kinds);
+    }
+    let near = |name: &str| strsim::jaro_winkler(pattern, name);
+    let nearest = Kind::ALL.iter().map(|kind| kind.as_str()).max_by(|a, b| near(a).total_cmp(&near(b)));
+    Err(Failure::new(
+        400,
+        "bad-kind",
+        format!("no kind of event is called `{pattern}`; the nearest is `{}`", nearest.unwrap_or("other")),
+    ))
 }
 
 /// Where a range of events begins or ends: a position or a time.
@@ -509,6 +521,25 @@ mod tests {
         event.outline = outline.into();
         let query = EventsQuery { kind: Some("message.text".into()), ..EventsQuery::default() };
         assert!(Filter::new(&query, None).unwrap().matches(&event));
+    }
+
+    #[test]
+    fn a_kind_with_a_mark_in_front_is_left_out() {
+        let all = Kind::ALL.len();
+        let texts = |list: &str| kinds(list).unwrap().contains(&Kind::MessageText);
+        assert!(!texts("!message.text") && kinds("!message.text").unwrap().len() == all - 1);
+        assert!(texts("!message.system, ! login*") && !texts("message.*,!message.text") && !texts("!message.*"));
+        assert!(!texts("!message.text,message.*"), "in any order");
+        assert_eq!(kinds("message.image,message.text,!message.text").unwrap(), [Kind::MessageImage]);
+        assert!(kinds("!mesage.text").unwrap_err().message.contains("`mesage.text`"));
+    }
+
+    #[test]
+    fn a_pattern_may_name_a_script() {
+        for pattern in [r"\p{Han}+", r"\p{L}", r"\p{Emoji}", r"(?i)ÄÖ\b"] {
+            let query = EventsQuery { r#match: Some(pattern.into()), ..EventsQuery::default() };
+            assert!(Filter::new(&query, None).is_ok(), "{pattern}");
+        }
     }
 
     #[test]

@@ -114,7 +114,7 @@ pub struct List {
     #[arg(long, value_name = "WHEN")]
     pub until: Option<String>,
 
-    /// Only these kinds; globs are allowed: message.*
+    /// Only these kinds; globs are allowed: message.*; !K leaves one out
     #[arg(long, value_name = "KIND,…")]
     pub kind: Option<String>,
 
@@ -335,7 +335,7 @@ pub struct ForwardAdd {
     #[arg(long, value_name = "SECRET", env = "WEHELP_FORWARD_SECRET", hide_env_values = true)]
     pub secret: Option<String>,
 
-    /// Only these kinds; globs are allowed: message.*
+    /// Only these kinds; globs are allowed: message.*; !K leaves one out
     #[arg(long, value_name = "KIND,…")]
     pub kind: Option<String>,
 
