@@ -7,7 +7,7 @@
 use super::admission::{self, Caller, Rules, Standing};
 use super::budget::Taken;
 use super::forward;
-use super::limits::{Limits, REFUSALS_LOG_REST, Seldom};
+use super::limits::{Limits, REFUSALS_LOG_REST, SeldomEach};
 use super::metrics;
 use super::poller;
 use super::serve::{Ask, Hands, Head, Peer};
@@ -34,14 +34,14 @@ pub struct Doors {
     control: Arc<Limits>,
     rules: Arc<Rules>,
     /// A flood of refused requests must not fill the log.
-    refusals: Arc<Seldom>,
+    refusals: Arc<SeldomEach>,
 }
 
 impl Doors {
     /// The doors of a daemon.
     #[must_use]
     pub fn new(tokens: Arc<Tokens>, limits: Arc<Limits>, control: Arc<Limits>, http: &crate::config::Http) -> Self {
-        let refusals = Arc::new(Seldom::new(REFUSALS_LOG_REST));
+        let refusals = Arc::new(SeldomEach::new(REFUSALS_LOG_REST));
         Self { tokens, limits, control, rules: Arc::new(Rules::new(http)), refusals }
     }
 
@@ -283,10 +283,11 @@ impl Doors {
         let is_right = |token: &str| self.tokens.matches(token, now);
         let admitted = self.rules.admit(caller, &ask.uri, &ask.headers, is_health, is_right);
         admitted.map_err(|refusal| {
-            if self.refusals.may_speak() {
-                tracing::warn!(peer = %caller.from, owner = ?caller.owner, "refused a request: {refusal}");
+            let sentence = refusal.to_string();
+            if self.refusals.may_speak(refusal.code(), &sentence) {
+                tracing::warn!(peer = %caller.from, owner = ?caller.owner, "refused a request: {sentence}");
             }
-            Failure::new(refusal.status(), refusal.code(), refusal.to_string())
+            Failure::new(refusal.status(), refusal.code(), sentence)
         })
     }
 }

@@ -56,6 +56,36 @@ impl Seldom {
     }
 }
 
+/// Says each of several things at most once in a while: one that is said all the time must not hide another.
+#[derive(Debug)]
+pub(super) struct SeldomEach {
+    rest: Duration,
+    last: Mutex<BTreeMap<(&'static str, String), Instant>>,
+}
+
+impl SeldomEach {
+    /// Of one kind so many different things are said in one rest: what is said may be another's words.
+    const OF_A_KIND_MAX: usize = 8;
+    /// So much of what is said tells it apart, bytes.
+    const TOLD_APART_BYTES: usize = 512;
+
+    pub(super) fn new(rest: Duration) -> Self {
+        Self { rest, last: Mutex::default() }
+    }
+
+    /// Whether it is time to say this, which is of that kind; then its rest begins.
+    pub(super) fn may_speak(&self, kind: &'static str, what: &str) -> bool {
+        let mut last = lock(&self.last);
+        last.retain(|_, last| last.elapsed() < self.rest);
+        let key = (kind, what[..what.floor_char_boundary(Self::TOLD_APART_BYTES)].to_owned());
+        let may = !last.contains_key(&key) && last.keys().filter(|(of, _)| *of == kind).count() < Self::OF_A_KIND_MAX;
+        if may {
+            last.insert(key, Instant::now());
+        }
+        may
+    }
+}
+
 /// What one door allows, and what it turned away.
 #[derive(Debug)]
 pub struct Limits {
@@ -113,5 +143,22 @@ pub fn raise_handles() {
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum })
     {
         tracing::debug!("cannot raise the number of file handles: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_all_the_time_hides_nothing_else() {
+        let said = SeldomEach::new(Duration::from_secs(3600));
+        let speaks = |kind, what: &str| said.may_speak(kind, what);
+        assert!(speaks("page", "a") && !speaks("page", "a") && speaks("host", "a") && speaks("host", "b"));
+        let many = (0..1000).filter(|n| speaks("page", &n.to_string())).count();
+        assert_eq!(many, SeldomEach::OF_A_KIND_MAX - 1, "and a flood does not fill the log");
+        assert!(speaks("host", "c") && !speaks("host", "b"));
+        let said = SeldomEach::new(Duration::ZERO);
+        assert!(said.may_speak("page", "a") && said.may_speak("page", "a"), "later it is said again");
     }
 }
