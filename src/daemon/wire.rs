@@ -17,7 +17,9 @@
 //!
 //! Over TLS our goodbye (close_notify) is data. A client that closes without reading it resets the connection, and a
 //! reset carries no acknowledgement: one that was still delayed never comes. So nothing is sent after an answer until it
-//! is acknowledged, and then for a moment more ([`Goodbye`]).
+//! is acknowledged, and then for a moment more ([`Goodbye`]). That the acknowledgement be not delayed, an answer's last
+//! bytes go in a packet of their own: of two small ones in a row Linux acknowledges the second as soon as it is read, and
+//! Windows at once. So also a client that resets right after it has read everything has acknowledged it ([`Conn::part`]).
 //!
 //! Hyper reads nothing while a handler works. Meanwhile [`Wire`] reads ahead, a little: so a peer that resets ends its
 //! handler, and one that closes its sending side is answered at once instead of being held.
@@ -68,6 +70,8 @@ pub(super) struct Conn {
     broken: AtomicBool,
     /// A handler works, or its answer is not whole yet.
     busy: AtomicBool,
+    /// It is TLS.
+    is_secure: AtomicBool,
     /// Told when the peer has closed its sending side while a handler works.
     half_closed: Notify,
     /// Told when nothing more is to go over it.
@@ -145,6 +149,7 @@ impl Conn {
             end: OnceLock::new(),
             broken: AtomicBool::new(false),
             busy: AtomicBool::new(false),
+            is_secure: AtomicBool::new(false),
             half_closed: Notify::new(),
             cut: Notify::new(),
             pending: Mutex::default(),
@@ -170,6 +175,21 @@ impl Conn {
         *lock(&self.head) = Head::Idle(Instant::now());
         if let Pending::Answer(answer) = &mut *lock(&self.pending) {
             answer.taken = true;
+        }
+    }
+
+    /// How much of `bytes` goes in one packet: over TLS the end of an answer that is watched goes in a second one, and in
+    /// a third where the peer has acknowledged the first already, for of one alone the acknowledgement is delayed.
+    fn part(&self, bytes: usize) -> usize {
+        let ends = || matches!(&*lock(&self.pending), Pending::Answer(answer) if answer.taken);
+        if bytes < 2 || !self.is_secure.load(Ordering::Acquire) || !ends() {
+            return bytes;
+        }
+        let all_is_acked = || self.acked() >= self.written.load(Ordering::Acquire);
+        match bytes {
+            2 if all_is_acked() => 1,
+            2 => 2,
+            _ => bytes - 2,
         }
     }
 
@@ -389,6 +409,16 @@ pub(super) struct Patience {
     pub(super) shutdown: Shutdown,
 }
 
+/// The first bytes of what is to be written.
+fn first<'b>(bufs: &'b [io::IoSlice<'_>], mut bytes: usize) -> Vec<io::IoSlice<'b>> {
+    let mut take = |buf: &'b io::IoSlice<'_>| {
+        let part = &buf[..buf.len().min(bytes)];
+        bytes -= part.len();
+        io::IoSlice::new(part)
+    };
+    bufs.iter().map(&mut take).filter(|part| !part.is_empty()).collect()
+}
+
 /// Ends a connection at once: what it still had to send is thrown away.
 fn reset(socket: &OwnedFd) {
     if let Err(error) = rustix::net::connect_unspec(socket) {
@@ -552,6 +582,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
 
 impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let buf = &buf[..self.conn.part(buf.len())];
         match Pin::new(&mut self.inner).poll_write(cx, buf) {
             Poll::Ready(result) => {
                 if let Ok(n) = result {
@@ -568,6 +599,15 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Wire<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let shorter;
+        let bytes = bufs.iter().map(|buf| buf.len()).sum();
+        let bufs = match self.conn.part(bytes) {
+            part if part < bytes => {
+                shorter = first(bufs, part);
+                &shorter[..]
+            }
+            _ => bufs,
+        };
         match Pin::new(&mut self.inner).poll_write_vectored(cx, bufs) {
             Poll::Ready(result) => {
                 if let Ok(n) = result {
@@ -641,6 +681,7 @@ pub(super) struct Polite<S> {
 
 impl<S> Polite<S> {
     pub(super) fn new(inner: S, conn: Arc<Conn>) -> Self {
+        conn.is_secure.store(true, Ordering::Release);
         Self { inner, conn, peer_is_done: false }
     }
 }

@@ -347,6 +347,23 @@ mod by_hand {
     }
 
     #[test]
+    fn a_client_that_resets_when_it_has_read_everything_gets_it_once_and_is_not_confirmed() {
+        let daemon = secure();
+        for size in [1, 3000, 60_000] {
+            for _ in 0..10 {
+                let command = format!("{{\"api\":\"any\",\"filling\":\"{}\"}}\n", "x".repeat(size));
+                let id = daemon.cli_with(&["raw", "-"], &command).exits(0).lines()[0]["id"].as_u64().unwrap();
+                let mut client = connect(&daemon);
+                poll(&mut client, "1.1");
+                assert_eq!(client.receive().unwrap().array().len(), 1);
+                SockRef::from(&client.stream.sock).set_linger(Some(Duration::ZERO)).unwrap();
+                drop(client.stream.sock);
+                settles(&daemon, id, false);
+            }
+        }
+    }
+
+    #[test]
     fn a_client_that_said_goodbye_before_its_answer_gets_it_once_however_late_it_acknowledges() {
         let daemon = secure();
         for pause_ms in [0, 1, 5, 20, 60] {
