@@ -21,7 +21,7 @@ use crate::clock::Time;
 use crate::control::OnRefused;
 use crate::seq::Seq;
 use crate::store::{Dropped, Query, Read, Space, Stored, Txn};
-use post::{Address, Message, Outcome, Poster, VIA};
+use post::{Address, LOOP, Message, Outcome, Poster, VIA};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -558,7 +558,7 @@ pub(super) fn passed(headers: &HeaderMap, service: &Service) -> Result<Option<St
     let own = service.store().identity()?;
     let circle = marks.len() > PASSED_MAX || own.is_some_and(|own| marks.contains(&own.as_str()));
     if circle {
-        return Err(Failure::new(508, "forward-loop", "this event was forwarded by this daemon before; it ends here"));
+        return Err(Failure::new(508, LOOP, "this event was forwarded by this daemon before; it ends here"));
     }
     Ok((!marks.is_empty()).then(|| marks.join(",")))
 }

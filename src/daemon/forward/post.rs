@@ -41,6 +41,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Which daemons an event has passed on its way, each by the identity of its log, oldest first, with commas between.
 pub(in crate::daemon) const VIA: HeaderName = HeaderName::from_static("x-wehelp-via");
+/// The code with which a wehelpd refuses an event that went in a circle.
+pub(in crate::daemon) const LOOP: &str = "forward-loop";
 /// The identity of the log that `X-Wehelp-Seq` is a position in.
 const LOG: HeaderName = HeaderName::from_static("x-wehelp-log");
 const SEQ: HeaderName = HeaderName::from_static("x-wehelp-seq");
@@ -51,7 +53,7 @@ const SIGNATURE: HeaderName = HeaderName::from_static("x-wehelp-signature");
 pub(super) enum Outcome {
     /// A 2xx.
     Taken,
-    /// 508: the target, a wehelpd, has had this event already; it went in a circle, and this is its end.
+    /// A wehelpd's 508: it has had this event already; it went in a circle, and this is its end.
     Circle,
     /// The target does not want this event: 4xx, but for those that mean "later".
     Refused(String),
@@ -161,9 +163,11 @@ impl Poster {
             Ok(Err(error)) => Outcome::Failed(why(&error), None),
             Ok(Ok(response)) => {
                 let (head, body) = response.into_parts();
-                // What it says besides is not asked for; the status has been given either way.
-                drop(tokio::time::timeout(ANSWER_REST, Limited::new(body, ANSWER_BYTES_MAX).collect()).await);
-                meaning(head.status, &head.headers, now)
+                // What it says besides is asked for only where the status does not tell.
+                let rest = if head.status == StatusCode::LOOP_DETECTED { CONNECT_TIMEOUT } else { ANSWER_REST };
+                let said = tokio::time::timeout(rest, Limited::new(body, ANSWER_BYTES_MAX).collect()).await;
+                let said = said.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
+                meaning(head.status, &head.headers, &said, now)
             }
         }
     }
@@ -269,16 +273,22 @@ fn request(
 }
 
 /// What the target's answer means for the event.
-fn meaning(status: StatusCode, headers: &HeaderMap, now: Time) -> Outcome {
+fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Time) -> Outcome {
     let said = format!("the target answered {}", status.as_u16());
     match status.as_u16() {
         200..=299 => Outcome::Taken,
-        508 => Outcome::Circle,
+        // Hosts that are short of something say 508 too, and mean "later".
+        508 if says_loop(body) => Outcome::Circle,
         408 | 425 | 429 => Outcome::Failed(said, retry_after(headers, now)),
         400..=499 => Outcome::Refused(said),
         300..=399 => Outcome::Failed(format!("{said}; redirects are not followed, give the address itself"), None),
         _ => Outcome::Failed(said, retry_after(headers, now)),
     }
+}
+
+/// Whether an answer is a wehelpd's that ends a circle.
+fn says_loop(body: &[u8]) -> bool {
+    serde_json::from_slice(body).is_ok_and(|said: crate::control::Refusal| said.error == LOOP)
 }
 
 /// `Retry-After`, in seconds or as a date.
@@ -377,17 +387,19 @@ mod tests {
     #[test]
     fn an_answer_says_taken_never_or_later() {
         let none = HeaderMap::new();
-        let of = |status| meaning(StatusCode::from_u16(status).unwrap(), &none, NOW);
+        let of = |status| meaning(StatusCode::from_u16(status).unwrap(), &none, b"508 Resource Limit Is Reached", NOW);
         for status in [200, 201, 202, 204, 299] {
             assert_eq!(of(status), Outcome::Taken, "{status}");
         }
         for status in [400, 401, 403, 404, 405, 409, 410, 413, 422, 451] {
             assert!(matches!(of(status), Outcome::Refused(_)), "{status}");
         }
-        for status in [301, 302, 307, 408, 425, 429, 500, 502, 503, 504] {
+        for status in [301, 302, 307, 408, 425, 429, 500, 502, 503, 504, 508] {
             assert!(matches!(of(status), Outcome::Failed(_, None)), "{status}");
         }
-        assert_eq!(of(508), Outcome::Circle);
+        let own = br#"{"error":"forward-loop","message":"it ends here"}"#;
+        assert_eq!(meaning(StatusCode::LOOP_DETECTED, &none, own, NOW), Outcome::Circle);
+        assert!(matches!(meaning(StatusCode::SERVICE_UNAVAILABLE, &none, own, NOW), Outcome::Failed(..)));
     }
 
     #[test]
