@@ -130,7 +130,7 @@ impl Unfinished {
         if error.message.is_empty() {
             return error;
         }
-        let see = "`wehelp queue list --all` shows it";
+        let see = format!("`wehelp queue list --all` shows {}", if count == 1 { "it" } else { "them" });
         let key =
             if keyed { "; with the same --key the same call prints its receipt and queues nothing twice" } else { "" };
         let these = if count == 1 { "the command".to_owned() } else { format!("the {count} commands") };
@@ -146,6 +146,17 @@ impl Unfinished {
         if before > 0 {
             message = format!("after {} were queued: {message}", receipt::count(before, "command"));
         }
+        Error { message, ..error }
+    }
+}
+
+/// A failed call of something that changes the daemon: when it may be done all the same, that is said, and where to look.
+pub(super) fn maybe_done(see: &str) -> impl Fn(client::Error) -> Error {
+    move |error| {
+        let may_be_done = error.may_be_done();
+        let error = Error::from(error);
+        let message =
+            if may_be_done { format!("{}; it may be done all the same: {see}", error.message) } else { error.message };
         Error { message, ..error }
     }
 }
@@ -652,6 +663,10 @@ pub(super) fn failure(outcome: &Outcome, patience: Duration) -> Option<Error> {
             };
             Some(Error::refused("rejected", format!("command {id} was rejected{notice}{seq}")))
         }
+        State::Expired if receipt.attempts > 0 => Some(Error::no_answer(format!(
+            "command {id} expired; it was handed to a client before, which may have done it, but that it was read is not \
+             known; see `wehelp queue show {id}`"
+        ))),
         State::Expired => Some(Error::no_answer(format!(
             "command {id} expired before a client fetched it; is the client polling? see `wehelp status`"
         ))),
@@ -698,6 +713,11 @@ fn late(receipt: &Receipt, patience: Duration) -> String {
         None if receipt.state == State::InFlight => format!(
             "no answer within {within}: command {id} is on its way to the client, and not yet known to be fetched; see \
              `wehelp queue show {id}`"
+        ),
+        None if receipt.attempts > 0 => format!(
+            "no answer within {within}: command {id} was handed to a client, which may have done it, but that it was read \
+             is not known{}; it goes out again, and `wehelp queue cancel {id}` takes it back",
+            receipt::held(receipt)
         ),
         None => format!(
             "no answer within {within}: no client has fetched command {id} yet{}; it stays queued, `wehelp queue \

@@ -140,6 +140,20 @@ fn a_daemon_that_hangs_costs_ten_seconds_and_the_command_may_be_queued() {
         let sends = timed(SEND.to_vec(), None);
         let bulk = timed(vec!["send", "text", "--from", "-"], Some("wxid_a\tone\n"));
         let asks = timed(vec!["status"], None);
+        // What changes something may be done as well.
+        let changes = [
+            &["queue", "retry", "21"][..],
+            &["queue", "cancel", "21"],
+            &["queue", "pause"],
+            &["account", "forget", "wxid_a"],
+            &["cursor", "set", "c", "1"],
+            &["cursor", "delete", "c"],
+            &["forward", "remove", "f"],
+        ];
+        let changes = changes.iter().map(|args| timed(args.to_vec(), None)).collect::<Vec<_>>();
+        for run in changes.into_iter().map(|run| run.join().unwrap()) {
+            run.says(&["does not answer", "may be done all the same", "tells"]);
+        }
         for run in [sends, bulk].map(|run| run.join().unwrap()) {
             run.says(&["does not answer", "may be queued"]);
             gives_no_bad_advice(&run);

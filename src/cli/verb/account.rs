@@ -29,7 +29,8 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Account) -> Result<(), Error> {
 
 fn forget(ctx: &Ctx, name: &str, force: bool) -> Result<(), Error> {
     let path = format!("/v1/accounts/{}{}", client::part(name), if force { "?force=true" } else { "" });
-    let forgotten: Forgotten = ctx.client()?.send("DELETE", &path, None)?.json()?;
+    let forgotten: Result<Forgotten, _> = ctx.client()?.send("DELETE", &path, None).and_then(client::Reply::json);
+    let forgotten = forgotten.map_err(queueing::maybe_done("`wehelp account list` tells"))?;
     ctx.out().print(&forgotten, |forgotten| {
         let cancelled = match forgotten.cancelled {
             0 => String::new(),

@@ -62,8 +62,8 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Ask) -> Result<(), Error> {
     let chat = wire.as_map()["wxid"].as_str().unwrap_or_default().to_owned();
     let from = match (&from, crate::protocol::id::RoomId::parse(&chat)) {
         (None, _) => None,
-        (Some(who), Ok(room)) => Some(who.member(ctx, &room)?.as_str().to_owned()),
-        (Some(who), Err(_)) => Some(who.id(ctx)?.as_str().to_owned()),
+        (Some(who), Ok(room)) => Some(who.member(ctx, &room).map_err(of_from)?.as_str().to_owned()),
+        (Some(who), Err(_)) => Some(who.id(ctx).map_err(of_from)?.as_str().to_owned()),
     };
     // Nobody is asked when nobody listens any more.
     let expires = wiring.expires.map_or(timeout, |expires| expires.min(timeout));
@@ -96,12 +96,23 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Ask) -> Result<(), Error> {
     ctx.out().text(&said)
 }
 
+/// The argument that an error is about.
+fn of_from(error: Error) -> Error {
+    Error { message: error.message.replacen("WXID:", "--from:", 1), ..error }
+}
+
 /// Time is over, and no client has fetched the question: it is not asked any more, for our connection ends with us.
 fn unfetched(receipt: &Receipt, waited_for_turn: bool, patience: Duration) -> Option<Error> {
     if !matches!(receipt.state, State::Scheduled | State::Ready | State::Expired) {
         return None;
     }
     let (id, within) = (receipt.id, queueing::span(patience));
+    if receipt.attempts > 0 {
+        return Some(Error::no_answer(format!(
+            "no reply within {within}: the question (command {id}) was handed to a client, which may have asked it, but \
+             that it has read it is not known; see `wehelp queue show {id}`, and ask again only after a look at the chat"
+        )));
+    }
     let held = receipt.held.as_ref().is_some_and(|held| held.reason.starts_with("ask:"));
     let why = if held || (waited_for_turn && receipt.state == State::Expired) {
         "another question was open in this chat".to_owned()
@@ -319,6 +330,25 @@ mod tests {
         assert!(!some.is(&event("message.text", "b", Some("no"))));
         assert!(!some.is(&event("message.text", "a", Some("not yet"))));
         assert!(!some.is(&event("message.image", "a", None)));
+    }
+
+    #[test]
+    fn what_was_handed_out_may_have_been_asked() {
+        let receipt = |attempts: u32, state: &str| -> Receipt {
+            let epoch = Time::from_millis(0);
+            let command = serde_json::json!({"api": "sendTextMessage"});
+            serde_json::from_value(serde_json::json!({
+                "id": 1, "state": state, "account": null, "api": "sendTextMessage", "command": command,
+                "created": epoch, "due": epoch, "expires": null, "key": null, "attempts": attempts, "fetched": null,
+                "answer": null,
+            }))
+            .unwrap()
+        };
+        for state in ["ready", "expired"] {
+            let said = |attempts| unfetched(&receipt(attempts, state), false, Duration::ZERO).unwrap().message;
+            assert!(said(0).contains("was not asked"), "{}", said(0));
+            assert!(said(1).contains("may have asked") && !said(1).contains("was not asked"), "{}", said(1));
+        }
     }
 
     #[test]

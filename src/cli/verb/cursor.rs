@@ -3,10 +3,10 @@
 use crate::cli::args::events::{self as args, CursorWhat};
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
-use crate::cli::queueing::told;
+use crate::cli::queueing::{maybe_done, told};
 use crate::cli::render;
 use crate::clock::Time;
-use crate::control::client::part;
+use crate::control::client::{Reply, part};
 use crate::control::{Cursor, CursorSet};
 
 pub(in crate::cli) fn run(ctx: &Ctx, args: args::Cursor) -> Result<(), Error> {
@@ -38,7 +38,8 @@ fn set(ctx: &Ctx, args: &args::CursorSet) -> Result<(), Error> {
     let path = format!("/v1/cursors/{}", part(&args.name));
     let is_position = args.to.trim().bytes().all(|b| b.is_ascii_digit()) && !args.to.trim().is_empty();
     let to = if is_position { format!("#{}", args.to.trim()) } else { super::events::edge("TO", &args.to)? };
-    let cursor: Cursor = ctx.client()?.put("PUT", &path, &CursorSet { to })?.json()?;
+    let cursor: Result<Cursor, _> = ctx.client()?.put("PUT", &path, &CursorSet { to }).and_then(Reply::json);
+    let cursor = cursor.map_err(maybe_done("`wehelp cursor list` tells"))?;
     if ctx.out().is_quiet() {
         return Ok(());
     }
@@ -65,7 +66,7 @@ pub(super) fn each(ctx: &Ctx, names: &[String], mut act: impl FnMut(&str) -> Res
 fn delete(ctx: &Ctx, args: &args::CursorDelete) -> Result<(), Error> {
     let client = ctx.client()?;
     each(ctx, &args.names, |name| {
-        client.send("DELETE", &format!("/v1/cursors/{}", part(name)), None)?;
-        Ok(())
+        let deleted = client.send("DELETE", &format!("/v1/cursors/{}", part(name)), None);
+        deleted.map(drop).map_err(maybe_done("`wehelp cursor list` tells"))
     })
 }

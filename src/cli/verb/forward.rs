@@ -3,9 +3,10 @@
 use crate::cli::args::events::{self as args, ForwardWhat};
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
+use crate::cli::queueing::maybe_done;
 use crate::cli::render;
 use crate::cli::who::Who;
-use crate::control::client::{self, part};
+use crate::control::client::{self, Reply, part};
 use crate::control::{CursorSet, Forward, ForwardState, OnRefused};
 
 pub(in crate::cli) fn run(ctx: &Ctx, args: args::Forward) -> Result<(), Error> {
@@ -15,8 +16,8 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Forward) -> Result<(), Error> {
         ForwardWhat::Remove(args) => {
             let client = ctx.client()?;
             super::cursor::each(ctx, &args.names, |name| {
-                client.send("DELETE", &format!("/v1/forwards/{}", part(name)), None)?;
-                Ok(())
+                let removed = client.send("DELETE", &format!("/v1/forwards/{}", part(name)), None);
+                removed.map(drop).map_err(maybe_done("`wehelp forward list` tells"))
             })
         }
         ForwardWhat::Pause(args) => tell(ctx, &args.names, "pause", "paused; events wait for it"),
@@ -47,7 +48,9 @@ fn add(ctx: &Ctx, args: args::ForwardAdd) -> Result<(), Error> {
         max_age_ms: args.max_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         ..Forward::default()
     };
-    let forward: Forward = ctx.client()?.put("PUT", &format!("/v1/forwards/{}", part(&args.name)), &wish)?.json()?;
+    let path = format!("/v1/forwards/{}", part(&args.name));
+    let added: Result<Forward, _> = ctx.client()?.put("PUT", &path, &wish).and_then(Reply::json);
+    let forward = added.map_err(maybe_done("`wehelp forward list` tells"))?;
     if ctx.out().is_quiet() {
         return Ok(());
     }
@@ -106,7 +109,8 @@ fn state(forward: &Forward) -> String {
 
 fn set(ctx: &Ctx, args: args::ForwardSet) -> Result<(), Error> {
     let path = format!("/v1/forwards/{}/set", part(&args.name));
-    let forward: Forward = ctx.client()?.put("POST", &path, &CursorSet { to: args.to })?.json()?;
+    let set: Result<Forward, _> = ctx.client()?.put("POST", &path, &CursorSet { to: args.to }).and_then(Reply::json);
+    let forward = set.map_err(maybe_done("`wehelp forward list` tells"))?;
     if ctx.out().is_quiet() {
         return Ok(());
     }
@@ -120,7 +124,8 @@ fn tell(ctx: &Ctx, names: &[String], verb: &str, done: &str) -> Result<(), Error
     let client = ctx.client()?.clone().with_patience(client::PATIENCE_FOR_READING);
     super::cursor::each(ctx, names, |name| {
         let path = format!("/v1/forwards/{}/{verb}", part(name));
-        let forward: Forward = client.send("POST", &path, None)?.json()?;
+        let told: Result<Forward, _> = client.send("POST", &path, None).and_then(Reply::json);
+        let forward = told.map_err(maybe_done("`wehelp forward list` tells"))?;
         if ctx.out().is_quiet() {
             return Ok(());
         }

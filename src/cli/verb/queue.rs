@@ -5,6 +5,7 @@ use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::queueing;
 use crate::cli::render::{self, receipt};
+use crate::control::client::Reply;
 use crate::control::{Named, Paused, QueueQuery, Receipt};
 
 pub(in crate::cli) fn run(ctx: &Ctx, args: args::Queue) -> Result<(), Error> {
@@ -59,13 +60,17 @@ fn each(ctx: &Ctx, ids: &[u64], mut act: impl FnMut(u64) -> Result<(), Error>) -
 
 fn change(ctx: &Ctx, id: u64, how: &str) -> Result<(), Error> {
     ctx.out().outlive_reader();
-    let reply = ctx.client()?.send("POST", &format!("/v1/commands/{id}/{how}"), Some(b"{}"))?;
-    queueing::print_receipt(ctx, &reply.json()?)
+    let client = ctx.client()?;
+    let changed = client.send("POST", &format!("/v1/commands/{id}/{how}"), Some(b"{}")).and_then(Reply::json);
+    let see = format!("`wehelp queue show {id}` tells");
+    queueing::print_receipt(ctx, &changed.map_err(queueing::maybe_done(&see))?)
 }
 
 fn pause(ctx: &Ctx, how: &str) -> Result<(), Error> {
     let named = Named { account: ctx.global().account.clone() };
-    let paused: Paused = ctx.client()?.put("POST", &format!("/v1/queue/{how}"), &named)?.json()?;
+    let client = ctx.client()?;
+    let paused: Result<Paused, _> = client.put("POST", &format!("/v1/queue/{how}"), &named).and_then(Reply::json);
+    let paused = paused.map_err(queueing::maybe_done("`wehelp status` tells"))?;
     if ctx.out().is_quiet() { Ok(()) } else { ctx.out().print(&paused, sentence) }
 }
 

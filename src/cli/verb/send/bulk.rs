@@ -448,7 +448,8 @@ impl Run<'_> {
         let n = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         if tally.repeated > 0 {
             let texts = count(n(tally.repeated), "text");
-            ctx.out().note(&format!("{texts} had been queued before, and were not queued twice"));
+            let were = if tally.repeated == 1 { "was" } else { "were" };
+            ctx.out().note(&format!("{texts} had been queued before, and {were} not queued twice"));
         }
         let twice = if keyed { "; with the same --key-prefix the whole input queues nothing twice" } else { "" };
         if let Some(Ended { error, fate, lines: (first, last) }) = ended {
