@@ -24,6 +24,7 @@ mod faults;
 mod follow;
 mod forward;
 mod handover;
+mod injected;
 mod load;
 mod log;
 mod memory;
