@@ -606,8 +606,8 @@ pub(super) fn check(settings: &config::Accounts) -> Result<(), String> {
     }
     match &settings.default {
         Some(default)
-            if !settings.alias.contains_key(default)
-                && !(default.starts_with("wxid_") && Wxid::check(default).is_ok()) =>
+            if !(settings.alias.contains_key(default)
+                || default.starts_with("wxid_") && Wxid::check(default).is_ok()) =>
         {
             Err(format!(
                 "accounts.default: `{default}` is neither an alias of [accounts.alias] nor of the form wxid_…; give the \

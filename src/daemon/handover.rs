@@ -2,7 +2,7 @@
 //!
 //! A command is claimed on the store's thread, travels through a handler that may be cancelled at any `.await`, and is
 //! judged by a watcher of its connection. Whoever holds the [`Handover`] when it is dropped, on whatever thread, ends it:
-//! dropping only sends a word to the one task that records ends ([`run`]). Nothing else settles a command, so nothing
+//! dropping only sends a word to the one task that records ends (`run`). Nothing else settles a command, so nothing
 //! that is claimed stays in flight because somebody had no runtime, no time or no next poll.
 
 use super::queue::{self, Settled, read};

@@ -7,7 +7,7 @@
 //! * *uncertain*: every byte was acknowledged, and then the peer reset the connection or fell silent. So is an answer to
 //!   a peer that had closed its sending side before it had taken in the last byte: it cannot say anything more.
 //!
-//! What the peer sent tells of an answer only what came after its acknowledgement ([`Early`]): who has read an answer to
+//! What the peer sent tells of an answer only what came after its acknowledgement (`Early`): who has read an answer to
 //! its end acknowledges all of it with the very segment that closes or asks again.
 //!
 //! With a sized body hyper drops the body before a byte of it is written, so the body's end proves nothing. After its
@@ -17,11 +17,11 @@
 //!
 //! Over TLS our goodbye (close_notify) is data. A client that closes without reading it resets the connection, and a
 //! reset carries no acknowledgement: one that was still delayed never comes. So nothing is sent after an answer until it
-//! is acknowledged, and then for a moment more ([`Goodbye`]). That the acknowledgement be not delayed, an answer's last
+//! is acknowledged, and then for a moment more (`Goodbye`). That the acknowledgement be not delayed, an answer's last
 //! bytes go in a packet of their own: of two small ones in a row Linux acknowledges the second as soon as it is read, and
-//! Windows at once. So also a client that resets right after it has read everything has acknowledged it ([`Conn::part`]).
+//! Windows at once. So also a client that resets right after it has read everything has acknowledged it (`Conn::part`).
 //!
-//! Hyper reads nothing while a handler works. Meanwhile [`Wire`] reads ahead, a little: so a peer that resets ends its
+//! Hyper reads nothing while a handler works. Meanwhile `Wire` reads ahead, a little: so a peer that resets ends its
 //! handler, and one that closes its sending side is answered at once instead of being held.
 
 use super::handover::{Handover, Outcome};
