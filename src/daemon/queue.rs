@@ -180,7 +180,7 @@ pub(super) struct Ask {
     over: bool,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Key {
     id: u64,
     /// By age.
