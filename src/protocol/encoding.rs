@@ -18,9 +18,36 @@ pub fn decode(bytes: &[u8]) -> Cow<'_, str> {
         outside += chunk.invalid().len();
     }
     if outside > inside {
-        return encoding_rs::GB18030.decode_without_bom_handling(bytes).0;
+        return Cow::Owned(gb18030(bytes));
     }
     String::from_utf8_lossy(bytes)
+}
+
+/// Reads GB18030, with one U+FFFD for every run of faults: what is no text at all would be three times as long, and so
+/// would be all that is made of it.
+fn gb18030(bytes: &[u8]) -> String {
+    let mut decoder = encoding_rs::GB18030.new_decoder_without_bom_handling();
+    let (mut out, mut rest, mut good) = (String::with_capacity(bytes.len()), bytes, true);
+    // Of its own: the decoder clears all the room that it is given, for every fault.
+    let mut buffer = [0; 4096];
+    loop {
+        let (result, read, written) = decoder.decode_to_utf8_without_replacement(rest, &mut buffer, true);
+        rest = &rest[read..];
+        out.push_str(std::str::from_utf8(&buffer[..written]).unwrap_or_default());
+        good |= written > 0;
+        match result {
+            encoding_rs::DecoderResult::Malformed(..) => {
+                if good {
+                    out.push(char::REPLACEMENT_CHARACTER);
+                }
+                good = false;
+                // Nothing begins with this byte, and what is no text has long runs of it.
+                rest = &rest[rest.iter().take_while(|byte| **byte == 0xff).count()..];
+            }
+            encoding_rs::DecoderResult::InputEmpty => return out,
+            encoding_rs::DecoderResult::OutputFull => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -48,6 +75,15 @@ mod tests {
                 assert_eq!(decode(bytes), text, "{bytes:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_text_does_not_grow() {
+        assert_eq!(decode(&[0xff; 1000]), "\u{fffd}");
+        assert_eq!(decode(b"\xff\xff\xc4\xe3\xff\xff\xba\xc3\xff"), "\u{fffd}你\u{fffd}好\u{fffd}");
+        assert_eq!(decode(&b"\x81\xff".repeat(1 << 20)), "\u{fffd}");
+        let long = b"\xc4\xe3\xba\xc3\xff".repeat(100_000);
+        assert_eq!(decode(&long), "你好\u{fffd}".repeat(100_000));
     }
 
     proptest! {

@@ -116,6 +116,7 @@ fn no_body_takes_more_memory_than_may_be() {
     };
     let contacts = contacts();
     for (name, body) in [
+        ("every second byte not UTF-8", said(&times(b"\xff "))),
         ("ids", list(210, "userLists", &format!("\"{}\"", "x".repeat(290))).into_bytes()),
         ("rooms", listed(211, "chatrooms", &rooms()).into_bytes()),
         ("members", listed(77, "userLists", &contacts).into_bytes()),
