@@ -378,16 +378,17 @@ fn unknown_key(message: &str) -> Option<String> {
 }
 
 fn unknown_sentence(key: &str) -> String {
-    let nearest = keys()
-        .into_iter()
-        .map(|known| {
-            let last = known.rsplit('.').next().unwrap_or(&known).to_owned();
-            (strsim::jaro_winkler(key, &last), known)
-        })
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known)
-        .unwrap_or_default();
-    format!("unknown key `{key}`; the nearest valid key is `{nearest}`")
+    /// Less alike than this, a key is no typing error of the other (contract 1).
+    const NEAR: f64 = 0.8;
+    let similar = |known: String| {
+        let last = known.rsplit('.').next().unwrap_or(&known).to_owned();
+        (strsim::jaro_winkler(key, &last), known)
+    };
+    let nearest = keys().into_iter().map(similar).filter(|(alike, _)| *alike >= NEAR);
+    match nearest.max_by(|a, b| a.0.total_cmp(&b.0)) {
+        Some((_, nearest)) => format!("unknown key `{key}`; the nearest valid key is `{nearest}`"),
+        None => format!("unknown key `{key}`; `wehelpd --print-config` shows all that there are"),
+    }
 }
 
 /// Every valid key, dotted, out of the annotated settings: there each key stands once, commented out or not.
@@ -525,6 +526,10 @@ mod tests {
         assert!(error.contains("line 3: `queue.batch`: "), "{error}");
         let error = Config::parse("[htp]\n").unwrap_err();
         assert!(error.contains("`htp`") && error.contains("`http`"), "{error}");
+        for far in ["foo", "zebra", "x"] {
+            let error = Config::parse(&format!("[{far}]\na = 1\n")).unwrap_err();
+            assert!(error.contains(&format!("`{far}`")) && !error.contains("nearest"), "{error}");
+        }
     }
 
     #[test]
