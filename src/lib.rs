@@ -41,7 +41,7 @@
 //!
 //! wehelp send ─▶ cli/args ─▶ Command ─▶ daemon/socket ─▶ service::enqueue ─▶ store thread ─▶ sync ─▶ receipt
 //! client ─poll─▶ daemon/http ─▶ service::claim ─▶ store thread: ready → in flight, sync ─▶ response
-//!                                                        delivered? → fetched : ready again ◀─ daemon/wire ◀┘
+//!                      delivered? → fetched : ready again, once and for all ◀─ daemon/handover ◀─ daemon/wire ◀┘
 //! ```
 //!
 //! A notification carries a position, never a body; a follower that is slow, late or reconnecting runs the same loop
@@ -56,9 +56,9 @@
 //! 4. `protocol` does no I/O and reads no clock. `store` does not know what a chat is.
 //! 5. The daemon prints nothing to stdout; the CLI opens no database.
 //! 6. Text from chats is never logged; ids and lengths are. Tokens never.
-//! 7. One daemon per home; the socket's folder is 0700 before the socket exists.
+//! 7. One daemon per home, and what it writes is its user's alone. Nothing of another home is ever talked to by mistake.
 //! 8. Every queue, line, body, page and wait has a named limit with a reason.
-//! 9. Nothing exits but `main`.
+//! 9. Nothing exits but `main`. What is claimed is settled, on whatever thread and in whatever phase its owner is dropped.
 //! 10. A failed sync refuses further writes, and says so, until a write is known to work again.
 //!
 //! # Deliberately absent
