@@ -319,7 +319,7 @@ where
     let mut taken = service.bodies().open();
     let body = read_body(body, declared, http.body_max, http.body_timeout, &mut taken).await?;
     about.bytes = Some(body.len());
-    let (received, account) = service.receive_from(body, via).await.map_err(unavailable)?;
+    let (received, account, pid) = service.receive_from(body, via).await.map_err(unavailable)?;
     about.account.clone_from(&account);
     let (Received::Stored(seq) | Received::Unparsed(seq, _)) = &received;
     about.event = Some(seq.0);
@@ -327,10 +327,15 @@ where
         let message = format!("{reason}; the bytes are kept as event {seq}");
         return Err(Failure::new(400, "unparsed", message));
     }
-    if http.commands_in_callback
-        && let Some(account) = account
-    {
-        let poller = Poller { wxid: Some(account.into()), account: None, pid: None, peer: caller.from };
+    // Who calls says so in the event, else in the address as a poller does; who says nothing gets nothing.
+    let poller = match account {
+        Some(account) => Poller { wxid: Some(account.into()), account: None, pid: None, peer: caller.from },
+        None => {
+            let said = poller::read(ask.raw_query(), caller.from);
+            Poller { pid: pid.filter(|pid| *pid != 0).or(said.pid), ..said }
+        }
+    };
+    if http.commands_in_callback && (poller.wxid.is_some() || poller.account.is_some() || poller.pid.is_some()) {
         // The event is stored; a queue that refuses must not make the client report it again.
         if let Ok(claim) = Box::pin(service.claim(&poller, Duration::ZERO, std::future::pending())).await {
             return Ok(commands(claim, ask, about));

@@ -547,16 +547,16 @@ impl Service {
     /// # Errors
     /// 503 when the store refuses writes.
     pub async fn receive(&self, body: Bytes) -> Result<Received, Failure> {
-        self.receive_from(body, None).await.map(|(received, _)| received)
+        self.receive_from(body, None).await.map(|(received, ..)| received)
     }
 
-    /// As `receive`, and tells which account the event is of (for commands in the answer).
+    /// As `receive`, and tells of which account and process the event is (for commands in the answer).
     /// `via` is what the request said of the daemons that it has passed.
     pub(super) async fn receive_from(
         &self,
         body: Bytes,
         via: Option<String>,
-    ) -> Result<(Received, Option<String>), Failure> {
+    ) -> Result<(Received, Option<String>, Option<u64>), Failure> {
         let now = self.now();
         if !self.0.steps.is_quiet() {
             // The janitor follows it; a callback does not wait for that.
@@ -586,7 +586,7 @@ impl Service {
             None => Received::Stored(seq),
             Some(reason) => Received::Unparsed(seq, reason),
         };
-        Ok((received, outline.account))
+        Ok((received, outline.account, outline.pid))
     }
 
     /// Takes what is due for this poller; durably in flight when it returns. Waits up to `hold` for something to

@@ -496,6 +496,15 @@ fn commands_may_ride_in_the_answer_to_a_callback_when_that_is_switched_on() {
     assert_eq!(post("wxid_me")[0]["text"], "ride");
     daemon.reaches(id, "fetched");
     assert!(post("wxid_me").is_empty());
+    // One that says its process only, or its name in the address, is known as a poller is.
+    let nameless = |path: &str, body: &str| daemon.client().post(path, body.as_bytes()).array();
+    let by_process = r#"{"data":{"type":78,"msgType":"1","processid":"7","wxid":"wxid_a","message":"x"}}"#;
+    for (path, body) in [("/recieve_msg", by_process), ("/recieve_msg?wxid=wxid_me", r#"{"data":{"type":5}}"#)] {
+        daemon.queue(&["send", "text", "wxid_a", "again", "-a", "wxid_me"]);
+        assert!(nameless("/recieve_msg", r#"{"data":{"type":5}}"#).is_empty(), "who says nothing gets nothing");
+        assert!(nameless("/recieve_msg?pid=8", r#"{"data":{"type":5}}"#).is_empty());
+        assert_eq!(nameless(path, body)[0]["text"], "again", "{path}");
+    }
 }
 
 /// Nothing is in flight any more, and every command is where a later poll gets it, or was fetched.
