@@ -33,20 +33,27 @@ pub(in crate::daemon) fn teaching(store: &Store) -> Result<Vec<(u64, Option<Reco
     found.iter().map(|(key, _)| (id_at_end(key), one(store, id_at_end(key)))).map(|(id, r)| Ok((id, r?))).collect()
 }
 
-/// The unfinished commands, in the order they become due; those in flight first.
-pub(in crate::daemon) fn unfinished(store: &Store) -> Result<Vec<Record>, Error> {
-    let mut found = Vec::new();
+/// Takes the ids of the unfinished commands, in the order they become due; those in flight first.
+fn each_unfinished(store: &Store, mut take: impl FnMut(u64) -> Result<(), Error>) -> Result<(), Error> {
     for (space, width) in [(super::IN_FLIGHT, 8), (DUE, 16)] {
         let mut from = vec![0; width];
         loop {
             let page = store.scan(space, &from, &[255; 17], PAGE, false)?;
             let Some((last, _)) = page.last() else { break };
             from = [&last[..], &[0]].concat();
-            for (key, _) in &page {
-                found.extend(one(store, id_at_end(key))?);
-            }
+            page.iter().try_for_each(|(key, _)| take(id_at_end(key)))?;
         }
     }
+    Ok(())
+}
+
+/// The unfinished commands, in the order they become due; those in flight first.
+pub(in crate::daemon) fn unfinished(store: &Store) -> Result<Vec<Record>, Error> {
+    let mut found = Vec::new();
+    each_unfinished(store, |id| {
+        found.extend(one(store, id)?);
+        Ok(())
+    })?;
     Ok(found)
 }
 
@@ -59,15 +66,10 @@ pub(in crate::daemon) fn in_flight(store: &Store) -> Result<Vec<u64>, Error> {
 /// What is in flight, or waits to be handed over, whenever it is due: its ids, without a look at the commands.
 pub(in crate::daemon) fn queued(store: &Store) -> Result<Vec<u64>, Error> {
     let mut ids = Vec::new();
-    for (space, width) in [(super::IN_FLIGHT, 8), (DUE, 16)] {
-        let mut from = vec![0; width];
-        loop {
-            let page = store.scan(space, &from, &[255; 17], PAGE, false)?;
-            let Some((last, _)) = page.last() else { break };
-            from = [&last[..], &[0]].concat();
-            ids.extend(page.iter().map(|(key, _)| id_at_end(key)));
-        }
-    }
+    each_unfinished(store, |id| {
+        ids.push(id);
+        Ok(())
+    })?;
     Ok(ids)
 }
 
