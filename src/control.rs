@@ -447,6 +447,9 @@ pub const AFTER_HEADER: &str = "wehelp-after";
 /// The response header that names a cursor's lease.
 pub const LEASE_HEADER: &str = "wehelp-lease";
 
+/// The response header of an event stream whose cursor is new: it began where the stream does.
+pub const CURSOR_BEGAN_HEADER: &str = "wehelp-cursor-began";
+
 /// `POST /v1/queue/pause` and `resume`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

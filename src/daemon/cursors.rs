@@ -85,15 +85,15 @@ fn kept(service: &Service) -> Result<Vec<(Cursor, Time)>, Failure> {
 }
 
 /// Where a reader of this cursor starts: after what it has consumed; a new one after `from` (contract 7: the oldest).
-/// A new one is made durable at once, so that its start does not move.
-pub(super) async fn position(service: &Service, name: &str, from: Option<&str>) -> Result<Seq, Failure> {
+/// A new one is made durable at once, so that its start does not move. Also whether it is new.
+pub(super) async fn position(service: &Service, name: &str, from: Option<&str>) -> Result<(Seq, bool), Failure> {
     check(name)?;
     if let Some(seq) = used(service, name).await? {
-        return Ok(seq);
+        return Ok((seq, false));
     }
     let seq = place(service, from.unwrap_or("oldest"))?;
     write(service, name, seq, Allow::Holder).await?;
-    Ok(seq)
+    Ok((seq, true))
 }
 
 /// Notes that somebody reads from a cursor, and tells where it stands. In a transaction: whoever moves it at this moment

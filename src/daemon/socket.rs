@@ -371,7 +371,7 @@ async fn events(service: &Service, query: control::EventsQuery, peer: Option<Pee
     let filter = entry::Filter::new(&query, account)?;
     let mut range = entry::range(query.since.as_deref(), query.until.as_deref(), Time::now())?;
     follow::check_log(service.store(), query.log.as_deref())?;
-    let mut lease = None;
+    let (mut lease, mut began) = (None, false);
     // Somebody who names a place expects to get everything from there on; who names none is content with what is kept.
     let mut named_start = matches!(query.since.as_deref(), Some(since) if since.trim().starts_with('#'));
     if let Some(name) = &query.cursor {
@@ -380,7 +380,8 @@ async fn events(service: &Service, query: control::EventsQuery, peer: Option<Pee
             _ => "another reader".to_owned(),
         };
         let held = lease_patiently(service, name, &format!("{reader} since {}", Time::now()), query.lease).await?;
-        let at = cursors::position(service, name, query.cursor_from.as_deref()).await?;
+        let at;
+        (at, began) = cursors::position(service, name, query.cursor_from.as_deref()).await?;
         follow::check_reached(service.store(), at, &format!("the cursor `{name}`"))?;
         named_start = true;
         range.after = range.after.max(at);
@@ -430,6 +431,9 @@ async fn events(service: &Service, query: control::EventsQuery, peer: Option<Pee
     }
     if let Some(id) = lease_id {
         response.headers_mut().insert(control::LEASE_HEADER, id.into());
+    }
+    if began {
+        response.headers_mut().insert(control::CURSOR_BEGAN_HEADER, after.0.into());
     }
     if dropped {
         let value = format!("{}-{}", lost.0, lost.1.0 - 1);

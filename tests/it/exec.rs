@@ -1,6 +1,6 @@
 //! Contract 7, `--exec`: every event at least once and none skipped, in order within a chat, replies not repeated.
 
-use crate::fixture::{Daemon, eventually, message};
+use crate::fixture::{Daemon, Running, eventually, message};
 use rustix::process::{Signal, kill_process};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -43,7 +43,8 @@ fn jobs_run_side_by_side_but_those_of_a_chat_in_order() {
         i=0; while [ "$(cut -d' ' -f1 began | sort -u | wc -l)" -lt 3 ]; do i=$((i+1)); [ $i -lt 500 ] || exit 1; sleep 0.02; done
         echo "first $WEHELP_SEQ"; sleep 0.01; echo "second $WEHELP_SEQ""#,
     );
-    let run = daemon.cli(&["events", "--cursor", "c", "--jobs", "3", "--exec", &script]).exits(0);
+    let run =
+        daemon.cli(&["events", "--cursor", "c", "--cursor-from", "oldest", "--jobs", "3", "--exec", &script]).exits(0);
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in read(&daemon, "began").lines() {
         let (chat, text) = line.split_once(' ').unwrap();
@@ -74,7 +75,7 @@ fn a_failed_command_is_tried_again_and_then_stops_everything_or_is_skipped() {
             bad) exit 7;;
         esac"#,
     );
-    let args = ["events", "--cursor", "c", "--retries", "2", "--backoff", "10ms"];
+    let args = ["events", "--cursor", "c", "--cursor-from", "oldest", "--retries", "2", "--backoff", "10ms"];
     let run = daemon.cli(&[&args[..], &["--exec", &script]].concat()).exits(1);
     run.says(&["event 3", "7", "`c`"]);
     assert_eq!(read(&daemon, "tried"), "one\nflaky\nflaky\nflaky\nbad\nbad\nbad\n");
@@ -91,7 +92,7 @@ fn a_command_that_takes_too_long_is_ended_with_its_children() {
     let daemon = Daemon::new();
     say(&daemon, "wxid_a", "x");
     let script = script(&daemon, "sleep 300 & echo $! > child; wait");
-    let run = daemon.cli(&["events", "--exec-timeout", "300ms", "--exec", &script]).exits(1);
+    let run = daemon.cli(&["events", "-n", "all", "--exec-timeout", "300ms", "--exec", &script]).exits(1);
     run.says(&["event 1", "300ms"]);
     let child = read(&daemon, "child").trim().to_owned();
     eventually("its child has ended", || {
@@ -105,8 +106,9 @@ fn a_command_need_not_read_its_input_and_large_values_stay_out_of_its_environmen
     let daemon = Daemon::new();
     say(&daemon, "wxid_a", &"x".repeat(300_000));
     say(&daemon, "wxid_a", "small");
-    assert!(daemon.cli(&["events", "--exec", "true"]).exits(0).out.is_empty());
-    let run = daemon.cli(&["events", "--exec", "sh", "-c", "echo \"${WEHELP_TEXT-left out}\"; cat | wc -c"]).exits(0);
+    assert!(daemon.cli(&["events", "-n", "all", "--exec", "true"]).exits(0).out.is_empty());
+    let print = "echo \"${WEHELP_TEXT-left out}\"; cat | wc -c";
+    let run = daemon.cli(&["events", "-n", "all", "--exec", "sh", "-c", print]).exits(0);
     let lines: Vec<&str> = run.out.lines().map(str::trim).collect();
     assert_eq!((lines[0], lines[2]), ("left out", "small"));
     assert!(lines[1].parse::<usize>().unwrap() > 300_000, "{lines:?}");
@@ -119,7 +121,8 @@ fn what_a_command_prints_is_sent_to_the_chat_once() {
     daemon.client().event(&message("wxid_me", "5@chatroom", Some("wxid_a"), "ping"));
     daemon.client().event(&message("wxid_me", "wxid_b", None, "silence"));
     let script = script(&daemon, r#"[ "$WEHELP_TEXT" = silence ] || printf 'pong\nto %s\n\n' "$WEHELP_FROM""#);
-    let args = ["events", "--cursor", "bot", "--kind", "message.text", "--reply", "--exec", &script];
+    let from = ["events", "--cursor", "bot", "--cursor-from", "oldest", "--kind", "message.text"];
+    let args = [&from[..], &["--reply", "--exec", &script]].concat();
     let receipts = daemon.cli(&args).exits(0).lines();
     assert_eq!(receipts.len(), 1, "nothing is said where nothing was printed");
     // As after a crash between reply and cursor.
@@ -137,7 +140,7 @@ fn a_signal_lets_what_runs_end_and_keeps_the_cursor_right() {
         say(&daemon, "wxid_a", &n.to_string());
     }
     let script = script(&daemon, r#"echo "$WEHELP_SEQ" >> began; sleep 0.5; echo "$WEHELP_SEQ" >> ended"#);
-    let reader = daemon.beside(&["events", "-f", "--cursor", "c", "--exec", &script]);
+    let reader = daemon.beside(&["events", "-f", "--cursor", "c", "--cursor-from", "oldest", "--exec", &script]);
     eventually("the second runs", || read(&daemon, "began").contains('2').then_some(()));
     kill_process(reader.pid(), Signal::TERM).unwrap();
     assert_eq!(reader.end().code, 143);
@@ -151,7 +154,7 @@ fn nobody_else_gets_a_cursor_while_its_reader_still_works() {
     say(&daemon, "wxid_a", "x");
     // The daemon has nothing more to say to this reader.
     let script = script(&daemon, "touch began; while [ ! -e go ]; do sleep 0.02; done");
-    let reader = daemon.beside(&["events", "--cursor", "c", "--exec", &script]);
+    let reader = daemon.beside(&["events", "--cursor", "c", "--cursor-from", "oldest", "--exec", &script]);
     eventually("it runs", || daemon.path("began").exists().then_some(()));
     daemon.cli(&["events", "--cursor", "c"]).exits(5).says(&["process"]);
     daemon.cli(&["cursor", "set", "c", "now"]).exits(5);
@@ -167,7 +170,7 @@ fn a_reader_with_a_cursor_gets_it_back_when_the_daemon_restarts() {
     say(&daemon, "wxid_a", "1");
     let script = script(&daemon, r#"echo "$WEHELP_SEQ" >> seen"#);
     let mut printer = daemon.beside(&["events", "-f", "--cursor", "p"]);
-    let mut runner = daemon.beside(&["events", "-f", "--cursor", "r", "--exec", &script]);
+    let mut runner = daemon.beside(&["events", "-f", "--cursor", "r", "--cursor-from", "oldest", "--exec", &script]);
     assert_eq!(printer.next_json()["seq"], 1);
     eventually("both are at work", || (position(&daemon, "r") == Some(1)).then_some(()));
     for round in 2..=4 {
@@ -204,7 +207,8 @@ fn a_reader_killed_at_random_moments_misses_nothing() {
             if count >= events && position(&daemon, "c") == Some(events) {
                 return (kills, filler.join().is_ok());
             }
-            let reader = daemon.beside(&["events", "-f", "--cursor", "c", "--exec", &script]);
+            let reader =
+                daemon.beside(&["events", "-f", "--cursor", "c", "--cursor-from", "oldest", "--exec", &script]);
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
@@ -237,4 +241,56 @@ fn a_reply_does_not_wait_for_what_the_command_has_left_behind() {
     assert_eq!(replied["command"]["text"], "pong");
     let left = read(&daemon, "left").trim().parse().ok().and_then(rustix::process::Pid::from_raw).unwrap();
     kill_process(left, Signal::KILL).expect("it was not waited for");
+}
+
+/// Waits until a reader says something that holds this.
+fn says(reader: &Running, words: &str) {
+    let mut said = String::new();
+    eventually(words, || {
+        said.extend(reader.said());
+        said.contains(words).then_some(())
+    });
+}
+
+#[test]
+fn a_command_begins_with_new_events_unless_told_where() {
+    let daemon = Daemon::new();
+    say(&daemon, "wxid_a", "one");
+    say(&daemon, "wxid_a", "two");
+    let script = script(&daemon, r#"echo "$1 $WEHELP_SEQ" >> seen"#);
+    let exec = |args: &[&'static str], name: &'static str| [&["events"], args, &["--exec", &script, name]].concat();
+    let bare = daemon.beside(&exec(&["-f"], "bare"));
+    says(&bare, "beginning with new events, after #2");
+    let named = daemon.beside(&exec(&["-f", "--cursor", "new"], "named"));
+    says(&named, "`new` is new and begins with new events, after #2");
+    // Every event that is answered from now on is one of theirs.
+    say(&daemon, "wxid_a", "three");
+    let lines = |name: &str| -> Vec<String> {
+        read(&daemon, "seen").lines().filter_map(|line| line.strip_prefix(name)).map(str::to_owned).collect()
+    };
+    eventually("both are given the new one", || (position(&daemon, "new") == Some(3)).then_some(()));
+    eventually("both are given the new one", || (!lines("bare").is_empty()).then_some(()));
+    assert_eq!((lines("bare"), lines("named")), (vec![" 3".to_owned()], vec![" 3".to_owned()]));
+    drop((bare, named));
+    // As cron calls it: what has come since the last time, and the first time nothing.
+    let cron = |name| {
+        let run = daemon.cli(&exec(&["--cursor", "cron"], name)).exits(0);
+        (lines(name), run.err)
+    };
+    let (ran, said) = cron("first");
+    assert!(ran.is_empty() && said.contains("`cron` is new"), "{ran:?} {said}");
+    say(&daemon, "wxid_a", "four");
+    assert_eq!(cron("second"), (vec![" 4".to_owned()], String::new()));
+    for (name, told) in [
+        ("all", &["-n", "all"][..]),
+        ("since", &["--since", "#1"]),
+        ("oldest", &["--cursor", "a", "--cursor-from", "oldest"]),
+        ("cursor-since", &["--cursor", "b", "--since", "#1"]),
+    ] {
+        let run = daemon.cli(&exec(told, name)).exits(0);
+        assert_eq!((lines(name).len(), run.err), (4, String::new()), "{told:?}");
+    }
+    // It could do nothing.
+    daemon.cli(&exec(&[], "nothing")).exits(2).says(&["-f", "-n", "--since", "--cursor"]);
+    daemon.cli(&["events", "-f", "--exec", "no-such-program"]).exits(2).says(&["`no-such-program`", "PATH"]);
 }

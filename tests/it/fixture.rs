@@ -204,7 +204,6 @@ impl Running {
     }
 
     /// What has come on stderr since this was asked last.
-    #[allow(dead_code, reason = "the chaos test's")]
     pub(crate) fn said(&self) -> Vec<String> {
         self.err.try_iter().collect()
     }

@@ -400,14 +400,14 @@ fn with_a_cursor_an_event_is_consumed_only_when_the_command_succeeds() {
         &daemon,
         r#"cat > /dev/null; [ "$WEHELP_TEXT" = bad ] && [ ! -e mended ] && exit 7; echo "$WEHELP_SEQ" >> seen"#,
     );
-    let run = daemon.cli(&["events", "--cursor", "c", "--exec", &script]);
+    let run = daemon.cli(&["events", "--cursor", "c", "--cursor-from", "oldest", "--exec", &script]);
     assert_ne!(run.code, 0, "a failing command goes unnoticed: {run:?}");
     let seen = || std::fs::read_to_string(daemon.path("seen")).unwrap_or_default();
     assert_eq!(seen(), "1\n");
     std::fs::write(daemon.path("mended"), "").unwrap();
-    daemon.cli(&["events", "--cursor", "c", "--exec", &script]).exits(0);
+    daemon.cli(&["events", "--cursor", "c", "--cursor-from", "oldest", "--exec", &script]).exits(0);
     assert_eq!(seen(), "1\n2\n3\n");
-    daemon.cli(&["events", "--cursor", "c", "--exec", &script]).exits(0);
+    daemon.cli(&["events", "--cursor", "c", "--cursor-from", "oldest", "--exec", &script]).exits(0);
     assert_eq!(seen(), "1\n2\n3\n");
 }
 
@@ -423,13 +423,13 @@ fn a_killed_exec_loses_nothing_and_skips_nothing() {
         text.lines().map(|l| l.parse().unwrap()).collect()
     };
     for round in 1..=3 {
-        let reader = daemon.beside(&["events", "-f", "--cursor", "c", "--exec", &script]);
+        let reader = daemon.beside(&["events", "-f", "--cursor", "c", "--cursor-from", "oldest", "--exec", &script]);
         eventually("some progress", || (seen().last().copied().unwrap_or(0) >= round * 10).then_some(()));
         kill_process(reader.pid(), Signal::KILL).unwrap();
         drop(reader);
     }
     eventually("the cursor is free", || {
-        let run = daemon.cli(&["events", "--cursor", "c", "--exec", &script]);
+        let run = daemon.cli(&["events", "--cursor", "c", "--cursor-from", "oldest", "--exec", &script]);
         assert!(matches!(run.code, 0 | 5), "{run:?}");
         (run.code == 0).then_some(())
     });

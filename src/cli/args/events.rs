@@ -154,7 +154,8 @@ pub struct List {
     #[arg(long, value_name = "NAME")]
     pub cursor: Option<String>,
 
-    /// Where a new cursor starts: oldest (default), now, #SEQ (the next is SEQ+1), or a moment as for --since
+    /// Where a new cursor starts: oldest, now, #SEQ (the next is SEQ+1), or a moment as for --since; unless given at the
+    /// oldest, with --exec at now (with --since there)
     #[arg(long, value_name = "WHERE", requires = "cursor")]
     pub cursor_from: Option<String>,
 
@@ -168,8 +169,9 @@ pub struct List {
 #[command(next_help_heading = "Running a command per event")]
 pub struct Exec {
     /// Run a command per event, the event's JSON on its standard input, WEHELP_SEQ, WEHELP_KIND, WEHELP_CHAT,
-    /// WEHELP_FROM, WEHELP_TEXT … in its environment; must come last. It has ended when it exits: what it started in the
-    /// background is not waited for, and what that prints later goes nowhere with --reply or --jobs
+    /// WEHELP_FROM, WEHELP_TEXT … in its environment; must come last. It begins with new events (-f), unless -n, --since
+    /// or --cursor says otherwise. A command has ended when it exits: what it started in the background is not waited for,
+    /// and what that prints later goes nowhere with --reply or --jobs
     #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true)]
     pub exec: Vec<OsString>,
 

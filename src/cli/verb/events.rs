@@ -37,8 +37,11 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Events) -> Result<(), Error> {
 }
 
 fn list(ctx: &Ctx, list: &args::List) -> Result<(), Error> {
-    let query = query(ctx, list)?;
     let command = list.exec.command();
+    if let Some(words) = &command {
+        exec::check(words, list)?;
+    }
+    let query = query(ctx, list)?;
     let mut wake = Wake::new().map_err(|e| Error::failed(format!("make a pipe: {e}")))?;
     // What must not be cut in the middle notices signals itself; all else just ends.
     let careful = list.cursor.is_some() || command.is_some();
@@ -48,7 +51,8 @@ fn list(ctx: &Ctx, list: &args::List) -> Result<(), Error> {
     let mut keeper = Keeper::new(list.cursor.clone(), stream.position());
     match command {
         Some(words) => {
-            let run = exec::Run { words, how: &list.exec, cursor: list.cursor.as_deref(), timeout: list.timeout };
+            let (cursor, from_now) = (list.cursor.as_deref(), from_now(list));
+            let run = exec::Run { words, how: &list.exec, cursor, from_now, timeout: list.timeout };
             exec::run(ctx, &run, &mut stream, &mut keeper, &mut wake, signals.as_ref())
         }
         None => {
@@ -72,6 +76,13 @@ fn look(ctx: &Ctx) -> print::Look {
     print::Look::Text { accounts: several }
 }
 
+/// Whether it begins with new events, a new cursor too: a bot that is started does not answer what was said last week,
+/// unless somebody says where it begins.
+fn from_now(list: &args::List) -> bool {
+    let told = if list.cursor.is_some() { list.cursor_from.is_some() } else { list.lines.is_some() };
+    list.exec.command().is_some() && !told && list.since.is_none()
+}
+
 /// What to ask the daemon for.
 fn query(ctx: &Ctx, list: &args::List) -> Result<EventsQuery, Error> {
     let exec = list.exec.command().is_some();
@@ -79,12 +90,15 @@ fn query(ctx: &Ctx, list: &args::List) -> Result<EventsQuery, Error> {
         let id = text.as_deref().map(|text| Who::parse(text)?.id(ctx).map(|id| id.as_str().to_owned()));
         id.transpose()
     };
-    let ranged = list.cursor.is_some() || list.since.is_some() || list.until.is_some();
+    let from_now = from_now(list);
     let lines = match list.lines {
         Some(Lines::All) => None,
         Some(Lines::Newest(lines)) => Some(lines),
-        None => (!ranged).then_some(LINES_DEFAULT),
+        None if list.cursor.is_some() || list.since.is_some() => None,
+        None if from_now => Some(0),
+        None => list.until.is_none().then_some(LINES_DEFAULT),
     };
+    let cursor_from = list.cursor_from.as_deref().or(from_now.then_some("now"));
     // Of a cursor the next ones are meant: a number that goes down, also over a restart of the daemon.
     let (lines, next) = if list.cursor.is_some() { (None, lines) } else { (lines, None) };
     Ok(EventsQuery {
@@ -106,7 +120,7 @@ fn query(ctx: &Ctx, list: &args::List) -> Result<EventsQuery, Error> {
         },
         count: list.count.into_iter().chain(next).min(),
         cursor: list.cursor.clone(),
-        cursor_from: list.cursor_from.as_deref().map(|text| edge("--cursor-from", text)).transpose()?,
+        cursor_from: cursor_from.map(|text| edge("--cursor-from", text)).transpose()?,
         heartbeat_ms: u64::try_from(stream::HEARTBEAT.as_millis()).ok(),
         marks: true,
         ..EventsQuery::default()

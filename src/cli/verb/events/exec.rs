@@ -11,7 +11,7 @@ use super::plan::{Plan, Task};
 use super::print;
 use super::stream::{Came, Stream, Until};
 use super::wake::{self, Signals, Wake, Waker};
-use crate::cli::args::events::{Exec, OnFailure};
+use crate::cli::args::events::{Exec, List, OnFailure};
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::queueing::print_receipt;
@@ -24,7 +24,9 @@ use crate::protocol::id::Wxid;
 use crate::seq::Seq;
 use rustix::event::PollFlags;
 use std::ffi::OsString;
+use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -48,6 +50,8 @@ pub(super) struct Run<'a> {
     pub(super) words: Vec<OsString>,
     pub(super) how: &'a Exec,
     pub(super) cursor: Option<&'a str>,
+    /// It begins with new events, because nothing else was said.
+    pub(super) from_now: bool,
     pub(super) timeout: Option<Duration>,
 }
 
@@ -97,6 +101,54 @@ enum Why {
     Interrupted,
 }
 
+/// Refuses what can do nothing, or nothing but fail at the first event, which may come tomorrow.
+pub(super) fn check(words: &[OsString], list: &List) -> Result<(), Error> {
+    let program = Path::new(&words[0]);
+    if let Err(error) = find(program) {
+        return Err(Error::usage(format!("--exec: cannot run `{}`: {error}", program.display())));
+    }
+    if !list.follow && list.cursor.is_none() && list.lines.is_none() && list.since.is_none() {
+        return Err(Error::usage(
+            "--exec begins with new events: give -f to follow them, -n or --since for those that are there, or --cursor \
+             for those that have come since the last time",
+        ));
+    }
+    Ok(())
+}
+
+/// Looks for a program as the system will.
+fn find(program: &Path) -> io::Result<()> {
+    let look = |path: &Path| match rustix::fs::access(path, rustix::fs::Access::EXEC_OK) {
+        Ok(()) if path.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        looked => looked.map_err(io::Error::from),
+    };
+    if program.as_os_str().as_encoded_bytes().contains(&b'/') {
+        return look(program);
+    }
+    // Without it the system has places of its own.
+    let Some(path) = std::env::var_os("PATH") else { return Ok(()) };
+    let is_there = std::env::split_paths(&path).any(|dir| look(&dir.join(program)).is_ok());
+    if is_there { Ok(()) } else { Err(io::Error::other("there is no such program in PATH")) }
+}
+
+/// Says where it begins, when it was not told where.
+fn tell_beginning(ctx: &Ctx, run: &Run<'_>, stream: &Stream<'_>) {
+    if !run.from_now {
+        return;
+    }
+    let after = match stream.position() {
+        Seq::ZERO => String::new(),
+        position => format!(", after #{position}"),
+    };
+    match run.cursor {
+        Some(cursor) if stream.began_cursor() => ctx.out().note(&format!(
+            "the cursor `{cursor}` is new and begins with new events{after}; --cursor-from oldest begins with the oldest"
+        )),
+        Some(_) => {}
+        None => ctx.out().note(&format!("beginning with new events{after}; -n or --since begins with earlier ones")),
+    }
+}
+
 pub(super) fn run(
     ctx: &Ctx,
     run: &Run<'_>,
@@ -105,6 +157,7 @@ pub(super) fn run(
     wake: &mut Wake,
     signals: Option<&Signals>,
 ) -> Result<(), Error> {
+    tell_beginning(ctx, run, stream);
     let how = run.how;
     let reply = if how.reply {
         let key = match run.cursor {

@@ -8,7 +8,7 @@ use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::render;
 use crate::control::client::{self, Client, Reply};
-use crate::control::{AFTER_HEADER, EventsQuery, LEASE_HEADER, LOG_HEADER, Refusal};
+use crate::control::{AFTER_HEADER, CURSOR_BEGAN_HEADER, EventsQuery, LEASE_HEADER, LOG_HEADER, Refusal};
 use crate::seq::Seq;
 use rustix::event::PollFlags;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -36,6 +36,7 @@ pub(super) struct Stream<'c> {
     reconnects: bool,
     line: Connection,
     position: Seq,
+    began: bool,
     lease: Option<u64>,
     /// The log that `position` is of. A daemon that has another one when it is back refuses to go on.
     log: Option<String>,
@@ -79,7 +80,8 @@ impl<'c> Stream<'c> {
         let reply = client.lines("/v1/events", &query)?;
         let position = header(&reply, AFTER_HEADER).map_or(Seq::ZERO, Seq);
         let line = Connection::Lost { pause: PAUSE_MIN, again: Instant::now() };
-        let mut stream = Self { ctx, client, query, reconnects, line, position, lease: None, log: None };
+        let began = reply.header(CURSOR_BEGAN_HEADER).is_some();
+        let mut stream = Self { ctx, client, query, reconnects, line, position, began, lease: None, log: None };
         stream.attach(reply)?;
         Ok(stream)
     }
@@ -95,6 +97,11 @@ impl<'c> Stream<'c> {
     /// Up to where everything was handed out and reported as [`Stream::moved`].
     pub(super) fn position(&self) -> Seq {
         self.position
+    }
+
+    /// Whether the cursor was made for us: nobody has read from it before.
+    pub(super) fn began_cursor(&self) -> bool {
+        self.began
     }
 
     /// The lease of the cursor.
