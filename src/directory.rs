@@ -23,7 +23,7 @@ mod unlearn;
 
 pub use draft::{Change, Draft};
 pub use presence::{Seat, Sign};
-pub use record::{Account, Contact, Entry, IdKind, Member, Request, Room};
+pub use record::{Account, Contact, Entry, IdKind, Member, Names, Request, Room};
 pub use unlearn::{Ended, Lesson, Told, unlearn};
 
 use crate::clock::Time;

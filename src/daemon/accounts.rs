@@ -1,8 +1,8 @@
 //! Which accounts there are, who polls for them, and which one is meant (contract 5).
 //!
 //! Promises: an account is one that an event told of; a name that only polled is a [`Poller`](control::Poller) and
-//! shadows nobody. What an event says of a login holds before the event is answered, in the order of the log, however
-//! callbacks overtake each other here. A poll is routed to what a client that is *there* may take: of an account that
+//! shadows nobody. What an event says of a login or a name holds before the event is answered, in the order of the log,
+//! however callbacks overtake each other here. A poll is routed to what a client that is *there* may take: of an account that
 //! is logged out only its login questions.
 //!
 //! Kept in memory, because every callback and every poll touches it; what must outlive the daemon is written by
@@ -13,7 +13,7 @@ use crate::config;
 use crate::control::{self, Account};
 use crate::daemon::pacing;
 use crate::daemon::service::{Failure, Name, Poller};
-use crate::directory::{self, ACCOUNTS_MAX, Seat, Sign};
+use crate::directory::{self, ACCOUNTS_MAX, Names, Seat, Sign};
 use crate::protocol::id::Wxid;
 use crate::seq::Seq;
 use serde::{Deserialize, Serialize};
@@ -36,8 +36,8 @@ pub(super) struct Seen {
 
 #[derive(Debug, Clone, Default)]
 struct Known {
-    nick: Option<String>,
-    username: Option<String>,
+    nick: Called,
+    username: Called,
     seat: Seat,
     /// The event that `seat` is as of.
     seq: Seq,
@@ -46,9 +46,29 @@ struct Known {
     polled: Option<Instant>,
 }
 
+/// A name, and the event that it is as of.
+#[derive(Debug, Clone, Default)]
+struct Called {
+    name: Option<String>,
+    seq: Seq,
+}
+
+impl Called {
+    /// Takes over what was told no earlier.
+    fn take(&mut self, name: Option<String>, seq: Seq) {
+        if self.seq <= seq {
+            *self = Self { name, seq };
+        }
+    }
+}
+
 impl Known {
+    fn names(&self) -> impl Iterator<Item = &String> {
+        [&self.nick, &self.username].into_iter().filter_map(|called| called.name.as_ref())
+    }
+
     fn called(&self, name: &str) -> bool {
-        [&self.nick, &self.username].into_iter().flatten().any(|own| own == name)
+        self.names().any(|own| own == name)
     }
 }
 
@@ -78,13 +98,15 @@ pub(super) struct Accounts {
 }
 
 /// What an event says of its account.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Told<'a> {
     /// `cwxid`
     pub(super) account: Option<&'a str>,
     /// `processid`
     pub(super) pid: Option<u64>,
     pub(super) sign: Sign,
+    /// What its account is called.
+    pub(super) names: Names,
     /// Its place in the log.
     pub(super) seq: Seq,
     pub(super) time: Time,
@@ -145,6 +167,7 @@ impl Accounts {
             self.introduce(&account);
         }
         self.changed = true;
+        self.name(&account, told.names, told.seq);
         let known = self.known.get_mut(&account).expect("it is there now");
         known.seen.last_event = Some(told.time);
         if told.seq < known.seq {
@@ -172,6 +195,17 @@ impl Accounts {
         }
         self.sit(&account, old, seat);
         first
+    }
+
+    /// Notes what an event calls an account; absent names are not told.
+    fn name(&mut self, account: &str, told: Names, seq: Seq) {
+        let Some(known) = self.known.get_mut(account).filter(|_| told != Names::default()) else { return };
+        for (called, told) in [(&mut known.nick, told.nick), (&mut known.username, told.username)] {
+            if told.is_some() {
+                called.take(told, seq);
+            }
+        }
+        self.introduce(account);
     }
 
     fn add(&mut self, account: &str) {
@@ -203,8 +237,8 @@ impl Accounts {
             self.add(&told.account);
         }
         let known = self.known.get_mut(&told.account).expect("it is there now");
-        known.nick.clone_from(&told.nick);
-        known.username.clone_from(&told.username);
+        known.nick.take(told.nick.clone(), told.seq);
+        known.username.take(told.username.clone(), told.seq);
         if known.seq < told.seq {
             let old = known.seat;
             known.seq = told.seq;
@@ -433,7 +467,7 @@ impl Accounts {
         if let Some(pid) = known.seat.pid {
             purse.add(pacing::Purse::unnamed(Some(pid)));
         }
-        for name in [&known.nick, &known.username].into_iter().flatten() {
+        for name in known.names() {
             if matches!(self.called(name)[..], [one] if one == account) && !self.known.contains_key(name) {
                 purse.add(pacing::Purse::of(name));
             }
@@ -547,7 +581,7 @@ impl Accounts {
         if self.known.is_empty() {
             return "none yet".to_owned();
         }
-        let name = |(account, known): (&String, &Known)| match &known.nick {
+        let name = |(account, known): (&String, &Known)| match &known.nick.name {
             Some(nick) => format!("{account} ({nick})"),
             None => account.clone(),
         };
@@ -558,8 +592,8 @@ impl Accounts {
     pub(super) fn all(&self, settings: &config::Accounts, now: Time) -> Vec<Account> {
         let of = |(account, known): (&String, &Known)| Account {
             account: account.clone(),
-            nick: known.nick.clone(),
-            username: known.username.clone(),
+            nick: known.nick.name.clone(),
+            username: known.username.name.clone(),
             pid: known.seat.pid,
             logged_in: known.seat.logged_in,
             last_poll: known.seen.last_poll,
@@ -644,15 +678,14 @@ mod tests {
         fn told(mut self, account: &str, pid: Option<u64>, sign: Sign) -> Self {
             self.seq += 1;
             let time = NOW.after(Duration::from_secs(self.seq));
-            self.accounts.event(Told { account: Some(account), pid, sign, seq: Seq(self.seq), time });
+            let names = Names::default();
+            self.accounts.event(Told { account: Some(account), pid, sign, names, seq: Seq(self.seq), time });
             self
         }
 
         fn profile(mut self, account: &str, nick: &str, username: &str) -> Self {
             self.seq += 1;
-            let (nick, username) = (Some(nick.to_owned()), Some(username.to_owned()));
-            let known = directory::Account { account: account.into(), nick, username, ..directory::Account::default() };
-            self.accounts.learn(&known);
+            self.accounts.event(named(account, Some(nick), Some(username), self.seq));
             self
         }
 
@@ -667,6 +700,12 @@ mod tests {
             let unbound = if routed.unbound == Share::All { "*" } else { "?" };
             bound.chain([unbound.to_owned()]).collect::<Vec<_>>().join(" ")
         }
+    }
+
+    /// An event that tells of names, and of no login.
+    fn named<'a>(account: &'a str, nick: Option<&str>, username: Option<&str>, seq: u64) -> Told<'a> {
+        let names = Names { nick: nick.map(str::to_owned), username: username.map(str::to_owned) };
+        Told { account: Some(account), pid: None, sign: Sign::Nothing, names, seq: Seq(seq), time: NOW }
     }
 
     fn two() -> Story {
@@ -809,7 +848,8 @@ mod tests {
 
     #[test]
     fn callbacks_that_overtake_each_other_leave_what_the_log_says() {
-        let told = |account, pid, sign, seq| Told { account: Some(account), pid, sign, seq: Seq(seq), time: NOW };
+        let told =
+            |account, pid, sign, seq| Told { account: Some(account), pid, sign, ..named(account, None, None, seq) };
         let events = [
             told("wxid_a", Some(1), Sign::In, 1),
             told("wxid_b", Some(1), Sign::In, 2),
@@ -819,7 +859,7 @@ mod tests {
         let table = |order: &[usize]| {
             let mut accounts = Accounts::default();
             for n in order {
-                accounts.event(events[*n]);
+                accounts.event(events[*n].clone());
             }
             let seats = accounts.known.iter().map(|(name, known)| (name.clone(), known.seat.pid, known.seat.logged_in));
             seats.collect::<Vec<_>>()
@@ -856,6 +896,35 @@ mod tests {
         let known = story.accounts.all(&settings(), NOW);
         assert!(known.iter().all(|account| account.last_poll.is_some()), "{known:?}");
         assert_eq!(story.takes(&poller(Some("Anna"), None)), "wxid_a *");
+    }
+
+    #[test]
+    fn a_name_is_whose_the_newest_event_says_whatever_is_learned_when() {
+        let events = [
+            named("wxid_a", Some("Anna"), Some("anna88"), 3),
+            named("wxid_a", Some("Bert"), None, 4),
+            named("wxid_b", Some("Anna"), None, 5),
+        ];
+        for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [0, 2, 1]] {
+            let mut story = Story::default().told("wxid_a", Some(1), Sign::In).told("wxid_b", Some(2), Sign::In);
+            for at in order {
+                story.accounts.event(events[at].clone());
+            }
+            // The directory comes behind: it is as of an earlier event.
+            let behind = directory::Account {
+                account: "wxid_a".into(),
+                nick: Some("Anna".into()),
+                username: Some("anna88".into()),
+                seq: Seq(3),
+                ..directory::Account::default()
+            };
+            for learned in [&behind, &directory::Account { nick: Some("Bert".into()), seq: Seq(4), ..behind.clone() }] {
+                for (name, takes) in [("Bert", "wxid_a *"), ("Anna", "wxid_b *"), ("anna88", "wxid_a *")] {
+                    assert_eq!(story.takes(&poller(Some(name), None)), takes, "{order:?}");
+                }
+                story.accounts.learn(learned);
+            }
+        }
     }
 
     #[test]
@@ -959,7 +1028,7 @@ mod tests {
         assert!(accounts.strangers.contains_key("wxid_9999"));
         for n in 0..2000 {
             let name = format!("wxid_{n}");
-            accounts.event(Told { account: Some(&name), pid: None, sign: Sign::In, seq: Seq(n + 1), time: NOW });
+            accounts.event(Told { sign: Sign::In, ..named(&name, None, None, n + 1) });
         }
         assert_eq!(accounts.known.len(), ACCOUNTS_MAX);
     }

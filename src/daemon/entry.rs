@@ -7,7 +7,7 @@
 use crate::clock::{Bare, Time};
 use crate::control::EventsQuery;
 use crate::daemon::service::Failure;
-use crate::directory::Sign;
+use crate::directory::{Names, Sign};
 use crate::protocol::event::{self, Body, Event, Kind, Outline, Pieces};
 use crate::seq::Seq;
 use crate::store::{Append, Query, Stored};
@@ -44,6 +44,8 @@ pub(super) struct Incoming {
     pub(super) outline: Outline,
     /// What it says of its account's login.
     pub(super) sign: Sign,
+    /// What it says its account is called.
+    pub(super) names: Names,
     /// Why it cannot be read, when it cannot.
     pub(super) unreadable: Option<String>,
 }
@@ -52,18 +54,19 @@ pub(super) struct Incoming {
 ///
 /// `via` is what the request said of the daemons that it has passed, if it was forwarded.
 pub(super) fn incoming(body: Bytes, time: Time, via: Option<&str>) -> Incoming {
-    let (outline, sign, inner, unreadable) = match read(&body) {
+    let (outline, (sign, names), inner, unreadable) = match read(&body) {
         Body::Readable(data) => {
             let inner = match &data {
                 Cow::Borrowed(slice) => position(&body, slice),
                 Cow::Owned(_) => None,
             };
             let outline = outline_of(&data);
-            let sign = sign_of(&outline, &data);
-            (outline, sign, inner, None)
+            let told = told_at_once(&outline, &data);
+            (outline, told, inner, None)
         }
         Body::Unreadable(reason) => {
-            (Outline { kind: Some(Kind::Unparsed), ..Outline::default() }, Sign::Nothing, None, Some(reason))
+            let outline = Outline { kind: Some(Kind::Unparsed), ..Outline::default() };
+            (outline, (Sign::Nothing, Names::default()), None, Some(reason))
         }
     };
     let kind = outline.kind.unwrap_or(Kind::Other);
@@ -80,16 +83,19 @@ pub(super) fn incoming(body: Bytes, time: Time, via: Option<&str>) -> Incoming {
     for (what, value) in [('a', packed.account), ('c', packed.chat), ('f', packed.from)] {
         tags.extend(value.map(|v| tag(what, v)));
     }
-    Incoming { append: Append { time, outline: pack(&packed, via), tags, body }, outline, sign, unreadable }
+    let append = Append { time, outline: pack(&packed, via), tags, body };
+    Incoming { append, outline, sign, names, unreadable }
 }
 
-/// What an event says of a login. It is known at once, for the next poll must not be taken for what it was before.
-fn sign_of(outline: &Outline, data: &str) -> Sign {
+/// What an event says of its account's login and names. It is known at once, for the next poll must not be taken for
+/// what it was before.
+fn told_at_once(outline: &Outline, data: &str) -> (Sign, Names) {
     let kind = outline.kind.unwrap_or(Kind::Other);
+    let told = |decoded: &serde_json::Value| (Sign::of(kind, decoded), Names::of(kind, decoded));
     if !Sign::needs_decoded(kind) {
-        return Sign::of(kind, &serde_json::Value::Null);
+        return told(&serde_json::Value::Null);
     }
-    guarded(|| event::decode(data)).map_or(Sign::Nothing, |event| Sign::of(kind, &event.decoded))
+    guarded(|| event::decode(data)).map_or_else(|_| Default::default(), |event| told(&event.decoded))
 }
 
 /// Where `data`, a slice of `body`, lies in it.

@@ -17,7 +17,7 @@ use super::steps::Reading;
 use crate::clock::Time;
 use crate::config::Config;
 use crate::control::{self, Enqueue, Receipt, State};
-use crate::directory::Sign;
+use crate::directory::{Names, Sign};
 use crate::home::Home;
 use crate::protocol::command::Api;
 use crate::protocol::event::{Kind, Outline};
@@ -269,6 +269,7 @@ struct Noted<'a> {
     service: &'a Service,
     outline: &'a Outline,
     sign: Sign,
+    names: Names,
     now: Time,
     is_noted: bool,
 }
@@ -282,7 +283,8 @@ impl Noted<'_> {
         *lock(&counters.kinds).entry(kind).or_default() += 1;
         *lock(&counters.last_callback) = Some(self.now);
         let Outline { account, pid, .. } = self.outline;
-        let told = Told { account: account.as_deref(), pid: *pid, sign: self.sign, seq, time: self.now };
+        let names = std::mem::take(&mut self.names);
+        let told = Told { account: account.as_deref(), pid: *pid, sign: self.sign, names, seq, time: self.now };
         self.service.accounts().event(told)
     }
 }
@@ -290,8 +292,10 @@ impl Noted<'_> {
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
         if !self.is_noted {
-            // Its place is not known here, and is this or a later one.
+            // Its place is not known here, and is this or a later one. Names that have a wrong place would stay; it was
+            // not answered, so they may come by way of `react`.
             let tail = *self.service.0.store.tail().borrow();
+            self.names = Names::default();
             self.note(tail);
         }
     }
@@ -568,8 +572,8 @@ impl Service {
             let read = self.0.reading.run(move || entry::incoming(body, now, via.as_deref())).await;
             read.map_err(|slow::Failed| Failure::new(500, "internal", "an internal error; the daemon's log says more"))?
         };
-        let entry::Incoming { append, outline, sign, unreadable } = read;
-        let mut noted = Noted { service: self, outline: &outline, sign, now, is_noted: false };
+        let entry::Incoming { append, outline, sign, names, unreadable } = read;
+        let mut noted = Noted { service: self, outline: &outline, sign, names, now, is_noted: false };
         let seq = match self.0.store.append(append).await {
             Ok(seq) => seq,
             Err(error) => {
@@ -751,11 +755,11 @@ impl Service {
         + Send
         + 'static,
     ) -> Result<Vec<Receipt>, Failure> {
-        // A nick may have been told, or become ambiguous, by the event that was answered just now; an id cannot.
+        // A nick may have been told, or become ambiguous, before the start; an id cannot.
         let by_nick =
             request.account.as_deref().is_some_and(|name| !self.accounts().is_id(name, &self.0.config.accounts));
         if by_nick {
-            self.caught_up().await;
+            self.knows_the_accounts().await;
         }
         self.mind_the_clock().await?;
         // It is stored by the time that is looked at here, and moved with the rest should the clock be set meanwhile.
@@ -939,7 +943,7 @@ impl Service {
     pub(super) async fn account_filter(&self, name: Option<&str>) -> Result<Option<String>, Failure> {
         let Some(name) = name else { return Ok(None) };
         if !self.accounts().is_id(name, &self.0.config.accounts) {
-            self.caught_up().await;
+            self.knows_the_accounts().await;
         }
         self.accounts().told(name, &self.0.config.accounts).map(Some)
     }

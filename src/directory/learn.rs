@@ -19,7 +19,7 @@
 
 use super::map::{self, Map, View};
 use super::presence::Sign;
-use super::record::{self, Account, Contact, Listed, Record, Request, Room, take};
+use super::record::{self, Account, Contact, Listed, Names, Record, Request, Room, take};
 use super::{ACCOUNTS_MAX, Learned};
 use crate::clock::Time;
 use crate::protocol::answer::FRIENDSHIP_NOTICES;
@@ -165,14 +165,11 @@ impl<M: Map> Lesson<'_, M> {
         let mut account = known.clone().unwrap_or_default();
         self.account.clone_into(&mut account.account);
         self.place(&mut account, sign, pid)?;
-        if event.kind == Kind::Profile
-            && flag(&event.decoded, "self")
-            && let Some(told) = event.decoded.get("contact")
-        {
-            take(&mut account.nick, record::name(told, "nick"));
-            take(&mut account.username, record::name(told, "username"));
-            take(&mut account.avatar, record::url(told, "avatar"));
-        }
+        let Names { nick, username } = Names::of(event.kind, &event.decoded);
+        take(&mut account.nick, nick);
+        take(&mut account.username, username);
+        let profile = record::own_profile(event.kind, &event.decoded);
+        take(&mut account.avatar, profile.and_then(|told| record::url(told, "avatar")));
         self.learned.later = account.logged_in == Some(false);
         if known.as_ref() != Some(&account) {
             self.put_account(account);

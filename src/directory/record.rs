@@ -8,6 +8,7 @@ use super::map;
 use super::presence::Seat;
 use crate::clock::Time;
 use crate::protocol::contact::Emptied;
+use crate::protocol::event::Kind;
 use crate::protocol::id;
 use crate::seq::Seq;
 use crate::store::Space;
@@ -48,6 +49,30 @@ pub struct Account {
     pub seq: Seq,
     /// When it came.
     pub updated: Time,
+}
+
+/// What an event tells of what its account is called. Two keep it, as they do its [`Seat`]; absent teaches nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Names {
+    /// See [`Account::nick`].
+    pub nick: Option<String>,
+    /// See [`Account::username`].
+    pub username: Option<String>,
+}
+
+impl Names {
+    /// Those in an event of this kind, with this `decoded`: only its own profile tells them.
+    #[must_use]
+    pub fn of(kind: Kind, decoded: &Value) -> Self {
+        own_profile(kind, decoded)
+            .map_or_else(Self::default, |told| Self { nick: name(told, "nick"), username: name(told, "username") })
+    }
+}
+
+/// What an account's own profile tells of it, when that is what the event is.
+pub(super) fn own_profile(kind: Kind, decoded: &Value) -> Option<&Value> {
+    let is_own = kind == Kind::Profile && decoded.get("self").and_then(Value::as_bool) == Some(true);
+    decoded.get("contact").filter(|_| is_own)
 }
 
 impl Account {

@@ -532,3 +532,29 @@ fn the_first_starts_say_nothing_that_looks_like_damage() {
         assert!(!log.contains(word), "{word}: {log}");
     }
 }
+
+#[test]
+fn a_name_holds_as_soon_as_the_event_that_told_it_is_answered() {
+    let daemon = two();
+    let profile = |nick: &str, username: &str| {
+        let told = serde_json::json!({"type": 71, "processid": 7, "cwxid": "wxid_me", "wxid": "wxid_me", "nick": nick,
+            "username": username});
+        daemon.client().event(&told.to_string());
+    };
+    for n in 0..5 {
+        let (nick, username) = (format!("小王{n}"), format!("wang{n}"));
+        send(&daemon, "wxid_me", "hi");
+        profile(&nick, &username);
+        let by_nick = daemon.client().poll(&format!("account={nick}"));
+        assert_eq!(texts(&by_nick), ["hi"], "{nick}");
+        send(&daemon, "wxid_me", "ho");
+        // The names before are nobody's, and the new ones name it everywhere.
+        profile(&format!("老王{n}"), &format!("lao{n}"));
+        for old in [&nick, &username] {
+            assert_eq!(daemon.client().poll(&format!("account={old}")).len(), 0, "{old}");
+            daemon.cli(&["queue", "list", "-a", old]).exits(4);
+        }
+        assert_eq!(send(&daemon, &format!("lao{n}"), "hey")["account"], "wxid_me");
+        assert_eq!(texts(&daemon.client().poll(&format!("account=lao{n}"))), ["ho", "hey"]);
+    }
+}
