@@ -64,10 +64,6 @@ const OFF: &[(Check, &str)] = &[
         Check::Grown,
         "some 120 MiB more after several full disks in one process, once in some twenty rounds (seed 257281)",
     ),
-    (
-        Check::ReaderSkips,
-        "a cursor's reader misses nine events under retention, once in some fifty rounds (seed 919326)",
-    ),
 ];
 
 fn is_off(check: Check) -> bool {

@@ -124,21 +124,25 @@ fn cursor(hand: &mut Hand<'_>, reader: &str, more: &[&str]) {
     hand.world.recorder.add(Fact::Began { reader: reader.to_owned(), after: None, again, kind: None });
     let said = std::fs::read_to_string(err).unwrap_or_default();
     let text = std::fs::read_to_string(out).unwrap_or_default();
+    // What is gone is told on stderr, at the start and whenever retention overtakes the reader: before the line that
+    // follows it.
+    let told = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get("dropped").cloned());
+    let told = told.filter_map(|told| Some((told["from"].as_u64()?, told["to"].as_u64()?)));
+    let mut told = told.collect::<Vec<_>>().into_iter().peekable();
+    let mut tell_up_to = |seq: u64| {
+        while let Some((from, to)) = told.next_if(|&(_, to)| to < seq) {
+            hand.world.recorder.add(Fact::Dropped { reader: reader.to_owned(), from, to });
+        }
+    };
     // A line without its end was cut off with the process.
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let mut is_first = true;
     for line in whole.lines().filter(|line| !line.is_empty()) {
-        if std::mem::take(&mut is_first)
-            && !said.trim().is_empty()
-            && let Some(seq) = serde_json::from_str::<Value>(line).ok().and_then(|entry| entry["seq"].as_u64())
-        {
-            // What is gone is told to people: on stderr, in a sentence that names the first one kept.
-            if said.contains(&seq.to_string()) || said.contains(&(seq - 1).to_string()) {
-                hand.world.recorder.add(Fact::Dropped { reader: reader.to_owned(), from: 0, to: seq - 1 });
-            }
+        if let Some(seq) = serde_json::from_str::<Value>(line).ok().and_then(|entry| entry["seq"].as_u64()) {
+            tell_up_to(seq);
         }
         note(hand.world, reader, line);
     }
+    tell_up_to(u64::MAX);
 }
 
 pub(crate) fn with_cursor(hand: &mut Hand<'_>) {
