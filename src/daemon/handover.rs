@@ -42,7 +42,7 @@ pub struct Handover {
 }
 
 /// A hand-over that is over, on its way to be recorded.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Ended {
     number: u64,
     ids: Vec<u64>,
@@ -125,6 +125,14 @@ impl Handovers {
         Ok(hanging)
     }
 
+    /// What is still an ended hand-over's own. A claim that could not be synced leaves its commands ready, and another
+    /// may have claimed them before its end is recorded. Call it inside the transaction, as `begin`.
+    fn own(&self, ended: &Ended) -> Vec<u64> {
+        let open = lock(&self.open);
+        let is_own = |id: &&u64| open.get(id).is_some_and(|open| open.number == ended.number);
+        ended.ids.iter().filter(is_own).copied().collect()
+    }
+
     fn close(&self, ended: &Ended) {
         let mut open = lock(&self.open);
         for id in &ended.ids {
@@ -201,8 +209,11 @@ pub(super) async fn run(service: Service) {
 }
 
 /// Records ends, all in one step where that is possible; returns those that could not be recorded.
-async fn record(service: &Service, handovers: &Handovers, ended: Vec<Ended>) -> Vec<Ended> {
-    match record_together(service, &ended).await {
+async fn record(service: &Service, handovers: &Arc<Handovers>, ended: Vec<Ended>) -> Vec<Ended> {
+    let ended = Arc::new(ended);
+    let recorded = record_together(service, handovers, &ended).await;
+    let ended = Arc::unwrap_or_clone(ended);
+    match recorded {
         Ok(()) => {
             ended.iter().for_each(|ended| handovers.close(ended));
             service.bump();
@@ -227,22 +238,17 @@ async fn record(service: &Service, handovers: &Handovers, ended: Vec<Ended>) -> 
     }
 }
 
-async fn record_together(service: &Service, ended: &[Ended]) -> Result<(), Error> {
+async fn record_together(service: &Service, handovers: &Arc<Handovers>, ended: &Arc<Vec<Ended>>) -> Result<(), Error> {
     let reading = service.reading_in_flight().await;
-    let ends: Vec<(Vec<u64>, Settled)> = ended
-        .iter()
-        .map(|ended| {
+    let (handovers, ended) = (Arc::clone(handovers), Arc::clone(ended));
+    let stored = service.store().write(move |tx| {
+        for ended in ended.iter() {
             let settled = match ended.outcome {
                 Outcome::Delivered => Settled::Fetched { confirmed: true },
                 Outcome::Uncertain => Settled::Fetched { confirmed: false },
                 Outcome::Failed => Settled::GivenBack,
             };
-            (ended.ids.clone(), settled)
-        })
-        .collect();
-    let stored = service.store().write(move |tx| {
-        for (ids, settled) in &ends {
-            queue::settle(tx, ids, *settled, reading.now);
+            queue::settle(tx, &handovers.own(ended), settled, reading.now);
         }
         Ok::<_, std::convert::Infallible>(reading)
     });
@@ -343,6 +349,29 @@ mod tests {
             // Nothing is left that would keep a stop waiting.
             tokio::time::timeout(DEADLINE, service.handovers().recorded()).await.unwrap();
             assert!(service.handovers().hanging(service.store(), Duration::ZERO).unwrap().is_empty());
+            recorder.abort();
+        });
+    }
+
+    #[test]
+    fn the_late_end_of_a_claim_that_failed_leaves_the_next_claim_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        runtime().block_on(async {
+            let service = service(dir.path());
+            let id = service.enqueue(text("a")).await.unwrap()[0].id;
+            // As when the transaction's sync fails: the hand-over has begun, and the command stays ready.
+            let failed = service.handovers().begin(vec![id]);
+            let claimed = service.claim(&poller(), Duration::ZERO, std::future::pending()).await.unwrap();
+            assert_eq!(claimed.handover.as_ref().unwrap().ids(), [id]);
+            drop(failed);
+            let recorder = tokio::spawn(run(service.clone()));
+            // Ends are recorded in their order, so after this one the failed claim's is recorded as well.
+            drop(service.handovers().begin(vec![id + 1]));
+            let all_but_one = async { service.handovers().unrecorded.subscribe().wait_for(|n| *n == 1).await.is_ok() };
+            assert!(tokio::time::timeout(DEADLINE, all_but_one).await.unwrap());
+            assert_eq!(service.receipt(id, Time::now()).unwrap().state, State::InFlight);
+            claimed.handover.unwrap().settle(Outcome::Delivered);
+            reaches(&service, id, 1, State::Fetched).await;
             recorder.abort();
         });
     }
