@@ -26,11 +26,12 @@ use super::index::{self, Block};
 use super::page::{self, Entries, Entry, Value};
 use crate::seq::Seq;
 use std::collections::{BTreeMap, VecDeque};
+use std::mem::ManuallyDrop;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::time::Instant;
 
 /// The largest value that lies in a page.
@@ -122,22 +123,39 @@ struct Written {
     behind: usize,
 }
 
-/// sled, which syncs once more when it is dropped, and panics where that fails.
-struct Db(Option<sled::Db>);
+/// sled, which syncs once more when it is dropped. All that matters is in the journal; but what sled holds must be given
+/// back, since a map that has failed is made again in the same process, as often as that happens.
+struct Db {
+    sled: Option<sled::Db>,
+    /// It has panicked, and may do so again and again while it is dropped, which would end the process: it is left as
+    /// it is.
+    panicked: AtomicBool,
+}
 
 impl std::ops::Deref for Db {
     type Target = sled::Db;
 
     fn deref(&self) -> &sled::Db {
-        self.0.as_ref().expect("it is there until it is dropped")
+        self.sled.as_ref().expect("it is there until it is dropped")
     }
 }
 
 impl Drop for Db {
     fn drop(&mut self) {
-        let db = self.0.take();
-        // All that matters is in the journal.
-        drop(catch_unwind(AssertUnwindSafe(move || drop(db))));
+        // Where no thread can be started it stays.
+        let Some(sled) = self.sled.take().map(ManuallyDrop::new) else { return };
+        if *self.panicked.get_mut() {
+            return;
+        }
+        // After an error it may also wait for ever: for a thread of its own that has gone.
+        let (ended, end) = mpsc::channel::<()>();
+        let work = move || {
+            drop(catch_unwind(AssertUnwindSafe(move || drop(ManuallyDrop::into_inner(sled)))));
+            drop(ended);
+        };
+        if std::thread::Builder::new().name("map-end".to_owned()).spawn(work).is_ok() {
+            let _in_time = end.recv_timeout(claim::PATIENCE);
+        }
     }
 }
 
@@ -186,12 +204,15 @@ fn chunk_key(id: u64, number: u32) -> [u8; 13] {
 }
 
 /// Calls into sled: its errors and its panics become ours.
-fn guard<T>(act: &str, dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
+fn guard<T>(act: &str, dir: &Path, panicked: &AtomicBool, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
     let failed = |why: &str| Error::Other(format!("{act} in `{}`: {why}", dir.display()));
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Err(e)) if e.to_string().contains(LOCKED) => Err(Error::InUse(dir.to_owned())),
         Ok(done) => done.map_err(|e| failed(&e.to_string())),
-        Err(panic) => Err(failed(&super::health::panic_text(&*panic))),
+        Err(panic) => {
+            panicked.store(true, Ordering::Relaxed);
+            Err(failed(&super::health::panic_text(&*panic)))
+        }
     }
 }
 
@@ -361,14 +382,14 @@ impl Map {
         let config = sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(None);
         let begun = Instant::now();
         let db = loop {
-            match guard("open the map", folder, || config.open()) {
+            match guard("open the map", folder, &AtomicBool::default(), || config.open()) {
                 // sled's threads let go of its file a moment after it was dropped.
                 Err(Error::InUse(_)) if begun.elapsed() < claim::PATIENCE => std::thread::sleep(claim::LOOK),
                 opened => break opened?,
             }
         };
         let map = Self {
-            db: Db(Some(db)),
+            db: Db { sled: Some(db), panicked: AtomicBool::default() },
             config,
             times_written: AtomicU64::new(0),
             dir: folder.to_owned(),
@@ -381,14 +402,18 @@ impl Map {
         Ok(map)
     }
 
+    fn guard<T>(&self, act: &str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
+        guard(act, &self.dir, &self.db.panicked, call)
+    }
+
     pub(super) fn meta(&self) -> Result<Option<Meta>, Error> {
-        let bytes = guard("read the map", &self.dir, || self.db.get(META))?;
+        let bytes = self.guard("read the map", || self.db.get(META))?;
         Ok(bytes.and_then(|b| Meta::decode(&b)))
     }
 
     /// Whether every pair is as it was when `meta` was written. Reads all of it.
     pub(super) fn verify(&self, meta: &Meta) -> Result<bool, Error> {
-        let sum = guard("verify the map", &self.dir, || {
+        let sum = self.guard("verify the map", || {
             let mut sum = 0_u128;
             for pair in self.db.range([BLOCK]..) {
                 let (key, value) = pair?;
@@ -418,7 +443,7 @@ impl Map {
     ) -> Result<(), Error> {
         let written = &mut *super::shared::lock(&self.written);
         self.times_written.fetch_add(1, Ordering::Relaxed);
-        guard("write the map", &self.dir, || {
+        self.guard("write the map", || {
             let sum = written.meta.sum;
             let mut step = Step { tree: &self.db, batch: sled::Batch::default(), sum, bytes: 0 };
             let mut changes = changes.iter().peekable();
@@ -463,12 +488,12 @@ impl Map {
 
     /// Whether what sled writes later, by threads of its own, has failed: it would say so only to who writes next.
     pub(super) fn well(&self) -> Result<(), Error> {
-        guard("write the map", &self.dir, || self.config.global_error())
+        self.guard("write the map", || self.config.global_error())
     }
 
     /// Makes everything applied so far durable.
     pub(super) fn flush(&self) -> Result<(), Error> {
-        guard("sync the map", &self.dir, || {
+        self.guard("sync the map", || {
             self.db.flush()?;
             // sled's own sync does not cover the file's size, nor the disk's cache.
             for name in ["conf", "db"] {
@@ -505,7 +530,7 @@ impl Map {
     }
 
     pub(super) fn get(&self, full: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        guard("read the map", &self.dir, || self.look(full))
+        self.guard("read the map", || self.look(full))
     }
 
     /// Pairs with `from <= full key < to`, in order or reversed.
@@ -534,7 +559,7 @@ impl Map {
     ) -> impl Iterator<Item = Result<(u64, sled::IVec), Error>> + '_ {
         let mut range = self.db.range(block_key(from)..=block_key(to.max(from)));
         std::iter::from_fn(move || {
-            let next = guard("read the index", &self.dir, || {
+            let next = self.guard("read the index", || {
                 let next = if reverse { range.next_back() } else { range.next() };
                 let Some(entry) = next else { return Ok(None) };
                 let (key, value) = entry?;
@@ -609,8 +634,8 @@ impl Iterator for Pairs<'_> {
     type Item = Result<Pair, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let dir = &self.map.dir;
-        guard("read the map", dir, || self.step()).transpose()
+        let map = self.map;
+        map.guard("read the map", || self.step()).transpose()
     }
 }
 

@@ -597,10 +597,9 @@ impl Writer {
             let mut current = self.shared.live.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             std::mem::replace(&mut *current, Arc::clone(&live))
         };
-        // sled, after an error, is not trusted to end well either; its files are unlinked already.
+        // Its files are unlinked already. It goes with its last reader.
         old.map.discard();
-        std::mem::forget(old);
-        std::mem::forget(std::mem::replace(&mut self.live, live));
+        self.live = live;
         self.builder = builder;
         (self.group.lsn, self.group.seq, self.durable) = (lsn, seq, lsn - 1);
         self.fresh = Arc::default();

@@ -100,6 +100,31 @@ fn small_options() -> Options {
     small()
 }
 
+/// Files of this process below `dir` that are open and deleted.
+fn deleted_and_open(dir: &Path) -> Vec<std::path::PathBuf> {
+    let files = std::fs::read_dir("/proc/self/fd").unwrap();
+    let names = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
+    names.filter(|name| name.starts_with(dir) && name.to_string_lossy().ends_with(" (deleted)")).collect()
+}
+
+#[test]
+fn a_map_that_is_made_again_leaves_nothing_of_the_one_before() {
+    let dir = fast();
+    let store = open(&dir);
+    append_many(&store, 0..200, 600);
+    put(&store, "a", b"1");
+    for round in 0..2 {
+        let mut health = store.health();
+        health.mark_unchanged();
+        store.0.inbox.send(Request::MapFailed(Error::Other("a test".to_owned()))).unwrap();
+        wait(health.changed()).unwrap();
+        wait(health.wait_for(|health| *health == Health::Writable)).unwrap();
+        // Its file is open as long as anything of it is there.
+        eventually(&format!("round {round}: the old map has gone"), || deleted_and_open(dir.path()).is_empty());
+        assert_eq!(pairs(&store).len(), 1);
+    }
+}
+
 #[test]
 fn a_lazy_change_is_seen_at_once_and_durable_within_a_second() {
     let dir = tempfile::tempdir().unwrap();
