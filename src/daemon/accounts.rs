@@ -503,6 +503,11 @@ impl Accounts {
         }
     }
 
+    /// The id that a name means, or the name, which is then one.
+    pub(super) fn id_of(&self, name: &str, settings: &config::Accounts) -> String {
+        self.find(name, settings).unwrap_or_else(|| name.to_owned())
+    }
+
     /// Whether a name is an alias or the id of a known account, which no event can make mean another.
     pub(super) fn is_id(&self, name: &str, settings: &config::Accounts) -> bool {
         settings.alias.contains_key(name) || self.known.contains_key(name)
@@ -524,7 +529,7 @@ impl Accounts {
             None if self.known.len() > 1 => Err(Failure::new(
                 409,
                 "ambiguous-account",
-                format!("several accounts are known; name one with --account: {}", self.list()),
+                format!("several accounts are known; name one with --account: {}", self.list(settings)),
             )),
             None => Ok(self.only()),
         }
@@ -539,7 +544,7 @@ impl Accounts {
             None if directory::is_account(name) && name.strip_prefix("wxid_").is_some_and(|rest| !rest.is_empty()) => {
                 Ok(name.to_owned())
             }
-            None => Err(self.unknown(name)),
+            None => Err(self.unknown(name, settings)),
         }
     }
 
@@ -547,7 +552,7 @@ impl Accounts {
     pub(super) fn told(&self, name: &str, settings: &config::Accounts) -> Result<String, Failure> {
         match self.found(name, settings)? {
             Some(found) if self.known.contains_key(&found) => Ok(found),
-            _ => Err(self.unknown(name)),
+            _ => Err(self.unknown(name, settings)),
         }
     }
 
@@ -556,7 +561,7 @@ impl Accounts {
         match self.found(name, settings)? {
             Some(found) if self.known.contains_key(&found) || self.strangers.contains_key(&found) => Ok(found),
             _ if self.strangers.contains_key(name) => Ok(name.to_owned()),
-            _ => Err(self.unknown(name)),
+            _ => Err(self.unknown(name, settings)),
         }
     }
 
@@ -573,19 +578,33 @@ impl Accounts {
         Ok(found)
     }
 
-    fn unknown(&self, name: &str) -> Failure {
-        Failure::new(404, "unknown-account", format!("no account is called `{name}`; known: {}", self.list()))
+    fn unknown(&self, name: &str, settings: &config::Accounts) -> Failure {
+        let what = match settings.alias.get(name) {
+            Some(account) => format!("no event has told of `{account}`, whose alias is `{name}`"),
+            None => format!("no account is called `{name}`"),
+        };
+        Failure::new(404, "unknown-account", format!("{what}; known: {}", self.list(settings)))
     }
 
-    fn list(&self) -> String {
+    /// The accounts, with what else they are called.
+    fn list(&self, settings: &config::Accounts) -> String {
+        /// More are told by their number: it is one sentence of an error.
+        const LISTED_MAX: usize = 20;
         if self.known.is_empty() {
             return "none yet".to_owned();
         }
-        let name = |(account, known): (&String, &Known)| match &known.nick.name {
-            Some(nick) => format!("{account} ({nick})"),
-            None => account.clone(),
+        let name = |(account, known): (&String, &Known)| {
+            let aliases = settings.alias.iter().filter(|(_, of)| *of == account).map(|(alias, _)| alias);
+            match &aliases.chain(known.names()).map(String::as_str).collect::<Vec<_>>()[..] {
+                [] => account.clone(),
+                names => format!("{account} ({})", names.join(", ")),
+            }
         };
-        self.known.iter().map(name).collect::<Vec<_>>().join(", ")
+        let mut listed: Vec<String> = self.known.iter().take(LISTED_MAX).map(name).collect();
+        if let more @ 1.. = self.known.len().saturating_sub(LISTED_MAX) {
+            listed.push(format!("and {more} more, which `wehelp account list` shows"));
+        }
+        listed.join(", ")
     }
 
     /// Every account, for `status` and `account list`; what is waiting is filled in by the caller.
@@ -996,7 +1015,7 @@ mod tests {
     fn with_several_accounts_one_must_be_named() {
         let failure = two().accounts.mean(None, &settings()).unwrap_err();
         assert_eq!((failure.status, failure.code), (409, "ambiguous-account"));
-        assert!(failure.message.contains("wxid_a (Anna), wxid_b"), "{}", failure.message);
+        assert!(failure.message.contains("wxid_a (Anna, anna88), wxid_b (work)"), "{}", failure.message);
         for (name, account) in [
             ("wxid_a", "wxid_a"),
             ("Anna", "wxid_a"),

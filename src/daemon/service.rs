@@ -26,6 +26,7 @@ use crate::store::{self, Health, Store};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -864,14 +865,10 @@ impl Service {
         Ok(Receipt { held, ..record.receipt(now) })
     }
 
-    /// The commands that a query asks for, oldest first.
+    /// The commands that a query asks for, oldest first; its account is an id.
     pub(super) fn commands(&self, query: &control::QueueQuery, now: Time) -> Result<Vec<Receipt>, Failure> {
         /// Receipts in one answer, unless told; the newest ones.
         const LIMIT: u64 = 10_000;
-        let account = match &query.account {
-            Some(name) => Some(self.queue_filter(name)?),
-            None => None,
-        };
         let states: Option<Vec<State>> = match &query.state {
             None => None,
             Some(list) => Some(list.split(',').map(|s| state(s.trim())).collect::<Result<_, _>>()?),
@@ -879,7 +876,7 @@ impl Service {
         let everything = query.all || states.as_ref().is_some_and(|s| s.iter().any(|s| !s.is_unfinished()));
         let limit = usize::try_from(query.limit.unwrap_or(LIMIT)).unwrap_or(usize::MAX);
         let wanted = |record: &queue::Record| {
-            account.as_ref().is_none_or(|a| record.account.as_ref() == Some(a))
+            query.account.as_ref().is_none_or(|a| record.account.as_ref() == Some(a))
                 && states.as_ref().is_none_or(|s| s.contains(&record.state(now)))
                 && query
                     .api
@@ -901,6 +898,7 @@ impl Service {
                         receipts.pop_front();
                     }
                 }
+                ControlFlow::Continue(())
             })?;
         }
         let mut receipts = Vec::from(receipts);
@@ -912,20 +910,12 @@ impl Service {
         Ok(receipts)
     }
 
-    /// The account whose commands are asked for: told of, or one that commands wait for all the same.
-    fn queue_filter(&self, name: &str) -> Result<String, Failure> {
-        let settings = &self.0.config.accounts;
-        let told = self.accounts().told(name, settings);
-        match (told, self.accounts().named(name, settings)) {
-            (Err(_), Ok(ahead)) if read::waiting(&self.0.store, &ahead)? > 0 => Ok(ahead),
-            (told, _) => told,
-        }
-    }
-
     pub(super) async fn pause(&self, account: Option<&str>, pause: bool) -> Result<control::Paused, Failure> {
-        let account = match account {
-            Some(name) => Some(self.accounts().named(name, &self.0.config.accounts)?),
-            None => None,
+        // What can be sent to can be paused, and what commands are kept of.
+        let sendable = account.map(|name| self.accounts().named(name, &self.0.config.accounts));
+        let account = match sendable {
+            Some(Err(_)) => self.account_filter(account).await?,
+            sendable => sendable.transpose()?,
         };
         let news = self.news();
         let paused = self.0.store.write(move |tx| {
@@ -936,11 +926,29 @@ impl Service {
         Ok(paused)
     }
 
-    /// The account that a filter names.
+    /// The account that a filter names: an event has told of it, or the queue keeps commands of it, which may be ahead of
+    /// the login, or behind `account forget`.
     ///
     /// # Errors
-    /// When no event has told of it (contract 5), or several have the name.
+    /// When it is neither (contract 5), or several have the name.
     pub(super) async fn account_filter(&self, name: Option<&str>) -> Result<Option<String>, Failure> {
+        let Some(name) = name else { return Ok(None) };
+        let told = self.account_told(Some(name)).await;
+        let meant = self.account_or_name(name);
+        let Err(unknown) = told else { return told };
+        let (service, account) = (self.clone(), meant.clone());
+        let keeps = tokio::task::spawn_blocking(move || read::keeps(&service.0.store, &account)).await;
+        match keeps.unwrap_or(Ok(false))? {
+            true if unknown.status == 404 => Ok(Some(meant)),
+            _ => Err(unknown),
+        }
+    }
+
+    /// The account of that name, which an event has told of.
+    ///
+    /// # Errors
+    /// When none has (contract 5), or several have the name.
+    pub(super) async fn account_told(&self, name: Option<&str>) -> Result<Option<String>, Failure> {
         let Some(name) = name else { return Ok(None) };
         if !self.accounts().is_id(name, &self.0.config.accounts) {
             self.knows_the_accounts().await;
@@ -948,9 +956,9 @@ impl Service {
         self.accounts().told(name, &self.0.config.accounts).map(Some)
     }
 
-    /// The account that a name means, or the name: for what was told of once, and may be forgotten since.
+    /// The account that a name means, or the name: for what may not be told of yet, or be forgotten since.
     pub(super) fn account_or_name(&self, name: &str) -> String {
-        self.accounts().told(name, &self.0.config.accounts).unwrap_or_else(|_| name.to_owned())
+        self.accounts().id_of(name, &self.0.config.accounts)
     }
 
     /// What to type into a client so that it gets the commands of an account.

@@ -206,7 +206,7 @@ async fn answer(service: &Service, doors: &http::Doors, ask: &Ask<'_>) -> Result
         ["status"] if get => {
             service.caught_up().await;
             let query: control::StatusQuery = ask.query()?;
-            let account = service.account_filter(query.account.as_deref()).await?;
+            let account = service.account_told(query.account.as_deref()).await?;
             let mut status = blocking(service, Service::status).await?;
             status.accounts.retain(|known| account.as_ref().is_none_or(|account| known.account == *account));
             doors.fill(&mut status.http);
@@ -214,7 +214,8 @@ async fn answer(service: &Service, doors: &http::Doors, ask: &Ask<'_>) -> Result
         }
         ["commands"] if post => Ok(ndjson(service.enqueue(ask.json()?).await?)),
         ["commands"] if get => {
-            let query: control::QueueQuery = ask.query()?;
+            let mut query: control::QueueQuery = ask.query()?;
+            query.account = service.account_filter(query.account.as_deref()).await?;
             Ok(ndjson(blocking(service, move |s| s.commands(&query, s.now())).await?))
         }
         ["commands", id] if get => {
@@ -311,7 +312,7 @@ async fn people(service: &Service, parts: &[&str], ask: &Ask<'_>) -> Result<Resp
         }
         ["contacts", wxid] => {
             let query: control::DirectoryQuery = ask.query()?;
-            let account = service.account_filter(query.account.as_deref()).await?;
+            let account = service.account_told(query.account.as_deref()).await?;
             let id = (*wxid).to_owned();
             let found = blocking(service, move |s| Ok(directory::contact(s.store(), account.as_deref(), &id)?)).await?;
             found.map(|contact| json(&contact)).ok_or_else(|| {
@@ -329,7 +330,7 @@ async fn people(service: &Service, parts: &[&str], ask: &Ask<'_>) -> Result<Resp
                 (None, ["requests"]) => None,
                 // What is asked of the directory is about the account that a command would be bound to.
                 (None, _) => service.accounts().mean(None, &service.config().accounts)?,
-                (named, _) => service.account_filter(named).await?,
+                (named, _) => service.account_told(named).await?,
             };
             match parts {
                 ["contacts"] => {

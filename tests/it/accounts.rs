@@ -220,6 +220,52 @@ fn an_alias_that_means_nobody_yet_can_be_sent_to() {
     assert_eq!(daemon.client().poll("wxid=wxid_work").len(), 1);
 }
 
+#[test]
+fn an_account_that_the_queue_keeps_commands_of_is_one_to_filters() {
+    let config = "[accounts.alias]\nwork = \"old_id\"\nfree = \"wxid_free\"\n";
+    let daemon = Recipe::default().config(config).start();
+    daemon.login("wxid_me", 7);
+    daemon.login("gone", 8);
+    let kept = |name: &str, state: &str| {
+        let states = |args: &[&str]| -> Vec<String> {
+            let lines = daemon.cli(&[&["queue", "list", "-a", name], args].concat()).exits(0).lines();
+            lines.iter().map(|receipt| receipt["state"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(states(&["--all"]), [state], "{name}");
+        assert_eq!(states(&[]), [""; 0], "{name}");
+        daemon.cli(&["events", "-a", name]).exits(0);
+        daemon.cli(&["forward", "add", "f", "http://127.0.0.1:9/", "-a", name]).exits(0);
+        daemon.cli(&["queue", "pause", "-a", name]).exits(0);
+        daemon.cli(&["queue", "resume", "-a", name]).exits(0);
+        // Nobody knows how it is, and whom it knows.
+        daemon.cli(&["status", "-a", name]).exits(4);
+        daemon.cli(&["contact", "list", "-a", name]).exits(4);
+    };
+    // Ahead of the login: fetched by a client of which no event came.
+    for (name, account) in [("wxid_new", "wxid_new"), ("work", "old_id")] {
+        let id = send(&daemon, name, "x")["id"].as_u64().unwrap();
+        assert_eq!(daemon.client().poll(&format!("wxid={account}")).len(), 1);
+        daemon.reaches(id, "fetched");
+        kept(name, "fetched");
+    }
+    // Behind it.
+    send(&daemon, "gone", "x");
+    daemon.cli(&["account", "forget", "gone", "--force"]).exits(0);
+    kept("gone", "cancelled");
+    for name in ["wxid_nobody", "free"] {
+        for args in [&["queue", "list", "--all"][..], &["queue", "list"], &["queue", "pause"], &["events"]] {
+            // What can be sent to can be paused.
+            let exit = if args[1..] == ["pause"] { 0 } else { 4 };
+            let run = daemon.cli(&[args, &["-a", name]].concat()).exits(exit);
+            if exit == 4 {
+                run.says(&[name, "wxid_me"]);
+            }
+        }
+    }
+    daemon.cli(&["queue", "pause", "-a", "wrok"]).exits(4).says(&["wrok", "wxid_me"]);
+    daemon.cli(&["queue", "list", "-a", "free"]).exits(4).says(&["alias", "wxid_free"]);
+}
+
 fn apis(commands: &[Value]) -> Vec<&str> {
     commands.iter().map(|c| c["api"].as_str().unwrap()).collect()
 }

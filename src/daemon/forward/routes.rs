@@ -83,7 +83,7 @@ pub(in crate::daemon) async fn answer(
         ["forwards", name] if method == Method::PUT => {
             let wish: Forward = serde_json::from_slice(body)
                 .map_err(|e| Failure::new(400, "bad-body", format!("the body is no forward: {e}")))?;
-            let target = check(service, name, wish, &all)?;
+            let target = check(service, name, wish, &all).await?;
             put(service, name, &target).await?;
             Ok(warp::reply::json(&show(service, name, &target)).into_response())
         }
@@ -187,7 +187,12 @@ async fn put(service: &Service, name: &str, target: &Target) -> Result<(), Failu
 }
 
 /// A wish, checked: a new target starts with the events to come, a changed one goes on where it was.
-fn check(service: &Service, name: &str, wish: Forward, all: &BTreeMap<String, Target>) -> Result<Target, Failure> {
+async fn check(
+    service: &Service,
+    name: &str,
+    wish: Forward,
+    all: &BTreeMap<String, Target>,
+) -> Result<Target, Failure> {
     let named =
         !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     if !named {
@@ -238,7 +243,7 @@ fn check(service: &Service, name: &str, wish: Forward, all: &BTreeMap<String, Ta
     // One that was told of when the forward was made, and is forgotten since, does not end it.
     if let Some(account) = target.account.as_deref().filter(|a| before.is_none_or(|b| b.account.as_deref() != Some(a)))
     {
-        service.accounts().told(account, &service.config().accounts)?;
+        service.account_filter(Some(account)).await?;
     }
     filter(service, &target)?;
     Ok(target)

@@ -7,6 +7,7 @@ use crate::clock::Time;
 use crate::control::{Paused, State};
 use crate::store::{Error, Store};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// Records read in one go: bounds memory and the time a scan holds.
 const PAGE: usize = 500;
@@ -16,15 +17,30 @@ pub(in crate::daemon) fn one(store: &Store, id: u64) -> Result<Option<Record>, E
     Ok(store.get(COMMAND, &id_key(id))?.and_then(|b| parse(&b)))
 }
 
-/// Every command kept, oldest first.
-pub(in crate::daemon) fn each(store: &Store, mut f: impl FnMut(Record)) -> Result<(), Error> {
+/// Every command kept, oldest first, until `f` breaks.
+pub(in crate::daemon) fn each(store: &Store, mut f: impl FnMut(Record) -> ControlFlow<()>) -> Result<(), Error> {
     let mut from = id_key(0);
     loop {
         let page = store.scan(COMMAND, &from, &[255; 16], PAGE, false)?;
         let Some((last, _)) = page.last() else { return Ok(()) };
         from = id_key(id_at_end(last) + 1);
-        page.iter().filter_map(|(_, bytes)| parse(bytes)).for_each(&mut f);
+        if page.iter().filter_map(|(_, bytes)| parse(bytes)).try_for_each(&mut f).is_break() {
+            return Ok(());
+        }
     }
+}
+
+/// Whether a command is kept that is bound to this account, in whatever state. Reads all of them where there is none.
+pub(in crate::daemon) fn keeps(store: &Store, account: &str) -> Result<bool, Error> {
+    if waiting(store, account)? > 0 {
+        return Ok(true);
+    }
+    let mut keeps = false;
+    each(store, |record| {
+        keeps = record.account.as_deref() == Some(account);
+        if keeps { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(keeps)
 }
 
 /// The commands whose end the directory has yet to learn from.

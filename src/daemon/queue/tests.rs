@@ -8,6 +8,7 @@ use super::*;
 use crate::daemon::pacing::Purse;
 use crate::store::{Options, Store};
 use proptest::prelude::*;
+use std::ops::ControlFlow;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -475,7 +476,11 @@ impl Both {
     fn check(&self, before: &[Known]) {
         let store = self.store();
         let mut records = Vec::new();
-        read::each(store, |record| records.push(record)).unwrap();
+        read::each(store, |record| {
+            records.push(record);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
         let seen: Vec<Known> = records.iter().map(known).collect();
         assert_eq!(seen, self.model);
         for known in &seen {
