@@ -283,6 +283,11 @@ pub fn parse(args: &[std::ffi::OsString]) -> Result<Cli, Stop> {
         let text = error.render().to_string();
         match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Said(text.trim_end().to_owned() + "\n"),
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand
+                if last_says_json(args) =>
+            {
+                Stop::Wrong(typed(args, needs_subcommand))
+            }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Stop::Helped(text),
             ErrorKind::MissingSubcommand => Stop::Helped(typed(args, |verb| verb.render_help().to_string())),
             _ => {
@@ -335,6 +340,13 @@ fn sentence(text: &str) -> String {
         }
     }
     parts.concat().trim_end_matches('.').to_owned()
+}
+
+/// That one of its subcommands is to follow.
+fn needs_subcommand(verb: &mut clap::Command) -> String {
+    let names: Vec<&str> = verb.get_subcommands().map(clap::Command::get_name).filter(|name| *name != "help").collect();
+    let verb = verb.get_bin_name().unwrap_or("wehelp");
+    format!("`{verb}` needs a subcommand: {}; see `{verb} --help`", names.join(", "))
 }
 
 /// What `f` makes of the verb that was typed, as far as there is one.

@@ -121,9 +121,26 @@ impl Ask<'_> {
     }
 
     fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        let body = if self.body.is_empty() { b"{}" } else { self.body };
-        serde_json::from_slice(body)
-            .map_err(|e| Failure::new(400, "bad-body", format!("the body is not the JSON object due here: {e}")))
+        let due = match self.path {
+            "/v1/commands" | "/v1/asks" => "a JSON object as {\"commands\":[…]}",
+            _ => "the JSON object due here",
+        };
+        object(if self.body.is_empty() { b"{}" } else { self.body }, due)
+    }
+}
+
+/// Reads a body, which is an object: of an array, serde would take the items for the members, whatever their names.
+pub(super) fn object<T: DeserializeOwned>(body: &[u8], due: &str) -> Result<T, Failure> {
+    let bad = |why: &str| {
+        Failure::new(
+            400,
+            "bad-body",
+            format!("the body is not {due}: {why}; wehelp-control(7) shows what each path takes"),
+        )
+    };
+    match body.trim_ascii_start().first() {
+        Some(b'[') => Err(bad("it is an array")),
+        _ => serde_json::from_slice(body).map_err(|error| bad(&error.to_string())),
     }
 }
 

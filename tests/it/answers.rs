@@ -495,10 +495,16 @@ fn ask_ends_at_once_when_the_question_is_refused() {
 }
 
 #[test]
-fn ask_refuses_a_bad_pattern_before_anything_is_queued() {
+fn ask_refuses_what_nothing_can_answer_before_anything_is_queued() {
     let daemon = known();
     daemon.cli(&["ask", "wxid_a", "x", "--match", "("]).exits(2).says(&["--match"]);
     daemon.cli(&["ask", "wxid_a", "x", "--no-wait"]).exits(2).says(&["--timeout"]);
+    for dry in [&["--dry-run"][..], &[]] {
+        // Nobody else is in that chat.
+        let run = daemon.cli(&[&["ask", "wxid_a", "x", "--from", "wxid_b"], dry].concat()).exits(2);
+        run.says(&["--from", "wxid_b", "wxid_a"]);
+        daemon.cli(&["ask", "wxid_a", "x", "--from", "wxid_a", "--dry-run"]).exits(0);
+    }
     assert!(daemon.cli(&["queue", "list", "--all"]).exits(0).lines().is_empty());
 }
 

@@ -291,6 +291,29 @@ fn a_named_data_folder_means_its_daemon_or_none() {
 }
 
 #[test]
+fn a_body_that_is_an_array_is_refused_with_what_is_due() {
+    let daemon = Daemon::new();
+    for (method, path, body) in [
+        ("POST", "/v1/commands", "[]"),
+        ("POST", "/v1/commands", r#" [{"api":"getLoginStatus","code":20,"info":"wehelp"}]"#),
+        ("POST", "/v1/asks", "[]"),
+        // By their order, the items would be taken for the members.
+        ("POST", "/v1/queue/pause", "[null]"),
+        ("PUT", "/v1/cursors/c", r##"["#1"]"##),
+        ("PUT", "/v1/forwards/f", "[]"),
+    ] {
+        let answer = daemon.control(method, path, body.as_bytes());
+        assert_eq!(answer.status, 400, "{path}: {}", answer.text());
+        let refusal = answer.json();
+        assert_eq!(refusal["error"], "bad-body", "{path}");
+        let message = refusal["message"].as_str().unwrap();
+        assert!(message.contains("array") && !message.contains("struct"), "{path}: {message}");
+        assert_eq!(message.contains(r#"{"commands":[…]}"#), path.contains("commands") || path.contains("asks"));
+    }
+    assert_eq!(daemon.status()["paused"]["all"], false);
+}
+
+#[test]
 fn a_request_for_the_daemon_of_another_folder_is_refused() {
     let daemon = Daemon::new();
     let body = br#"{"commands":[{"api":"sendTextMessage","code":1,"wxid":"filehelper","text":"hi"}]}"#;

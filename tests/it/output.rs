@@ -150,6 +150,8 @@ fn errors_are_one_sentence_or_one_json_object() {
         (&["events", "show", "99"], 4),
         (&["queue", "show", "99"], 4),
         (&["contact", "show", "wxid_nobody"], 4),
+        (&[], 2),
+        (&["queue"], 2),
         (&["send", "text", "wxid_a", "x"], 5),
         (&["room", "list", "-a", "wxid_me", "--wait=100ms"], 6),
     ];

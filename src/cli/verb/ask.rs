@@ -18,6 +18,7 @@ use crate::control::client::{self, Reply};
 use crate::control::{EventsQuery, Receipt, State, Status, Until};
 use crate::protocol::command::Command;
 use crate::protocol::event::Kind;
+use crate::protocol::id;
 use crate::seq::Seq;
 use regex::Regex;
 use std::time::{Duration, Instant};
@@ -56,15 +57,20 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Ask) -> Result<(), Error> {
     let plan = Plan::new(ctx, &wiring)?;
     let wires = plan.wires(ctx, |names| Ok(vec![Command::SendText { wxid: names.who(&wxid)?, text: text.clone() }]))?;
     let [wire] = &wires[..] else { return Err(Error::failed("one command was to be made")) };
-    if plan.is_dry(ctx, &wires)? {
-        return Ok(());
-    }
     let chat = wire.as_map()["wxid"].as_str().unwrap_or_default().to_owned();
-    let from = match (&from, crate::protocol::id::RoomId::parse(&chat)) {
+    let from = match (&from, id::RoomId::parse(&chat)) {
         (None, _) => None,
         (Some(who), Ok(room)) => Some(who.member(ctx, &room).map_err(of_from)?.as_str().to_owned()),
         (Some(who), Err(_)) => Some(who.id(ctx).map_err(of_from)?.as_str().to_owned()),
     };
+    if let Some(from) = from.as_ref().filter(|from| **from != chat && !id::is_room(&chat)) {
+        return Err(Error::usage(format!(
+            "--from: `{from}` cannot reply in the chat with `{chat}`; leave --from out, or ask in a room that both are in"
+        )));
+    }
+    if plan.is_dry(ctx, &wires)? {
+        return Ok(());
+    }
     // Nobody is asked when nobody listens any more.
     let expires = wiring.expires.map_or(timeout, |expires| expires.min(timeout));
     let (receipt, line) = plan.ask(ctx, wire, expires, !no_queue)?;

@@ -5,6 +5,7 @@ use super::{FORWARD, TARGETS_MAX, Target, change, filter, message, poster, targe
 use crate::clock::Time;
 use crate::control::{CursorSet, Forward, ForwardState};
 use crate::daemon::service::{Failure, Service};
+use crate::daemon::socket::object;
 use crate::daemon::{cursors, follow};
 use crate::seq::Seq;
 use crate::store::{Stored, Txn};
@@ -81,8 +82,7 @@ pub(in crate::daemon) async fn answer(
             Ok(warp::reply::json(&show(service, name, &target(name)?)).into_response())
         }
         ["forwards", name] if method == Method::PUT => {
-            let wish: Forward = serde_json::from_slice(body)
-                .map_err(|e| Failure::new(400, "bad-body", format!("the body is no forward: {e}")))?;
+            let wish: Forward = object(body, "a forward")?;
             let target = check(service, name, wish, &all).await?;
             put(service, name, &target).await?;
             Ok(warp::reply::json(&show(service, name, &target)).into_response())
@@ -106,8 +106,7 @@ pub(in crate::daemon) async fn answer(
                 "resume" => changed(service, name, |now| (now.paused, now.stopped) = (false, None)).await,
                 "skip" => skip(service, name, &target).await,
                 "set" => {
-                    let CursorSet { to } = serde_json::from_slice(body)
-                        .map_err(|e| Failure::new(400, "bad-body", format!("give a moment as `to`: {e}")))?;
+                    let CursorSet { to } = object(body, "a JSON object with a moment as `to`")?;
                     move_to(service, name, cursors::place(service, &to)?).await
                 }
                 "test" => deliver(service, name, &target, None).await,
@@ -116,8 +115,7 @@ pub(in crate::daemon) async fn answer(
                     struct Resend {
                         seq: Seq,
                     }
-                    let Resend { seq } = serde_json::from_slice(body)
-                        .map_err(|e| Failure::new(400, "bad-body", format!("give the event's number as `seq`: {e}")))?;
+                    let Resend { seq } = object(body, "a JSON object with the event's number as `seq`")?;
                     deliver(service, name, &target, Some(&follow::one(service.store(), seq)?)).await
                 }
                 _ => Err(no_such_path()),
