@@ -82,8 +82,11 @@ impl Time {
             given: text.to_owned(),
             wanted: "a time (try 2026-11-23T09:00:00Z, 2026-11-23 09:00, 09:00, yesterday or 2h ago)".into(),
         };
-        let of = |moment: Timestamp| Self(moment.as_millisecond());
-        if text.parse::<f64>().is_ok() {
+        let of = |moment: Timestamp| {
+            let time = Self(moment.as_millisecond());
+            if time >= YEAR_ONE { Ok(time) } else { Err(bad()) }
+        };
+        if text.parse::<f64>().is_ok_and(f64::is_finite) {
             let third = match bare {
                 Bare::Ago => format!("`#{text}` for a position in the log"),
                 Bare::Ahead => "a date and time as 2026-11-23 09:00".to_owned(),
@@ -93,18 +96,24 @@ impl Time {
             return Err(Unreadable { given: text.to_owned(), wanted: wanted.into() });
         }
         if let Some(unix) = text.strip_prefix('@') {
-            return unix_moment(unix).map(of).ok_or_else(bad);
+            return unix_moment(unix).ok_or_else(bad).and_then(of);
+        }
+        if !is_civil(text) {
+            return Err(bad());
         }
         // A zone that is named counts, be it beside an offset or instead of one.
         if text.contains('[') {
-            return text.parse::<jiff::ZonedDateTime>().map(|zoned| of(zoned.timestamp())).map_err(|_| bad());
+            let zoned = text.parse::<jiff::ZonedDateTime>().map_err(|_| bad())?;
+            // The brackets may hold an offset instead of a zone.
+            let is_sound = zoned.offset().seconds().unsigned_abs() < 86_400;
+            return if is_sound { of(zoned.timestamp()) } else { Err(bad()) };
         }
         if let Ok(moment) = text.parse::<Timestamp>() {
-            return Ok(of(moment));
+            return of(moment);
         }
         let here = Timestamp::from_millisecond(now.0).map_err(|_| bad())?.to_zoned_datetime(zone.clone());
         let local = |civil: jiff::civil::DateTime| {
-            civil.to_zoned_datetime(zone.clone()).map(|zoned| of(zoned.timestamp())).map_err(|_| bad())
+            civil.to_zoned_datetime(zone.clone()).map_err(|_| bad()).and_then(|zoned| of(zoned.timestamp()))
         };
         let (today, day) = (here.date(), jiff::Span::new().days(1));
         let (yesterday, tomorrow) =
@@ -122,9 +131,9 @@ impl Time {
         {
             return local(date_time);
         }
-        if text.contains(':')
-            && let Ok(time) = text.parse::<jiff::civil::Time>()
-        {
+        if text.contains(':') {
+            // Nothing else has a colon: what is no time of a day (24:00:00) is not taken for a length of time.
+            let time = text.parse::<jiff::civil::Time>().map_err(|_| bad())?;
             // A bare clock time means the next one when we look ahead, the last one when we look back.
             let at = local(today.to_datetime(time))?;
             return match bare {
@@ -142,6 +151,24 @@ impl Time {
             Bare::Ahead => now.after(span),
         })
     }
+}
+
+/// The first moment of the year 1; what lies before it is a slip, whoever counts years so.
+const YEAR_ONE: Time = Time(-62_135_596_800_000);
+
+/// Whether what may be a date and time is one of a clock that counts seconds as we do: without the 61st second of a
+/// minute, and less than a day away from UTC. jiff takes both, and makes another moment of them.
+fn is_civil(text: &str) -> bool {
+    let text = text.split('[').next().unwrap_or(text);
+    let (clock, offset) = match text.rsplit_once(['T', 't', ' ']) {
+        Some((_, clock)) => clock.find(['+', '-']).map_or((clock, ""), |at| clock.split_at(at)),
+        None => (text, ""),
+    };
+    let whole = clock.split(|c: char| !c.is_ascii_digit() && c != ':').next().unwrap_or(clock);
+    let is_leap = whole.ends_with("60") && whole.bytes().filter(u8::is_ascii_digit).count() == 6;
+    // A sign and two digits of hours.
+    let is_far = offset.get(1..3).and_then(|hours| hours.parse::<u8>().ok()).is_some_and(|hours| hours > 23);
+    !is_leap && !is_far
 }
 
 /// Seconds since the Unix epoch, whole or not.
@@ -253,6 +280,9 @@ impl Serialize for Time {
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        if !is_civil(&text) {
+            return Err(serde::de::Error::custom("that is no date and time of this world (try 2026-11-23T09:00:00Z)"));
+        }
         text.parse::<Timestamp>().map(|t| Self(t.as_millisecond())).map_err(serde::de::Error::custom)
     }
 }
@@ -337,6 +367,85 @@ mod tests {
             assert_eq!(Time::parse("@1.5", now(), bare).unwrap(), Time::from_millis(1500));
             for bad in ["@", "@x", "@1e300", "@NaN", "@inf", "#4", ""] {
                 assert!(Time::parse(bad, now(), bare).is_err(), "{bad}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_moment_of_a_calendar_is_refused() {
+        let zone = TimeZone::get("Asia/Shanghai").unwrap();
+        for text in [
+            "2026-11-23T09:00:00+25:00",
+            "2026-11-23T09:00:00-24:00",
+            "20261123T090000+2400",
+            "2026-11-23T09:00:00+23:75",
+            "2026-11-23T09:00:00[+25:00]",
+            "2026-02-30",
+            "2026-02-30T00:00:00Z",
+            "2026-13-01",
+            "24:00",
+            "24:01",
+            "24:00:00",
+            "23:59:60",
+            "2026-12-31T23:59:60Z",
+            "2026-12-31T23:59:60.5+08:00",
+            "20261231T235960Z",
+            "2026-12-31 23:59:60[Asia/Shanghai]",
+            "0000-01-01",
+            "0000-12-31T23:59:59Z",
+            "-000001-01-01T00:00:00Z",
+            "@-99999999999",
+            "9999-12-31T23:59:59Z",
+            "10000-01-01",
+            "+010000-01-01T00:00:00Z",
+            "99999999999d",
+            "99999999999d ago",
+            "9999999999999999999999h",
+            "inf",
+            "nan",
+            "1e400",
+        ] {
+            for bare in [Bare::Ago, Bare::Ahead] {
+                let moment = Time::parse_in(text, now(), bare, &zone).map(|time| time.to_string());
+                assert!(moment.is_err(), "{text}: {moment:?}");
+            }
+        }
+        for bad in ["2026-11-23T09:00:00+25:00", "2026-12-31T23:59:60Z"] {
+            assert!(serde_json::from_str::<Time>(&format!("{bad:?}")).is_err(), "{bad}");
+        }
+        for good in
+            ["2026-11-23T09:00:00+23:59", "0001-01-01T00:00:00Z", "2026-11-23 09:00:59,60", "2026-11-23T09:00-04"]
+        {
+            assert!(Time::parse_in(good, now(), Bare::Ago, &zone).is_ok(), "{good}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever is typed, and wherever the clock stands.
+        #[test]
+        fn no_text_makes_a_reader_of_times_panic(
+            text in r"\PC{0,40}|[-+@#]?[0-9]{0,20}[-+:.TtZzdhmswyago \[\]0-9]{0,30}|[0-9]{4,6}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]{4,12}[-+Zz0-9:]{0,7}",
+            now in proptest::prelude::any::<i64>(),
+        ) {
+            drop(duration(&text));
+            drop(serde_json::from_str::<Time>(&format!("{text:?}")));
+            for bare in [Bare::Ago, Bare::Ahead] {
+                if let Ok(time) = Time::parse(&text, Time(now), bare) {
+                    drop((time.local(), serde_json::to_string(&time)));
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_written_is_read_again(millis in YEAR_ONE.0..253_402_207_200_000, seconds in 0..3_000_000_000_u64) {
+            let time = Time(millis);
+            proptest::prop_assert_eq!(Time::parse(&time.to_string(), now(), Bare::Ago).unwrap(), time);
+            proptest::prop_assert_eq!(Time::parse(&format!("@{}", millis / 1000), now(), Bare::Ago).unwrap(), Time(millis / 1000 * 1000));
+            let length = Duration::from_secs(seconds);
+            let (days, rest) = (seconds / 86_400, seconds % 86_400);
+            let written = format!("{days}d{}h{}m{}s", rest / 3600, rest / 60 % 60, rest % 60);
+            for text in [written, format!("{seconds}"), format!("{seconds}s")] {
+                proptest::prop_assert_eq!(duration(&text).unwrap(), length, "{}", text);
             }
         }
     }

@@ -8,6 +8,7 @@ mod host;
 pub use host::HostName;
 
 use crate::clock;
+use crate::near;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -378,15 +379,9 @@ fn unknown_key(message: &str) -> Option<String> {
 }
 
 fn unknown_sentence(key: &str) -> String {
-    /// Less alike than this, a key is no typing error of the other (contract 1).
-    const NEAR: f64 = 0.8;
-    let similar = |known: String| {
-        let last = known.rsplit('.').next().unwrap_or(&known).to_owned();
-        (strsim::jaro_winkler(key, &last), known)
-    };
-    let nearest = keys().into_iter().map(similar).filter(|(alike, _)| *alike >= NEAR);
-    match nearest.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((_, nearest)) => format!("unknown key `{key}`; the nearest valid key is `{nearest}`"),
+    let keys = keys();
+    match near::nearest(key, keys.iter().map(String::as_str)) {
+        Some(nearest) => format!("unknown key `{key}`; the nearest valid key is `{nearest}`"),
         None => format!("unknown key `{key}`; `wehelpd --print-config` shows all that there are"),
     }
 }

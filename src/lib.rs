@@ -16,7 +16,7 @@
 //!  control config    │  directory   store ⟂ protocol: neither knows the other, daemon joins them
 //!     │       │      │      │
 //!  protocol  home  store  protocol
-//!         └─ seq, clock ─┘
+//!       └─ seq, clock, near ─┘
 //! ```
 //!
 //! * [`protocol`] is the WeHelp wire, pure: commands and events, their repairs, the XML and the packets inside. No
@@ -28,7 +28,7 @@
 //! * [`daemon`] has the two doors and the service behind them. Only it names warp and hyper.
 //! * [`cli`] has the verbs: `cli/verb/NAME.rs` does what `wehelp NAME` says. Only `cli/output` prints, and
 //!   `cli/progress` draws on a terminal.
-//! * [`home`], [`config`], [`seq`], [`clock`] are the ground: places, settings, positions, time.
+//! * [`home`], [`config`], [`seq`], [`clock`], [`near`] are the ground: places, settings, positions, time, typing errors.
 //!
 //! # The way of the data
 //!
@@ -77,6 +77,7 @@ pub mod control;
 pub mod daemon;
 pub mod directory;
 pub mod home;
+pub mod near;
 pub mod protocol;
 pub mod seq;
 pub mod store;

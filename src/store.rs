@@ -245,8 +245,13 @@ pub enum Error {
     #[error("the store does not accept writes: {0}")]
     Refusing(String),
     /// Another process has the store in this folder.
-    #[error("`{}` is in use by another wehelpd; stop that one first", .0.display())]
-    InUse(PathBuf),
+    #[error("`{}` is in use by another wehelpd{}; stop that one first", dir.display(), claim::shown(*holder))]
+    InUse {
+        /// The store's.
+        dir: PathBuf,
+        /// Its process, where the system tells.
+        holder: Option<u32>,
+    },
     /// Anything else: what was tried, where, and why it failed.
     #[error("{0}")]
     Other(String),

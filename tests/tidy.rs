@@ -16,13 +16,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("seq", &[]),
     ("clock", &[]),
     ("home", &[]),
-    ("config", &["clock", "home"]),
-    ("protocol", &["clock", "seq"]),
+    ("near", &[]),
+    ("config", &["clock", "home", "near"]),
+    ("protocol", &["clock", "near", "seq"]),
     ("store", &["clock", "seq"]),
     ("control", &["clock", "home", "seq"]),
     ("directory", &["clock", "control", "protocol", "seq", "store"]),
-    ("cli", &["clock", "config", "control", "home", "protocol", "seq", "VERSION"]),
-    ("daemon", &["clock", "config", "control", "directory", "home", "protocol", "seq", "store", "VERSION"]),
+    ("cli", &["clock", "config", "control", "home", "near", "protocol", "seq", "VERSION"]),
+    ("daemon", &["clock", "config", "control", "directory", "home", "near", "protocol", "seq", "store", "VERSION"]),
 ];
 
 /// Which files a rule is about.

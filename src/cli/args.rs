@@ -291,11 +291,28 @@ pub fn parse(args: &[std::ffi::OsString]) -> Result<Cli, Stop> {
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Stop::Helped(text),
             ErrorKind::MissingSubcommand => Stop::Helped(typed(args, |verb| verb.render_help().to_string())),
             _ => {
+                if let Some([option, value]) = negative(args) {
+                    let text = if option.starts_with("--") {
+                        format!(" (a text is written {option}={value})")
+                    } else {
+                        String::new()
+                    };
+                    return Stop::Wrong(format!("`{option} {value}`: {option} takes no negative number{text}"));
+                }
                 let verb = typed(args, |verb| verb.get_bin_name().unwrap_or("wehelp").to_owned());
                 Stop::Wrong(format!("{}; see `{verb} --help`", sentence(&text)))
             }
         }
     })
+}
+
+/// An option and the negative number behind it, which clap takes for another option.
+fn negative(args: &[std::ffi::OsString]) -> Option<[&str; 2]> {
+    let own: Vec<&str> = args.iter().skip(1).take_while(|arg| *arg != "--").filter_map(|arg| arg.to_str()).collect();
+    let is_negative =
+        |word: &str| word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let is_option = |word: &str| word.starts_with('-') && !is_negative(word);
+    own.windows(2).find(|pair| is_option(pair[0]) && is_negative(pair[1])).map(|pair| [pair[0], pair[1]])
 }
 
 /// A length of time that stands behind `--wait` and not with it: where ids or a text may follow it would be taken for one.
@@ -329,7 +346,11 @@ fn sentence(text: &str) -> String {
     let mut parts: Vec<String> = Vec::new();
     for line in text.lines() {
         let line = line.trim();
-        if line.is_empty() || line.starts_with("Usage:") || line.starts_with("For more information") {
+        // What comes then is how the verb is called, in several lines.
+        if line.starts_with("Usage:") || line.starts_with("For more information") {
+            break;
+        }
+        if line.is_empty() {
             continue;
         }
         let line = line.strip_prefix("error: ").unwrap_or(line);
@@ -360,4 +381,36 @@ fn typed(args: &[std::ffi::OsString], f: impl FnOnce(&mut clap::Command) -> Stri
         }
     }
     f(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(line: &str) -> String {
+        let args: Vec<_> = line.split(' ').map(Into::into).collect();
+        match parse(&args) {
+            Err(Stop::Wrong(sentence)) => sentence,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_one_sentence_that_names_it() {
+        for (line, sentence) in [
+            ("wehelp events -n -1", "`-n -1`: -n takes no negative number"),
+            (
+                "wehelp events --count -5",
+                "`--count -5`: --count takes no negative number (a text is written --count=-5)",
+            ),
+            ("wehelp events --nosuch", "unexpected argument '--nosuch' found; see `wehelp events --help`"),
+            (
+                "wehelp evnts",
+                "unrecognized subcommand 'evnts'; a similar subcommand exists: 'events'; see `wehelp --help`",
+            ),
+            ("wehelp nosuch", "unrecognized subcommand 'nosuch'; see `wehelp --help`"),
+        ] {
+            assert_eq!(wrong(line), sentence, "{line}");
+        }
+    }
 }

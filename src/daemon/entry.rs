@@ -8,6 +8,7 @@ use crate::clock::{Bare, Time};
 use crate::control::EventsQuery;
 use crate::daemon::service::Failure;
 use crate::directory::{Names, Sign};
+use crate::near;
 use crate::protocol::event::{self, Body, Event, Kind, Outline, Pieces};
 use crate::seq::Seq;
 use crate::store::{Append, Query, Stored};
@@ -410,13 +411,13 @@ fn kinds_like(pattern: &str) -> Result<Vec<Kind>, Failure> {
     if !kinds.is_empty() {
         return Ok(kinds);
     }
-    let near = |name: &str| strsim::jaro_winkler(pattern, name);
-    let nearest = Kind::ALL.iter().map(|kind| kind.as_str()).max_by(|a, b| near(a).total_cmp(&near(b)));
-    Err(Failure::new(
-        400,
-        "bad-kind",
-        format!("no kind of event is called `{pattern}`; the nearest is `{}`", nearest.unwrap_or("other")),
-    ))
+    let names = Kind::ALL.iter().map(|kind| kind.as_str());
+    let groups: Vec<String> = names.clone().filter_map(|name| Some(format!("{}.*", name.split_once('.')?.0))).collect();
+    let hint = match near::nearest(pattern, names.chain(groups.iter().map(String::as_str))) {
+        Some(nearest) => format!("the nearest is `{nearest}`"),
+        None => "wehelp-events(7) lists them".to_owned(),
+    };
+    Err(Failure::new(400, "bad-kind", format!("no kind of event is called `{pattern}`; {hint}")))
 }
 
 /// Where a range of events begins or ends: a position or a time.
@@ -546,6 +547,15 @@ mod tests {
             let query = EventsQuery { r#match: Some(pattern.into()), ..EventsQuery::default() };
             assert!(Filter::new(&query, None).is_ok(), "{pattern}");
         }
+    }
+
+    #[test]
+    fn only_a_near_kind_is_named_as_the_nearest() {
+        let says = |kind: &str| kinds(kind).unwrap_err().message;
+        for (kind, nearest) in [("mesage.*", "message.*"), ("message.txt", "message.text"), ("!logins", "login")] {
+            assert!(says(kind).ends_with(&format!("; the nearest is `{nearest}`")), "{}", says(kind));
+        }
+        assert!(says("nosuch").ends_with("`nosuch`; wehelp-events(7) lists them"), "{}", says("nosuch"));
     }
 
     #[test]

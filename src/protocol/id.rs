@@ -5,6 +5,7 @@
 //! client reports may look otherwise ([`is_reported`]): new shapes appear, and are kept.
 //! Leaves to others: who somebody is (`directory`), and names (`@NAME`).
 
+use crate::near;
 use std::fmt;
 
 /// The longest id, bytes: the longest that WeChat makes have about 70, the rest is room for what we do not know.
@@ -145,26 +146,10 @@ fn check(text: &str) -> Result<(), Error> {
         Some((front, suffix)) if front.is_empty() || suffix.contains('@') => Err(Error::Signs(text.to_owned())),
         Some((_, suffix)) if SUFFIXES.contains(&suffix) => Ok(()),
         Some((front, suffix)) => {
-            let near = near_suffix(suffix).map(|near| format!("{front}@{near}"));
+            let near = near::nearest(suffix, SUFFIXES.iter().copied()).map(|near| format!("{front}@{near}"));
             Err(Error::Suffix { id: text.to_owned(), suffix: suffix.to_owned(), near })
         }
     }
-}
-
-/// The suffix that was probably meant.
-fn near_suffix(suffix: &str) -> Option<&'static str> {
-    /// More slips than these make another word.
-    const SLIPS: usize = 2;
-    let suffix = suffix.to_ascii_lowercase();
-    let distance = |known: &&'static str| strsim::osa_distance(&suffix, known);
-    // A part of a long one is near as well: `@chat`, `@room`.
-    let is_part = |known: &&&str| known.len() > suffix.len() && suffix.len() >= 4 && known.contains(&suffix);
-    let near = SUFFIXES
-        .iter()
-        .copied()
-        .min_by_key(distance)
-        .filter(|known| distance(known) <= if known.len() > 4 { SLIPS } else { 1 });
-    near.or_else(|| SUFFIXES.iter().find(is_part).copied())
 }
 
 /// Whether a text that the client reports is an id as far as we care: one word, not too long.

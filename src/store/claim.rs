@@ -31,7 +31,7 @@ impl Claim {
         loop {
             match Self::try_take(dir) {
                 // A process that is just being made has our open files for a moment, and one that ends lets go of them.
-                Err(Error::InUse(_)) if begun.elapsed() < PATIENCE => std::thread::sleep(LOOK),
+                Err(Error::InUse { .. }) if begun.elapsed() < PATIENCE => std::thread::sleep(LOOK),
                 taken => return taken,
             }
         }
@@ -39,13 +39,13 @@ impl Claim {
 
     fn try_take(dir: &Path) -> Result<Self, Error> {
         let folder = journal::folder(dir);
-        let in_use = || Error::InUse(dir.to_owned());
+        let in_use = |held: &File| Error::InUse { dir: dir.to_owned(), holder: holder(held) };
         let folder = File::open(&folder).map_err(|e| super::files::fault("open", &folder, &e))?;
-        let held = lock(&folder).map_err(|_| in_use())?;
+        let held = lock(&folder).map_err(|_| in_use(&folder))?;
         // A file system that locks no folders (NFS) locks files.
         for lsn in journal::list(dir, "log")?.iter().rev().take(1) {
             if let Ok(segment) = File::open(journal::path(dir, *lsn)) {
-                lock(&segment).map_err(|_| in_use())?;
+                lock(&segment).map_err(|_| in_use(&segment))?;
             }
         }
         Ok(Self { _folder: held.then_some(folder) })
@@ -62,4 +62,23 @@ pub(super) fn lock(file: &File) -> io::Result<bool> {
         Err(Errno::WOULDBLOCK) => Err(io::Error::new(io::ErrorKind::WouldBlock, "another process writes it")),
         Err(_) => Ok(false),
     }
+}
+
+/// Who has the lock on a file or folder, by the system's table of locks: `1: FLOCK  ADVISORY  WRITE PID MA:MI:INODE 0 EOF`.
+fn holder(held: &File) -> Option<u32> {
+    use rustix::fs::{major, minor};
+    let found = rustix::fs::fstat(held).ok()?;
+    let place = format!("{:02x}:{:02x}:{}", major(found.st_dev), minor(found.st_dev), found.st_ino);
+    let table = std::fs::read_to_string("/proc/locks").ok()?;
+    let pid = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == place)?;
+        words.get(at.checked_sub(1)?)?.parse().ok().filter(|pid| *pid > 0)
+    };
+    table.lines().find_map(pid)
+}
+
+/// How a sentence names a process, if it is known.
+pub(super) fn shown(holder: Option<u32>) -> String {
+    holder.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
 }

@@ -207,7 +207,7 @@ fn chunk_key(id: u64, number: u32) -> [u8; 13] {
 fn guard<T>(act: &str, dir: &Path, panicked: &AtomicBool, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
     let failed = |why: &str| Error::Other(format!("{act} in `{}`: {why}", dir.display()));
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Err(e)) if e.to_string().contains(LOCKED) => Err(Error::InUse(dir.to_owned())),
+        Ok(Err(e)) if e.to_string().contains(LOCKED) => Err(Error::InUse { dir: dir.to_owned(), holder: None }),
         Ok(done) => done.map_err(|e| failed(&e.to_string())),
         Err(panic) => {
             panicked.store(true, Ordering::Relaxed);
@@ -384,7 +384,7 @@ impl Map {
         let db = loop {
             match guard("open the map", folder, &AtomicBool::default(), || config.open()) {
                 // sled's threads let go of its file a moment after it was dropped.
-                Err(Error::InUse(_)) if begun.elapsed() < claim::PATIENCE => std::thread::sleep(claim::LOOK),
+                Err(Error::InUse { .. }) if begun.elapsed() < claim::PATIENCE => std::thread::sleep(claim::LOOK),
                 opened => break opened?,
             }
         };

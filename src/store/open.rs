@@ -283,7 +283,7 @@ fn trusted(
     };
     let map = match Map::open(&folder, options.cache_bytes) {
         Ok(map) => map,
-        Err(error @ Error::InUse(_)) => return Err(error),
+        Err(error @ Error::InUse { .. }) => return Err(error),
         Err(error) => return why_not(&error.to_string()),
     };
     let meta = match map.meta() {

@@ -235,7 +235,7 @@ fn a_second_daemon_is_kept_out_also_when_the_lock_was_deleted() {
         let other = daemon.path("other.sock");
         let mut command = clean(WEHELPD, &daemon.path("home"));
         command.arg("--data-dir").arg(daemon.data_dir()).arg("--socket").arg(&other).args(["--listen", "127.0.0.1:0"]);
-        run(command, None, DEADLINE).exits(1).says(&["in use"]);
+        run(command, None, DEADLINE).exits(1).says(&["in use", &format!("(pid {})", daemon.pid())]);
         assert!(!other.exists());
     };
     for n in 1..=3 {

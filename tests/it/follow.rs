@@ -140,6 +140,8 @@ fn count_ends_it_with_0_and_timeout_with_6() {
     assert_eq!([follower.next_json(), follower.next_json()].map(|e| seq(&e)), [6, 7]);
     let rest = follower.end().exits(0);
     assert!(rest.out.is_empty(), "{}", rest.out);
+    // It would end at once, as if something had come.
+    daemon.cli(&["events", "--count", "1", "--timeout", "300ms"]).exits(2).says(&["-f"]);
     let run = daemon.cli(&["events", "-f", "-n", "0", "--count", "1", "--timeout", "300ms"]).exits(6);
     assert!(run.out.is_empty());
     let run = daemon.cli(&["events", "-f", "-n", "3", "--count", "2"]).exits(0);

@@ -138,7 +138,7 @@ pub struct List {
     #[arg(long)]
     pub no_self: bool,
 
-    /// With -f: end after so many events
+    /// End after so many events; with -f wait for them
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
 

@@ -38,6 +38,9 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Events) -> Result<(), Error> {
 
 fn list(ctx: &Ctx, list: &args::List) -> Result<(), Error> {
     let command = list.exec.command();
+    if list.timeout.is_some() && !list.follow {
+        return Err(Error::usage("--timeout is how long -f waits for events; give -f as well"));
+    }
     if let Some(words) = &command {
         exec::check(words, list)?;
     }

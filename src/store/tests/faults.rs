@@ -208,7 +208,7 @@ fn a_store_in_use_is_refused_and_left_alone_whatever_lock_is_gone() {
     let dir = fast();
     let store = open(&dir);
     append_many(&store, 0..50, 600);
-    let in_use = || matches!(Store::open(dir.path(), small()), Err(Error::InUse(_)));
+    let in_use = || matches!(Store::open(dir.path(), small()), Err(Error::InUse { .. }));
     assert!(in_use());
     // By sled's own lock, and by the segment's.
     let journal = dir.path().join("journal");

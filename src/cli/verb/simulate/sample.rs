@@ -2,6 +2,7 @@
 
 use super::world::{World, escape};
 use crate::cli::error::Error;
+use crate::near;
 use crate::protocol::{event::Kind, id};
 use serde_json::{Map, Value, json};
 
@@ -17,15 +18,12 @@ pub(super) enum Sample {
 /// The kind of that name.
 ///
 /// # Errors
-/// A sentence with the nearest name.
+/// A sentence, with the name that is near.
 pub(super) fn kind(name: &str) -> Result<Kind, Error> {
     Kind::from_name(name).ok_or_else(|| {
-        let near = Kind::ALL
-            .iter()
-            .map(|k| k.as_str())
-            .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
-        let near = near.unwrap_or_default();
-        Error::usage(format!("there is no kind `{name}` of events; did you mean `{near}`? wehelp-events(7) lists them"))
+        let near = near::nearest(name, Kind::ALL.iter().map(|kind| kind.as_str()));
+        let hint = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+        Error::usage(format!("there is no kind `{name}` of events; {hint}wehelp-events(7) lists them"))
     })
 }
 
