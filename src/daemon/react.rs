@@ -52,7 +52,7 @@ struct Seen {
 }
 
 /// A command that was answered a moment ago: further pieces belong to its answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Recent {
     account: String,
     id: u64,
@@ -306,7 +306,8 @@ async fn step(
     write(service, &mut changes, CHANGES_MAX).await?;
     let mut stored = false;
     if force || taught.anything || !seen.is_empty() {
-        let before = std::mem::take(recent);
+        // A copy: a failed write must not take them along.
+        let before = recent.clone();
         let awaited = service.awaited().clone();
         let done = service.store().write_lazily(move |tx| {
             let mut recent = before;
