@@ -419,8 +419,8 @@ pub struct CursorCommit {
 /// The header of an event stream that names its log, see [`Status::log`].
 pub const LOG_HEADER: &str = "wehelp-log";
 
-/// A line of an event stream, wherever retention has overtaken its reader: these positions were dropped before they were
-/// read, and the stream goes on after them.
+/// A line of an event stream, wherever retention has overtaken its reader, and where a file of the store is lost: these
+/// positions were dropped before they were read, and the stream goes on after them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
     /// The range.

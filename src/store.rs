@@ -29,6 +29,10 @@
 //! | a flipped bit in the journal | the frame is reported, the rest is read | the same |
 //! | damage in sled, or sled gone | made again | made again |
 //!
+//! A file that is gone or cut off is lost with what it held, and nothing else: whatever is left (the checkpoint, sled, a
+//! snapshot, the names of other files) tells how far the log had come, no number up to there is given again, and a log
+//! that has lost its end gets another identity.
+//!
 //! A tail that was never durable is cut off at open. It is told from damage by each frame's note of what was durable
 //! when it was written; only damage to the very last group, after an unclean stop, cannot be told from a torn write,
 //! and counts as one. When the snapshot *and* sled are damaged the store does not open; [`salvage()`] reads it.
@@ -149,18 +153,17 @@ pub struct Query {
     pub backwards: bool,
 }
 
-/// What a read came to. A reader cannot get at entries without saying what it does about those that retention took from
-/// it.
+/// What a read came to. A reader cannot get at entries without saying what it does about those that were taken from it.
 #[derive(Debug)]
 #[must_use]
 pub enum Read {
     /// Some entries.
     Page(Page),
-    /// The next positions of the query are not kept any more: whoever asked is told, and goes on after them.
+    /// The next positions of the query are not kept any more, or lost: whoever asked is told, and goes on after them.
     Dropped(Dropped),
 }
 
-/// Positions that retention has dropped before they were read.
+/// Positions that were dropped before they were read: by retention, or with a file that is gone ([`Store::lost`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dropped {
     /// The first of them.
@@ -390,7 +393,7 @@ impl Store {
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             options,
-            live: RwLock::new(Arc::new(live::Live::new(opened.map, lsn - 1))),
+            live: RwLock::new(Arc::new(live::Live::new(opened.map, lsn - 1, seq))),
             view: Mutex::new(opened.view),
             handles: Mutex::new(VecDeque::new()),
             tail: watch::Sender::new(tail),
@@ -399,6 +402,7 @@ impl Store {
             died: watch::Sender::new(None),
             first_opened,
             lost: opened.lost.iter().map(|(from, to)| (Seq(*from), Seq(*to))).collect(),
+            lost_changes: opened.lost_changes,
             latency: health::Latency::default(),
             durable: AtomicU64::new(lsn - 1),
             committed: AtomicU64::new(lsn - 1),
@@ -432,6 +436,13 @@ impl Store {
         // What was lost at the beginning is there no more than what retention drops, and was not dropped.
         let dropped = if first > shared.first_opened { first } else { Seq::ZERO };
         shared.lost.iter().filter(|(_, to)| *to >= dropped).map(|(from, to)| (*from.max(&dropped), *to)).collect()
+    }
+
+    /// The end of the journal was lost before the store was opened, and nothing left knows all changes of the map that
+    /// it held: numbers that are given out by it may have been given out already.
+    #[must_use]
+    pub fn lost_changes(&self) -> bool {
+        self.0.shared.lost_changes
     }
 
     /// Runs `work` on the writer thread as one atomic transaction; resolves when its effect is synced.

@@ -87,7 +87,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// What tells a reader that it was overtaken by retention.
+    /// What tells a reader that it was overtaken by retention, or that a file of the store is lost.
     fn dropped(Dropped { from, to }: Dropped) -> Self {
         let line = control::Dropped { dropped: control::DroppedRange { from, to } };
         let mut text = serde_json::to_vec(&line).expect("plain data");
@@ -421,6 +421,10 @@ pub(super) fn one(store: &Store, seq: Seq) -> Result<Stored, Failure> {
     };
     if seq == Seq::ZERO || seq > stats.last || seq < stats.first {
         return Err(gone());
+    }
+    if let Some((from, to)) = store.lost().into_iter().find(|(from, to)| (*from..=*to).contains(&seq)) {
+        let message = format!("event {seq} is lost: what held {from} to {to} in the journal is gone or damaged");
+        return Err(Failure::new(500, "damaged", message));
     }
     let query = Query { after: Seq(seq.0 - 1), upto: Some(seq), ..Query::default() };
     let page = store.read_kept(&query, 1)?;

@@ -371,8 +371,8 @@ impl Task {
             let page = match self.page(&query, &filter).await {
                 Ok(Read::Page(page)) => page,
                 Ok(Read::Dropped(Dropped { from, to })) => {
-                    tracing::warn!(target = self.name, %from, %to, "retention dropped events before they were forwarded");
-                    let told = format!("events {from} to {to} were dropped by retention before they were forwarded");
+                    tracing::warn!(target = self.name, %from, %to, "events were dropped before they were forwarded");
+                    let told = format!("events {from} to {to} were dropped before they were forwarded");
                     query.after = to;
                     self.service.forwards().note(&self.name, |health| (health.notice, health.at) = (Some(told), to));
                     self.move_on(to).await;

@@ -600,6 +600,19 @@ fn add(tx: &mut Txn<'_>, key: &[u8], by: i64) {
     }
 }
 
+fn next_id(tx: &Txn<'_>) -> u64 {
+    number(tx.get(META, b"next_id")).max(1)
+}
+
+/// Goes on with ids that no command can have had that the store has lost with a part of its journal: a receipt's id must
+/// not become another command's.
+pub(super) fn skip_ids(tx: &mut Txn<'_>) {
+    /// More than the largest part has room for.
+    const LOST_MAX: u64 = 1_000_000;
+    let next = next_id(tx) + LOST_MAX;
+    tx.put(META, b"next_id", next.to_be_bytes());
+}
+
 fn number(bytes: Option<Vec<u8>>) -> u64 {
     bytes.and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes)
 }
@@ -787,7 +800,7 @@ pub(super) fn enqueue(
                 format!("{unfinished} commands wait already (queue.commands_max); is the client still polling?"),
             ));
         }
-        let id = number(tx.get(META, b"next_id")).max(1);
+        let id = next_id(tx);
         tx.put(META, b"next_id", (id + 1).to_be_bytes());
         put_key(tx, account, command.key.as_deref(), Key { id, time: ages.now(now) });
         let record = Record {

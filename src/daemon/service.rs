@@ -453,9 +453,14 @@ impl Service {
         if let Err(error) = super::steps::restore(&self.0.store, &self.0.steps) {
             tracing::error!("cannot see whether the clock was set: {error}");
         }
+        let mut skip_ids = self.0.store.lost_changes();
         loop {
             let now = self.now();
+            let skips = std::mem::take(&mut skip_ids);
             let given_back = self.0.store.write(move |tx| {
+                if skips {
+                    queue::skip_ids(tx);
+                }
                 let found = queue::in_flight(tx);
                 Ok::<_, ()>(if redeliver { queue::redeliver(tx, now) } else { found })
             });

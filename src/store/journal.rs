@@ -7,7 +7,7 @@
 //! report it as done and to have lost it, twice in about ten cuts; with zeros written first, never.
 
 use super::claim;
-use super::files::{self, fault, sync_dir};
+use super::files::{self, fault};
 use super::frame::{self, Bad, HEAD, Head, Run};
 use super::{Error, VERSION};
 use rustix::fs::Advice;
@@ -127,16 +127,19 @@ pub(super) struct Active {
 }
 
 impl Active {
-    /// Makes a segment; it and its name are durable then.
+    /// Makes a segment; it and its name are durable then. It has its name only once it has its header: one without has
+    /// lost what it held.
     pub(super) fn create(dir: &Path, begin: &Begin) -> io::Result<Self> {
         let path = path(dir, begin.lsn);
-        // Not cut off before it is known to be nobody else's.
-        let file = files::ours().read(true).write(true).create(true).truncate(false).open(&path)?;
+        // One that is there already held nothing durable; but it may be somebody else's.
+        match File::open(&path) {
+            Ok(there) => drop(claim::lock(&there)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        files::replace(&path, |out| out.write_all(&encode(begin)))?;
+        let file = files::ours().read(true).write(true).open(&path)?;
         claim::lock(&file)?;
-        file.set_len(0)?;
-        file.write_all_at(&encode(begin), 0)?;
-        file.sync_all()?;
-        sync_dir(&folder(dir))?;
         Ok(Self { file, path, lsn: begin.lsn, end: HEADER, reserved: HEADER, step: RESERVE_BYTES, grew: false })
     }
 

@@ -24,9 +24,11 @@ pub(super) enum Task {
     Closed(u64),
     /// There are enough changes to be put into sled.
     Settle,
-    /// Everything up to this LSN (and event) is durable.
+    /// Everything up to this LSN is durable, and before this event: the checkpoint is to say so…
+    Mark(u64, u64),
+    /// …and sled is to be synced, so that a start has less to verify…
     Checkpoint(u64, u64),
-    /// The same, and the map is to be written out.
+    /// …and the map is to be written out.
     Snapshot(u64, u64),
     /// Segments and snapshots that nobody needs any more.
     Remove { segments: Vec<u64>, snapshots_before: u64 },
@@ -49,6 +51,7 @@ pub(super) fn run(shared: &Arc<Shared>, mut file: CheckpointFile, tasks: &Receiv
                     drop(writer.send(Request::MapFailed(error)));
                 }
             }
+            Task::Mark(lsn, seq) => mark(&mut file, lsn, seq),
             Task::Checkpoint(lsn, seq) => {
                 if let Err(error) = checkpoint(shared, &mut file, lsn, seq) {
                     drop(writer.send(Request::MapFailed(error)));
@@ -77,11 +80,13 @@ fn tell(done: Result<(), Error>) {
 fn checkpoint(shared: &Shared, file: &mut CheckpointFile, lsn: u64, seq: u64) -> Result<(), Error> {
     shared.settle()?;
     shared.live().map.flush()?;
-    if let Err(error) = file.write(Checkpoint { lsn, seq, clean: false }) {
-        // The old one is as good: the next start has more to verify.
-        tracing::warn!("{error}");
-    }
+    mark(file, lsn, seq);
     Ok(())
+}
+
+fn mark(file: &mut CheckpointFile, lsn: u64, seq: u64) {
+    // The old one is nearly as good: it knows of less that could get lost.
+    tell(file.write(Checkpoint { lsn, seq, clean: false }));
 }
 
 /// Writes a closed segment's index beside it.
@@ -123,8 +128,8 @@ fn write_snapshot(shared: &Shared, file: &mut CheckpointFile, lsn: u64, seq: u64
         go_on(shared)?;
         if live.has_enough() { shared.settle().map(drop) } else { Ok(()) }
     };
-    let bytes = snapshot::write(&shared.dir, &live.map, lsn, seq, meanwhile, || {
-        let upto = live.settling_to();
+    let bytes = snapshot::write(&shared.dir, &live.map, lsn, meanwhile, || {
+        let (upto, next) = live.settling_to();
         let begun = Instant::now();
         while shared.durable.load(Ordering::Acquire) < upto {
             go_on(shared).map_err(io::Error::other)?;
@@ -136,7 +141,7 @@ fn write_snapshot(shared: &Shared, file: &mut CheckpointFile, lsn: u64, seq: u64
         if !Arc::ptr_eq(&live, &shared.live()) {
             return Err(io::Error::other("the map was made again meanwhile"));
         }
-        Ok(upto)
+        Ok((upto, next))
     })?;
     checkpoint(shared, file, lsn, seq)?;
     Ok(bytes)

@@ -33,6 +33,8 @@ pub(super) struct Live {
     /// The last LSN whose changes are in sled, and the last whose changes may be.
     settled_to: AtomicU64,
     settling_to: AtomicU64,
+    /// The next event's position, then.
+    settling_seq: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -46,8 +48,8 @@ struct Pending {
 }
 
 impl Live {
-    /// A map that has everything up to `lsn`.
-    pub(super) fn new(map: Map, lsn: u64) -> Self {
+    /// A map that has everything up to `lsn`; `seq` is the next event's position.
+    pub(super) fn new(map: Map, lsn: u64, seq: u64) -> Self {
         Self {
             map,
             pending: RwLock::default(),
@@ -55,6 +57,7 @@ impl Live {
             told: AtomicBool::new(false),
             settled_to: AtomicU64::new(lsn),
             settling_to: AtomicU64::new(lsn),
+            settling_seq: AtomicU64::new(seq),
         }
     }
 
@@ -64,9 +67,9 @@ impl Live {
         self.settled_to.load(Ordering::SeqCst)
     }
 
-    /// Nothing after here is in sled.
-    pub(super) fn settling_to(&self) -> u64 {
-        self.settling_to.load(Ordering::SeqCst)
+    /// Nothing after here is in sled: the last LSN, and the next event's position.
+    pub(super) fn settling_to(&self) -> (u64, u64) {
+        (self.settling_to.load(Ordering::SeqCst), self.settling_seq.load(Ordering::SeqCst))
     }
 
     /// Shows a group's changes to readers; `meta` is the map's state with them.
@@ -134,6 +137,7 @@ impl Live {
             pending.bytes = 0;
             (Arc::clone(&pending.under), meta)
         };
+        self.settling_seq.fetch_max(meta.seq, Ordering::SeqCst);
         self.settling_to.fetch_max(meta.lsn, Ordering::SeqCst);
         self.map.apply(&under, blocks, gone, meta)?;
         self.pending.write().unwrap_or_else(PoisonError::into_inner).under = Arc::default();
@@ -229,7 +233,7 @@ mod tests {
     /// A map with some pairs in each layer, and what they come to.
     fn layered() -> (tempfile::TempDir, Live, Changes, Vec<Pair>) {
         let dir = tempfile::tempdir().unwrap();
-        let live = Live::new(Map::open(dir.path(), 1 << 20).unwrap(), 0);
+        let live = Live::new(Map::open(dir.path(), 1 << 20).unwrap(), 0, 1);
         let mut expected = std::collections::BTreeMap::new();
         let mut over = Changes::new();
         for layer in 0..4_u64 {
@@ -281,20 +285,21 @@ mod tests {
     #[test]
     fn what_settles_is_the_same_to_readers_and_makes_room() {
         let dir = tempfile::tempdir().unwrap();
-        let live = Live::new(Map::open(dir.path(), 1 << 20).unwrap(), 4);
+        let live = Live::new(Map::open(dir.path(), 1 << 20).unwrap(), 4, 1);
         let change = |key: u8, value: Option<&[u8]>, lsn: u64| {
-            live.add(&mut Changes::from([(vec![key], value.map(<[u8]>::to_vec))]), Meta { lsn, ..Meta::default() });
+            let meta = Meta { lsn, seq: lsn / 2, ..Meta::default() };
+            live.add(&mut Changes::from([(vec![key], value.map(<[u8]>::to_vec))]), meta);
         };
         change(1, Some(b"one"), 5);
         change(2, None, 6);
-        assert_eq!((live.settled_to(), live.settling_to()), (4, 4));
+        assert_eq!((live.settled_to(), live.settling_to()), (4, (4, 1)));
         assert_eq!(live.map.get(&[1]).unwrap(), None);
         assert_eq!(live.get(&[1]).unwrap().as_deref(), Some(&b"one"[..]));
         // Not while the journal may lose it.
         assert!(!live.settle(5).unwrap());
-        assert_eq!(live.settling_to(), 4);
+        assert_eq!(live.settling_to(), (4, 1));
         assert!(live.settle(6).unwrap());
-        assert_eq!((live.settled_to(), live.settling_to()), (6, 6));
+        assert_eq!((live.settled_to(), live.settling_to()), (6, (6, 3)));
         assert_eq!(live.map.get(&[1]).unwrap().as_deref(), Some(&b"one"[..]));
         assert_eq!(live.map.meta().unwrap().unwrap().lsn, 6);
         assert!(!live.is_due());

@@ -50,6 +50,8 @@ pub(super) struct Opened {
     /// The journal does not lead to what was known to be durable: a snapshot is due at once, and the log is another one
     /// than before, since positions that were read may be given to other events.
     pub(super) lost_its_end: bool,
+    /// With that end went changes that the map has not, as far as can be known.
+    pub(super) lost_changes: bool,
     /// Closed segments without an index beside them.
     pub(super) unindexed: Vec<u64>,
     /// Positions that no segment holds any more, though nobody dropped them: from and to.
@@ -105,7 +107,7 @@ pub(super) fn write_version(dir: &Path) -> Result<(), Error> {
     files::replace(&path, |out| writeln!(out, "{VERSION}")).map_err(|e| fault("write", &path, &e))
 }
 
-/// The segments that are there, with their headers; a last one that was never finished is left out (and removed).
+/// The segments that are there, with their headers. One of which nothing is readable is left out.
 pub(super) fn segments(dir: &Path) -> Result<BTreeMap<u64, Begin>, Error> {
     let list = journal::list(dir, "log")?;
     let mut found: BTreeMap<u64, Begin> = BTreeMap::new();
@@ -132,11 +134,6 @@ pub(super) fn segments(dir: &Path) -> Result<BTreeMap<u64, Begin>, Error> {
                         tracing::error!("the head of `{}` is damaged", path.display());
                         let cum = before.map_or(0, |b| b.cum + files_len(&journal::path(dir, b.lsn)));
                         Begin { lsn: *lsn, seq, cum }
-                    }
-                    // A power cut hit while it was made: it never held anything.
-                    None if Some(lsn) == list.last() => {
-                        drop(files::remove(&path));
-                        continue;
                     }
                     None => {
                         tracing::error!("nothing in `{}` is readable", path.display());
@@ -181,6 +178,17 @@ impl Replay<'_, '_> {
                 self.fill.block(block)?;
             }
             self.tail.seq = self.tail.seq.max(begin.seq);
+            self.builder.cum = self.builder.cum.max(begin.cum);
+            let reached = self.tail.lsn.max(self.applied);
+            if begin.lsn > reached + 1 {
+                tracing::error!(
+                    "changes {} to {} are lost: no file in `{}` holds them; what the queue, cursors and contacts were then \
+                     may be older than it was",
+                    reached + 1,
+                    begin.lsn - 1,
+                    journal::folder(self.dir).display()
+                );
+            }
         }
         (self.tail.end, self.tail.damaged) = (at.max(HEADER), false);
         let mut gap: Option<(u64, u64, &'static str)> = None;
@@ -291,11 +299,10 @@ fn trusted(
         Ok(_) => return why_not("it is not whole"),
         Err(error) => return why_not(&error.to_string()),
     };
-    // A newest segment that is lost took nothing from the map that it has already.
-    let lost_newest = has.last_key_value().is_none_or(|(newest, _)| *newest < meta.segment);
-    if lost_newest {
-        tracing::error!("`{}` is gone; what it held is lost", journal::path(dir, meta.segment).display());
-    } else if !has.contains_key(&meta.segment) {
+    // A segment that is lost took nothing from a map that has its changes already; one that is older than a snapshot goes
+    // with it.
+    let newer = journal::list(dir, "map")?.last().is_some_and(|snapshot| *snapshot > meta.lsn);
+    if newer && !has.contains_key(&meta.segment) {
         return why_not("the journal does not reach back to it");
     }
     if !last.is_some_and(|last| last.clean && last.lsn == meta.lsn) {
@@ -349,7 +356,7 @@ fn rebuild<'a, 'b>(
     segments: &'a BTreeMap<u64, Begin>,
     durable: u64,
     fill: &'a mut Fill<'b>,
-) -> Result<(Replay<'a, 'b>, u64), Error> {
+) -> Result<(Replay<'a, 'b>, Reached), Error> {
     let oldest = segments.first_key_value().map(|(_, b)| *b);
     let snapshot = match newest_snapshot(dir) {
         Ok(snapshot) => snapshot,
@@ -366,14 +373,7 @@ fn rebuild<'a, 'b>(
         snapshot::read(dir, snapshot.from, &mut |key, value| fill.change(key, Some(value)))?;
     }
     let (applied, upto, seq) = snapshot.map_or((0, 0, 1), |s| (s.from, s.upto, s.seq));
-    if oldest.is_some_and(|b| b.lsn > applied + 1) {
-        tracing::error!(
-            "the journal in `{}` begins at {}, after what the map's snapshot holds: changes are lost",
-            dir.display(),
-            oldest.map_or(0, |b| b.lsn)
-        );
-    }
-    let tail = Tail { lsn: applied, seq, end: HEADER, damaged: false };
+    let tail = Tail { lsn: 0, seq, end: HEADER, damaged: false };
     let builder = Builder::new(oldest.map_or(0, |b| b.cum));
     let mut replay = Replay { dir, segments, fill, builder, applied, durable, tail, replayed: 0 };
     for (lsn, begin) in segments {
@@ -386,12 +386,38 @@ fn rebuild<'a, 'b>(
                 replay.fill.block(block)?;
             }
             replay.builder = Builder::new(segments.range(lsn + 1..).next().map_or(0, |(_, b)| b.cum));
+            replay.tail.lsn = last;
             continue;
         }
         replay.segment(begin, HEADER)?;
     }
-    replay.tail.lsn = replay.tail.lsn.max(upto);
-    Ok((replay, applied))
+    Ok((replay, Reached { lsn: upto, seq }))
+}
+
+/// How far something knows the log to have come: its last frame, and the next event's position.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reached {
+    lsn: u64,
+    seq: u64,
+}
+
+impl Reached {
+    fn and(self, other: Self) -> Self {
+        Self { lsn: self.lsn.max(other.lsn), seq: self.seq.max(other.seq) }
+    }
+}
+
+/// The last frame that must have been, by the names of the journal's files, when `reached` is the last that is there.
+fn named(dir: &Path, segments: &BTreeMap<u64, Begin>, reached: u64) -> Result<u64, Error> {
+    let newest = segments.last_key_value().map_or(0, |(newest, _)| *newest);
+    // A segment has an index once there is a newer one…
+    let indexed =
+        journal::list(dir, "idx")?.last().filter(|last| **last >= newest).map_or(0, |last| reached.max(*last) + 1);
+    // …and a name only once it has a header.
+    let newest_file = journal::list(dir, "log")?.last().copied();
+    let unreadable = newest_file.filter(|lsn| !segments.contains_key(lsn)).unwrap_or(0);
+    let snapshot = journal::list(dir, "map")?.last().copied().unwrap_or(0);
+    Ok(unreadable.max(snapshot).max(indexed))
 }
 
 /// An open store's state, and what only one may have.
@@ -472,8 +498,12 @@ fn load(
         None => fresh(dir, options)?,
     };
     let mut fill = Fill::new(&map);
-    let mut replay = match had {
-        None => rebuild(dir, &segments, known.lsn, &mut fill)?.0,
+    let known = Reached { lsn: known.lsn, seq: known.seq };
+    let (mut replay, known) = match had {
+        None => {
+            let (replay, snapshot) = rebuild(dir, &segments, known.lsn, &mut fill)?;
+            (replay, known.and(snapshot))
+        }
         Some(meta) => {
             let tail = Tail { lsn: 0, seq: meta.seq, end: meta.offset, damaged: false };
             let builder = Builder::new(meta.cum);
@@ -493,16 +523,16 @@ fn load(
             for (lsn, begin) in segments.range(meta.segment..) {
                 replay.segment(begin, if *lsn == meta.segment { meta.offset } else { HEADER })?;
             }
-            replay
+            (replay, known.and(Reached { lsn: meta.lsn, seq: meta.seq }))
         }
     };
-    let had_lsn = had.map_or(0, |m| m.lsn);
     let reached = replay.tail.lsn;
-    let lsn = reached.max(had_lsn).max(known.lsn) + 1;
+    let lsn = reached.max(known.lsn).max(named(dir, &segments, reached)?) + 1;
+    let lost_its_end = reached + 1 != lsn;
     let seq = replay.tail.seq.max(known.seq).max(1);
     let newest = segments.last_key_value().map(|(_, b)| *b);
     // After damage, or a loss, a new segment says where we are.
-    let go_on = newest.filter(|_| !replay.tail.damaged && reached + 1 == lsn);
+    let go_on = newest.filter(|_| !replay.tail.damaged && !lost_its_end);
     // Blocks may have been finished whose changes are in the map already.
     let changed = had.is_none() || replay.replayed > 0 || !replay.fill.is_empty();
     let end = (go_on.map_or(lsn, |b| b.lsn), if go_on.is_some() { replay.tail.end } else { HEADER });
@@ -530,13 +560,25 @@ fn load(
             Active::create(dir, &begin).map_err(|e| fault("make", &journal::path(dir, lsn), &e).to_string())
         }
     };
-    if go_on.is_none() && active.is_ok() {
-        segments.insert(lsn, begin);
+    let lost_changes = lost_its_end && !had.zip(last).is_some_and(|(had, last)| last.clean && last.lsn == had.lsn);
+    if lost_its_end {
+        tracing::error!(
+            "the end of the journal in `{}` is gone, with what was stored last; the log goes on with event {seq}, as another \
+             one (`log` in `wehelp status --json`), and {}",
+            journal::folder(dir).display(),
+            if lost_changes { "commands may be older than they were" } else { "all commands are as they were" }
+        );
     }
-    let lost = lost(dir, &map, &segments)?;
+    let mut borders = segments.clone();
+    if go_on.is_none() {
+        borders.insert(lsn, begin);
+        if active.is_ok() {
+            segments.insert(lsn, begin);
+        }
+    }
+    let lost = lost(dir, &map, &borders)?;
     let view = view(&map, &segments, &builder, seq)?;
     let snapshot = journal::list(dir, "map")?.last().copied().unwrap_or(0);
-    let lost_its_end = newest.is_some() && reached + 1 != lsn;
     let since_snapshot = segments.range(snapshot..).map(|(lsn, _)| files_len(&journal::path(dir, *lsn))).sum();
     let indexed = journal::list(dir, "idx")?;
     let closed = segments.len().saturating_sub(1);
@@ -552,6 +594,7 @@ fn load(
         snapshot,
         since_snapshot,
         lost_its_end,
+        lost_changes,
         unindexed,
         lost,
     })
@@ -559,6 +602,10 @@ fn load(
 
 /// The LSN before the frame at a place in the middle of a segment.
 fn first_lsn(dir: &Path, meta: &Meta) -> u64 {
+    if files_len(&journal::path(dir, meta.segment)) < meta.offset {
+        // It was cut off before that place.
+        return 0;
+    }
     let Ok(mut scanner) = Scanner::open(&journal::path(dir, meta.segment), meta.offset) else { return 0 };
     match scanner.next() {
         Ok(Some(Item::Frame(head, ..))) => head.lsn - 1,
@@ -582,7 +629,7 @@ fn lost(dir: &Path, map: &Map, segments: &BTreeMap<u64, Begin>) -> Result<Vec<(u
         match before {
             None => told(1, begin.seq - 1),
             Some(before) if before.seq < begin.seq && begin.seq > first => {
-                told(held_to(map, before, begin.seq - 1)? + 1, begin.seq - 1);
+                told(held_to(dir, map, before, begin.seq - 1)? + 1, begin.seq - 1);
             }
             Some(_) => {}
         }
@@ -599,12 +646,29 @@ fn lost(dir: &Path, map: &Map, segments: &BTreeMap<u64, Begin>) -> Result<Vec<(u
 }
 
 /// The last position up to `upto` that a segment holds, or the one before it.
-fn held_to(map: &Map, segment: &Begin, upto: u64) -> Result<u64, Error> {
+fn held_to(dir: &Path, map: &Map, segment: &Begin, upto: u64) -> Result<u64, Error> {
+    let path = journal::path(dir, segment.lsn);
+    let len = files_len(&path);
     for block in map.blocks(segment.seq, upto, true) {
         let (first, entry) = block?;
-        match Block::decode(first, &entry) {
-            Some(block) if block.segment == segment.lsn => return Ok(block.last),
-            _ => {}
+        let Some(block) = Block::decode(first, &entry).filter(|block| block.segment == segment.lsn) else { continue };
+        if block.end <= len {
+            return Ok(block.last);
+        }
+        // It was cut off within this block, or before it.
+        if block.start < len {
+            let mut scanner = Scanner::open(&path, block.start).map_err(|e| fault("read", &path, &e))?;
+            let mut last = None;
+            while let Some(item) = scanner.next().map_err(|e| fault("read", &path, &e))? {
+                if let Item::Frame(head, ..) = item
+                    && head.events > 0
+                {
+                    last = Some(head.seq + u64::from(head.events) - 1);
+                }
+            }
+            if let Some(last) = last {
+                return Ok(last.min(block.last));
+            }
         }
     }
     Ok(segment.seq - 1)

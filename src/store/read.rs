@@ -40,7 +40,17 @@ pub(super) fn read(shared: &Shared, query: &Query, bytes_max: usize) -> Result<R
     if let Some(dropped) = dropped(query, seen.first) {
         return Ok(Read::Dropped(dropped));
     }
-    let page = page(shared, seen, query, bytes_max)?;
+    // What is lost with a file is told in one piece too, and what lies before it first.
+    let (next, upto) = (query.after.next(), query.upto.unwrap_or(Seq(seen.tail)).min(Seq(seen.tail)));
+    let lost = shared.lost.iter().find(|(from, to)| *to >= next && *from <= upto).filter(|_| !query.backwards);
+    let page = match lost {
+        Some((from, to)) if *from <= next => return Ok(Read::Dropped(Dropped { from: next, to: upto.min(*to) })),
+        Some((from, _)) => {
+            let before = Query { upto: Some(Seq(from.0 - 1)), ..query.clone() };
+            Page { end: false, ..page(shared, seen, &before, bytes_max)? }
+        }
+        None => page(shared, seen, query, bytes_max)?,
+    };
     // Retention goes on beside us, and takes blocks and files away.
     Ok(without_dropped(page, query, shared.view().first))
 }

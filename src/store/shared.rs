@@ -82,6 +82,8 @@ pub(super) struct Shared {
     pub(super) first_opened: Seq,
     /// Positions that were lost before the store was opened: from and to.
     pub(super) lost: Vec<(Seq, Seq)>,
+    /// Changes of the map may have been lost then.
+    pub(super) lost_changes: bool,
     pub(super) latency: Latency,
     /// The last LSN that is durable.
     pub(super) durable: AtomicU64,

@@ -26,6 +26,7 @@ const PART_BYTES_MAX: u32 = 64 << 20;
 pub(super) struct Snapshot {
     pub(super) from: u64,
     pub(super) upto: u64,
+    /// The next event's position, then.
     pub(super) seq: u64,
 }
 
@@ -75,15 +76,14 @@ impl<T: Read> Summed<T> {
 /// After so many pairs `meanwhile` is called.
 const MEANWHILE_PAIRS: u64 = 512;
 
-/// Writes a snapshot of everything in `map`; `meanwhile` is called now and then, and `ready` says, once all is written, up to which LSN it may hold changes,
-/// and that these are durable. Returns its size.
+/// Writes a snapshot of everything in `map`; `meanwhile` is called now and then, and `ready` says, once all is written,
+/// up to which LSN it may hold changes and the next event's position then, and that these are durable. Returns its size.
 pub(super) fn write(
     dir: &Path,
     map: &Map,
     from: u64,
-    seq: u64,
     mut meanwhile: impl FnMut() -> Result<(), Error>,
-    ready: impl FnOnce() -> io::Result<u64>,
+    ready: impl FnOnce() -> io::Result<(u64, u64)>,
 ) -> Result<u64, Error> {
     let path = path(dir, from);
     let mut bytes = 0;
@@ -107,7 +107,8 @@ pub(super) fn write(
             bytes += 8 + (key.len() + value.len()) as u64;
         }
         out.put(&END.to_le_bytes())?;
-        for n in [ready()?, seq, pairs] {
+        let (upto, seq) = ready()?;
+        for n in [upto, seq, pairs] {
             out.put(&n.to_le_bytes())?;
         }
         let crc = out.crc.clone().finalize();
@@ -162,10 +163,11 @@ pub(super) fn read(dir: &Path, lsn: u64, each: &mut EachPair<'_>) -> Result<Snap
     Ok(snapshot)
 }
 
-/// What the store is known to have reached, for the next open.
+/// What the store is known to have reached, for the next open: it tells a journal that has lost its end from one that
+/// ends there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Checkpoint {
-    /// Everything up to here is durable in the journal, and in sled.
+    /// Everything up to here is durable in the journal; after a clean stop, in sled too.
     pub(super) lsn: u64,
     /// The next event's position, then.
     pub(super) seq: u64,

@@ -5,6 +5,7 @@ mod basics;
 mod damage;
 mod faults;
 mod fixture;
+mod lost;
 mod powercut;
 mod retention;
 mod scale;
@@ -135,6 +136,11 @@ pub(super) fn put(store: &Store, key: &str, value: &[u8]) {
 
 pub(super) fn pairs(store: &Store) -> Vec<(Vec<u8>, Vec<u8>)> {
     store.scan(SPACE, b"", &[255; 9], usize::MAX, false).unwrap()
+}
+
+/// How many events are lost.
+pub(super) fn lost(store: &Store) -> u64 {
+    store.lost().iter().map(|(from, to)| to.0 - from.0 + 1).sum()
 }
 
 /// How many files with this extension the journal has.

@@ -137,11 +137,13 @@ pub(super) struct Keeping {
     closed: Vec<u64>,
     /// Segments may be ready to go.
     collect: bool,
+    /// The checkpoint does not know of the newest segment yet: nobody would miss it.
+    unmarked: bool,
 }
 
 impl Keeping {
     pub(super) fn new(snapshot: u64, since_snapshot: u64, snapshot_due: bool, closed: Vec<u64>) -> Self {
-        Self { snapshot, since_snapshot, snapshot_due, closed, collect: true, ..Self::default() }
+        Self { snapshot, since_snapshot, snapshot_due, closed, collect: true, unmarked: true, ..Self::default() }
     }
 }
 
@@ -442,6 +444,7 @@ impl Writer {
         self.shared.forget(lsn);
         self.shared.view().segments.insert(lsn, begin);
         self.active = Some(active);
+        self.keeping.unmarked = true;
         Ok(())
     }
 
@@ -591,8 +594,9 @@ impl Writer {
     fn reload(&mut self) -> Result<(), String> {
         self.active = None;
         let opened = open::again(&self.shared.dir, &self.shared.options, self.durable).map_err(|e| e.to_string())?;
-        let Opened { map, view, builder, active, lsn, seq, .. } = opened;
-        let live = Arc::new(Live::new(map, lsn - 1));
+        let Opened { map, view, builder, active, lsn, seq, lost_its_end, .. } = opened;
+        let live = Arc::new(Live::new(map, lsn - 1, seq));
+        self.nameless |= lost_its_end;
         let old = {
             let mut current = self.shared.live.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             std::mem::replace(&mut *current, Arc::clone(&live))
@@ -660,6 +664,9 @@ impl Writer {
             send(Task::Settle);
         }
         let (lsn, seq) = (self.group.lsn - 1, self.group.seq);
+        if lsn > 0 && std::mem::take(&mut keeping.unmarked) {
+            send(Task::Mark(lsn, seq));
+        }
         if std::mem::take(&mut keeping.collect) && self.shared.pins.load(Ordering::SeqCst) == 0 {
             let mut view = self.shared.view();
             let (segments, uncovered) = retention::droppable(&view, keeping.snapshot);

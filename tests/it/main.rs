@@ -27,6 +27,7 @@ mod handover;
 mod injected;
 mod load;
 mod log;
+mod lost;
 mod memory;
 mod names;
 mod output;

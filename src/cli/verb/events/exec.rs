@@ -234,7 +234,7 @@ pub(super) fn run(
         (None, lost) => kept.and(Err(Error::new(
             Exit::Failed,
             "dropped",
-            format!("{lost} events were dropped by retention, and the command was not given them"),
+            format!("{lost} events were dropped before they were read, and the command was not given them"),
         ))),
     }
 }

@@ -109,11 +109,11 @@ pub(super) fn damaged(seq: Seq, line: &[u8]) -> Error {
     Error::failed(format!("event {seq} cannot be read: {reason}; see `wehelpd --salvage`"))
 }
 
-/// Tells that retention took events before they could be read.
+/// Tells of events that retention took, or a lost file, before they could be read.
 pub(super) fn dropped(out: &Output, range: DroppedRange) {
     let DroppedRange { from, to } = range;
     let which = if from == to { format!("event {to} was") } else { format!("events {from} to {to} were") };
-    let message = format!("{which} dropped by retention before being read; going on with {}", to.next());
+    let message = format!("{which} dropped before being read; going on with {}", to.next());
     out.loss(&Dropped { dropped: range }, &message);
 }
 
