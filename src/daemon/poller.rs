@@ -25,7 +25,7 @@ pub(super) fn read(raw: &str, peer: SocketAddr) -> Poller {
             .rev()
             .filter(|(name, _)| *name == wanted)
             .map(|(_, value)| decoded(value))
-            .find(|name| !is_nothing(&name.text))
+            .find(|name| !contact::nothing(&name.text))
     };
     let sound = |text: &String| text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control);
     let name = |wanted: &str| {
@@ -34,11 +34,6 @@ pub(super) fn read(raw: &str, peer: SocketAddr) -> Poller {
     };
     let pid = last("pid").and_then(|pid| pid.text.trim().parse().ok()).filter(|pid| *pid != 0);
     Poller { wxid: name("wxid"), account: name("account"), pid, peer }
-}
-
-/// Whether a client says nothing with this.
-fn is_nothing(value: &str) -> bool {
-    contact::nothing(value) || matches!(value.trim(), "NULL" | "undefined")
 }
 
 /// Percent-decoded, as UTF-8 where it is that, else, or otherwise, as GB18030: the code page of most PCs that WeHelp runs
@@ -186,6 +181,22 @@ mod tests {
             ("", (None, None, None)),
         ] {
             assert_eq!(of(raw), poller, "{raw}");
+        }
+        for nothing in
+            ["", "null", "NULL", "Null", "undefined", "Undefined", "(null)", "(NULL)", "None", "+null+", "%20"]
+        {
+            let encoded: String = nothing.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let encoded = if nothing.contains(['+', '%']) { nothing } else { &encoded };
+            for word in [nothing, encoded] {
+                for raw in
+                    [format!("wxid={word}&account={word}&pid={word}"), format!("account={word}?wxid={word}&pid={word}")]
+                {
+                    assert_eq!(of(&raw), (None, None, None), "{raw}");
+                }
+                // What says nothing hides nothing that was typed before it.
+                let raw = format!("wxid=wxid_a&account=work&pid=7?wxid={word}&account={word}&pid={word}");
+                assert_eq!(of(&raw), (some("wxid_a"), some("work"), Some(7)), "{raw}");
+            }
         }
         // Right in both.
         let both = read("account=%D0%A1%C7%BF", "127.0.0.1:9".parse().unwrap());

@@ -28,10 +28,14 @@ const CONTACT_BYTES_MAX: usize = 64 * 1024;
 /// The longest member of a room, bytes of JSON: the packed XML of 500 members has some 100,000.
 const ROOM_BYTES_MAX: usize = 4 << 20;
 
-/// Whether the client says nothing with this: `"(null)"`, `"None"`, `"null"`, `""`, blanks.
+/// Whether a client says nothing with this, where it names somebody or something: the words of the languages that
+/// clients are written in, and blanks. The one place that knows them, for polls and events alike.
 #[must_use]
 pub fn nothing(text: &str) -> bool {
-    matches!(text.trim(), "" | "(null)" | "null" | "None")
+    const ANY_CASE: [&str; 4] = ["", "(null)", "null", "undefined"];
+    let text = text.trim();
+    // Python's; written otherwise it is rather a name.
+    text == "None" || ANY_CASE.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// Which names are told to be empty: in the normalised form, `null` stands both for that and for a name that was not

@@ -8,7 +8,7 @@ mod app;
 mod notice;
 pub(in crate::protocol) mod xml;
 
-use super::contact::{nothing, sex_word};
+use super::contact::sex_word;
 use serde_json::{Map, Value, json};
 use xml::{Element, Tree};
 
@@ -164,17 +164,18 @@ fn person(element: Element<'_>, decoded: &mut Map<String, Value>) {
     let get = |name| element.attribute(name);
     word(decoded, "alias", get("alias"));
     word(decoded, "sex", get("sex").and_then(sex_word));
-    word(decoded, "avatar", get("bigheadimgurl").filter(|url| !nothing(url)).or_else(|| get("smallheadimgurl")));
+    word(decoded, "avatar", said(get("bigheadimgurl")).or_else(|| get("smallheadimgurl")));
     word(decoded, "avatar_small", get("smallheadimgurl"));
-    word(decoded, "country", get("country").filter(|code| !nothing(code)).or_else(|| get("regionCode")));
+    word(decoded, "country", said(get("country")).or_else(|| get("regionCode")));
     word(decoded, "province", get("province"));
     word(decoded, "city", get("city"));
     word(decoded, "sign", get("sign"));
 }
 
-/// `None` for the words that mean nothing.
+/// `None` for what says nothing. This is WeChat's own XML, and holds what people write: the words that a client's language
+/// has for nothing are only words here.
 fn said(text: Option<&str>) -> Option<&str> {
-    text.filter(|text| !nothing(text))
+    text.filter(|text| !matches!(text.trim(), "" | "(null)" | "null"))
 }
 
 /// Puts a text, or null when it says nothing.

@@ -206,9 +206,12 @@ fn a_check_is_content_while_accounts_are_logged_in_and_their_clients_poll() {
 #[test]
 fn an_account_that_is_not_logged_in_is_nobody() {
     let daemon = Daemon::new();
-    for nothing in ["null", "(null)", "None", ""] {
+    for nothing in ["null", "(null)", "None", "", "undefined", "NULL", " Null "] {
         daemon.client().event(&format!(r#"{{"type":67,"code":200,"processid":7,"cwxid":"{nothing}"}}"#));
+        let query = nothing.replace(' ', "%20");
+        daemon.client().poll(&format!("wxid={query}&pid={query}"));
     }
+    assert_eq!(daemon.status()["pollers"], serde_json::json!([]));
     assert!(daemon.cli(&["account", "list"]).exits(0).lines().is_empty());
 }
 

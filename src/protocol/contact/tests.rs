@@ -55,8 +55,9 @@ fn lists_keep_what_is_a_contact() {
 
 #[test]
 fn the_words_for_nothing_are_known() {
-    assert!(["", " ", "(null)", "None", "null", " null\n"].into_iter().all(nothing));
-    assert!(!["0", "nobody", "none"].into_iter().any(nothing));
+    let words = ["", " ", "(null)", "(NULL)", "None", "null", "NULL", "Null", " null\n", "undefined", "\tUndefined"];
+    assert!(words.into_iter().all(nothing));
+    assert!(!["0", "nobody", "none", "nullable", "null null"].into_iter().any(nothing));
 }
 
 #[test]

@@ -278,11 +278,31 @@ fn numbers_and_strings_are_taken_for_each_other() {
 
 #[test]
 fn words_for_nothing_are_nothing() {
-    for nothing in ["null", "(null)", "None", "", " "] {
-        let event = event(json!({"type":67,"cwxid":nothing,"nick":nothing,"processid":nothing,"code":nothing}));
-        assert_eq!((event.account, event.nick, event.pid), (None, None, None));
-        assert_eq!(event.decoded, json!({"code": null}));
+    for nothing in ["null", "NULL", "(null)", "(NULL)", "None", "undefined", "Undefined", " null ", "", " "] {
+        let login = event(json!({"type":67,"cwxid":nothing,"nick":nothing,"processid":nothing,"code":nothing}));
+        assert_eq!((login.account, login.nick, login.pid), (None, None, None), "{nothing}");
+        assert_eq!(login.decoded, json!({"code": null}));
+        let profile = json!({"type":71,"cwxid":nothing,"wxid":nothing,"nick":nothing,"username":nothing,
+            "asName":nothing,"headPic":nothing,"sheadPic":nothing,"sign":nothing});
+        let profile = event(profile);
+        assert_eq!((&profile.account, &profile.decoded["self"]), (&None, &json!(false)), "{nothing}");
+        let contact = profile.decoded["contact"].as_object().unwrap();
+        assert!(contact.values().all(Value::is_null), "{nothing}: {contact:?}");
+        assert_eq!(profile.emptied, [Emptied { nick: true, remark: true }], "{nothing}");
+        let message = event(json!({"type":78,"msgType":"1","cwxid":nothing,"wxid":nothing,"formWxid":nothing,
+            "message":nothing}));
+        assert_eq!((message.account, message.chat, message.from), (None, None, None), "{nothing}");
+        // What somebody writes is what they write.
+        if !nothing.trim().is_empty() {
+            assert_eq!(message.text.as_deref(), Some(nothing));
+        }
     }
+    let quote = |title: &str| {
+        let xml = format!("<msg><appmsg><title>{title}</title><type>57</type></appmsg></msg>");
+        event(json!({"type":78,"msgType":"49","cwxid":"wxid_me","wxid":"wxid_a","message":xml})).text
+    };
+    assert_eq!(quote("none").as_deref(), Some("none"));
+    assert_eq!(quote("None").as_deref(), Some("None"));
 }
 
 #[test]
