@@ -23,7 +23,9 @@ pub enum Exit {
     Refused = 5,
     /// No answer in time.
     NoAnswer = 6,
-    /// SIGINT ended it, after what was at work was done: 128 and the signal's number, as shells say it.
+    /// SIGHUP ended it, after what was at work was done: 128 and the signal's number, as shells say it.
+    HungUp = 129,
+    /// SIGINT did.
     Interrupted = 130,
     /// SIGTERM did.
     Terminated = 143,

@@ -139,13 +139,17 @@ fn a_signal_lets_what_runs_end_and_keeps_the_cursor_right() {
     for n in 1..=3 {
         say(&daemon, "wxid_a", &n.to_string());
     }
-    let script = script(&daemon, r#"echo "$WEHELP_SEQ" >> began; sleep 0.5; echo "$WEHELP_SEQ" >> ended"#);
-    let reader = daemon.beside(&["events", "-f", "--cursor", "c", "--cursor-from", "oldest", "--exec", &script]);
-    eventually("the second runs", || read(&daemon, "began").contains('2').then_some(()));
-    kill_process(reader.pid(), Signal::TERM).unwrap();
-    assert_eq!(reader.end().code, 143);
-    assert_eq!(read(&daemon, "ended"), "1\n2\n");
-    assert_eq!(position(&daemon, "c"), Some(2));
+    let script = script(&daemon, r#"echo "$1 $WEHELP_SEQ" >> began; sleep 0.5; echo "$WEHELP_SEQ" >> "$1""#);
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
+        let name = code.to_string();
+        let args = ["events", "-f", "--cursor", &name, "--cursor-from", "oldest", "--exec", &script, &name];
+        let reader = daemon.beside(&args);
+        eventually("the second runs", || read(&daemon, "began").contains(&format!("{name} 2")).then_some(()));
+        kill_process(reader.pid(), signal).unwrap();
+        assert_eq!(reader.end().code, code);
+        assert_eq!(read(&daemon, &name), "1\n2\n");
+        assert_eq!(position(&daemon, &name), Some(2));
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `wehelp backup`
 //!
-//! The file appears whole or not at all: the archive is written beside it, synced, and renamed. The daemon breaks the
+//! The file appears whole or not at all: the archive is written to one without a name, or beside it, and synced first. The daemon breaks the
 //! connection when it cannot finish, so an archive that ended in order is complete; `wehelpd --restore` checks it again.
 
 use crate::cli::args::daemon as args;
@@ -11,6 +11,7 @@ use crate::control::BACKUP_PATIENCE;
 use crate::control::client::{PATIENCE_FOR_READING, Reply};
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -104,40 +105,96 @@ fn copy(ctx: &Ctx, archive: &mut Reply, mut to: impl FnMut(&[u8]) -> Result<(), 
     Ok(copied)
 }
 
-/// An unfinished file beside the one to be; goes when it is not finished. It holds chats: nobody else may read it.
+/// An unfinished file beside the one to be. It has no name where the file system knows such files, so that nothing is left
+/// however we end; else it goes when it is not finished. It holds chats: nobody else may read it.
 struct Partial {
-    path: PathBuf,
     file: File,
+    /// Its name, when it has one.
+    path: Option<PathBuf>,
 }
 
 impl Partial {
     fn create(beside: &Path) -> io::Result<Self> {
-        let name = beside.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-        let path = beside.with_file_name(format!(".{}.{}.partial", name.to_string_lossy(), std::process::id()));
+        use rustix::fs::{Mode, OFlags};
+        let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+        // Whoever gives it a name later finds it there.
+        if Path::new("/proc/self/fd").is_dir()
+            && let Ok(file) = rustix::fs::open(folder(beside), flags, Mode::RUSR | Mode::WUSR)
+        {
+            return Ok(Self { file: file.into(), path: None });
+        }
+        let path = Self::name(beside)?;
         let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { path, file })
+        Ok(Self { file, path: Some(path) })
     }
 
-    fn finish(self, path: &Path, replace: bool) -> io::Result<()> {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        self.file.sync_all()?;
-        if replace {
-            fs::rename(&self.path, path)?;
-        } else {
-            match renameat_with(CWD, &self.path, CWD, path, RenameFlags::NOREPLACE) {
-                // Not every file system knows how; the name was free a moment ago.
-                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(&self.path, path)?,
-                renamed => renamed?,
-            }
-        }
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
+    fn name(beside: &Path) -> io::Result<PathBuf> {
+        let name = beside.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+        Ok(beside.with_file_name(format!(".{}.{}.partial", name.to_string_lossy(), std::process::id())))
     }
+
+    fn finish(mut self, path: &Path, replace: bool) -> io::Result<()> {
+        use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with};
+        self.file.sync_all()?;
+        if self.path.is_none() {
+            // What replaces another needs a name of its own first.
+            let name = if replace { Self::name(path)? } else { path.to_owned() };
+            let nameless = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            linkat(CWD, nameless, CWD, &name, AtFlags::SYMLINK_FOLLOW)?;
+            self.path = replace.then_some(name);
+        }
+        match &self.path {
+            None => {}
+            Some(partial) if replace => fs::rename(partial, path)?,
+            Some(partial) => match renameat_with(CWD, partial, CWD, path, RenameFlags::NOREPLACE) {
+                // Not every file system knows how; the name was free a moment ago.
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(partial, path)?,
+                renamed => renamed?,
+            },
+        }
+        File::open(folder(path))?.sync_all()
+    }
+}
+
+/// The folder that a file is in.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
         // After a rename there is nothing of that name.
-        drop(fs::remove_file(&self.path));
+        if let Some(path) = &self.path {
+            drop(fs::remove_file(path));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_is_not_finished_has_no_name_and_what_is_finished_replaces_only_when_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("b.tar");
+        let names = || fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+        let write = |text: &str, replace| {
+            let partial = Partial::create(&path).unwrap();
+            (&partial.file).write_all(text.as_bytes()).unwrap();
+            if partial.path.is_none() {
+                assert!(!names().iter().any(|name| name != "b.tar"), "{:?}", names());
+            }
+            partial.finish(&path, replace).map_err(|error| error.kind())
+        };
+        drop(Partial::create(&path).unwrap());
+        assert!(names().is_empty());
+        assert_eq!(write("first", false), Ok(()));
+        assert_eq!(write("second", false), Err(io::ErrorKind::AlreadyExists));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+        assert_eq!(write("third", true), Ok(()));
+        assert_eq!((fs::read_to_string(&path).unwrap().as_str(), names().len()), ("third", 1));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

@@ -53,7 +53,8 @@ impl Waker {
     }
 }
 
-/// SIGINT and SIGTERM, noticed instead of obeyed: what is at work ends in order first. A second one is obeyed.
+/// SIGINT, SIGTERM and SIGHUP (the terminal was closed), noticed instead of obeyed: what is at work ends in order first.
+/// A second one is obeyed.
 #[derive(Debug)]
 pub(super) struct Signals(Arc<AtomicI32>);
 
@@ -64,12 +65,12 @@ impl Signals {
         let got = Arc::new(AtomicI32::new(0));
         let ours = Arc::clone(&got);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let (mut interrupt, mut terminate) = {
+        let (mut interrupt, mut terminate, mut hangup) = {
             let _in = runtime.enter();
             // What our parent made us deaf to (a job in the background, nohup) stays unheard.
             let watch =
                 |kind: SignalKind| if is_ignored(kind.as_raw_value()) { Ok(None) } else { signal(kind).map(Some) };
-            (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?)
+            (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?, watch(SignalKind::hangup())?)
         };
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             runtime.block_on(async move {
@@ -77,6 +78,7 @@ impl Signals {
                     let number = tokio::select! {
                         Some(()) = heard(&mut interrupt) => SignalKind::interrupt().as_raw_value(),
                         Some(()) = heard(&mut terminate) => SignalKind::terminate().as_raw_value(),
+                        Some(()) = heard(&mut hangup) => SignalKind::hangup().as_raw_value(),
                     };
                     if ours.swap(number, Ordering::SeqCst) != 0 {
                         // Whoever asks twice does not want to wait.
@@ -93,6 +95,7 @@ impl Signals {
     pub(super) fn asked(&self) -> Option<Error> {
         match self.0.load(Ordering::SeqCst) {
             0 => None,
+            1 => Some(Error::silent(Exit::HungUp)),
             2 => Some(Error::silent(Exit::Interrupted)),
             _ => Some(Error::silent(Exit::Terminated)),
         }
