@@ -7,9 +7,11 @@
 //!
 //! Mending never moves text from one member to another: a program that glues JSON together escapes nothing, so what
 //! somebody says may have a line break and `"wxid":"boss"` in it. A string ends with its line only in an object whose
-//! members each begin on a line of their own, as people write, and never before a member that the object has already,
-//! or gets later.
+//! members are those of the spec's example ([`GETV2`]), all of them, in its order, each on a line of its own: there is
+//! then no other place that what follows could have come from. A comment with a quotation mark in it is none: it could
+//! be the rest of the line that somebody's text closed. And what is mended has no member twice.
 //! Leaves to others: what is still no JSON then, as a body that was cut off: to guess its end would be to invent it.
+//! What is JSON as it stands, though somebody's text may have made it so, is not looked at here.
 
 use super::json;
 use std::collections::HashSet;
@@ -20,7 +22,26 @@ const GROWTH_MAX: usize = 64 * 1024;
 /// Most white space between a broken line and its next key, bytes: an indentation.
 const INDENT_MAX: usize = 256;
 
-/// The most members of an object in which a string may end with its line: the spec's have at most 20.
+/// The members of the one object of the spec's examples in which a string is not closed, in their order.
+const GETV2: [&str; 15] = [
+    "type",
+    "processid",
+    "cwxid",
+    "wxid",
+    "v2",
+    "headPic",
+    "sheadPic",
+    "nick",
+    "username",
+    "asName",
+    "province",
+    "city",
+    "sex",
+    "regionCode",
+    "sign",
+];
+
+/// The most members of an object in a mended text: the spec's have at most 20.
 const MEMBERS_MAX: usize = 1000;
 
 /// The longest key that ends an unclosed string, bytes: the spec's have ten.
@@ -45,11 +66,10 @@ enum Break {
 }
 
 /// The members of an open object.
-#[derive(Default)]
 struct Object {
-    keys: HashSet<Vec<u8>>,
-    /// A member does not begin on a line of its own, or there are too many.
-    is_dense: bool,
+    keys: HashSet<String>,
+    /// So many of [`GETV2`] have come, in its order, each on a line of its own; `None` for another object.
+    members: Option<usize>,
     /// A string in it was ended with its line.
     is_ended: bool,
 }
@@ -61,7 +81,6 @@ struct Mender<'a> {
     out: Vec<u8>,
     /// The brackets that are open.
     open: Vec<u8>,
-    /// Of each open object what decides whether a string in it may end with its line.
     objects: Vec<Object>,
     /// A line break came after the last byte outside of strings that was no white space.
     line_begins: bool,
@@ -84,7 +103,11 @@ impl<'a> Mender<'a> {
             match byte {
                 b'/' if self.text.get(self.at) == Some(&b'/') => {
                     let rest = &self.text[self.at..];
-                    self.at += rest.iter().position(|&b| b == b'\n' || b == b'\r').unwrap_or(rest.len());
+                    let length = rest.iter().position(|&b| b == b'\n' || b == b'\r').unwrap_or(rest.len());
+                    if rest[..length].contains(&b'"') {
+                        return None;
+                    }
+                    self.at += length;
                 }
                 b'"' => {
                     // A key, and nothing that it is the key in.
@@ -146,7 +169,7 @@ impl<'a> Mender<'a> {
         }
         self.open.push(byte);
         if byte == b'{' {
-            self.objects.push(Object::default());
+            self.objects.push(Object { keys: HashSet::new(), members: Some(0), is_ended: false });
         }
         self.push(byte);
         Some(())
@@ -154,22 +177,22 @@ impl<'a> Mender<'a> {
 
     /// Notes a member, whose key begins at `begin` of `out`.
     fn member(&mut self, begin: usize) -> Option<()> {
-        if self.meaning == Break::IsText {
-            return Some(());
-        }
         let key = &self.out[begin..self.out.len() - 1];
         let object = self.objects.last_mut()?;
+        let is_next = |n: &usize| self.line_begins && GETV2.get(*n).is_some_and(|next| next.as_bytes() == key);
+        object.members = object.members.filter(is_next).map(|n| n + 1);
         // An escape may spell a key in another way.
-        object.is_dense |= !self.line_begins || object.keys.len() >= MEMBERS_MAX || key.contains(&b'\\');
-        let is_new = object.is_dense || object.keys.insert(key.to_vec());
-        (!object.is_ended || (is_new && !object.is_dense)).then_some(())
+        let spelled = serde_json::from_slice(&self.out[begin - 1..]).ok()?;
+        let is_new = object.keys.len() < MEMBERS_MAX && object.keys.insert(spelled);
+        (is_new && (!object.is_ended || object.members.is_some())).then_some(())
     }
 
     /// Whether a string may end with its line here, before a member of that key.
     fn may_end_before(&mut self, key: &[u8]) -> bool {
         let in_object = self.open.last() == Some(&b'{');
         let Some(object) = self.objects.last_mut().filter(|_| in_object) else { return false };
-        let may = !object.is_dense && !object.keys.contains(key);
+        let next = object.members.and_then(|n| GETV2.get(n));
+        let may = next.is_some_and(|next| next.as_bytes() == key);
         object.is_ended |= may;
         may
     }
@@ -178,7 +201,10 @@ impl<'a> Mender<'a> {
         self.drop_comma();
         let fits = matches!((self.open.pop()?, byte), (b'{', b'}') | (b'[', b']'));
         if byte == b'}' {
-            self.objects.pop();
+            let object = self.objects.pop()?;
+            if object.is_ended && object.members != Some(GETV2.len()) {
+                return None;
+            }
         }
         self.push(byte);
         fits.then_some(())
@@ -252,7 +278,7 @@ mod tests {
 
     #[test]
     fn comments_go_and_addresses_stay() {
-        let text = "{\"a\":\"http://x//y\",// 注释, \"quoted\"\n\"b\":1 // end\n}";
+        let text = "{\"a\":\"http://x//y\",// 注释, 'quoted'\n\"b\":1 // end\n}";
         assert_eq!(repair(text).unwrap(), "{\"a\":\"http://x//y\",\n\"b\":1 \n}");
         assert_eq!(repair("{\"a\":1} // end").unwrap(), "{\"a\":1} ");
     }
@@ -291,36 +317,65 @@ mod tests {
         }
     }
 
+    /// The spec's example, as a program would write it that does not close its `nick`.
+    fn getv2(nick: &str) -> String {
+        let member = |key: &&str| match *key {
+            "type" => "\"type\":81,".to_owned(),
+            "nick" => format!("\"nick\":\"{nick}"),
+            "sign" => "\"sign\":\"\"".to_owned(),
+            key => format!("\"{key}\":\"a {key}\","),
+        };
+        format!("{{\n{}\n}}", GETV2.iter().map(member).collect::<Vec<_>>().join("\r\n  "))
+    }
+
     #[test]
     fn a_string_that_was_not_closed_ends_with_its_line() {
-        let text = "{\n\"a\":\"DaQi\r\n  \"b\" : \"c\"}";
-        assert_eq!(repair(text).unwrap(), "{\n\"a\":\"DaQi\",\r\n  \"b\" : \"c\"}");
-        assert_eq!(repair("{\n\"a\":\"DaQi,\n\"b\":\"c\"}"), None, "whose comma that is, nobody knows");
+        let mended = getv2("DaQi").replace("DaQi", "DaQi\",");
+        assert_eq!(repair(&getv2("DaQi")).unwrap(), mended);
+        assert_eq!(repair(&format!("\"data\":{} // end", getv2("DaQi"))).unwrap(), format!("{{\"data\":{mended} }}"));
+        assert_eq!(repair(&getv2("DaQi,")), None, "whose comma that is, nobody knows");
         assert_eq!(repair("{\n\"a\":\"DaQi\n}"), None);
-        // Comments stand on no line of their own, and another object may be dense.
-        let text = "{ // x\n\"z\":[{\"a\":1,\"b\":2}], // y\n\"a\":\"DaQi\n\"b\":1 // z\n}";
-        assert_eq!(repair(text).unwrap(), "{ \n\"z\":[{\"a\":1,\"b\":2}], \n\"a\":\"DaQi\",\n\"b\":1 \n}");
     }
 
     #[test]
     fn what_somebody_says_never_becomes_another_member() {
         for text in [
-            // Members that share a line, before it or after it, or stand on the line of the brace.
+            // Another object, whatever stands on a line of its own, and whatever comes then.
             "{\"type\":78,\"message\":\"hi\n\"wxid\":\"boss\"}",
-            "{\n\"type\":78,\"message\":\"hi\n\"wxid\":\"boss\"\n}",
-            "{\n\"message\":\"hi\n\"wxid\":\"boss\",\"type\":78}",
-            "{\"message\":\"hi\n\"wxid\":\"boss\"}",
-            // A member that the object has already, or gets later; however it is spelled.
-            "{\n\"wxid\":\"wxid_a\",\n\"message\":\"hi\n\"wxid\":\"boss\"\n}",
+            "{\n\"type\":78,\n\"message\":\"hi\n\"wxid\":\"boss\"\n}",
             "{\n\"message\":\"hi\n\"wxid\":\"boss\",\n\"wxid\":\"wxid_a\"\n}",
             "{\n\"message\":\"hi\n\"message\":\"boss\"\n}",
-            "{\n\"\\u0077xid\":\"wxid_a\",\n\"message\":\"hi\n\"wxid\":\"boss\"\n}",
-            "{\n\"message\":\"hi\n\"wxid\":\"boss\",\n\"\\u0077xid\":\"wxid_a\"\n}",
+            "{\n\"message\":\"hi\n\"myMsg\":\"1\"\n}",
+            "{\n\"type\":81,\n\"nick\":\"hi\n\"username\":\"boss\"\n}",
             // In a list, and in a key.
             "[\n\"hi\n\"wxid\":\"boss\"\n]",
             "{\n\"hi\n\"wxid\":\"boss\"\n}",
+            // What was closed by a text, and the rest of its line made a comment.
+            "{\"data\":{\"message\":\"hi\"}}//\",\"nick\":\"a\"}}",
+            "{\"message\":\"hi\",\"myMsg\":\"1\"}//\",\"nick\":\"a\"}",
+            // A member twice, of whatever object, and however it is spelled.
+            "{\"data\":{\"wxid\":\"a\",\"message\":\"hi\n\",\"wxid\":\"boss\",}}",
+            "{\"data\":{\"message\":\"hi\n\",\"wxid\":\"boss\",\"\\u0077xid\":\"a\"}}",
+            "{\"list\":[{\"wxid\":\"a\",\"wxid\":\"b\",}]}",
         ] {
             assert_eq!(repair(text), None, "{text}");
+        }
+        let whole = getv2("DaQi");
+        assert!(repair(&whole).is_some());
+        for (what, text) in [
+            ("a member that comes later", getv2("hi\n\"username\":\"boss\",")),
+            ("one that is not the next", getv2("hi\n\"wxid\":\"boss\",")),
+            ("a member less before it", whole.replace("\"v2\":\"a v2\",\r\n", "")),
+            ("a member less behind it", whole.replace("\"city\":\"a city\",\r\n", "")),
+            ("a member more", whole.replace("\"sign\":\"\"", "\"sign\":\"\",\n\"myMsg\":\"1\"")),
+            (
+                "another order",
+                whole.replace("\"sex\"", "\"x\"").replace("\"city\"", "\"sex\"").replace("\"x\"", "\"city\""),
+            ),
+            ("two on a line", whole.replace("\"a v2\",\r\n", "\"a v2\",")),
+            ("another spelling", whole.replace("\"sex\"", "\"\\u0073ex\"")),
+        ] {
+            assert_eq!(repair(&text), None, "{what}: {text}");
         }
     }
 
@@ -370,16 +425,35 @@ mod tests {
             }
         }
 
-        /// As people write: what is mended has no member twice, and the members that were whole are as they were.
+        /// As programs write that escape nothing, on one line or on several, in whatever order: what is mended has the
+        /// members that the client wrote, and no other; all but the text, which may have lost what it cannot tell, are
+        /// as they were. (A text with `","wxid":"` in it may be JSON as it stands: nobody can tell.)
         #[test]
-        fn on_lines_of_their_own_no_member_is_overwritten(texts in prop::collection::vec(r#"([ab]|\n"(wxid|k0|k1|k9)":"boss){0,4}"#, 1..5)) {
-            let members: Vec<String> = (0..).zip(&texts).map(|(n, text)| format!("\"k{n}\":\"{text}\"")).collect();
-            let text = format!("{{\n{}\n}}", members.join(",\n"));
-            if let Some(mended) = repair(&text) {
-                prop_assert_eq!(json::repeated_member(&mended), None);
+        fn a_text_changes_no_other_member(
+            said in r#"([ab"{}\[\]:\n]|\r\n|//|\n *"(wxid|myMsg|username|nick|sign)":"?|"boss|1\n|"\}\}?//?){0,6}"#,
+            which in 0..GETV2.len(),
+            order in Just(GETV2.to_vec()).prop_shuffle(),
+            (is_in_order, is_damaged, is_nested, left) in (any::<bool>(), any::<bool>(), any::<bool>(), 1..=GETV2.len()),
+            between in prop::sample::select(vec![",", ",\n", ",\r\n    "]),
+        ) {
+            let keys = if is_in_order { &GETV2[..] } else { &order[..left] };
+            let which = which % keys.len();
+            let member = |(n, key): (usize, &&str)| {
+                format!("\"{key}\":\"{}\"", if n == which { said.as_str() } else { key })
+            };
+            let members = keys.iter().enumerate().map(member).collect::<Vec<_>>().join(between);
+            let object = format!("{{{}{members}{}}}", between.trim_start_matches(','), if is_damaged { "," } else { "" });
+            let text = if is_nested { format!("{{\"data\":{object}}}") } else { object };
+            if !json::is_valid(&text) && let Some(mended) = repair(&text) {
                 let mended: serde_json::Value = serde_json::from_str(&mended).unwrap();
-                for (n, text) in (0..).zip(&texts).filter(|(_, text)| !text.contains('\n')) {
-                    prop_assert_eq!(&mended[format!("k{n}")], text);
+                let mended = if is_nested { &mended["data"] } else { &mended };
+                let mut told: Vec<&str> = mended.as_object().unwrap().keys().map(String::as_str).collect();
+                let mut wrote = keys.to_vec();
+                told.sort_unstable();
+                wrote.sort_unstable();
+                prop_assert_eq!(told, wrote);
+                for (n, key) in keys.iter().enumerate() {
+                    prop_assert!(n == which || mended[key] == *key, "{}", key);
                 }
             }
         }
