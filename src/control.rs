@@ -416,7 +416,7 @@ pub struct CursorCommit {
     pub done: bool,
 }
 
-/// The header of an event stream that names its log, see [`Status::log`].
+/// The header that names the log, see [`Status::log`], on every answer about events, refusals included.
 pub const LOG_HEADER: &str = "wehelp-log";
 
 /// A line of an event stream, wherever retention has overtaken its reader, and where a file of the store is lost: these
@@ -614,6 +614,8 @@ pub struct Forward {
     pub retry_at: Option<Time>,
     /// Events that the target refused and that were passed over, since the daemon's start.
     pub skipped: u64,
+    /// Events that were passed over because they were older than `max_age_ms`, since the daemon's start.
+    pub passed_over: u64,
 }
 
 /// `POST /v1/token/rotate`, in the query: makes a new token.

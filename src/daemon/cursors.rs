@@ -42,11 +42,13 @@ fn parse(stored: Option<Vec<u8>>) -> Option<At> {
 fn check(name: &str) -> Result<(), Failure> {
     let sound = !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
+        && !name.starts_with('-')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:@+".contains(&b));
     if sound {
         return Ok(());
     }
-    let message = format!("a cursor's name has 1 to {NAME_BYTES_MAX} letters, digits and -_.:@+");
+    let message =
+        format!("a cursor's name has 1 to {NAME_BYTES_MAX} letters, digits and -_.:@+, and does not begin with -");
     Err(Failure::new(400, "bad-cursor", message))
 }
 

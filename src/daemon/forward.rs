@@ -16,12 +16,13 @@ pub(super) use routes::{answer, statuses};
 
 use super::entry::{self, Filter};
 use super::follow;
+use super::limits::Seldom;
 use super::service::{Failure, Service, lock};
 use crate::clock::Time;
 use crate::control::OnRefused;
 use crate::seq::Seq;
 use crate::store::{Dropped, Query, Read, Space, Stored, Txn};
-use post::{Address, LOOP, Message, Outcome, Poster, VIA};
+use post::{Address, LOOP, Message, Outcome, Poster, RETRY_AFTER_MAX, VIA};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -44,6 +45,12 @@ const PAUSE_MAX: Duration = Duration::from_secs(300);
 const REFUSED_MAX: Duration = Duration::from_secs(60 * 60);
 /// With `--on-refused skip` an event is passed after so many tries (contract 7).
 const SKIP_AFTER: u32 = 3;
+/// A pause of so much is kept over a restart; the shorter ones are over by then.
+const KEPT_PAUSE_MIN: Duration = Duration::from_secs(8);
+/// Of a reason that is kept over a restart so much is, bytes.
+const REASON_BYTES_MAX: usize = 512;
+/// That a target's events are too old is logged at most so often.
+const OLD_LOG_REST: Duration = Duration::from_secs(60);
 /// Events that are not for a target are passed over durably this often: a restart looks at the rest again.
 const PASS_EVERY: Duration = Duration::from_secs(1);
 /// Daemons that an event may pass: more is a circle of daemons that do not know their own mark.
@@ -75,6 +82,12 @@ struct Target {
     /// The event that stopped it.
     #[serde(default)]
     stopped: Option<Stopped>,
+    /// The pause that it is in.
+    #[serde(default)]
+    retry: Option<Retry>,
+    /// How often it was resumed: what is in a pause is tried at once then.
+    #[serde(default)]
+    resumed: u64,
     /// How often its position was moved by hand: what a task reports from before such a move does not count.
     #[serde(default)]
     moves: u64,
@@ -88,10 +101,30 @@ struct Stopped {
     reason: String,
 }
 
+/// A long pause: a target that asks for an hour gets it, whatever becomes of the daemon meanwhile.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Retry {
+    /// The event that is tried again.
+    seq: Seq,
+    failures: u32,
+    reason: String,
+    until: Time,
+    /// How long it is in all, milliseconds: a clock that is set makes it no longer.
+    wait_ms: u64,
+}
+
+impl Retry {
+    /// What is left of it.
+    fn left(&self, now: Time) -> Duration {
+        self.until.since(now).min(Duration::from_millis(self.wait_ms)).min(RETRY_AFTER_MAX)
+    }
+}
+
 impl Target {
-    /// Whether a task that runs for this target may go on with that one: its position moves with every post.
+    /// Whether a task that runs for this target may go on with that one: its position moves with every post, and its
+    /// pauses come and go.
     fn is_still(&self, now: &Self) -> bool {
-        *self == Self { seq: self.seq, ..now.clone() }
+        *self == Self { seq: self.seq, retry: self.retry.clone(), ..now.clone() }
     }
 
     fn runs(&self) -> bool {
@@ -113,6 +146,8 @@ struct Health {
     notice: Option<String>,
     /// Events that were refused and passed over.
     skipped: u64,
+    /// Events that were too old.
+    passed_over: u64,
     /// How far its task has got; what is stored may lag behind.
     at: Seq,
 }
@@ -120,12 +155,14 @@ struct Health {
 impl Health {
     /// After a post was taken, or its event passed.
     fn well(&mut self, seq: Seq) {
-        *self = Self { notice: self.notice.take(), skipped: self.skipped, at: seq, ..Self::default() };
+        let (skipped, passed_over) = (self.skipped, self.passed_over);
+        *self = Self { notice: self.notice.take(), skipped, passed_over, at: seq, ..Self::default() };
     }
 
     /// After something failed.
     fn failed(&mut self, error: String) {
-        *self = Self { last_error: Some(error), skipped: self.skipped, at: self.at, ..Self::default() };
+        let (skipped, passed_over) = (self.skipped, self.passed_over);
+        *self = Self { last_error: Some(error), skipped, passed_over, at: self.at, ..Self::default() };
     }
 }
 
@@ -206,7 +243,8 @@ pub(super) async fn run(service: Service) {
 
 fn start(service: &Service, name: String, target: Target, end: mpsc::UnboundedSender<String>) -> Running {
     let (stop, stopping) = watch::channel(false);
-    let task = Task { service: service.clone(), name: name.clone(), target: target.clone(), stopping };
+    let old = (Seldom::new(OLD_LOG_REST), 0);
+    let task = Task { service: service.clone(), name: name.clone(), target: target.clone(), stopping, old };
     let task = tokio::spawn(async move {
         // Apart, so that a panic is seen; dropping the set ends what is in it.
         let mut one = JoinSet::new();
@@ -266,6 +304,8 @@ struct Task {
     name: String,
     target: Target,
     stopping: watch::Receiver<bool>,
+    /// Events that were too old and that the log has not told of.
+    old: (Seldom, u64),
 }
 
 /// How often one event was posted in vain.
@@ -318,6 +358,8 @@ impl Tries {
 /// What became of an event in the end.
 enum End {
     Done,
+    /// It is too old, or has become so while it was tried.
+    TooOld,
     /// The task is to end; the event is still to be posted.
     Stop,
 }
@@ -395,12 +437,12 @@ impl Task {
                 if *self.stopping.borrow() {
                     return;
                 }
-                if self.is_too_old(&stored) {
-                    self.service.forwards().note(&self.name, |health| health.at = seq);
-                    continue;
-                }
                 match self.post_until_taken(address, poster, &stored).await {
                     End::Done => {}
+                    End::TooOld => {
+                        self.pass_over(seq);
+                        continue;
+                    }
                     End::Stop => return,
                 }
                 self.service.forwards().note(&self.name, |health| health.well(seq));
@@ -455,6 +497,20 @@ impl Task {
         self.target.max_age_ms.is_some_and(|max| age > Duration::from_millis(max))
     }
 
+    /// Counts an event that is too old.
+    fn pass_over(&mut self, seq: Seq) {
+        self.service.forwards().note(&self.name, |health| {
+            health.well(seq);
+            health.passed_over += 1;
+        });
+        let (may_tell, events) = &mut self.old;
+        *events += 1;
+        if may_tell.may_speak() {
+            tracing::warn!(target = self.name, %seq, events, "a forward passed over events that were older than its --max-age");
+            *events = 0;
+        }
+    }
+
     async fn move_on(&self, seq: Seq) {
         let (key, created, moves) = (self.name.as_bytes().to_vec(), self.target.created, self.target.moves);
         let moved = self.service.store().write_lazily(move |tx| {
@@ -462,7 +518,7 @@ impl Task {
             // The target may have been replaced, or moved, while its event was on the way.
             let same = |now: &Target| now.created == created && now.moves == moves && now.seq < seq;
             if let Some(mut now) = now.filter(same) {
-                now.seq = seq;
+                (now.seq, now.retry) = (seq, None);
                 tx.put(FORWARD, &key, serde_json::to_vec(&now).expect("plain data"));
             }
             Ok::<_, ()>(())
@@ -475,7 +531,25 @@ impl Task {
     async fn post_until_taken(&mut self, address: &Address, poster: &Poster, stored: &Stored) -> End {
         let mut tries = Tries::default();
         let mut refused_since = None;
+        if let Some(retry) = self.target.retry.take() {
+            let now = Time::now();
+            let wait = retry.left(now);
+            if retry.seq == stored.seq {
+                tries.failures = retry.failures;
+            }
+            self.service.forwards().note(&self.name, |health| {
+                health.failed(retry.reason);
+                (health.failures, health.trying) = (retry.failures, Some(stored.seq));
+                health.retry_at = Some(now.after(wait));
+            });
+            if !self.pause(wait).await {
+                return End::Stop;
+            }
+        }
         loop {
+            if self.is_too_old(stored) {
+                return End::TooOld;
+            }
             let outcome = match message(&self.service, Some(stored)) {
                 Ok(message) => poster.post(address, self.target.secret.as_deref(), message, Time::now()).await,
                 Err(reason) => Outcome::Failed(reason, None),
@@ -504,15 +578,36 @@ impl Task {
                 Step::Again(reason, pause) => (reason, pause.mul_f64(1.0 + fastrand::f64() / 4.0)),
             };
             let failures = tries.failures;
+            let until = Time::now().after(wait);
+            if wait >= KEPT_PAUSE_MIN {
+                let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                let kept = reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].to_owned();
+                self.keep_pause(Retry { seq: stored.seq, failures, reason: kept, until, wait_ms }).await;
+            }
             tracing::info!(target = self.name, seq = %stored.seq, failures, "a forward failed: {reason}");
             self.service.forwards().note(&self.name, |health| {
                 health.failed(reason);
                 (health.failures, health.refused) = (failures, refused_since.is_some());
-                (health.trying, health.retry_at) = (Some(stored.seq), Some(Time::now().after(wait)));
+                (health.trying, health.retry_at) = (Some(stored.seq), Some(until));
             });
             if !self.pause(wait).await {
                 return End::Stop;
             }
+        }
+    }
+
+    /// Keeps a pause over a restart.
+    async fn keep_pause(&self, retry: Retry) {
+        let (created, moves) = (self.target.created, self.target.moves);
+        let keep = move |now: &mut Target| {
+            let same = now.created == created && now.moves == moves && now.runs();
+            if same {
+                now.retry = Some(retry);
+            }
+            same
+        };
+        if let Err(error) = change(&self.service, &self.name, keep).await {
+            tracing::debug!(target = self.name, "cannot keep a pause: {}", error.message);
         }
     }
 
@@ -556,9 +651,14 @@ pub(super) fn passed(headers: &HeaderMap, service: &Service) -> Result<Option<St
     let values = headers.get_all(VIA).iter().filter_map(|value| value.to_str().ok());
     let marks: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).filter(|m| !m.is_empty()).collect();
     let own = service.store().identity()?;
-    let circle = marks.len() > PASSED_MAX || own.is_some_and(|own| marks.contains(&own.as_str()));
-    if circle {
+    if own.is_some_and(|own| marks.contains(&own.as_str())) {
         return Err(Failure::new(508, LOOP, "this event was forwarded by this daemon before; it ends here"));
+    }
+    if marks.len() > PASSED_MAX {
+        let message = format!(
+            "this event has passed more than {PASSED_MAX} daemons, as only one that goes in a circle does; it ends here"
+        );
+        return Err(Failure::new(508, LOOP, message));
     }
     Ok((!marks.is_empty()).then(|| marks.join(",")))
 }
@@ -639,6 +739,19 @@ mod tests {
         for outcome in [Outcome::Taken, Outcome::Circle] {
             assert_eq!(Tries::default().next(outcome, OnRefused::Stop, Duration::ZERO), Step::Done);
         }
+    }
+
+    #[test]
+    fn a_pause_that_is_kept_is_never_longer_than_it_was_whatever_the_clock_says() {
+        let now = Time::from_millis(1_700_000_000_000);
+        let retry = |until, wait_ms| Retry { seq: Seq(1), failures: 1, reason: String::new(), until, wait_ms };
+        let hour = Duration::from_secs(3600);
+        let of_an_hour = retry(now.after(hour), 3_600_000);
+        assert_eq!(of_an_hour.left(now), hour);
+        assert_eq!(of_an_hour.left(now.after(hour / 4)), hour / 4 * 3);
+        assert_eq!(of_an_hour.left(now.after(2 * hour)), Duration::ZERO);
+        assert_eq!(of_an_hour.left(Time::from_millis(0)), hour, "the clock was set back");
+        assert_eq!(retry(now.after(400 * hour), u64::MAX).left(now), RETRY_AFTER_MAX);
     }
 
     #[test]

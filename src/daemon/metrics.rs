@@ -80,8 +80,29 @@ pub(super) fn service(service: &Service, kinds: &BTreeMap<&'static str, u64>, to
             line(&mut out, "wehelp_account_logged_in", &[("account", &account.account)], value);
         }
     }
+    if let Ok(forwards) = super::forward::statuses(service) {
+        for (name, kind, help, of) in [
+            ("wehelp_forward_lag", "gauge", "Events that a forward has still to look at.", FORWARD_LAG),
+            ("wehelp_forward_failures", "gauge", "Failures of a forward in a row.", |f| f.failures.into()),
+            ("wehelp_forward_skipped_total", "counter", "Events that a target refused and that were skipped.", |f| {
+                f.skipped
+            }),
+            ("wehelp_forward_passed_over_total", "counter", "Events that were too old for a forward.", |f| {
+                f.passed_over
+            }),
+        ] {
+            head(&mut out, name, kind, help);
+            for forward in &forwards {
+                line(&mut out, name, &[("forward", &forward.name)], of(forward));
+            }
+        }
+    }
     out
 }
+
+/// A number of a forward's.
+type OfForward = fn(&crate::control::Forward) -> u64;
+const FORWARD_LAG: OfForward = |forward| forward.lag;
 
 /// The lines that open a metric.
 pub(super) fn head(out: &mut String, name: &str, kind: &str, help: &str) {

@@ -60,7 +60,14 @@ pub fn routes(
                     let ask = Ask { method, path, query, body: &body, peer: Some(head.peer), conn };
                     answer(&service, &doors, &ask).await
                 };
-                answer.await.unwrap_or_else(|failure| refusal(&failure))
+                let mut response = answer.await.unwrap_or_else(|failure| refusal(&failure));
+                if is_about_the_log(head.0.path())
+                    && let Some(log) = service.store().identity().ok().flatten()
+                    && let Ok(log) = header::HeaderValue::from_str(&log)
+                {
+                    response.headers_mut().insert(control::LOG_HEADER, log);
+                }
+                response
             }
         })
         .recover(|_| async {
@@ -71,6 +78,12 @@ pub fn routes(
             )))
         })
         .unify()
+}
+
+/// Whether an answer has positions of the log in it, or tells that one is none.
+fn is_about_the_log(path: &str) -> bool {
+    let below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    below("/v1/events") || below("/v1/cursors")
 }
 
 fn check_version(headers: &header::HeaderMap) -> Result<(), Failure> {
@@ -444,9 +457,6 @@ async fn events(service: &Service, query: control::EventsQuery, peer: Option<Pee
     );
     let mut response = stream(lines);
     response.headers_mut().insert(control::AFTER_HEADER, after.0.into());
-    if let Some(log) = service.store().identity()?.and_then(|log| header::HeaderValue::from_str(&log).ok()) {
-        response.headers_mut().insert(control::LOG_HEADER, log);
-    }
     if let Some(id) = lease_id {
         response.headers_mut().insert(control::LEASE_HEADER, id.into());
     }

@@ -24,6 +24,8 @@ struct Target {
     addr: SocketAddr,
     posts: Arc<Mutex<Vec<Post>>>,
     status: Arc<AtomicU16>,
+    /// Refused posts, each of which is told to come back after an hour.
+    refused: Arc<AtomicU16>,
     gone: Arc<AtomicBool>,
     /// It answers nobody as long as this is set.
     holds: Arc<AtomicBool>,
@@ -36,6 +38,7 @@ impl Target {
             addr: ([127, 0, 0, 1], 0).into(),
             posts: Arc::default(),
             status: Arc::new(AtomicU16::new(200)),
+            refused: Arc::default(),
             gone: Arc::default(),
             holds: Arc::default(),
             thread: None,
@@ -50,15 +53,15 @@ impl Target {
         self.addr = listener.local_addr().unwrap();
         self.gone = Arc::default();
         let (posts, status, gone) = (Arc::clone(&self.posts), Arc::clone(&self.status), Arc::clone(&self.gone));
-        let holds = Arc::clone(&self.holds);
+        let (holds, refused) = (Arc::clone(&self.holds), Arc::clone(&self.refused));
         self.thread = Some(std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if gone.load(Ordering::SeqCst) {
                     return;
                 }
                 let (posts, status, gone) = (Arc::clone(&posts), Arc::clone(&status), Arc::clone(&gone));
-                let holds = Arc::clone(&holds);
-                std::thread::spawn(move || serve(stream.unwrap(), &posts, &status, &gone, &holds));
+                let (holds, refused) = (Arc::clone(&holds), Arc::clone(&refused));
+                std::thread::spawn(move || serve(stream.unwrap(), &posts, &status, &refused, &gone, &holds));
             }
         }));
     }
@@ -91,7 +94,14 @@ impl Drop for Target {
     }
 }
 
-fn serve(stream: TcpStream, posts: &Mutex<Vec<Post>>, status: &AtomicU16, gone: &AtomicBool, holds: &AtomicBool) {
+fn serve(
+    stream: TcpStream,
+    posts: &Mutex<Vec<Post>>,
+    status: &AtomicU16,
+    refused: &AtomicU16,
+    gone: &AtomicBool,
+    holds: &AtomicBool,
+) {
     let mut reader = BufReader::new(stream);
     loop {
         let mut headers = Vec::new();
@@ -123,11 +133,14 @@ fn serve(stream: TcpStream, posts: &Mutex<Vec<Post>>, status: &AtomicU16, gone: 
                 log: header("x-wehelp-log"),
                 body: String::from_utf8(body).unwrap(),
             });
+        } else {
+            refused.fetch_add(1, Ordering::SeqCst);
         }
         while holds.load(Ordering::SeqCst) && !gone.load(Ordering::SeqCst) {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
-        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\nok");
+        let later = if status == 429 { "Retry-After: 3600\r\n" } else { "" };
+        let answer = format!("HTTP/1.1 {status} X\r\n{later}Content-Length: 2\r\n\r\nok");
         if reader.get_mut().write_all(answer.as_bytes()).is_err() {
             return;
         }
@@ -209,6 +222,80 @@ fn a_target_that_refuses_is_tried_again() {
     target.status.store(200, Ordering::SeqCst);
     eventually("it is posted", || (target.seqs() == [1]).then_some(()));
     eventually("the failure is forgotten", || (listed(&daemon, "hook")["failures"] == 0).then_some(()));
+}
+
+#[test]
+fn a_target_that_asked_for_an_hour_gets_it_over_a_restart_too() {
+    let mut daemon = Daemon::new();
+    let target = Target::start();
+    target.status.store(429, Ordering::SeqCst);
+    daemon.cli(&["forward", "add", "hook", &target.url()]).exits(0);
+    say(&daemon, "wxid_a", "x");
+    let waits = |daemon: &Daemon| {
+        let told = eventually("it waits", || {
+            Some(listed(daemon, "hook")).filter(|forward| forward["retry_at"].is_string() && forward["failures"] == 1)
+        });
+        assert!(told["last_error"].as_str().unwrap().contains("429"), "{told}");
+        assert_eq!((&told["event"], &told["lag"]), (&1.into(), &1.into()), "{told}");
+        told["retry_at"].as_str().unwrap().to_owned()
+    };
+    let before = waits(&daemon);
+    daemon.kill9();
+    daemon.start();
+    let after = waits(&daemon);
+    assert_eq!(before, after);
+    assert_eq!(target.refused.load(Ordering::SeqCst), 1);
+    // Whoever knows better may have it tried at once.
+    target.status.store(200, Ordering::SeqCst);
+    daemon.cli(&["forward", "resume", "hook"]).exits(0);
+    eventually("it is posted", || (target.seqs() == [1]).then_some(()));
+    daemon.restart();
+    say(&daemon, "wxid_a", "y");
+    eventually("the pause is forgotten", || (target.seqs() == [1, 2]).then_some(()));
+}
+
+#[test]
+fn what_is_too_old_for_a_forward_is_passed_over_and_counted() {
+    let daemon = Daemon::new();
+    let target = Target::start();
+    daemon.cli(&["forward", "add", "hook", &target.url(), "--max-age", "1"]).exits(0);
+    daemon.cli(&["forward", "pause", "hook"]).exits(0);
+    (0..3).for_each(|n| say(&daemon, "wxid_a", &n.to_string()));
+    let told = std::time::Instant::now();
+    eventually("they are old", || (told.elapsed() > std::time::Duration::from_millis(1100)).then_some(()));
+    daemon.cli(&["forward", "resume", "hook"]).exits(0);
+    eventually("they are passed over", || (listed(&daemon, "hook")["passed_over"] == 3).then_some(()));
+    eventually("so is their place", || (listed(&daemon, "hook")["lag"] == 0).then_some(()));
+    // One that becomes too old while it is tried is no better.
+    target.status.store(503, Ordering::SeqCst);
+    say(&daemon, "wxid_a", "tried");
+    eventually("it is passed over", || (listed(&daemon, "hook")["passed_over"] == 4).then_some(()));
+    assert!(target.seqs().is_empty(), "{:?}", target.seqs());
+    assert_eq!(listed(&daemon, "hook")["failures"], 0);
+    let metrics = daemon.client().get("/metrics").text();
+    assert!(metrics.contains("wehelp_forward_passed_over_total{forward=\"hook\"} 4\n"), "{metrics}");
+    assert_eq!(daemon.log().lines().filter(|line| line.contains("--max-age")).count(), 1, "{}", daemon.log());
+}
+
+#[test]
+fn a_forward_that_is_there_already_is_changed_and_says_so() {
+    let daemon = Daemon::new();
+    let add =
+        |name: &str, more: &[&str]| daemon.cli(&[&["forward", "add", name, "http://127.0.0.1:9/new"], more].concat());
+    daemon.cli(&["forward", "add", "hook", "http://u:secret@127.0.0.1:9/old", "--secret", "s3cret"]).exits(0);
+    let changed = add("hook", &[]).exits(0);
+    changed.says(&["`hook` was there already, for http://u:***@127.0.0.1:9/old", "keeps its secret"]);
+    assert_eq!(changed.line()["secret"], "***");
+    let changed = add("hook", &["--secret", "other"]).exits(0);
+    assert!(changed.err.contains("already") && !changed.err.contains("keeps its secret"), "{}", changed.err);
+    assert_eq!(add("another", &[]).exits(0).err, "");
+    for name in ["-x", "-", "--", "a b", ""] {
+        let answer =
+            daemon.control("PUT", &format!("/v1/forwards/{}", name.replace(' ', "%20")), b"{\"url\":\"http://h/\"}");
+        assert!(answer.status == 400 || name.is_empty() && answer.status == 404, "{name}: {answer:?}");
+    }
+    daemon.cli(&["forward", "add", "--", "-x", "http://127.0.0.1:9/"]).exits(2).says(&["does not begin with -"]);
+    daemon.cli(&["events", "--cursor=-x"]).exits(2).says(&["does not begin with -"]);
 }
 
 #[test]

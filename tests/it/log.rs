@@ -55,6 +55,18 @@ fn every_stream_names_its_log_and_a_restart_keeps_it() {
     for path in ["/v1/events", "/v1/events?cursor=c", "/v1/events?count=1&after=0"] {
         assert_eq!(daemon.control("GET", path, b"").header("Wehelp-Log"), Some(&log[..]), "{path}");
     }
+    say(&daemon, "one");
+    for (path, status) in [
+        ("/v1/events/1", 200),
+        ("/v1/events/1/bytes", 200),
+        ("/v1/events/2", 404),
+        ("/v1/events?after=7", 409),
+        ("/v1/events?after=0&log=another", 409),
+        ("/v1/cursors", 200),
+    ] {
+        let answer = daemon.control("GET", path, b"");
+        assert_eq!((answer.status, answer.header("Wehelp-Log")), (status, Some(&log[..])), "{path}");
+    }
     daemon.restart();
     assert_eq!(identity(&daemon), log);
     daemon.kill9();

@@ -316,10 +316,13 @@ pub enum ForwardWhat {
 /// the HMAC-SHA256 of `SECONDS.BODY`. X-Wehelp-Seq is its position, X-Wehelp-Log the identity of the log that this is
 /// a position in, X-Wehelp-Via the logs that it has passed: send it along where you post the event on.
 ///
-/// A target that does not answer 2xx is tried again, later and later (a Retry-After is kept); events wait for it in
-/// order. An event that is refused (4xx, but for 408, 425 and 429) is tried for an hour and then stops the forward:
+/// A target that does not answer 2xx is tried again, later and later (a Retry-After is kept, over a restart too);
+/// events wait for it in order. An event that is refused (4xx, but for 408, 425 and 429) is tried for an hour and then stops the forward:
 /// `wehelp status --check` fails until it is skipped, moved or resumed. Redirects are not followed, and proxies that
 /// the environment names are not used.
+///
+/// A target of that name that is there already is changed: it goes on where it was, and keeps its secret where none is
+/// given.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -358,7 +361,7 @@ pub struct ForwardAdd {
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     pub on_refused: OnRefused,
 
-    /// Pass over events that are older than this when they would be posted: 10m
+    /// Pass over events that are older than this when they would be posted (`forward list` counts them): 10m
     #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     pub max_age: Option<Duration>,
 }
@@ -413,7 +416,7 @@ named! {
     ForwardRemove "remove hook";
     /// Post nothing to targets until resumed; events wait.
     ForwardPause "pause hook";
-    /// Go on after a pause, or try again what was refused.
+    /// Go on after a pause, or try again at once what failed or was refused.
     ForwardResume "resume hook";
     /// Pass the event that a target refuses or cannot take, and go on with the next.
     ForwardSkip "skip hook";

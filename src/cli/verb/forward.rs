@@ -36,6 +36,7 @@ fn add(ctx: &Ctx, args: args::ForwardAdd) -> Result<(), Error> {
     };
     // The daemon has another current folder.
     let absolute = |path| std::path::absolute(&path).map_err(|e| Error::usage(format!("--ca: {e}")));
+    let has_secret = args.secret.is_some();
     let wish = Forward {
         url: args.url,
         secret: args.secret,
@@ -49,8 +50,17 @@ fn add(ctx: &Ctx, args: args::ForwardAdd) -> Result<(), Error> {
         ..Forward::default()
     };
     let path = format!("/v1/forwards/{}", part(&args.name));
+    let before: Option<Forward> = ctx.client()?.get(&path).ok();
     let added: Result<Forward, _> = ctx.client()?.put("PUT", &path, &wish).and_then(Reply::json);
     let forward = added.map_err(maybe_done("`wehelp forward list` tells"))?;
+    if let Some(before) = before {
+        let keeps = if before.secret.is_some() && !has_secret { ", and keeps its secret" } else { "" };
+        ctx.out().note(&format!(
+            "`{}` was there already, for {}: it is changed, goes on after event {}{keeps}; `wehelp forward remove {}` \
+             first makes it anew",
+            forward.name, before.url, forward.seq, forward.name
+        ));
+    }
     if ctx.out().is_quiet() {
         return Ok(());
     }

@@ -37,7 +37,7 @@ const ANSWER_REST: Duration = Duration::from_millis(3);
 /// Of a target's answer so much is read, bytes: a connection can be used again only when it is empty.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// The longest `Retry-After` that is kept: a target that says more is asked once a day.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Which daemons an event has passed on its way, each by the identity of its log, oldest first, with commas between.
 pub(in crate::daemon) const VIA: HeaderName = HeaderName::from_static("x-wehelp-via");

@@ -48,6 +48,7 @@ fn show(service: &Service, name: &str, target: &Target) -> Forward {
         last_error: stopped.map(|stopped| stopped.reason.clone()).or(health.last_error).or(health.notice),
         retry_at: health.retry_at,
         skipped: health.skipped,
+        passed_over: health.passed_over,
     }
 }
 
@@ -103,7 +104,12 @@ pub(in crate::daemon) async fn answer(
             let target = target(name)?;
             match *verb {
                 "pause" => changed(service, name, |now| now.paused = true).await,
-                "resume" => changed(service, name, |now| (now.paused, now.stopped) = (false, None)).await,
+                "resume" => {
+                    changed(service, name, |now| {
+                        (now.paused, now.stopped, now.retry, now.resumed) = (false, None, None, now.resumed + 1);
+                    })
+                    .await
+                }
                 "skip" => skip(service, name, &target).await,
                 "set" => {
                     let CursorSet { to } = object(body, "a JSON object with a moment as `to`")?;
@@ -149,7 +155,10 @@ async fn changed(
 /// Moves a target's position: what it gets next is what comes after `seq`.
 async fn move_to(service: &Service, name: &str, seq: Seq) -> Result<Response, Failure> {
     service.forwards().forget(name);
-    changed(service, name, move |now| (now.seq, now.stopped, now.moves) = (seq, None, now.moves + 1)).await
+    changed(service, name, move |now| {
+        (now.seq, now.stopped, now.retry, now.moves) = (seq, None, None, now.moves + 1);
+    })
+    .await
 }
 
 /// Passes the event that a target refuses, or cannot take.
@@ -191,10 +200,13 @@ async fn check(
     wish: Forward,
     all: &BTreeMap<String, Target>,
 ) -> Result<Target, Failure> {
-    let named =
-        !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let named = !name.is_empty()
+        && name.len() <= 64
+        && !name.starts_with('-')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     if !named {
-        return Err(Failure::new(400, "bad-name", "a forward's name has 1 to 64 letters, digits and -_."));
+        let message = "a forward's name has 1 to 64 letters, digits and -_., and does not begin with -";
+        return Err(Failure::new(400, "bad-name", message));
     }
     Address::parse(&wish.url).map_err(|message| Failure::new(400, "bad-url", message))?;
     if wish.url.len() > TEXT_BYTES_MAX {
@@ -234,6 +246,8 @@ async fn check(
         paused: wish.paused,
         // A target that was changed is tried again.
         stopped: None,
+        retry: None,
+        resumed: before.map_or(0, |b| b.resumed),
         moves: before.map_or(0, |b| b.moves),
         seq: before.map_or_else(|| *service.store().tail().borrow(), |b| b.seq),
         created: before.map_or_else(Time::now, |b| b.created),
