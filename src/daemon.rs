@@ -231,7 +231,7 @@ async fn serve(
 ) -> Result<(), Error> {
     let shutdown = asked.shutdown.clone();
     let mut died = store.died();
-    let (client_limits, control_limits) = (Limits::client(&config.http), Limits::control());
+    let (client_limits, control_limits) = Limits::of_doors(&config.http);
     let doors = http::Doors::new(
         Arc::clone(&open.tokens),
         Arc::clone(&client_limits),

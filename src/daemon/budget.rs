@@ -29,6 +29,11 @@ impl Budget {
 }
 
 impl Taken {
+    /// How many bytes that are.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes more; false, and nothing taken, when there is not so much left.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
         let Budget { used, max } = &self.budget;

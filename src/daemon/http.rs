@@ -7,7 +7,7 @@
 use super::admission::{self, Caller, Rules, Standing};
 use super::budget::Taken;
 use super::forward;
-use super::limits::{Limits, REFUSALS_LOG_REST, SeldomEach};
+use super::limits::{Limits, REFUSALS_LOG_REST, Seldom, SeldomEach};
 use super::metrics;
 use super::poller;
 use super::serve::{Ask, Hands, Head, Peer};
@@ -21,6 +21,7 @@ use hyper::body::Body;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use warp::http::{HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
@@ -35,6 +36,50 @@ pub struct Doors {
     rules: Arc<Rules>,
     /// A flood of refused requests must not fill the log.
     refusals: Arc<SeldomEach>,
+    cut: Arc<Cut>,
+}
+
+/// Callbacks whose body ended too early or came too slowly. Such a request was never whole: it is not kept, and its
+/// client knows that it failed.
+#[derive(Debug)]
+struct Cut {
+    total: AtomicU64,
+    /// Of them those that the log has not told of.
+    untold: AtomicU64,
+    may_tell: Seldom,
+}
+
+/// That they come is logged at most so often.
+const CUT_LOG_REST: Duration = Duration::from_secs(60);
+
+/// A callback's body under way. Counts and tells, once in a while, when it is dropped before `ended`: also when its
+/// connection ends and nobody is left to be answered.
+struct UnderWay<'a> {
+    doors: &'a Doors,
+    caller: &'a Caller,
+    declared: Option<u64>,
+    taken: Taken,
+    ended: bool,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let cut = &self.doors.cut;
+        cut.total.fetch_add(1, Ordering::Relaxed);
+        cut.untold.fetch_add(1, Ordering::Relaxed);
+        if cut.may_tell.may_speak() {
+            tracing::warn!(
+                peer = %self.caller.from,
+                received = self.taken.bytes(),
+                declared = self.declared,
+                callbacks = cut.untold.swap(0, Ordering::Relaxed),
+                "the body of a callback ended too early or came too slowly: it is not kept, and its client knows"
+            );
+        }
+    }
 }
 
 impl Doors {
@@ -42,7 +87,8 @@ impl Doors {
     #[must_use]
     pub fn new(tokens: Arc<Tokens>, limits: Arc<Limits>, control: Arc<Limits>, http: &crate::config::Http) -> Self {
         let refusals = Arc::new(SeldomEach::new(REFUSALS_LOG_REST));
-        Self { tokens, limits, control, rules: Arc::new(Rules::new(http)), refusals }
+        let cut = Cut { total: AtomicU64::new(0), untold: AtomicU64::new(0), may_tell: Seldom::new(CUT_LOG_REST) };
+        Self { tokens, limits, control, rules: Arc::new(Rules::new(http)), refusals, cut: Arc::new(cut) }
     }
 
     /// Fills in what the doors counted.
@@ -82,6 +128,9 @@ impl Doors {
                 metrics::line(&mut out, "wehelp_rejected_total", &[("door", door), ("reason", reason)], n);
             }
         }
+        let name = "wehelp_callbacks_cut_total";
+        metrics::head(&mut out, name, "counter", "Callbacks whose body ended too early or came too slowly; not kept.");
+        metrics::line(&mut out, name, &[], self.cut.total.load(Ordering::Relaxed));
         out
     }
 }
@@ -105,7 +154,7 @@ pub fn routes(service: Service, doors: Doors) -> impl Filter<Extract = (Response
                 if Route::of(admission::in_path(head.0.path()).1) == Some(Route::Poll) {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
-                about.log(&head.0, &response);
+                about.log(&head.0, &response, &doors.tokens);
                 response
             }
         })
@@ -128,13 +177,16 @@ struct About {
 }
 
 impl About {
-    fn log(&self, ask: &Ask, response: &Response) {
+    fn log(&self, ask: &Ask, response: &Response, tokens: &Tokens) {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
         let Peer::Tcp(caller) = &ask.peer else { return };
         let route = Route::of(admission::in_path(ask.path()).1).map_or("none", Route::name);
-        let account = self.account.as_deref().map(tracing::field::debug);
+        // Somebody may have typed the token in the place of a name.
+        let hide = |text: &str| tracing::field::debug(tokens.hide(text));
+        let hide_value = |name| ask.headers.get(name).map(|value| hide(&String::from_utf8_lossy(value.as_bytes())));
+        let account = self.account.as_deref().map(hide);
         let answer = response.size_hint().exact();
         tracing::debug!(
             method = %ask.method,
@@ -148,16 +200,15 @@ impl About {
             answer,
             "request"
         );
-        let agent = ask.headers.get(header::USER_AGENT).map(tracing::field::debug);
         tracing::trace!(
             peer = %caller.from,
             at = %caller.at,
             owner = ?caller.owner,
             tls = caller.tls,
             version = ?ask.version,
-            host = ask.headers.get(header::HOST).map(tracing::field::debug),
-            agent,
-            headers = ?ask.headers.keys().map(header::HeaderName::as_str).collect::<Vec<_>>(),
+            host = hide_value(header::HOST),
+            agent = hide_value(header::USER_AGENT),
+            headers = ?ask.headers.keys().map(|name| tokens.hide(name.as_str())).collect::<Vec<_>>(),
             "request's head"
         );
     }
@@ -240,12 +291,22 @@ where
         return Err(Failure::new(405, "wrong-method", message));
     }
     match route {
-        Route::Callback => callback(service, ask, caller, body, about).await,
+        Route::Callback => callback(service, doors, ask, caller, body, about).await,
         Route::Poll => {
             // Boxed: the state of a poll is much larger than a callback's, which should be small to be moved about.
             let poller = poller::read(ask.raw_query(), caller.from);
             about.account = poller.wxid.as_ref().or(poller.account.as_ref()).map(|name| name.text.clone());
-            let claim = Box::pin(service.claim(&poller, service.config().http.poll_hold, ask.conn.half_closed()));
+            // A held poll ends early when its client leaves, and when its place is wanted.
+            let ended = async {
+                tokio::select! {
+                    () = ask.conn.half_closed() => {}
+                    () = ask.turn.held() => {
+                        doors.limits.reject("hold-ended");
+                        ask.conn.hurry();
+                    }
+                }
+            };
+            let claim = Box::pin(service.claim(&poller, service.config().http.poll_hold, ended));
             let claim = claim.await.map_err(unavailable)?;
             about.account = claim.account.clone().or_else(|| about.account.take());
             Ok(commands(claim, ask, about))
@@ -283,7 +344,8 @@ impl Doors {
         let is_right = |token: &str| self.tokens.matches(token, now);
         let admitted = self.rules.admit(caller, &ask.uri, &ask.headers, is_health, is_right);
         admitted.map_err(|refusal| {
-            let sentence = refusal.to_string();
+            // Somebody may have typed the token in the place of the host.
+            let sentence = self.tokens.hide(&refusal.to_string());
             if self.refusals.may_speak(refusal.code(), &sentence) {
                 tracing::warn!(peer = %caller.from, owner = ?caller.owner, "refused a request: {sentence}");
             }
@@ -300,6 +362,7 @@ fn unavailable(failure: Failure) -> Failure {
 
 async fn callback<S, B>(
     service: &Service,
+    doors: &Doors,
     ask: &Ask,
     caller: &Caller,
     body: S,
@@ -316,8 +379,11 @@ where
     }
     let via = forward::passed(&ask.headers, service)?;
     // Until the event is stored it takes its place in memory.
-    let mut taken = service.bodies().open();
-    let body = read_body(body, declared, http.body_max, http.body_timeout, &mut taken).await?;
+    let mut under_way = UnderWay { doors, caller, declared, taken: service.bodies().open(), ended: false };
+    let body = read_body(body, declared, http.body_max, http.body_timeout, &mut under_way.taken).await;
+    // What is refused is answered; the rest of it is nobody's loss.
+    under_way.ended = body.as_ref().map_or_else(|failure| matches!(failure.status, 413 | 503), |_| true);
+    let body = body?;
     about.bytes = Some(body.len());
     let (received, account, pid) = service.receive_from(body, via).await.map_err(unavailable)?;
     about.account.clone_from(&account);

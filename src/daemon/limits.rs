@@ -27,8 +27,13 @@ pub(super) const LINGER_TIME: Duration = Duration::from_secs(3);
 pub(super) const LINGER_BYTES: usize = 64 << 20;
 /// Connections to the control door: followers, waiting scripts, completions.
 pub(super) const CONTROL_CONNECTIONS_MAX: usize = 1024;
-/// File handles kept for the store, logs and timers, beside those of connections.
-pub(super) const SPARE_HANDLES: u64 = 256;
+/// File handles kept for the store, its segments, large lines and forwards, beside those of connections; of few handles
+/// half.
+const SPARE_HANDLES: usize = 256;
+/// A connection of the client door has its socket and a duplicate of it, see `wire`.
+const CLIENT_HANDLES: usize = 2;
+/// That connections cannot be accepted is logged at most so often.
+const ACCEPT_LOG_REST: Duration = Duration::from_secs(60);
 
 /// Refused requests are logged at most so often: a flood must not fill the log.
 pub(super) const REFUSALS_LOG_REST: Duration = Duration::from_secs(10);
@@ -95,28 +100,36 @@ pub struct Limits {
     pub(super) header_timeout: Duration,
     /// A whole response; `None` on the control door, where followers may read as slowly as they like.
     pub(super) write_timeout: Option<Duration>,
+    /// That connections cannot be accepted.
+    pub(super) not_accepted: Seldom,
     rejected: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Limits {
-    /// The client door's.
+    /// The client door's and the control door's. Together they leave the store the file handles that it needs.
     #[must_use]
-    pub fn client(http: &config::Http) -> Arc<Self> {
-        let handles = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-        let room = usize::try_from(handles.saturating_sub(SPARE_HANDLES) / 2).unwrap_or(usize::MAX).max(8);
-        let places = Places::new("client", http.connections_max.min(room), http.connections_per_address_max);
-        Arc::new(Self::new(places, http.header_timeout, Some(http.write_timeout)))
-    }
-
-    /// The control door's.
-    #[must_use]
-    pub fn control() -> Arc<Self> {
-        let places = Places::new("control", CONTROL_CONNECTIONS_MAX, usize::MAX);
-        Arc::new(Self::new(places, Duration::from_secs(60), None))
+    pub fn of_doors(http: &config::Http) -> (Arc<Self>, Arc<Self>) {
+        let handles = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let handles = handles.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+        let (client, control) = shares(handles, http.connections_max);
+        if (client, control) != (http.connections_max, CONTROL_CONNECTIONS_MAX) {
+            tracing::warn!(
+                "this process may have no more than {handles} files open (ulimit -n, LimitNOFILE): the client door takes \
+                 {client} connections, not {}, and the control door {control}, not {CONTROL_CONNECTIONS_MAX}",
+                http.connections_max
+            );
+        }
+        let client = Places::new("client", client, http.connections_per_address_max);
+        let control = Places::new("control", control, usize::MAX);
+        (
+            Arc::new(Self::new(client, http.header_timeout, Some(http.write_timeout))),
+            Arc::new(Self::new(control, Duration::from_secs(60), None)),
+        )
     }
 
     fn new(places: Arc<Places>, header_timeout: Duration, write_timeout: Option<Duration>) -> Self {
-        Self { places, header_timeout, write_timeout, rejected: Mutex::default() }
+        let not_accepted = Seldom::new(ACCEPT_LOG_REST);
+        Self { places, header_timeout, write_timeout, not_accepted, rejected: Mutex::default() }
     }
 
     /// Counts something turned away.
@@ -135,6 +148,14 @@ impl Limits {
     }
 }
 
+/// How many places the client door and the control door have, of so many file handles.
+fn shares(handles: usize, client_wanted: usize) -> (usize, usize) {
+    let for_doors = handles - SPARE_HANDLES.min(handles / 2);
+    let control = (for_doors / 4).clamp(1, CONTROL_CONNECTIONS_MAX);
+    let client = (for_doors.saturating_sub(control) / CLIENT_HANDLES).max(1);
+    (client.min(client_wanted), control)
+}
+
 /// Raises the number of file handles that this process may have to what the system lets it.
 pub fn raise_handles() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -149,6 +170,19 @@ pub fn raise_handles() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_doors_together_leave_handles_for_the_store() {
+        for handles in (16..10_000).chain([1 << 20, usize::MAX]) {
+            let (client, control) = shares(handles, 2048);
+            assert!(client >= 1 && control >= 1 && client <= 2048 && control <= CONTROL_CONNECTIONS_MAX);
+            let taken = client * CLIENT_HANDLES + control;
+            assert!(handles - taken >= SPARE_HANDLES.min(handles / 2), "{handles}: {client}, {control}");
+        }
+        assert_eq!(shares(256, 2048), (48, 32));
+        assert_eq!(shares(8192, 2048), (2048, CONTROL_CONNECTIONS_MAX));
+        assert_eq!(shares(usize::MAX, 7), (7, CONTROL_CONNECTIONS_MAX));
+    }
 
     #[test]
     fn what_is_said_all_the_time_hides_nothing_else() {

@@ -6,6 +6,10 @@
 //! If none waits, one whose answer has not been taken in makes room, and if there is none either, the newcomer is turned
 //! away. A connection whose request is whole is never closed: whoever decides that one is to go and whoever finds its
 //! request whole change the same word, so only one of them can.
+//!
+//! A poll that is *held* open until a command is due makes room as well: it is answered at once instead, and asks again.
+//! It goes after those that have waited for a second, and before newer ones, which may well be about to ask: a door
+//! full of held polls would else close each newcomer for the next one.
 
 use super::limits::Seldom;
 use super::service::lock;
@@ -19,6 +23,8 @@ use tokio::sync::Notify;
 
 /// Of so many connections one goes at a time: a flood should not make us look for the next one at each newcomer.
 const ROOM_SHARE: usize = 64;
+/// A newcomer has so long to send its request before it makes room sooner than a held poll does.
+const NEW: Duration = Duration::from_secs(1);
 /// Whoever was told to go is gone within so long, or the newcomer is turned away.
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 /// That a door is full is logged at most so often.
@@ -46,6 +52,29 @@ struct Taken {
     turns: HashMap<u64, (Option<IpAddr>, Arc<Turn>)>,
     by_address: HashMap<IpAddr, usize>,
     next: u64,
+}
+
+impl Taken {
+    /// Has the oldest held polls answered, those of the address that has most of them; how many.
+    fn answer_held(&self, is_asked: impl Fn(&Option<IpAddr>) -> bool, wanted: usize) -> usize {
+        let mut held: HashMap<Option<IpAddr>, Vec<(u64, &Arc<Turn>)>> = HashMap::new();
+        for (of, turn) in self.turns.values().filter(|(of, _)| is_asked(of)) {
+            if let Some(since) = turn.since(Phase::Held) {
+                held.entry(*of).or_default().push((since, turn));
+            }
+        }
+        let most = held.into_values().max_by_key(Vec::len).unwrap_or_default();
+        tell_oldest(Phase::Held, most, wanted)
+    }
+}
+
+/// Tells so many that have been in a phase longest to go; how many could be told.
+fn tell_oldest(phase: Phase, mut oldest: Vec<(u64, &Arc<Turn>)>, wanted: usize) -> usize {
+    if oldest.len() > wanted {
+        oldest.select_nth_unstable_by_key(wanted, |(since, _)| *since);
+        oldest.truncate(wanted);
+    }
+    oldest.into_iter().filter(|(since, turn)| turn.tell(phase, *since)).count()
 }
 
 /// A place; given back when dropped.
@@ -178,17 +207,21 @@ impl Places {
             Full::Address => self.per_address_max,
         };
         let wanted = (share / ROOM_SHARE).max(1);
-        let mut told = 0;
-        for phase in [Phase::Waiting, Phase::Answering] {
-            let mut oldest: Vec<_> = turns().filter_map(|turn| Some((turn.since(phase)?, turn))).collect();
-            if oldest.len() > wanted {
-                oldest.select_nth_unstable_by_key(wanted, |(since, _)| *since);
-                oldest.truncate(wanted);
-            }
-            told += oldest.into_iter().filter(|(since, turn)| turn.tell(phase, *since)).count();
-            if told > 0 {
-                break;
-            }
+        let new = nanos(self.started.elapsed().saturating_sub(NEW));
+        let waiting = |is_new| {
+            let since = move |turn: &Turn| turn.since(Phase::Waiting).filter(|since| (*since > new) == is_new);
+            turns().filter_map(|turn| Some((since(turn)?, turn))).collect::<Vec<_>>()
+        };
+        let mut told = tell_oldest(Phase::Waiting, waiting(false), wanted);
+        if told == 0 {
+            told = taken.answer_held(is_asked, wanted);
+        }
+        if told == 0 {
+            told = tell_oldest(Phase::Waiting, waiting(true), wanted);
+        }
+        if told == 0 {
+            let answering = turns().filter_map(|turn| Some((turn.since(Phase::Answering)?, turn)));
+            told = tell_oldest(Phase::Answering, answering.collect(), wanted);
         }
         drop(taken);
         self.log(full, address, told);
@@ -210,7 +243,7 @@ impl Places {
         if told == 0 {
             tracing::warn!("{what}, and none waits for its request: a new one was turned away");
         } else {
-            tracing::warn!(closed, "{what}: those that waited longest without a whole request made room");
+            tracing::warn!(closed, "{what}: those that waited longest made room, for a request or on a held poll");
         }
     }
 }
@@ -226,6 +259,25 @@ enum Phase {
     Answering = 2,
     /// It was told to go.
     Told = 3,
+    /// A poll is held open: nothing is due.
+    Held = 4,
+    /// That poll is to be answered at once.
+    Ending = 5,
+}
+
+/// The bits of a [`Phase`].
+const PHASE_BITS: u32 = 3;
+
+fn word(phase: Phase, since: u64) -> u64 {
+    since << PHASE_BITS | phase as u64
+}
+
+fn is_in(word: u64, phase: Phase) -> bool {
+    word & ((1 << PHASE_BITS) - 1) == phase as u64
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// One connection's turn: what it is at, and since when.
@@ -233,9 +285,12 @@ enum Phase {
 pub(super) struct Turn {
     /// When the door was opened, from which times count.
     epoch: Instant,
-    /// Nanoseconds, and the phase in the lowest two bits.
+    /// Nanoseconds, and the phase in the lowest bits.
     word: AtomicU64,
+    /// It is to go.
     told: Notify,
+    /// Its held poll is to be answered.
+    answer: Notify,
 }
 
 /// An answer of so many bytes fits between us and the peer: it is as good as taken in.
@@ -243,34 +298,39 @@ const SHORT_ANSWER_BYTES: u64 = 16 << 10;
 
 impl Turn {
     fn new(epoch: Instant) -> Self {
-        let turn = Self { epoch, word: AtomicU64::new(0), told: Notify::new() };
-        turn.word.store(turn.word_for(Phase::Waiting), Ordering::Relaxed);
-        turn
+        let word = AtomicU64::new(word(Phase::Waiting, nanos(epoch.elapsed())));
+        Self { epoch, word, told: Notify::new(), answer: Notify::new() }
     }
 
-    fn word_for(&self, phase: Phase) -> u64 {
-        let since = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        since << 2 | phase as u64
-    }
-
+    /// It was told, and is on its way out.
     fn is_told(&self) -> bool {
-        self.word.load(Ordering::Acquire) & 3 == Phase::Told as u64
+        let word = self.word.load(Ordering::Acquire);
+        is_in(word, Phase::Told) || is_in(word, Phase::Ending)
     }
 
     /// Since when it is in a phase, if it is in that.
     fn since(&self, phase: Phase) -> Option<u64> {
         let word = self.word.load(Ordering::Acquire);
-        (word & 3 == phase as u64).then_some(word >> 2)
+        is_in(word, phase).then_some(word >> PHASE_BITS)
     }
 
     /// Tells it to go, if it is still in that phase since then.
     fn tell(&self, phase: Phase, since: u64) -> bool {
-        let (word, told) = (since << 2 | phase as u64, since << 2 | Phase::Told as u64);
-        let is_told = self.word.compare_exchange(word, told, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let (next, told) = if phase == Phase::Held { (Phase::Ending, &self.answer) } else { (Phase::Told, &self.told) };
+        let told_word = word(next, since);
+        let is_told =
+            self.word.compare_exchange(word(phase, since), told_word, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if is_told {
-            self.told.notify_one();
+            told.notify_one();
         }
         is_told
+    }
+
+    /// Goes over to another phase, if `may` says so of the word as it is.
+    fn go_over(&self, to: Phase, may: impl Fn(u64) -> bool) -> bool {
+        let word = word(to, nanos(self.epoch.elapsed()));
+        let update = |old| may(old).then_some(word);
+        self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, update).is_ok()
     }
 
     /// Resolves when it was told to go.
@@ -278,21 +338,24 @@ impl Turn {
         self.told.notified().await;
     }
 
+    /// Its poll is held open from here on. Resolves when it is to be answered at once; a command that is claimed for it
+    /// meanwhile goes with that answer.
+    pub(super) async fn held(&self) {
+        self.go_over(Phase::Held, |old| is_in(old, Phase::Working));
+        self.answer.notified().await;
+    }
+
     /// A whole request has come. False when it was told to go: then nothing may be done for it any more.
     pub(super) fn request_is_whole(&self) -> bool {
-        let word = self.word_for(Phase::Working);
-        let update = |old: u64| if old & 3 == Phase::Told as u64 { None } else { Some(word) };
-        self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, update).is_ok()
+        self.go_over(Phase::Working, |old| !is_in(old, Phase::Told))
     }
 
     /// The answer to it, of so many bytes, was handed to the system. Who was refused before its request was whole has
     /// waited all the while.
     pub(super) fn is_answered(&self, bytes: u64) {
         let phase = if bytes <= SHORT_ANSWER_BYTES { Phase::Waiting } else { Phase::Answering };
-        let word = self.word_for(phase);
-        let update = |old: u64| (old & 3 == Phase::Working as u64).then_some(word);
-        // Fails for who waits still, or was told to go.
-        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, update);
+        // Not so for who waits still, or was told to go.
+        self.go_over(phase, |old| [Phase::Working, Phase::Held, Phase::Ending].iter().any(|of| is_in(old, *of)));
     }
 }
 
@@ -393,6 +456,56 @@ mod tests {
             task.await.unwrap();
         }
         assert!(places.enter(ip("2001:db8:0:1::1")).await.is_ok());
+    }
+
+    /// Plays a poll that is held open until it is to be answered; then its connection ends.
+    fn held(place: Place) -> (Arc<Turn>, tokio::task::JoinHandle<()>) {
+        let turn = Arc::clone(place.turn());
+        assert!(turn.request_is_whole());
+        let poll = async move {
+            place.turn().held().await;
+            place.turn().is_answered(2);
+        };
+        (turn, tokio::spawn(poll))
+    }
+
+    #[tokio::test]
+    async fn held_polls_make_room_those_of_the_address_that_has_most_of_them_first() {
+        let places = Places::new("client", 5, 9);
+        let mut polls = Vec::new();
+        for address in ["192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.2"] {
+            polls.push(held(places.enter(ip(address)).await.unwrap()));
+            tokio::task::yield_now().await;
+            assert!(polls.last().unwrap().0.since(Phase::Held).is_some());
+        }
+        // It came just now and may be about to ask.
+        let newcomer = places.enter(ip("192.0.2.3")).await.unwrap();
+        let mut in_time = Vec::new();
+        for answered in [1, 2] {
+            in_time.push(places.enter(ip("192.0.2.4")).await.unwrap());
+            assert!(in_time.last().unwrap().turn().request_is_whole());
+            let still: Vec<bool> = polls.iter().map(|(turn, _)| turn.since(Phase::Held).is_some()).collect();
+            assert_eq!(still, [true, answered < 1, answered < 2, true]);
+        }
+        assert!(newcomer.turn().request_is_whole());
+        for (_, poll) in polls {
+            poll.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_claimed_for_a_held_poll_goes_with_its_answer() {
+        let places = Places::new("client", 1, 9);
+        let place = places.enter(None).await.unwrap();
+        assert!(place.turn().request_is_whole());
+        // A command became due; at that moment its place is wanted.
+        let mut hold = Box::pin(place.turn().held());
+        assert!(tokio::time::timeout(Duration::ZERO, &mut hold).await.is_err());
+        assert!(places.make_room(Full::Door, None));
+        drop(hold);
+        assert!(tokio::time::timeout(Duration::ZERO, place.turn().over()).await.is_err(), "it is not closed");
+        place.turn().is_answered(2);
+        assert!(place.turn().since(Phase::Waiting).is_some());
     }
 
     #[tokio::test]

@@ -60,6 +60,7 @@ pub(super) struct Ask {
     pub(super) headers: HeaderMap,
     pub(super) peer: Peer,
     pub(super) conn: Arc<Conn>,
+    pub(super) turn: Arc<Turn>,
 }
 
 impl Ask {
@@ -101,7 +102,7 @@ pub async fn tcp<F>(
         let owners = Arc::clone(&owners);
         loops.spawn(async move {
             let mut connections = JoinSet::new();
-            while let Some((stream, peer)) = accept(&shutdown, &mut connections, || listener.accept()).await {
+            while let Some((stream, peer)) = accept(&shutdown, &limits, &mut connections, || listener.accept()).await {
                 let Some(place) = place(&limits, Some(peer.ip())).await else { continue };
                 let (tls, routes, limits, shutdown) =
                     (tls.clone(), routes.clone(), Arc::clone(&limits), shutdown.clone());
@@ -146,7 +147,7 @@ where
 {
     let own = rustix::process::geteuid().as_raw();
     let mut connections = JoinSet::new();
-    while let Some((stream, _)) = accept(&shutdown, &mut connections, || listener.accept()).await {
+    while let Some((stream, _)) = accept(&shutdown, &limits, &mut connections, || listener.accept()).await {
         let Some(place) = place(&limits, None).await else { continue };
         let Ok(peer) = stream.peer_cred() else { continue };
         let (routes, limits, shutdown) = (routes.clone(), Arc::clone(&limits), shutdown.clone());
@@ -183,7 +184,12 @@ async fn unless_it_makes_room(turn: &Turn, limits: &Limits, served: impl Future<
 }
 
 /// The next connection; `None` at shutdown. Reaps what has ended meanwhile.
-async fn accept<T, Fut>(shutdown: &Shutdown, ended: &mut JoinSet<()>, mut next: impl FnMut() -> Fut) -> Option<T>
+async fn accept<T, Fut>(
+    shutdown: &Shutdown,
+    limits: &Limits,
+    ended: &mut JoinSet<()>,
+    mut next: impl FnMut() -> Fut,
+) -> Option<T>
 where
     Fut: Future<Output = io::Result<T>>,
 {
@@ -201,7 +207,10 @@ where
                 // The peer went away before we looked; all else is a lack of something that may come back.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) => {
-                    tracing::warn!("cannot accept a connection: {e}");
+                    limits.reject("not-accepted");
+                    if limits.not_accepted.may_speak() {
+                        tracing::warn!("cannot accept a connection, trying again: {e}");
+                    }
                     tokio::time::sleep(ACCEPT_REST).await;
                 }
             },
@@ -269,7 +278,7 @@ async fn connection<S, F>(
         let headers = std::mem::take(request.headers_mut());
         let (conn, turn) = (Arc::clone(conn), Arc::clone(turn));
         conn.asked();
-        let ask = Ask { method, uri, version, headers, peer, conn: Arc::clone(&conn) };
+        let ask = Ask { method, uri, version, headers, peer, conn: Arc::clone(&conn), turn: Arc::clone(&turn) };
         request.extensions_mut().insert(Head(Arc::new(ask)));
         let goes_on = !request.body().is_end_stream() || turn.request_is_whole();
         let request = request.map(|body| Arriving { body, turn: Arc::clone(&turn) });

@@ -3,6 +3,7 @@
 
 use super::service::lock;
 use crate::clock::Time;
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,10 @@ const TOKEN_BYTES: usize = 20;
 const TOKEN_CHARS_MIN: usize = 16;
 /// … and at most so many: it stands in URLs.
 const TOKEN_CHARS_MAX: usize = 128;
+/// So many characters in a row of those that tokens are made of look like one: no id of WeChat's is as long.
+const LOOKS_CHARS_MIN: usize = 32;
+/// So many characters of it are shown.
+const SHOWN_CHARS: usize = 4;
 /// After a rotation the old token is valid for so long, so that clients can be changed one by one.
 pub(super) const GRACE: Duration = Duration::from_secs(24 * 3600);
 
@@ -91,6 +96,26 @@ impl Tokens {
         bool::from(current) | previous
     }
 
+    /// A text of others as it may be logged: without the tokens, be they valid any more or not, and without all that
+    /// looks like one.
+    #[must_use]
+    pub fn hide(&self, text: &str) -> String {
+        let pair = lock(&self.pair).clone();
+        let own = [Some(pair.current), pair.previous.map(|(token, _)| token)];
+        let text = own.into_iter().flatten().fold(text.to_owned(), |text, token| text.replace(&token, &cut(&token)));
+        let is_tokens = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let mut out = String::with_capacity(text.len());
+        let mut rest = &text[..];
+        while !rest.is_empty() {
+            let (run, after) = rest.split_at(rest.find(|c| !is_tokens(c)).unwrap_or(rest.len()));
+            out.push_str(&if run.len() < LOOKS_CHARS_MIN { run.into() } else { Cow::from(cut(run)) });
+            let end = after.find(is_tokens).unwrap_or(after.len());
+            out.push_str(&after[..end]);
+            rest = &after[end..];
+        }
+        out
+    }
+
     /// Makes a new token. The old one stays valid until a day from now, or with `at_once` is none any more, nor is the
     /// one before it.
     ///
@@ -127,6 +152,11 @@ impl Tokens {
         *lock(&self.pair) = Pair { current, previous };
         Ok(())
     }
+}
+
+/// What is shown of a token, so that its owner knows which it is.
+fn cut(token: &str) -> String {
+    token.chars().take(SHOWN_CHARS).chain(['…']).collect()
 }
 
 fn previous_path(path: &Path) -> PathBuf {
@@ -235,6 +265,30 @@ mod tests {
         assert_eq!(until, None);
         for tokens in [&tokens, &Tokens::open(dir.path()).unwrap()] {
             assert!(tokens.matches(&third, now) && !tokens.matches(&second, now) && !tokens.matches(&first, now));
+        }
+    }
+
+    #[test]
+    fn a_token_in_a_text_of_others_is_not_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let by_hand = "swordfishSwordfish";
+        std::fs::write(dir.path().join("token"), by_hand).unwrap();
+        let tokens = Tokens::open(dir.path()).unwrap();
+        tokens.rotate(Time::now(), false).unwrap();
+        let (current, _) = tokens.current();
+        let hidden = format!("{}…", &current[..4]);
+        for (text, shown) in [
+            (format!("the Host `{current}:4567`"), format!("the Host `{hidden}:4567`")),
+            (format!("你{current}你{by_hand}"), format!("你{hidden}你swor…")),
+            (current.to_ascii_lowercase(), hidden.to_ascii_lowercase()),
+            // What was one once, or is one elsewhere.
+            (format!("/t/{}/x", "0123456789abcdef".repeat(2)), "/t/0123…/x".to_owned()),
+            ("a_-Z".repeat(8) + ".lan", "a_-Z….lan".to_owned()),
+        ] {
+            assert_eq!(tokens.hide(&text), shown);
+        }
+        for text in ["", "wxid_yfng437lnlyg22", "12345678901@chatroom", "gh_e456599aa7bc", "box.lan", &"x".repeat(31)] {
+            assert_eq!(tokens.hide(text), text);
         }
     }
 

@@ -70,6 +70,8 @@ pub(super) struct Conn {
     broken: AtomicBool,
     /// A handler works, or its answer is not whole yet.
     busy: AtomicBool,
+    /// Others wait for its place.
+    hurries: AtomicBool,
     /// It is TLS.
     is_secure: AtomicBool,
     /// Told when the peer has closed its sending side while a handler works.
@@ -149,6 +151,7 @@ impl Conn {
             end: OnceLock::new(),
             broken: AtomicBool::new(false),
             busy: AtomicBool::new(false),
+            hurries: AtomicBool::new(false),
             is_secure: AtomicBool::new(false),
             half_closed: Notify::new(),
             cut: Notify::new(),
@@ -161,6 +164,11 @@ impl Conn {
     /// A request's head is whole: a handler works.
     pub(super) fn asked(&self) {
         self.busy.store(true, Ordering::Release);
+    }
+
+    /// It is to close as soon as its answer is with the system.
+    pub(super) fn hurry(&self) {
+        self.hurries.store(true, Ordering::Release);
     }
 
     /// The answer that goes out next hands these commands over.
@@ -647,7 +655,9 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Wire<S> {
         }
         let mut scratch = [0; 8192];
         loop {
-            if self.patience.shutdown.is_triggered() || self.conn.ended.load(Ordering::Acquire) {
+            let conn = &self.conn;
+            let hurries = conn.hurries.load(Ordering::Acquire) || self.patience.shutdown.is_triggered();
+            if hurries || conn.ended.load(Ordering::Acquire) {
                 return Poll::Ready(Ok(()));
             }
             let mut buf = ReadBuf::new(&mut scratch);

@@ -1,7 +1,7 @@
 //! Contract 2, the client door: methods, errors, token, browsers, limits.
 
 use crate::client::{Client, Wire};
-use crate::fixture::{Daemon, Recipe, clean, run};
+use crate::fixture::{Daemon, Recipe, clean, eventually, run};
 use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -379,6 +379,69 @@ fn slow_headers_and_slow_bodies_are_cut_off_and_hold_nobody_up() {
         answer.error(408);
     }
     assert_eq!(daemon.status()["events"]["count"], 0);
+}
+
+#[test]
+fn a_callback_that_is_cut_is_not_kept_but_told_and_counted() {
+    let daemon = Recipe::default().config("[http]\nbody_timeout = \"1s\"\n").start();
+    let head = "POST /recieve_msg HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{\"data\"";
+    let counted = || {
+        let metrics = daemon.client().get("/metrics").text();
+        let line = metrics.lines().find(|line| line.starts_with("wehelp_callbacks_cut_total ")).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(counted(), 0);
+    let mut broken = daemon.client().connect();
+    // Whoever is gone before it is known who he is would be a stranger.
+    broken.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(broken.receive().unwrap().status, 200);
+    broken.send(head.as_bytes());
+    let peer = broken.stream.local_addr().unwrap().to_string();
+    drop(broken);
+    eventually("it is counted", || (counted() == 1).then_some(()));
+    let mut slow = daemon.client().connect();
+    slow.send(head.as_bytes());
+    slow.receive().unwrap().error(408);
+    eventually("it is counted", || (counted() == 2).then_some(()));
+    // Half a connection that is closed in the middle of a body, and one that is answered otherwise.
+    let mut half = daemon.client().connect();
+    half.send(head.as_bytes());
+    half.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    eventually("it is counted", || (counted() == 3).then_some(()));
+    daemon.client().post("/recieve_msg", b"no JSON").error(400);
+    assert_eq!(counted(), 3);
+    assert_eq!(daemon.status()["events"]["count"], 1);
+    let log = daemon.log();
+    let said: Vec<&str> = log.lines().filter(|line| line.contains("body of a callback")).collect();
+    assert_eq!(said.len(), 1, "once a minute: {log}");
+    for part in [&peer[..], "received=7", "declared=100", "callbacks=1"] {
+        assert!(said[0].contains(part), "`{part}` is not in: {}", said[0]);
+    }
+}
+
+#[test]
+fn a_token_that_is_typed_in_the_place_of_a_name_is_not_logged() {
+    let daemon = Recipe::default().arg("-vv").start();
+    let token = token(&daemon);
+    daemon.cli(&["token", "rotate"]).exits(0);
+    let new = self::token(&daemon);
+    for token in [&token, &new] {
+        daemon.client().poll(&format!("account={token}"));
+        daemon.client().poll(&format!("wxid={token}"));
+        let port = daemon.port();
+        for host in [format!("{token}:{port}"), format!("{token}.lan"), token.clone()] {
+            let headers = [("Host", &host[..]), ("User-Agent", token)];
+            daemon.client().send("GET", "/send_msg", &headers, b"").error(403);
+        }
+        let referer = format!("http://{token}/");
+        daemon.client().send("GET", "/send_msg", &[("Referer", &referer)], b"").error(403);
+        daemon.client().get(&format!("/{token}")).error(404);
+    }
+    let log = daemon.log();
+    assert!(log.contains(&format!("{}…", &token[..4])), "{log}");
+    for token in [&token, &new] {
+        assert!(!log.contains(&token[..12]), "{log}");
+    }
 }
 
 #[test]

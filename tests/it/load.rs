@@ -61,28 +61,97 @@ fn a_thousand_idle_connections_and_slow_headers_keep_nobody_out() {
 }
 
 #[test]
-fn more_connections_than_allowed_are_turned_away_and_counted() {
-    let daemon = Recipe::default().config("[http]\nconnections_max = 8\npoll_hold = \"60s\"\n").start();
+fn those_that_wait_make_room_held_polls_too_and_are_counted() {
+    let daemon = Recipe::default().config("[http]\nconnections_max = 8\npoll_hold = \"5m\"\n").start();
     let rejected = |reason: &str| daemon.status()["http"]["rejected"][reason].as_u64().unwrap_or(0);
     // Those that have asked for nothing yet make room for others.
     let idle: Vec<_> = (0..20).map(|_| daemon.client().connect()).collect();
     eventually("room is made", || (rejected("made-room") >= 12).then_some(()));
-    let poll = request("GET", "/send_msg", &[], b"");
-    let held: Vec<_> = (0..8)
+    drop(idle);
+    eventually("they are forgotten", || (daemon.status()["http"]["connections"] == 0).then_some(()));
+    let before = rejected("made-room");
+    let poll = request("GET", "/send_msg?wxid=wxid_slow", &[], b"");
+    let mut held: Vec<_> = (0..8)
         .map(|_| {
             let mut wire = daemon.client().connect();
             wire.send(&poll);
             let from = wire.stream.local_addr().unwrap().to_string();
-            eventually("it is worked at", || (daemon.status()["http"]["anonymous_peer"] == *from).then_some(()));
+            eventually("it is worked at", || (daemon.status()["pollers"][0]["peer"] == *from).then_some(()));
             wire
         })
         .collect();
-    // Those whose request is worked at do not.
-    assert_eq!(rejected("made-room"), 20);
-    let late: Vec<_> = (0..12).map(|_| daemon.client().connect()).collect();
-    eventually("they are counted", || (rejected("too-many-connections") >= 12).then_some(()));
-    drop((held, idle, late));
-    eventually("room", || daemon.client().try_post("/recieve_msg", b"{\"type\":90}").is_ok().then_some(()));
+    let event = request("POST", "/recieve_msg", &[], message("wxid_me", "wxid_a", None, "in between").as_bytes());
+    let mut kept = Vec::new();
+    for n in 1..=4 {
+        let mut wire = daemon.client().connect();
+        wire.send(&event);
+        assert_eq!(wire.receive().unwrap().status, 200);
+        assert_eq!(rejected("hold-ended"), n);
+        kept.push(wire);
+    }
+    let is_answered = |wire: &mut Wire<TcpStream>| {
+        wire.stream.set_nonblocking(true).unwrap();
+        let is_there = wire.stream.peek(&mut [0]).is_ok();
+        wire.stream.set_nonblocking(false).unwrap();
+        is_there
+    };
+    let mut answered: Vec<_> = held.extract_if(.., is_answered).collect();
+    assert_eq!(answered.len(), 4);
+    for answer in answered.iter_mut().map(|wire| wire.receive().unwrap()) {
+        assert_eq!((answer.status, answer.text().as_str()), (200, "[]"));
+    }
+    assert_eq!(rejected("made-room"), before);
+    assert_eq!(rejected("too-many-connections"), 0);
+    // What comes due goes to one that is held still.
+    daemon.cli(&["send", "text", "wxid_a", "due now", "-a", "wxid_slow"]).exits(0);
+    let answer = eventually("it is fetched", || held.extract_if(.., is_answered).next()).receive().unwrap();
+    assert!(answer.text().contains("due now"), "{}", answer.text());
+}
+
+/// Runs a daemon that may have so many files open.
+fn with_few_handles(handles: u32, config: &str) -> Daemon {
+    let limited = format!("ulimit -n {handles}; exec \"$@\"");
+    Recipe::default().config(config).under(&["sh", "-c", &limited, "sh"]).start()
+}
+
+#[test]
+fn both_doors_full_leave_the_store_its_file_handles() {
+    let daemon = with_few_handles(256, "[store]\nsegment = \"1MiB\"\n[http]\npoll_hold = \"5m\"\n");
+    let poll = request("GET", "/send_msg", &[], b"");
+    let clients: Vec<_> = (0..300)
+        .map(|n| {
+            let mut wire = daemon.client().connect();
+            if n % 2 == 0 {
+                // Whoever has to make room may be gone already.
+                drop(wire.stream.write_all(&poll));
+            }
+            wire
+        })
+        .collect();
+    let followers: Vec<_> = (0..300)
+        .map(|_| {
+            let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+            drop(stream.write_all(b"GET /v1/events?follow=true HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+            stream
+        })
+        .collect();
+    // More than fits into a few segments, so that files are opened all the while.
+    let text = "x".repeat(100_000);
+    for _ in 0..60 {
+        let start = Instant::now();
+        daemon.client().event(&message("wxid_me", "wxid_a", None, &text));
+        assert!(start.elapsed() < SERVED_WITHIN, "{:?}", start.elapsed());
+    }
+    drop((clients, followers));
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid().as_raw_nonzero())).unwrap().count();
+    assert!(open < 256, "{open}");
+    let status = eventually("the control door has room", || {
+        daemon.try_control("GET", "/v1/status", b"").filter(|answer| answer.status == 200)
+    });
+    assert_eq!(status.json()["store"]["writable"], true);
+    let log = daemon.log();
+    assert_eq!(log.lines().filter(|line| line.contains("no more than 256 files")).count(), 1, "{log}");
+    assert!(!log.contains("Too many open files") && !log.contains("os error 24"), "{log}");
 }
 
 #[test]

@@ -253,6 +253,8 @@ fn advice(reason: &str) -> &str {
         "wrong-method" => "the two addresses are swapped: callback and poll",
         "browser-refused" => "it came from a web browser; type the addresses into the client",
         "made-room" => "all connections were taken, and one that waited made room; see http.connections_max",
+        "hold-ended" => "all connections were taken, and a held poll was answered early; see http.connections_max",
+        "not-accepted" => "wehelpd could accept no connection; its log tells why",
         "host-refused" => "it used a host name that is not in http.hosts, and had no token; the log names it",
         other => other,
     }

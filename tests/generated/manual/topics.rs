@@ -118,8 +118,9 @@ pub(super) fn wehelpd(page: &mut Page) {
         "Read the token and the TLS files again; say which other settings have changed and need a restart.",
     );
     page.sh("LOG");
-    page.p("It logs to standard error, and never texts or tokens. With `-v` also each request of the client door: `method`, `route` (never the path, which may hold the token), `peer`, `account`, `status`, the `event` that a callback became and its `bytes`, the `commands` that a poll was given, and the bytes of the `answer`. With `-vv` also whose connection it is and the names of the request's headers. Refused requests are logged at most every 10 seconds, a door that is full once a minute; `wehelp-status`(1) counts both by reason.");
-    page.p("All `http.connections_max` places of the client door may be taken by who sends slowly or nothing at all. Then those that have waited longest without a whole request are closed, so that others get in; a connection whose request is whole is not. One address (of IPv6 a /64) has `http.connections_per_address_max` of them, and then makes room for itself.");
+    page.p("It logs to standard error, and never texts or tokens: of what looks like a token, wherever it was typed, only the first four characters. With `-v` also each request of the client door: `method`, `route` (never the path, which may hold the token), `peer`, `account`, `status`, the `event` that a callback became and its `bytes`, the `commands` that a poll was given, and the bytes of the `answer`. With `-vv` also whose connection it is and the names of the request's headers. Refused requests are logged at most every 10 seconds, a door that is full once a minute; `wehelp-status`(1) counts both by reason.");
+    page.p("All `http.connections_max` places of the client door may be taken by who sends slowly or nothing at all. Then those that have waited longest without a whole request are closed, so that others get in; a connection whose request is whole is not. A poll that is held open (`http.poll_hold`) is answered `[]` at once instead, the oldest first, of the address that has most of them. One address (of IPv6 a /64) has `http.connections_per_address_max` of them, and then makes room for itself. Where the process may have too few files open (`ulimit -n`, `LimitNOFILE=`), both doors have fewer places, so that the store has its files; a line in the log says so at the start.");
+    page.p("A callback whose body ends too early, or does not come within `http.body_timeout`, was never a whole request: its client knows that it failed and reports the event again. It is not kept; the log tells of it once a minute, with the peer and the bytes that came, and `wehelp_callbacks_cut_total` under `/metrics` counts.");
     page.sh("SYSTEMD");
     page.p("It tells systemd when it is ready and when it stops (`Type=notify`), and takes sockets over by activation: TCP sockets become client doors, a Unix socket the control door. Units for a user and for the system are shipped:");
     page.code("systemctl --user enable --now wehelpd\nloginctl enable-linger          # to have it without a session\njournalctl --user -u wehelpd");
@@ -292,7 +293,7 @@ pub(super) fn events() -> String {
     ] {
         page.tp(&[&format!("`{key}`")], means);
     }
-    page.p("A body that cannot be read is kept as an event too, of kind `unparsed`; the client is then answered with 400. Strings that say nothing (`null`, `(null)`, `None`, and empty ones) become null in what is derived, and numbers and strings are taken for each other.");
+    page.p("A body that cannot be read is kept as an event too, of kind `unparsed`; the client is then answered with 400. One that did not come whole is not kept, see `wehelpd`(8). Strings that say nothing (`null`, `(null)`, `None`, and empty ones) become null in what is derived, and numbers and strings are taken for each other.");
     page.sh("KINDS");
     page.p("The examples are what `wehelp simulate event KIND` posts, with long values cut short.");
     for &kind in Kind::ALL {
