@@ -199,6 +199,22 @@ fn every_file_opens_with_its_contract() {
 }
 
 #[test]
+fn the_page_for_contributors_names_every_long_run_and_no_file_that_is_not_there() {
+    let page = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let reads = Regex::new(r#"(?:var|var_os|number)\("(WEHELP_[A-Z_]+)"\)"#).unwrap();
+    let texts: Vec<String> = ["tests", "benches"].into_iter().flat_map(sources).map(|(_, text)| text).collect();
+    let read: BTreeSet<&str> =
+        texts.iter().flat_map(|text| reads.captures_iter(text)).map(|found| found.get(1).unwrap().as_str()).collect();
+    assert!(read.contains("WEHELP_CHAOS_SECONDS") && read.contains("WEHELP_KILLS"), "{read:?}");
+    let unnamed = read.iter().filter(|name| !page.contains(**name)).map(|name| format!("{name} is not named"));
+    let named = Regex::new(r"`((?:src|tests|benches|packaging|man|\.ci)/[\w./-]*)`").unwrap();
+    let files = named.captures_iter(&page).map(|found| found.get(1).unwrap().as_str());
+    let files = files.filter(|file| !["/NAME.rs", "/GROUP.rs"].iter().any(|any| file.ends_with(any)));
+    let gone = files.filter(|file| !root().join(file).exists()).map(|file| format!("{file} is not there"));
+    none(&unnamed.chain(gone).collect::<Vec<_>>());
+}
+
+#[test]
 fn no_path_of_this_machine_is_written_down() {
     let here = root().parent().and_then(Path::to_str).map(|dir| format!("{dir}/"));
     let home = std::env::var("HOME").ok().map(|dir| format!("{}/", dir.trim_end_matches('/')));
@@ -207,7 +223,16 @@ fn no_path_of_this_machine_is_written_down() {
     let paths: Vec<String> = here.into_iter().chain(home).filter(ours).collect();
     let mut wrong = Vec::new();
     let folders = ["src", "tests", "benches", "packaging", "man", "completions", ".ci"];
-    let top = ["Cargo.toml", "README.md", "README.zh-CN.md", "CHANGELOG.md", "deny.toml", "clippy.toml", "build.rs"];
+    let top = [
+        "Cargo.toml",
+        "README.md",
+        "README.zh-CN.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "deny.toml",
+        "clippy.toml",
+        "build.rs",
+    ];
     for file in folders.into_iter().flat_map(files).chain(top.map(str::to_owned)) {
         let text = fs::read(root().join(&file)).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
