@@ -20,6 +20,7 @@ mod door;
 mod durability;
 mod events;
 mod exec;
+mod exits;
 mod faults;
 mod follow;
 mod forward;

@@ -129,6 +129,8 @@ pub enum DaemonWhat {
     Stop(DaemonStop),
     /// Stop and start it
     Restart(DaemonRestart),
+    /// Say whether it runs
+    Status(DaemonStatus),
     /// Print its log
     Logs(DaemonLogs),
 }
@@ -162,6 +164,13 @@ pub struct DaemonRestart {
     #[arg(value_name = "OPTION", last = true)]
     pub options: Vec<OsString>,
 }
+
+/// Say whether the daemon runs, and where (exit 3 when it does not); `wehelp status` tells how it is.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  wehelp daemon status || wehelp daemon start")]
+pub struct DaemonStatus {}
 
 /// Print the log of the daemon that `daemon start` started.
 #[derive(Debug, Args)]

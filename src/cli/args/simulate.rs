@@ -101,7 +101,7 @@ pub struct Event {
     pub kind: String,
 
     /// Fields to change
-    #[arg(value_name = "KEY=VALUE", allow_hyphen_values = true)]
+    #[arg(value_name = "KEY=VALUE")]
     pub fields: Vec<String>,
 
     /// The client door, when the daemon does not say

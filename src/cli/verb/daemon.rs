@@ -40,6 +40,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Daemon) -> Result<(), Error> {
         args::DaemonWhat::Start(args) => start(ctx, args.options),
         args::DaemonWhat::Stop(args::DaemonStop {}) => stop(ctx),
         args::DaemonWhat::Restart(args) => restart(ctx, args.options),
+        args::DaemonWhat::Status(args::DaemonStatus {}) => status(ctx),
         args::DaemonWhat::Logs(args) => logs::run(ctx, &args),
     }
 }
@@ -278,24 +279,31 @@ fn told(ctx: &Ctx, status: &Status, started: bool, log: &Path) -> Result<(), Err
 
 fn stop(ctx: &Ctx) -> Result<(), Error> {
     let plan = Plan::new(ctx, Vec::new(), here())?;
-    let Some(status) = plan.serving()? else {
-        let message = match (&plan.target.data_dir, plan.target.sockets.first()) {
-            (Some(dir), _) => {
-                format!("no wehelpd of the data folder `{}` runs: there is nothing to stop", dir.display())
-            }
-            (None, socket) => {
-                let socket = socket.map_or_else(String::new, |s| s.display().to_string());
-                format!("no wehelpd listens at `{socket}`: there is nothing to stop")
-            }
-        };
-        return Err(Error::new(Exit::NoDaemon, "no-daemon", message));
-    };
+    let Some(status) = plan.serving()? else { return Err(absent(&plan, "there is nothing to stop")) };
     terminate(&status)?;
     if ctx.out().is_quiet() {
         return Ok(());
     }
     let told = serde_json::json!({ "pid": status.daemon.pid, "stopped": true });
     ctx.out().print(&told, |_| format!("wehelpd (pid {}) has stopped", status.daemon.pid))
+}
+
+fn status(ctx: &Ctx) -> Result<(), Error> {
+    let plan = Plan::new(ctx, Vec::new(), here())?;
+    let status = plan.serving()?.ok_or_else(|| absent(&plan, "`wehelp daemon start` starts one"))?;
+    told(ctx, &status, false, &plan.log())
+}
+
+/// The daemon that is meant does not run, and what follows from that.
+fn absent(plan: &Plan, so: &str) -> Error {
+    let message = match (&plan.target.data_dir, plan.target.sockets.first()) {
+        (Some(dir), _) => format!("no wehelpd of the data folder `{}` runs: {so}", dir.display()),
+        (None, socket) => {
+            let socket = socket.map_or_else(String::new, |s| s.display().to_string());
+            format!("no wehelpd listens at `{socket}`: {so}")
+        }
+    };
+    Error::new(Exit::NoDaemon, "no-daemon", message)
 }
 
 fn restart(ctx: &Ctx, options: Vec<OsString>) -> Result<(), Error> {
