@@ -8,6 +8,7 @@
 //! | `GET /v1/commands/ID` | | [`Receipt`] |
 //! | `GET /v1/commands/ID/wait` | [`WaitQuery`] | NDJSON of [`Progress`]: at once and at each change |
 //! | `POST /v1/commands/ID/cancel`, `…/retry` | | [`Receipt`] |
+//! | `POST /v1/commands/cancel` | [`CancelQuery`] | NDJSON, oldest first: the [`Receipt`] of each command that was cancelled, a [`NotCancelled`] for each that could not be |
 //! | `POST /v1/asks` | [`Enqueue`] of one text; [`AskQuery`] | NDJSON: one [`Progress`] with the receipt; then the stream stays open. Only one question is open per account and chat; its turn ends when the reader closes the stream |
 //! | `GET /v1/asks/ID` | | the same, to take a question up again after the connection was lost |
 //! | `POST /v1/queue/pause`, `…/resume` | [`Named`], or `{}` for all accounts | [`Paused`] |
@@ -284,8 +285,38 @@ pub struct QueueQuery {
     pub account: Option<String>,
     /// Only this `api`; or the verb that makes it (`send text`).
     pub api: Option<String>,
+    /// Only those whose key is like that: `*` is any text, `?` any character.
+    pub key: Option<String>,
     /// At most so many, the newest.
     pub limit: Option<u64>,
+}
+
+/// `POST /v1/commands/cancel`: what is unfinished, and is all that is given. Something must be.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CancelQuery {
+    /// Comma-separated states: `scheduled`, `ready`, `in_flight`.
+    pub state: Option<String>,
+    /// Only this account's (wxid, alias, nick).
+    pub account: Option<String>,
+    /// Only this `api`; or the verb that makes it (`send text`).
+    pub api: Option<String>,
+    /// Only those whose key is like that: `*` is any text, `?` any character.
+    pub key: Option<String>,
+    /// Cancel nothing: the receipts are of what would be.
+    pub dry_run: bool,
+}
+
+/// A command that was meant, and could not be cancelled: a client was handed it meanwhile.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotCancelled {
+    /// Which one.
+    pub id: u64,
+    /// As that of an error: `too-late`.
+    pub error: String,
+    /// Likewise.
+    pub message: String,
 }
 
 /// `GET /v1/commands/ID/wait`

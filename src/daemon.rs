@@ -29,6 +29,7 @@ mod awaited;
 mod backup;
 mod budget;
 mod checks;
+mod commands;
 mod cursors;
 mod entry;
 mod follow;

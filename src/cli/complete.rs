@@ -114,8 +114,8 @@ impl Values {
             (["queue", "retry"], _, "ID") => {
                 Self::Commands(&[InFlight, Fetched, Answered, Rejected, Expired, Cancelled])
             }
-            (["queue", "list"], "state", _) => Self::States,
-            (["queue", "list"], "api", _) => Self::Apis,
+            (["queue", "list" | "cancel"], "state", _) => Self::States,
+            (["queue", "list" | "cancel"], "api", _) => Self::Apis,
             (["cursor", ..], _, "NAME") | (["events", ..], "cursor", _) => Self::Cursors,
             (["forward", "remove" | "pause" | "resume" | "skip" | "set" | "test"], _, "NAME")
             | (["events", "resend"], "to", _) => Self::Forwards,

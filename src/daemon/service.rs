@@ -19,14 +19,12 @@ use crate::config::Config;
 use crate::control::{self, Enqueue, Receipt, State};
 use crate::directory::{Names, Sign};
 use crate::home::Home;
-use crate::protocol::command::Api;
 use crate::protocol::event::{Kind, Outline};
 use crate::seq::Seq;
 use crate::store::{self, Health, Store};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -820,15 +818,20 @@ impl Service {
     }
 
     pub(super) async fn cancel(&self, id: u64) -> Result<Receipt, Failure> {
+        self.cancel_each(vec![id]).await?.remove(0)
+    }
+
+    /// Takes commands back that nobody has fetched, each by itself; tells of each what became of it.
+    pub(super) async fn cancel_each(&self, ids: Vec<u64>) -> Result<Vec<Result<Receipt, Failure>>, Failure> {
         let (handovers, news) = (Arc::clone(&self.0.handovers), self.news());
         let reading = self.reading().await;
         let now = reading.now;
-        let record = self.0.store.write(move |tx| {
-            let record = queue::cancel(tx, id, handovers.has(id), now)?;
-            Ok::<_, Failure>((record, news, reading))
+        let done = self.0.store.write(move |tx| {
+            let cancelled = ids.into_iter().map(|id| queue::cancel(tx, id, handovers.has(id), now)).collect::<Vec<_>>();
+            Ok::<_, std::convert::Infallible>((cancelled, news, reading))
         });
-        let (record, ..) = record.await??;
-        Ok(record.receipt(now))
+        let Ok((cancelled, ..)) = done.await?;
+        Ok(cancelled.into_iter().map(|done| done.map(|record| record.receipt(now))).collect())
     }
 
     pub(super) async fn retry(&self, id: u64) -> Result<Receipt, Failure> {
@@ -868,51 +871,6 @@ impl Service {
         }
         let held = super::held::Holder::new(self, now)?.one(&record)?;
         Ok(Receipt { held, ..record.receipt(now) })
-    }
-
-    /// The commands that a query asks for, oldest first; its account is an id.
-    pub(super) fn commands(&self, query: &control::QueueQuery, now: Time) -> Result<Vec<Receipt>, Failure> {
-        /// Receipts in one answer, unless told; the newest ones.
-        const LIMIT: u64 = 10_000;
-        let states: Option<Vec<State>> = match &query.state {
-            None => None,
-            Some(list) => Some(list.split(',').map(|s| state(s.trim())).collect::<Result<_, _>>()?),
-        };
-        let everything = query.all || states.as_ref().is_some_and(|s| s.iter().any(|s| !s.is_unfinished()));
-        let limit = usize::try_from(query.limit.unwrap_or(LIMIT)).unwrap_or(usize::MAX);
-        let wanted = |record: &queue::Record| {
-            query.account.as_ref().is_none_or(|a| record.account.as_ref() == Some(a))
-                && states.as_ref().is_none_or(|s| s.contains(&record.state(now)))
-                && query
-                    .api
-                    .as_ref()
-                    .is_none_or(|api| record.api == *api || Api::find(&record.api).is_some_and(|row| row.verb == api))
-        };
-        let unfinished = read::unfinished(&self.0.store)?;
-        let mut held = super::held::Holder::new(self, now)?.all(&unfinished)?;
-        let mut receipts = std::collections::VecDeque::new();
-        if !everything {
-            receipts.extend(unfinished.iter().filter(|record| wanted(record)).map(|record| record.receipt(now)));
-        }
-        drop(unfinished);
-        if everything {
-            read::each(&self.0.store, |record| {
-                if wanted(&record) {
-                    receipts.push_back(record.receipt(now));
-                    if receipts.len() > limit {
-                        receipts.pop_front();
-                    }
-                }
-                ControlFlow::Continue(())
-            })?;
-        }
-        let mut receipts = Vec::from(receipts);
-        receipts.sort_by_key(|r| r.id);
-        receipts.drain(..receipts.len().saturating_sub(limit));
-        for receipt in &mut receipts {
-            receipt.held = held.remove(&receipt.id);
-        }
-        Ok(receipts)
     }
 
     pub(super) async fn pause(&self, account: Option<&str>, pause: bool) -> Result<control::Paused, Failure> {
@@ -1206,11 +1164,4 @@ fn hint(poller: &control::Poller) -> String {
         format!("several accounts are called so; type one of their ids: {}", several.join(", "))
     };
     format!("a client at {peer} polls as `{name}`: {why}; `wehelp account forget {name}` forgets a mistyped name")
-}
-
-fn state(name: &str) -> Result<State, Failure> {
-    State::ALL.into_iter().find(|s| s.as_str() == name).ok_or_else(|| {
-        let all = State::ALL.map(State::as_str).join(", ");
-        Failure::new(400, "bad-state", format!("no state is called `{name}`; there are {all}"))
-    })
 }

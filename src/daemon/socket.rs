@@ -7,7 +7,7 @@ use super::follow::{self, Follow};
 use super::serve::{Head, Peer};
 use super::service::{Failure, Lease, Service};
 use super::wire::Conn;
-use super::{asks, backup, cursors, entry, http};
+use super::{asks, backup, commands, cursors, entry, http};
 use crate::clock::Time;
 use crate::control::{self, Progress, Refusal, Until};
 use crate::home;
@@ -246,7 +246,12 @@ async fn answer(service: &Service, doors: &http::Doors, ask: &Ask<'_>) -> Result
         ["commands"] if get => {
             let mut query: control::QueueQuery = ask.query()?;
             query.account = service.account_filter(query.account.as_deref()).await?;
-            Ok(ndjson(blocking(service, move |s| s.commands(&query, s.now())).await?))
+            Ok(ndjson(blocking(service, move |s| commands::list(s, &query, s.now())).await?))
+        }
+        ["commands", "cancel"] if post => {
+            let mut query: control::CancelQuery = ask.json()?;
+            query.account = service.account_filter(query.account.as_deref()).await?;
+            Ok(stream(commands::cancel(service, query)?))
         }
         ["commands", id] if get => {
             let id = number(id)?;

@@ -218,6 +218,93 @@ fn of_several_commands_each_is_changed_and_each_failure_told() {
 }
 
 #[test]
+fn commands_are_found_and_cancelled_by_what_they_are() {
+    let daemon = Daemon::unpaced();
+    daemon.login("wxid_me", 7);
+    daemon.login("wxid_you", 8);
+    let queue = |account: &str, key: &str, more: &[&str]| {
+        daemon.queue(&[&["send", "text", "wxid_a", "x", "-a", account, "--key", key][..], more].concat())
+    };
+    let mine = queue("wxid_me", "news-1", &[]);
+    let later = queue("wxid_me", "news-2", &["--in", "1h"]);
+    let other = queue("wxid_me", "bill-1", &[]);
+    let yours = queue("wxid_you", "news-1", &[]);
+    let question = daemon.queue(&["friend", "list", "--no-wait", "-a", "wxid_you"]);
+    let is = |args: &[&str]| {
+        let mut ids: Vec<u64> = states(&daemon, args).into_iter().map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    for (args, found) in [
+        (&["--key", "news-*"][..], &[mine, later, yours][..]),
+        (&["--key", "news-?", "-a", "wxid_me"], &[mine, later]),
+        (&["--key", "*", "--state", "ready"], &[mine, other, yours]),
+        (&["--key", "*-1", "--api", "send text", "-a", "wxid_you"], &[yours]),
+        (&["--key", "news"], &[]),
+        (&["-a", "wxid_you"], &[yours, question]),
+    ] {
+        assert_eq!(is(args), found, "{args:?}");
+        // The same is meant by the same words, and nothing is done yet.
+        let run = daemon.cli(&[&["queue", "cancel"], args].concat()).exits(2);
+        run.says(&[&if found.is_empty() { "no command".to_owned() } else { format!("{} command", found.len()) }]);
+        assert!(run.out.is_empty(), "{run:?}");
+        assert_eq!(is(args), found, "{args:?}");
+    }
+    let cancelled = |args: &[&str]| -> Vec<(u64, Value)> {
+        let lines = daemon.cli(&[&["queue", "cancel", "--yes"], args].concat()).exits(0).lines();
+        lines.iter().map(|receipt| (receipt["id"].as_u64().unwrap(), receipt["state"].clone())).collect()
+    };
+    assert_eq!(
+        cancelled(&["--key", "news-*", "-a", "wxid_me"]),
+        [(mine, "cancelled".into()), (later, "cancelled".into())]
+    );
+    assert_eq!(cancelled(&["--key", "news-*", "-a", "wxid_me"]), []);
+    assert_eq!(is(&[]), [other, yours, question]);
+    assert_eq!(cancelled(&["--api", "initContact"]), [(question, "cancelled".into())]);
+    for wrong in [
+        &[][..],
+        &["--yes"],
+        &["1", "--yes"],
+        &["1", "--key", "*"],
+        &["--state", "nonsense", "--yes"],
+        &["--state", "ready,fetched", "--yes"],
+    ] {
+        daemon.cli(&[&["queue", "cancel"], wrong].concat()).exits(2);
+    }
+    daemon.cli(&["queue", "cancel", "-a", "wxid_nobody", "--yes"]).exits(4);
+    assert_eq!(daemon.control("POST", "/v1/commands/cancel", b"{}").error(400), "no-filter");
+    assert_eq!(is(&[]), [other, yours]);
+}
+
+#[test]
+fn what_a_client_is_being_handed_is_not_cancelled_and_told_of() {
+    let daemon = Daemon::new();
+    let lines: Vec<String> =
+        (0..8).map(|n| format!(r#"{{"api":"big","n":{n},"filling":"{}"}}"#, "x".repeat(30_000))).collect();
+    let receipts = daemon.cli_with(&["raw", "-"], &lines.join("\n")).exits(0).lines();
+    let ids: Vec<u64> = receipts.iter().map(|receipt| receipt["id"].as_u64().unwrap()).collect();
+    // More than it takes in without reading.
+    let mut wire = daemon.client().connect_narrow();
+    wire.send(b"GET /send_msg HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    daemon.reaches(ids[7], "in_flight");
+    let waiting = daemon.queue(&["raw", r#"{"api":"big"}"#]);
+    daemon.cli(&["queue", "cancel", "--api", "big"]).exits(2).says(&["1 command would"]);
+    let run = daemon.cli(&["queue", "cancel", "--api", "big", "--yes"]).exits(5);
+    run.says(&["1 command of 9", "8 not"]);
+    let (lines, cancelled) = (run.lines(), daemon.show(waiting));
+    assert_eq!(
+        lines.iter().map(|line| line["id"].as_u64().unwrap()).collect::<Vec<_>>(),
+        [&ids[..], &[waiting]].concat()
+    );
+    assert!(lines[..8].iter().all(|line| line["error"] == "too-late" && line["message"].is_string()), "{lines:?}");
+    assert_eq!((&lines[8]["state"], &cancelled["state"]), (&"cancelled".into(), &"cancelled".into()));
+    let text = daemon.cli(&["queue", "cancel", "--api", "big", "--yes", "--text"]).exits(5);
+    assert!(text.out.is_empty(), "{text:?}");
+    text.says(&["command 1 is in_flight"]);
+    assert_eq!(wire.receive().unwrap().array().len(), 8, "nothing of the answer was taken back");
+}
+
+#[test]
 fn a_key_holds_across_a_crash_and_among_racing_senders() {
     let mut daemon = Daemon::new();
     let first = daemon.queue(&["send", "text", "wxid_a", "once", "--key", "k"]);

@@ -5,8 +5,8 @@ use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::queueing;
 use crate::cli::render::{self, receipt};
-use crate::control::client::Reply;
-use crate::control::{Named, Paused, QueueQuery, Receipt};
+use crate::control::client::{self, Reply};
+use crate::control::{CancelQuery, Named, NotCancelled, Paused, QueueQuery, Receipt};
 
 pub(in crate::cli) fn run(ctx: &Ctx, args: args::Queue) -> Result<(), Error> {
     match args.what {
@@ -15,7 +15,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Queue) -> Result<(), Error> {
             let receipt = ctx.client()?.get(&format!("/v1/commands/{id}"))?;
             ctx.out().print::<Receipt>(&receipt, receipt::details)
         }),
-        args::What::Cancel(args::Cancel { ids }) => each(ctx, &ids, |id| change(ctx, id, "cancel")),
+        args::What::Cancel(cancel) => self::cancel(ctx, cancel),
         args::What::Retry(args::Retry { ids }) => each(ctx, &ids, |id| change(ctx, id, "retry")),
         args::What::Pause(_) => pause(ctx, "pause"),
         args::What::Resume(_) => pause(ctx, "resume"),
@@ -23,14 +23,9 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Queue) -> Result<(), Error> {
 }
 
 fn list(ctx: &Ctx, list: args::List) -> Result<(), Error> {
-    let everything = list.all || list.state.is_some();
-    let query = QueueQuery {
-        all: list.all,
-        state: list.state,
-        account: ctx.global().account.clone(),
-        api: list.api,
-        limit: list.lines,
-    };
+    let args::List { all, filter: args::Filter { state, api, key }, lines } = list;
+    let everything = all || state.is_some();
+    let query = QueueQuery { all, state, account: ctx.global().account.clone(), api, key, limit: lines };
     let receipts: Vec<Receipt> = ctx.client()?.lines("/v1/commands", &query)?.values()?;
     if ctx.out().is_json() {
         return receipts.iter().try_for_each(|receipt| ctx.out().json_line(receipt));
@@ -42,6 +37,64 @@ fn list(ctx: &Ctx, list: args::List) -> Result<(), Error> {
     let rows: Vec<_> = receipts.iter().map(receipt::row).collect();
     let table = render::table(&receipt::HEAD, &rows, ctx.out().columns());
     ctx.out().text(&receipt::coloured(&table, &receipts))
+}
+
+fn cancel(ctx: &Ctx, cancel: args::Cancel) -> Result<(), Error> {
+    let args::Cancel { ids, filter: args::Filter { state, api, key }, yes } = cancel;
+    if !ids.is_empty() {
+        return each(ctx, &ids, |id| change(ctx, id, "cancel"));
+    }
+    let account = ctx.global().account.clone();
+    if [&state, &account, &api, &key].into_iter().all(Option::is_none) {
+        return Err(Error::usage(
+            "give the numbers of the commands, or -a, --state, --api or --key to say which are meant",
+        ));
+    }
+    ctx.out().outlive_reader();
+    let query = CancelQuery { state, account, api, key, dry_run: !yes };
+    let mut reply = ctx.client()?.put("POST", "/v1/commands/cancel", &query).map_err(see_list())?;
+    let (mut meant, mut refused) = (0, 0);
+    while let Some(line) = reply.next_line().map_err(see_list())? {
+        meant += 1;
+        if let Ok(not) = serde_json::from_slice::<NotCancelled>(line) {
+            refused += 1;
+            if yes {
+                tell(ctx, not)?;
+            }
+            continue;
+        }
+        let receipt: Receipt =
+            serde_json::from_slice(line).map_err(|e| Error::failed(format!("the daemon's answer is odd: {e}")))?;
+        if yes {
+            queueing::print_receipt(ctx, &receipt)?;
+        }
+    }
+    let these = receipt::count(meant - refused, "command");
+    match (yes, meant, refused) {
+        (false, ..) if meant == refused => {
+            Err(Error::usage("no command would be cancelled; `wehelp queue list` takes the same options"))
+        }
+        (false, ..) => Err(Error::usage(format!("{these} would be cancelled; add --yes to do it"))),
+        (true, 0, _) => {
+            ctx.out().note("no such command is in the queue");
+            Ok(())
+        }
+        (true, _, 0) => Ok(()),
+        (true, ..) => Err(Error::refused("not-cancelled", format!("{these} of {meant} cancelled, {refused} not"))),
+    }
+}
+
+fn see_list() -> impl Fn(client::Error) -> Error {
+    queueing::maybe_done("`wehelp queue list` shows what is left")
+}
+
+/// In JSON a failure is a result among the receipts.
+fn tell(ctx: &Ctx, not: NotCancelled) -> Result<(), Error> {
+    if ctx.out().is_json() && !ctx.out().is_quiet() {
+        return ctx.out().json_line(&not);
+    }
+    ctx.out().complain(&Error { exit: Exit::Refused, code: not.error.into(), message: not.message });
+    Ok(())
 }
 
 /// Does all of them, tells of each failure, and ends as the first one would.

@@ -393,6 +393,7 @@ pub(super) fn control() -> String {
     page.p("A request may carry `Wehelp-Version: 1`; a daemon that speaks another version refuses it with 426. One without the header is taken. With `Wehelp-Data-Dir: /path` (percent-encoded) it is meant for the daemon of that data folder, and any other refuses it with 421 and does nothing.");
     page.sh("STREAMS");
     page.p("`GET /v1/commands/ID/wait` gives `{\"receipt\":…}` at once and at each change, `{\"answer\":{\"event\":…,\"items\":[…]}}` for each event that answers, with what it holds for this command, and `{\"end\":{\"reached\":…}}` as its last line. `until` is `answered`, or `fetched`.");
+    page.p("`POST /v1/commands/cancel` cancels each command by itself, and gives a line for each: its receipt, or `{\"id\":…,\"error\":…,\"message\":…}` where a client was handed it meanwhile; the exit status of `wehelp queue cancel` is 5 then.");
     page.p("`GET /v1/events` with `follow=true` does not end. It is written as it is read: a slow reader costs the daemon nothing. With `heartbeat_ms` an empty line comes at least so often. A cursor is held while its stream is open; the header `Wehelp-Lease` names the lease that commits must carry: while somebody reads, a commit without it is refused (409); the header `Wehelp-Cursor-Began` says that the cursor is new, and after which position it began. Wherever retention has overtaken the reader, and where a file of the store is lost, there is a line `{\"dropped\":{\"from\":FIRST,\"to\":LAST}}`, and the stream goes on after LAST; what was lost before the stream began is told by the header `Wehelp-Dropped: FIRST-LAST` as well. The header `Wehelp-Log`, on every answer below `/v1/events` and `/v1/cursors`, refusals too, names the log, as `log` of the status does: positions of two logs have nothing to do with each other, and a restored backup is another log. Who goes on after a position gives its log too (`after=N&log=LOG`), and is refused with 409 `other-log` when it is not this one. Asking for events after a position that the log has not reached is refused with 409 `ahead`.");
     page.sh("STRUCTURES");
     structures(&mut page);
@@ -417,6 +418,10 @@ pub(super) fn control() -> String {
         (
             "Take command 42 back, or hand it over again:",
             "curl --unix-socket $S -X POST http://localhost/v1/commands/42/cancel\ncurl --unix-socket $S -X POST http://localhost/v1/commands/42/retry",
+        ),
+        (
+            "See which commands with such a key would be cancelled, and cancel them:",
+            "curl --unix-socket $S http://localhost/v1/commands/cancel -d '{\"key\":\"news-*\",\"dry_run\":true}'\ncurl --unix-socket $S http://localhost/v1/commands/cancel -d '{\"key\":\"news-*\"}'",
         ),
         (
             "Hold the queue, and let it go on:",
