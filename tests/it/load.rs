@@ -155,6 +155,28 @@ fn both_doors_full_leave_the_store_its_file_handles() {
 }
 
 #[test]
+fn without_a_file_handle_left_accepting_rests_and_goes_on() {
+    use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+    let daemon = Daemon::new();
+    let pid = daemon.pid();
+    let open = std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap().count();
+    let few = Rlimit { current: Some(open as u64 + 4), maximum: getrlimit(Resource::Nofile).maximum };
+    let before = prlimit(Some(pid), Resource::Nofile, few).unwrap();
+    let start = Instant::now();
+    let waiting: Vec<_> = (0..20).map(|_| daemon.client().connect()).collect();
+    let said = || daemon.log().lines().filter(|line| line.contains("cannot accept a connection")).count();
+    eventually("it is told", || (said() > 0).then_some(()));
+    eventually("it has rested often", || (start.elapsed() > Duration::from_millis(600)).then_some(()));
+    prlimit(Some(pid), Resource::Nofile, before).unwrap();
+    daemon.client().event(&message("wxid_me", "wxid_a", None, "served again"));
+    let times = daemon.status()["http"]["rejected"]["not-accepted"].as_u64().unwrap();
+    let rests = start.elapsed().as_millis() / 100;
+    assert!(times > 0 && u128::from(times) <= rests + 1, "{times} times in {rests} rests");
+    assert_eq!(said(), 1, "{}", daemon.log());
+    drop(waiting);
+}
+
+#[test]
 fn a_chunked_body_without_end_is_cut_off() {
     let daemon = Recipe::default().config("[http]\nbody_max = \"1MiB\"\nbody_timeout = \"30s\"\n").start();
     let mut wire = daemon.client().connect();
