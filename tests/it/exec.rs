@@ -298,3 +298,24 @@ fn a_command_begins_with_new_events_unless_told_where() {
     daemon.cli(&exec(&[], "nothing")).exits(2).says(&["-f", "-n", "--since", "--cursor"]);
     daemon.cli(&["events", "-f", "--exec", "no-such-program"]).exits(2).says(&["`no-such-program`", "PATH"]);
 }
+
+#[test]
+fn a_reader_of_its_output_that_leaves_ends_it_quietly() {
+    let daemon = Daemon::new();
+    for n in 1..=3 {
+        say(&daemon, "wxid_a", &n.to_string());
+    }
+    let script =
+        script(&daemon, r#"[ "$WEHELP_SEQ" = 1 ] || while [ ! -e gone ]; do sleep 0.02; done; echo "$WEHELP_SEQ""#);
+    let mut wehelp = daemon.wehelp(["events", "--cursor", "c", "--cursor-from", "oldest", "--exec", &script]);
+    let mut child = wehelp.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut reader = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut reader, &mut line).unwrap();
+    drop(reader);
+    std::fs::write(daemon.path("gone"), "").unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!((line.as_str(), ended.status.code()), ("1\n", Some(0)));
+    assert!(ended.stderr.is_empty(), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert_eq!(position(&daemon, "c"), Some(1), "the second could not say what it had to");
+}

@@ -376,6 +376,7 @@ impl Main<'_, '_> {
                 let error = Error::new(Exit::Failed, "exec-failed", format!("event {seq}: {reason}{stays}"));
                 self.give_up(seq, error);
             }
+            Why::Hopeless(error) if error.message.is_empty() => self.give_up(seq, error),
             Why::Hopeless(error) => {
                 let message = format!("event {seq}: {}{stays}", error.message);
                 self.give_up(seq, Error { message, ..error });
@@ -511,6 +512,8 @@ fn once(shared: &Shared, entry: &Entry, json: &[u8], tell: &dyn Fn(Report)) -> R
         Ok(()) => Ok(String::from_utf8_lossy(&held).trim_end_matches(['\n', '\r']).to_owned()),
         Err(Failure::NotStarted(reason)) => Err(Attempt::Never(Error::failed(reason))),
         Err(Failure::Failed(reason)) => Err(Attempt::Again(reason)),
+        // A closed pipe ends a reader quietly (contract 4); the event was not dealt with.
+        Err(Failure::Unread) => Err(Attempt::Never(Error::silent(Exit::Done))),
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) enum Failure {
     NotStarted(String),
     /// It ran, and failed.
     Failed(String),
+    /// It was ended by printing to nobody: whoever read our standard output, which is also its own, has gone.
+    Unread,
 }
 
 /// Runs the command for an event; `output` is given what it prints, if that is captured, and says why it has enough.
@@ -88,11 +90,21 @@ pub(super) fn run(
             Err(Failure::Failed(format!("`{program}` was ended after {after:?} (--exec-timeout)")))
         }
         (status, None) if status.success() => Ok(()),
+        (status, None) if status.signal() == Some(Signal::PIPE.as_raw()) && !spec.capture && is_unread() => {
+            Err(Failure::Unread)
+        }
         (status, None) => Err(Failure::Failed(match (status.code(), status.signal()) {
             (Some(code), _) => format!("`{program}` exited with {code}"),
             (None, signal) => format!("`{program}` was killed by signal {}", signal.unwrap_or(0)),
         })),
     }
+}
+
+/// Whether nobody reads our standard output any more.
+fn is_unread() -> bool {
+    let stdout = io::stdout();
+    let looked = wake::wait([Some((stdout.as_fd(), PollFlags::empty()))], Some(Instant::now()));
+    looked.is_ok_and(|[stdout]| stdout.intersects(PollFlags::ERR))
 }
 
 /// What is known of the event, for scripts that do not read JSON. What does not apply is not set.
@@ -263,6 +275,7 @@ mod tests {
         match done {
             Ok(()) => Ok(String::from_utf8(out).unwrap()),
             Err(Failure::Failed(reason) | Failure::NotStarted(reason)) => Err(reason),
+            Err(Failure::Unread) => Err("unread".to_owned()),
         }
     }
 
