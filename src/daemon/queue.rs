@@ -75,7 +75,7 @@ const REFUSAL_LIFE: Duration = Duration::from_secs(10);
 /// So long it may take until a hand-over is known to have been one.
 const HANDOVER_MAX: Duration = Duration::from_secs(15);
 /// Commands expired, deleted or given back in one transaction: keeps the writer free for others.
-const SWEEP_MAX: usize = 500;
+pub(super) const SWEEP_MAX: usize = 500;
 /// How many open questions of one account are looked through for one event, the newest ones.
 const ASKED_MAX: usize = 20_000;
 /// How many sends of an account to one chat an event there is compared with, the newest ones.
@@ -1071,29 +1071,23 @@ fn fetched(record: &Record, now: Time, confirmed: bool) -> Fetched {
     }
 }
 
-/// How many are in flight, as far as one sweep sees.
-pub(super) fn in_flight(tx: &Txn<'_>) -> usize {
-    tx.scan(IN_FLIGHT, &[], &[255; 16], SWEEP_MAX, false).len()
-}
-
-/// After a start: what was in flight when the daemon died becomes ready again, unless it was answered in part. Returns
-/// how many there were.
-pub(super) fn redeliver(tx: &mut Txn<'_>, now: Time) -> usize {
+/// After a start: what was in flight when the daemon died becomes ready again, unless it was answered in part. `left` are
+/// the ids that the start has found: what is claimed since is none of them.
+pub(super) fn redeliver(tx: &mut Txn<'_>, left: &[u64], now: Time) {
     let age = Ages::load(tx).now(now);
-    let found = tx.scan(IN_FLIGHT, &[], &[255; 16], SWEEP_MAX, false);
-    for (key, _) in &found {
-        if let Some(before) = load(tx, id_at_end(key)) {
-            let mut record = before.clone();
-            record.was_out = true;
-            if before.answers.is_empty() {
-                record.give_back(before.handed().unwrap_or(age));
-            } else {
-                arrived(&mut record, now, age);
-            }
-            save(tx, Some(&before), Some(&record));
+    for before in left.iter().filter_map(|id| load(tx, *id)).collect::<Vec<_>>() {
+        if before.phase != Phase::InFlight {
+            continue;
         }
+        let mut record = before.clone();
+        record.was_out = true;
+        if before.answers.is_empty() {
+            record.give_back(before.handed().unwrap_or(age));
+        } else {
+            arrived(&mut record, now, age);
+        }
+        save(tx, Some(&before), Some(&record));
     }
-    found.len()
 }
 
 /// Takes a command back that nobody has fetched. `live`: it is in a response at this moment.

@@ -95,8 +95,8 @@ pub(super) async fn run(service: Service) {
                 }
                 if to > at {
                     at = to;
-                    // Far behind there is nothing to gather.
-                    if tail.borrow().0 - at.0 > BEHIND {
+                    // Far behind there is nothing to gather. A page may be ahead of the tail that is told.
+                    if tail.borrow().0.saturating_sub(at.0) > BEHIND {
                         continue;
                     }
                 }

@@ -451,35 +451,7 @@ impl Service {
         if let Err(error) = super::steps::restore(&self.0.store, &self.0.steps) {
             tracing::error!("cannot see whether the clock was set: {error}");
         }
-        let mut skip_ids = self.0.store.lost_changes();
-        loop {
-            let now = self.now();
-            let skips = std::mem::take(&mut skip_ids);
-            let given_back = self.0.store.write(move |tx| {
-                if skips {
-                    queue::skip_ids(tx);
-                }
-                let found = queue::in_flight(tx);
-                Ok::<_, ()>(if redeliver { queue::redeliver(tx, now) } else { found })
-            });
-            match given_back.await {
-                Ok(Ok(0)) => return,
-                Ok(Ok(n)) if redeliver => {
-                    tracing::warn!("{n} commands were in flight at the last stop; they are ready again")
-                }
-                Ok(Ok(n)) => {
-                    tracing::warn!(
-                        "{n} commands were in flight at the last stop; `wehelp queue retry` hands them over again"
-                    );
-                    return;
-                }
-                Ok(Err(())) => return,
-                Err(error) => {
-                    tracing::error!("cannot look after commands in flight: {error}");
-                    return;
-                }
-            }
-        }
+        super::takeup::run(self, redeliver).await;
     }
 
     /// What the wall clock says, steps that are not followed yet apart.

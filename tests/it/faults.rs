@@ -35,7 +35,7 @@ impl Drop for Small {
 }
 
 /// Writes until nothing more fits.
-fn ballast(at: &Path) -> PathBuf {
+pub(crate) fn ballast(at: &Path) -> PathBuf {
     let path = at.join("ballast");
     let mut file = std::fs::File::create(&path).unwrap();
     let zeros = vec![0; 4096];
@@ -44,7 +44,7 @@ fn ballast(at: &Path) -> PathBuf {
 }
 
 /// What a daemon promises while it cannot write.
-fn refuses_to_write(daemon: &Daemon, kept: usize) {
+pub(crate) fn refuses_to_write(daemon: &Daemon, kept: usize) {
     let body = format!("{{\"data\":{}}}", message("wxid_me", "wxid_a", None, &"x".repeat(100_000)));
     eventually("callbacks are refused", || {
         let answer = daemon.client().post("/recieve_msg", body.as_bytes());
@@ -71,7 +71,7 @@ fn refuses_to_write(daemon: &Daemon, kept: usize) {
 }
 
 /// And when it can again.
-fn writes_again(daemon: &Daemon) {
+pub(crate) fn writes_again(daemon: &Daemon) {
     eventually("callbacks are taken again", || {
         (daemon.client().post("/recieve_msg", br#"{"data":{"type":90}}"#).status == 200).then_some(())
     });
@@ -80,7 +80,7 @@ fn writes_again(daemon: &Daemon) {
     daemon.queue_text("after");
 }
 
-fn everything(daemon: &Daemon, kept: usize) {
+pub(crate) fn everything(daemon: &Daemon, kept: usize) {
     let events = daemon.events(&["-n", "all"]);
     let seqs: Vec<u64> = events.iter().map(|e| e["seq"].as_u64().unwrap()).collect();
     assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "gaps");

@@ -16,6 +16,7 @@ mod bulk;
 mod clock;
 mod completion;
 mod control;
+mod disks;
 mod door;
 mod durability;
 mod events;

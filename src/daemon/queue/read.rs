@@ -73,9 +73,9 @@ pub(in crate::daemon) fn unfinished(store: &Store) -> Result<Vec<Record>, Error>
     Ok(found)
 }
 
-/// The commands in flight, by id; at most [`PAGE`] of them.
+/// The commands in flight, by id.
 pub(in crate::daemon) fn in_flight(store: &Store) -> Result<Vec<u64>, Error> {
-    let found = store.scan(super::IN_FLIGHT, &[], &[255; 16], PAGE, false)?;
+    let found = store.scan(super::IN_FLIGHT, &[], &[255; 16], usize::MAX, false)?;
     Ok(found.iter().map(|(key, _)| id_at_end(key)).collect())
 }
 

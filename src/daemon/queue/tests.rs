@@ -465,7 +465,8 @@ impl Both {
         self.handovers.clear();
         if redeliver_all {
             let now = self.now;
-            while self.write(move |tx| redeliver(tx, now)) > 0 {}
+            let left = read::in_flight(self.store()).unwrap();
+            self.write(move |tx| redeliver(tx, &left, now));
             for known in self.model.iter_mut().filter(|known| known.phase == Phase::InFlight) {
                 (known.phase, known.was_out) = (Phase::Queued, true);
             }
