@@ -47,6 +47,7 @@ mod react;
 mod slow;
 mod spill;
 mod steps;
+mod takeup;
 
 use crate::config::Config;
 use crate::home::{self, Home, Wishes};

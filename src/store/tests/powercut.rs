@@ -1,4 +1,4 @@
-//! Power cuts below the store, without a daemon: a loop-mounted ext4 is shut down without flushing its journal.
+//! Power cuts below the store, without a daemon: a loop-mounted ext4 or XFS is shut down without flushing its journal.
 
 use super::*;
 use std::collections::{BTreeMap, HashMap};
@@ -17,12 +17,12 @@ fn succeeds(program: &str, args: &[&str]) -> bool {
 }
 
 impl Disk {
-    fn make() -> Option<Self> {
+    fn make(mkfs: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::File::create(dir.path().join("disk")).ok()?.set_len(400 << 20).ok()?;
         std::fs::create_dir(dir.path().join("at")).ok()?;
         let disk = Self(dir);
-        (succeeds("mkfs.ext4", &["-q", "-F", disk.image().to_str()?]) && disk.mount()).then_some(disk)
+        (succeeds(mkfs, &["-q", disk.image().to_str()?]) && disk.mount()).then_some(disk)
     }
 
     fn image(&self) -> PathBuf {
@@ -39,7 +39,8 @@ impl Disk {
 
     #[expect(unsafe_code, reason = "the forced shutdown of a file system is an ioctl without a safe name")]
     fn cut(&self) {
-        /// `EXT4_IOC_SHUTDOWN`, `_IOR('X', 125, __u32)`, and its way without a flush of the file system's journal.
+        /// `EXT4_IOC_SHUTDOWN` and `XFS_IOC_GOINGDOWN`, `_IOR('X', 125, __u32)`, and their way without a flush of the file
+        /// system's journal.
         const SHUTDOWN: u64 = 0x8004_587d;
         let flags = 2_u32;
         let folder = std::fs::File::open(self.at()).unwrap();
@@ -140,10 +141,19 @@ fn load() {
 }
 
 #[test]
-fn a_power_cut_under_load_loses_nothing_that_was_answered() {
+fn a_power_cut_under_load_loses_nothing_that_was_answered_on_ext4() {
+    survives_on("mkfs.ext4");
+}
+
+#[test]
+fn a_power_cut_under_load_loses_nothing_that_was_answered_on_xfs() {
+    survives_on("mkfs.xfs");
+}
+
+fn survives_on(mkfs: &str) {
     let rounds = std::env::var("WEHELP_POWERCUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS);
-    let Some(disk) = Disk::make() else {
-        eprintln!("SKIPPED: this user cannot mount a file system on a loop device here");
+    let Some(disk) = Disk::make(mkfs) else {
+        eprintln!("SKIPPED: there is no {mkfs}, or this user cannot mount a file system on a loop device here");
         return;
     };
     let folder = disk.at().join("data");
@@ -208,5 +218,5 @@ fn a_power_cut_under_load_loses_nothing_that_was_answered() {
         }
         drop(store);
     }
-    eprintln!("{rounds} power cuts, {answers} answers, sled made again {made_again} times");
+    eprintln!("{mkfs}: {rounds} power cuts, {answers} answers, sled made again {made_again} times");
 }
