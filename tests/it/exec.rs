@@ -248,7 +248,7 @@ fn a_reply_does_not_wait_for_what_the_command_has_left_behind() {
 }
 
 /// Waits until a reader says something that holds this.
-fn says(reader: &Running, words: &str) {
+pub(crate) fn says(reader: &Running, words: &str) {
     let mut said = String::new();
     eventually(words, || {
         said.extend(reader.said());

@@ -1,5 +1,6 @@
 //! What README.md shows is run as it stands there: the tour and every recipe.
 
+use crate::exec::says;
 use crate::fixture::{Daemon, Run, Running, WEHELP, clean, eventually, message, run};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -90,6 +91,7 @@ fn friend_request(daemon: &Daemon, who: &str, greeting: &str) {
 fn friends_with_the_right_greeting_are_accepted() {
     let daemon = known();
     let reader = Running::start(shell(&daemon, &recipe("friend accept")));
+    says(&reader, "begins with new events");
     friend_request(&daemon, "wxid_stranger", "buy my things");
     friend_request(&daemon, "wxid_friend", "hello from the fair");
     let accepted = eventually("the acceptance", || {
@@ -105,7 +107,6 @@ fn friends_with_the_right_greeting_are_accepted() {
 fn the_bot_answers_each_message_once_also_after_it_was_down() {
     let daemon = known();
     let bot = recipe("--reply");
-    daemon.client().event(&message("wxid_me", "wxid_a", None, "ping"));
     let answers = |n: usize| {
         eventually("the answers", || {
             let texts = daemon.cli(&["queue", "list", "--all", "--api", "send text"]).exits(0).lines();
@@ -113,6 +114,8 @@ fn the_bot_answers_each_message_once_also_after_it_was_down() {
         })
     };
     let running = Running::start(shell(&daemon, &bot));
+    says(&running, "begins with new events");
+    daemon.client().event(&message("wxid_me", "wxid_a", None, "ping"));
     assert_eq!(
         answers(1)[0]["command"],
         serde_json::json!({"api": "sendTextMessage", "code": 1, "wxid": "wxid_a", "text": "pong"})
