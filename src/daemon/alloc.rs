@@ -1,15 +1,17 @@
 //! The allocator of `wehelpd`.
 //!
 //! Promises: small blocks come from mimalloc, which is faster than glibc's where a block is made by one thread and freed
-//! by another, as every callback's are; large ones come from the system, whose zeroed memory takes no room until it is
-//! touched. sled asks for 20 MiB of that at its start and uses little of it.
+//! by another, as every callback's are; all others come from the system, which gives them back, and whose zeroed memory
+//! takes no room until it is touched. sled asks for 20 MiB of that at its start and uses little of it.
 //! Leaves to others: `wehelp`, which has one thread and ends soon, keeps the system's.
 
 use mimalloc::MiMalloc;
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// From this size on, bytes, a block is the system's: where glibc begins to map memory for each.
-const LARGE_BYTES: usize = 128 << 10;
+/// A block of more bytes is the system's. mimalloc keeps pages of 512 KiB for each size above and each thread that ever
+/// had one, and what another thread frees there comes back late or never: of the map's and the doors' buffers a daemon
+/// under load kept a hundred MiB.
+const SMALL_BYTES: usize = 8 << 10;
 
 /// From this size on, bytes, a block goes back to the system as soon as it is freed.
 #[cfg(target_env = "gnu")]
@@ -36,7 +38,7 @@ pub fn give_back() {
 pub struct Allocator;
 
 fn is_small(size: usize) -> bool {
-    size < LARGE_BYTES
+    size <= SMALL_BYTES
 }
 
 #[expect(
@@ -90,7 +92,7 @@ mod tests {
     #[expect(unsafe_code, reason = "the blocks are made as a Vec makes them")]
     fn a_block_keeps_its_bytes_over_the_border_and_back() {
         let layout = |size| Layout::from_size_align(size, 64).unwrap();
-        let (small, large) = (LARGE_BYTES - 1, LARGE_BYTES + 4096);
+        let (small, large) = (SMALL_BYTES, SMALL_BYTES + 4096);
         // SAFETY: each block is used within its size, and given back with its layout.
         unsafe {
             let mut block = Allocator.alloc(layout(small));
