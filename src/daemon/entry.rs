@@ -9,11 +9,14 @@ use crate::control::EventsQuery;
 use crate::daemon::service::Failure;
 use crate::directory::{Names, Sign};
 use crate::near;
+use crate::protocol::answer;
+use crate::protocol::command::Wire;
 use crate::protocol::event::{self, Body, Event, Kind, Outline, Pieces};
 use crate::seq::Seq;
 use crate::store::{Append, Query, Stored};
 use bytes::Bytes;
 use std::borrow::Cow;
+use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -233,20 +236,67 @@ pub(super) fn has_list(stored: &Stored) -> bool {
     kind.is_some_and(event::has_list)
 }
 
-/// Puts the line that a follower sees at the end of `out`, without its end.
-pub(super) fn write_line(out: &mut Vec<u8>, stored: &Stored) {
-    let begin = out.len();
-    let written = data(stored).and_then(|data| guarded(|| event::write_entry(out, stored.seq, stored.time, &data)));
-    if let Err(reason) = written {
-        out.truncate(begin);
-        out.extend_from_slice(event::unparsed_json(stored.seq, stored.time, &reason, &stored.body).as_bytes());
+/// What a line is written to. What was written of it last can be taken back.
+pub(super) trait Line: io::Write {
+    /// How much there is.
+    fn len(&mut self) -> io::Result<u64>;
+
+    /// Makes it so long again.
+    fn cut(&mut self, len: u64) -> io::Result<()>;
+}
+
+impl Line for Vec<u8> {
+    fn len(&mut self) -> io::Result<u64> {
+        Ok(Vec::len(self) as u64)
     }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.truncate(usize::try_from(len).unwrap_or(usize::MAX));
+        Ok(())
+    }
+}
+
+/// Writes the line that a follower sees, without its end.
+///
+/// # Errors
+/// Those of `out`.
+pub(super) fn write_line(out: &mut impl Line, stored: &Stored) -> io::Result<()> {
+    let begin = out.len()?;
+    let Stored { seq, time, body, .. } = stored;
+    let written = data(stored).and_then(|data| guarded(|| event::write_entry(out, *seq, *time, &data)));
+    written.unwrap_or_else(|reason| {
+        out.cut(begin)?;
+        event::write_unparsed(out, *seq, *time, &reason, body)
+    })
 }
 
 /// The line that a follower sees, without its end.
 pub(super) fn line(stored: &Stored) -> String {
-    let line = data(stored).and_then(|data| guarded(|| event::entry_json(stored.seq, stored.time, &data)));
-    line.unwrap_or_else(|reason| event::unparsed_json(stored.seq, stored.time, &reason, &stored.body))
+    let mut out = Vec::with_capacity(stored.body.len() * 2);
+    write_line(&mut out, stored).expect("a vector takes it");
+    String::from_utf8(out).expect("only texts were put together")
+}
+
+/// Writes the line of a wait that tells what answered: the event, and what it holds for the command, item by item.
+///
+/// # Errors
+/// Those of `out`.
+pub(super) fn write_answer(out: &mut impl Line, stored: &Stored, command: &Wire) -> io::Result<()> {
+    out.write_all(br#"{"answer":{"event":"#)?;
+    write_line(out, stored)?;
+    out.write_all(br#","items":["#)?;
+    let mut before: &[u8] = b"";
+    if let Ok(mut pieces) = pieces(stored) {
+        // Of what cannot be read nothing is told; the event says why.
+        while let Ok(Some(piece)) = piece(&mut pieces) {
+            for item in answer::items(command, &piece) {
+                out.write_all(before)?;
+                before = b",";
+                serde_json::to_writer(&mut *out, &item)?;
+            }
+        }
+    }
+    out.write_all(b"]}}\n")
 }
 
 fn read(body: &[u8]) -> Body<'_> {

@@ -8,12 +8,14 @@
 
 use super::entry::{self, Filter};
 use super::service::{Failure, Lease, Service};
-use super::spill::{PIECE_BYTES, Spilled, Spills};
+use super::spill::{PIECE_BYTES, Spilled, Spills, Writing};
 use crate::clock::Time;
 use crate::control;
+use crate::protocol::command::Wire;
 use crate::seq::Seq;
 use crate::store::{Dropped, Query, Read, Store, Stored};
 use bytes::Bytes;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -206,7 +208,7 @@ async fn run(service: &Service, mut follow: Follow, out: &mpsc::Sender<Bytes>) {
 }
 
 /// The reader has gone, or is let go.
-struct Gone;
+pub(super) struct Gone;
 
 /// Hands a page on, in pieces: what is left of it waits here until the reader has taken the rest.
 async fn send(out: &mpsc::Sender<Bytes>, large: Option<Arc<Spilled>>, text: Vec<u8>) -> Result<(), Gone> {
@@ -239,6 +241,35 @@ async fn send(out: &mpsc::Sender<Bytes>, large: Option<Arc<Spilled>>, text: Vec<
     Ok(())
 }
 
+/// Hands on the line of a wait that tells which event answered, and what it holds for the command; what is not there
+/// any more is not told.
+pub(super) async fn send_answer(
+    service: &Service,
+    out: &mpsc::Sender<Bytes>,
+    seq: Seq,
+    command: Wire,
+) -> Result<(), Gone> {
+    let turn = service.following().turns.acquire().await;
+    let of = service.clone();
+    let made = tokio::task::spawn_blocking(move || {
+        let stored = one(of.store(), seq).ok()?;
+        let large = stored.body.len() > LARGE_BYTES && of.healthy().is_ok();
+        let write = |out: &mut Writing| entry::write_answer(out, &stored, &command);
+        if let Some(Ok(spilled)) = large.then(|| of.following().large.one(write)) {
+            return Some((Some(spilled), Vec::new()));
+        }
+        let mut line = Vec::new();
+        entry::write_answer(&mut line, &stored, &command).expect("a vector takes it");
+        Some((None, line))
+    });
+    let made = made.await;
+    drop(turn);
+    match made {
+        Ok(Some((large, text))) => send(out, large, text).await,
+        _ => Ok(()),
+    }
+}
+
 /// Waits until the tail is further than `after`; true when the store has gone.
 pub(super) async fn tail_passes(tail: &mut watch::Receiver<Seq>, after: Seq) -> bool {
     tail.wait_for(|tail| *tail > after).await.is_err()
@@ -263,8 +294,22 @@ async fn news(store: &Store, tail: &mut watch::Receiver<Seq>, query: &mut Query,
     came.await.is_err()
 }
 
+/// The next line, when it is a large one that is on its way to others already: it is not read again.
+fn on_its_way(service: &Service, query: &Query, filter: &Filter) -> Option<Lines> {
+    let seq = query.after.next();
+    let wants_all = filter.is_empty() && query.any_of.is_empty() && query.since.is_none() && query.until.is_none();
+    if !wants_all || query.backwards || query.upto.is_some_and(|upto| upto < seq) {
+        return None;
+    }
+    let large = Some(service.following().large.known(seq)?);
+    Some(Lines { large, text: Vec::new(), matched: 1, looked_to: seq, last: seq, end: false })
+}
+
 /// Reads one page and writes what passes.
 fn page(service: &Service, query: &Query, bytes_max: usize, filter: &Filter, left: u64) -> Result<Lines, Failure> {
+    if let Some(lines) = on_its_way(service, query, filter) {
+        return Ok(lines);
+    }
     let page = match service.store().read(query, bytes_max)? {
         Read::Page(page) => page,
         Read::Dropped(dropped) => return Ok(Lines::dropped(dropped)),
@@ -290,20 +335,17 @@ fn page(service: &Service, query: &Query, bytes_max: usize, filter: &Filter, lef
             (lines.looked_to, lines.end) = (Seq(stored.seq.0 - 1), false);
             return Ok(lines);
         }
-        if large && service.healthy().is_ok() {
-            let write = || {
-                let mut line = Vec::with_capacity(stored.body.len() * 2 + LINE_EXTRA);
-                entry::write_line(&mut line, stored);
-                line.push(b'\n');
-                line
-            };
-            match service.following().large.line(stored.seq, write) {
-                Ok(spilled) => lines.large = Some(spilled),
-                Err(line) => lines.text = line,
+        let write = |out: &mut Writing| {
+            entry::write_line(out, stored)?;
+            out.write_all(b"\n")
+        };
+        let spilled = large && service.healthy().is_ok();
+        match spilled.then(|| service.following().large.line(stored.seq, write)) {
+            Some(Ok(spilled)) => lines.large = Some(spilled),
+            _ => {
+                entry::write_line(&mut lines.text, stored).expect("a vector takes it");
+                lines.text.push(b'\n');
             }
-        } else {
-            entry::write_line(&mut lines.text, stored);
-            lines.text.push(b'\n');
         }
         lines.matched += 1;
         lines.last = stored.seq;

@@ -11,6 +11,7 @@ use super::{asks, backup, commands, cursors, entry, http};
 use crate::clock::Time;
 use crate::control::{self, Progress, Refusal, Until};
 use crate::home;
+use crate::protocol::command::Wire;
 use crate::seq::Seq;
 use crate::store::Query;
 use bytes::Bytes;
@@ -495,21 +496,20 @@ fn wait(service: &Service, id: u64, query: &control::WaitQuery) -> Result<Respon
             let now = service.now();
             let Ok(record) = service.record(id) else { break false };
             let receipt = record.receipt(now);
-            let mut progress = Vec::new();
-            let line = serde_json::to_string(&receipt).unwrap_or_default();
+            let line = serde_json::to_string(&Progress::Receipt(receipt.clone())).unwrap_or_default() + "\n";
             if line != last {
-                last = line;
-                progress.push(Progress::Receipt(receipt.clone()));
-            }
-            for seq in all_answers(&receipt) {
-                if !told.contains(&seq) {
-                    told.push(seq);
-                    progress.extend(answer_of(&service, &receipt, seq));
+                last.clone_from(&line);
+                if out.send(line.into()).await.is_err() {
+                    return;
                 }
             }
-            for line in progress {
-                let line = serde_json::to_string(&line).unwrap_or_default() + "\n";
-                if out.send(line.into()).await.is_err() {
+            for seq in all_answers(&receipt) {
+                if told.contains(&seq) {
+                    continue;
+                }
+                told.push(seq);
+                let Ok(command) = Wire::from_json(receipt.command.get()) else { continue };
+                if follow::send_answer(&service, &out, seq, command).await.is_err() {
                     return;
                 }
             }
@@ -590,16 +590,6 @@ fn all_answers(receipt: &control::Receipt) -> Vec<Seq> {
         answers.push(answer);
     }
     answers
-}
-
-/// An answering event, with what it holds for the command.
-fn answer_of(service: &Service, receipt: &control::Receipt, seq: Seq) -> Option<Progress> {
-    let stored = follow::one(service.store(), seq).ok()?;
-    let event = entry::decoded(&stored).ok()?;
-    let wire = crate::protocol::command::Wire::from_json(receipt.command.get()).ok()?;
-    let items = crate::protocol::answer::items(&wire, &event);
-    let event = serde_json::value::RawValue::from_string(entry::line(&stored)).ok()?;
-    Some(Progress::Answer { event, items })
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 //!
 //! A reader may take as long as it likes for a line of tens of megabytes, and so may two hundred of them.
 
+use super::entry::Line;
 use super::service::lock;
 use crate::seq::Seq;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, BufWriter, Seek};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
@@ -23,10 +24,12 @@ pub(super) struct Spilled {
 }
 
 impl Spilled {
-    fn write(dir: &Path, line: &[u8]) -> io::Result<Self> {
-        let file = nameless(dir)?;
-        file.write_all_at(line, 0)?;
-        Ok(Self { file, len: line.len() as u64 })
+    fn write(dir: &Path, write: impl FnOnce(&mut Writing) -> io::Result<()>) -> io::Result<Self> {
+        let mut out = BufWriter::with_capacity(PIECE_BYTES, nameless(dir)?);
+        write(&mut out)?;
+        let mut file = out.into_inner()?;
+        let len = file.stream_position()?;
+        Ok(Self { file, len })
     }
 
     /// The piece at an offset; empty at the end. Blocking, mostly out of the page cache.
@@ -35,6 +38,20 @@ impl Spilled {
         let mut piece = vec![0; left.min(PIECE_BYTES)];
         self.file.read_exact_at(&mut piece, at)?;
         Ok(piece.into())
+    }
+}
+
+/// A line that is being put into a file.
+pub(super) type Writing = BufWriter<File>;
+
+impl Line for Writing {
+    fn len(&mut self) -> io::Result<u64> {
+        self.stream_position()
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.seek(io::SeekFrom::Start(len))?;
+        self.get_ref().set_len(len)
     }
 }
 
@@ -57,43 +74,63 @@ fn nameless(dir: &Path) -> io::Result<File> {
 pub(super) struct Spills {
     dir: PathBuf,
     lines: Mutex<HashMap<Seq, Weak<Spilled>>>,
+    /// Held by who makes one: what it is made of takes memory too.
+    making: Mutex<()>,
 }
 
 impl Spills {
     /// `dir` is where the files are.
     pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir, lines: Mutex::default() }
+        Self { dir, lines: Mutex::default(), making: Mutex::default() }
+    }
+
+    /// The line of an event, if another reader has it just now.
+    pub(super) fn known(&self, seq: Seq) -> Option<Arc<Spilled>> {
+        lock(&self.lines).get(&seq).and_then(Weak::upgrade)
     }
 
     /// The line of an event, which `write` writes if no other reader has it just now. Blocking.
     ///
     /// # Errors
-    /// When the line cannot be put into a file; then it comes back.
-    pub(super) fn line(&self, seq: Seq, write: impl FnOnce() -> Vec<u8>) -> Result<Arc<Spilled>, Vec<u8>> {
-        if let Some(known) = lock(&self.lines).get(&seq).and_then(Weak::upgrade) {
+    /// When the line cannot be put into a file.
+    pub(super) fn line(
+        &self,
+        seq: Seq,
+        write: impl FnOnce(&mut Writing) -> io::Result<()>,
+    ) -> io::Result<Arc<Spilled>> {
+        let _making = lock(&self.making);
+        if let Some(known) = self.known(seq) {
             return Ok(known);
         }
-        let line = write();
-        let Ok(spilled) = Spilled::write(&self.dir, &line) else { return Err(line) };
-        let spilled = Arc::new(spilled);
+        let spilled = Arc::new(Spilled::write(&self.dir, write)?);
         let mut lines = lock(&self.lines);
         lines.retain(|_, line| line.strong_count() > 0);
         lines.insert(seq, Arc::downgrade(&spilled));
         Ok(spilled)
+    }
+
+    /// A line that is of use to one reader only. Blocking.
+    ///
+    /// # Errors
+    /// As `line`.
+    pub(super) fn one(&self, write: impl FnOnce(&mut Writing) -> io::Result<()>) -> io::Result<Arc<Spilled>> {
+        let _making = lock(&self.making);
+        Spilled::write(&self.dir, write).map(Arc::new)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     #[test]
     fn a_large_line_is_written_once_and_read_in_pieces() {
         let dir = tempfile::tempdir().unwrap();
         let spills = Spills::new(dir.path().to_owned());
         let line: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
-        let one = spills.line(Seq(1), || line.clone()).unwrap();
-        let other = spills.line(Seq(1), || panic!("it is there")).unwrap();
+        let one = spills.line(Seq(1), |out| out.write_all(&line)).unwrap();
+        let other = spills.line(Seq(1), |_| panic!("it is there")).unwrap();
         let mut read = Vec::new();
         while let piece = other.piece(read.len() as u64).unwrap()
             && !piece.is_empty()
@@ -103,9 +140,17 @@ mod tests {
         }
         assert_eq!(read, line);
         drop((one, other));
-        assert!(spills.line(Seq(1), || b"again".to_vec()).unwrap().piece(0).unwrap() == b"again"[..]);
+        // What was taken back is not there.
+        let again = |out: &mut Writing| {
+            out.write_all(b"at first ")?;
+            let len = Line::len(out)?;
+            out.write_all(&line)?;
+            out.cut(len)?;
+            out.write_all(b"and again")
+        };
+        assert_eq!(spills.line(Seq(1), again).unwrap().piece(0).unwrap(), &b"at first and again"[..]);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         let gone = Spills::new(dir.path().join("no such folder"));
-        assert_eq!(gone.line(Seq(2), || b"kept".to_vec()).unwrap_err(), b"kept");
+        assert!(gone.line(Seq(2), |out| out.write_all(b"lost")).is_err());
     }
 }

@@ -20,6 +20,7 @@ use fields::{Fields, number, word};
 use pieces::List;
 pub use pieces::Pieces;
 use serde_json::{Map, Value, json};
+use std::io;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $number:literal $name:literal,)*) => {
@@ -430,36 +431,45 @@ fn picture(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// One event as a line for followers, without its end: every key of contract 7, in its order. `data` stays byte for
-/// byte, but for line breaks between its tokens.
+/// As [`write_entry`], as text.
 #[must_use]
 pub fn entry_json(seq: Seq, time: Time, data: &str) -> String {
-    let mut out = Vec::with_capacity(data.len() * 2);
-    write_entry(&mut out, seq, time, data);
+    as_text(data.len() * 2, |out| write_entry(out, seq, time, data))
+}
+
+/// As [`write_unparsed`], as text.
+#[must_use]
+pub fn unparsed_json(seq: Seq, time: Time, reason: &str, bytes: &[u8]) -> String {
+    as_text(bytes.len() * 2, |out| write_unparsed(out, seq, time, reason, bytes))
+}
+
+fn as_text(bytes: usize, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
+    let mut out = Vec::with_capacity(bytes);
+    write(&mut out).expect("plain data becomes JSON, and a vector takes it");
     String::from_utf8(out).expect("only texts were put together")
 }
 
-/// As [`entry_json`], put at the end of `out`: whoever makes many lines makes one buffer.
-pub fn write_entry(out: &mut Vec<u8>, seq: Seq, time: Time, data: &str) {
+/// Writes an event as a line for followers, without its end: every key of contract 7, in its order. `data` stays byte
+/// for byte, but for line breaks between its tokens. Nothing is made whole that is only written.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_entry(out: &mut impl io::Write, seq: Seq, time: Time, data: &str) -> io::Result<()> {
     let pieces = Pieces::of(data);
-    head(out, seq, time, pieces.event());
-    pieces.write_decoded(out);
-    out.extend_from_slice(br#","data":"#);
-    let bytes = data.as_bytes();
-    let begin = out.len();
-    // In valid JSON a raw line break stands between tokens only.
-    if bytes.contains(&b'\n') || bytes.contains(&b'\r') {
-        out.extend(bytes.iter().filter(|b| !matches!(b, b'\n' | b'\r')));
-    } else {
-        out.extend_from_slice(bytes);
-    }
-    json::mend_surrogates(&mut out[begin..]);
-    out.push(b'}');
+    head(out, seq, time, pieces.event())?;
+    pieces.write_decoded(out)?;
+    out.write_all(br#","data":"#)?;
+    json::write_clean(out, data.as_bytes())?;
+    out.write_all(b"}")
 }
 
-/// An event whose body could not be read, as a line for followers.
-#[must_use]
-pub fn unparsed_json(seq: Seq, time: Time, reason: &str, bytes: &[u8]) -> String {
+/// Writes an event whose body could not be read as a line for followers.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_unparsed(out: &mut impl io::Write, seq: Seq, time: Time, reason: &str, bytes: &[u8]) -> io::Result<()> {
+    /// Becomes base64 in one go; three bytes are four letters.
+    const BYTES: usize = 3 << 12;
     let event = Event {
         kind: Kind::Unparsed,
         r#type: None,
@@ -473,37 +483,37 @@ pub fn unparsed_json(seq: Seq, time: Time, reason: &str, bytes: &[u8]) -> String
         decoded: json!({ "reason": reason }),
         emptied: Vec::new(),
     };
-    let mut out = Vec::new();
-    head(&mut out, seq, time, &event);
-    json_at_end(&mut out, &event.decoded);
-    out.extend_from_slice(br#","data":"#);
-    json_at_end(&mut out, &json!({ "base64": data_encoding::BASE64.encode(bytes) }));
-    out.push(b'}');
-    String::from_utf8(out).expect("only texts were put together")
+    head(out, seq, time, &event)?;
+    write_json(out, &event.decoded)?;
+    out.write_all(br#","data":{"base64":""#)?;
+    for part in bytes.chunks(BYTES) {
+        out.write_all(data_encoding::BASE64.encode(part).as_bytes())?;
+    }
+    out.write_all(br#""}}"#)
 }
 
 /// A line up to the value of `decoded`.
-fn head(out: &mut Vec<u8>, seq: Seq, time: Time, event: &Event) {
-    fn put(out: &mut Vec<u8>, key: &str, value: &impl serde::Serialize) {
-        out.extend_from_slice(key.as_bytes());
-        json_at_end(out, value);
+fn head(out: &mut impl io::Write, seq: Seq, time: Time, event: &Event) -> io::Result<()> {
+    fn put(out: &mut impl io::Write, key: &str, value: &impl serde::Serialize) -> io::Result<()> {
+        out.write_all(key.as_bytes())?;
+        write_json(out, value)
     }
-    put(out, r#"{"seq":"#, &seq);
-    put(out, r#","time":"#, &time);
-    put(out, r#","kind":"#, &event.kind.as_str());
-    put(out, r#","type":"#, &event.r#type);
-    put(out, r#","account":"#, &event.account);
-    put(out, r#","pid":"#, &event.pid);
-    put(out, r#","chat":"#, &event.chat);
-    put(out, r#","from":"#, &event.from);
-    put(out, r#","self":"#, &event.is_self);
-    put(out, r#","nick":"#, &event.nick);
-    put(out, r#","text":"#, &event.text);
-    out.extend_from_slice(br#","decoded":"#);
+    put(out, r#"{"seq":"#, &seq)?;
+    put(out, r#","time":"#, &time)?;
+    put(out, r#","kind":"#, &event.kind.as_str())?;
+    put(out, r#","type":"#, &event.r#type)?;
+    put(out, r#","account":"#, &event.account)?;
+    put(out, r#","pid":"#, &event.pid)?;
+    put(out, r#","chat":"#, &event.chat)?;
+    put(out, r#","from":"#, &event.from)?;
+    put(out, r#","self":"#, &event.is_self)?;
+    put(out, r#","nick":"#, &event.nick)?;
+    put(out, r#","text":"#, &event.text)?;
+    out.write_all(br#","decoded":"#)
 }
 
-fn json_at_end(out: &mut Vec<u8>, value: &impl serde::Serialize) {
-    serde_json::to_writer(out, value).expect("plain data becomes JSON, and a vector takes it");
+fn write_json(out: &mut impl io::Write, value: &impl serde::Serialize) -> io::Result<()> {
+    Ok(serde_json::to_writer(out, value)?)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, value::RawValue};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
+use std::io;
 
 /// The deepest nesting that values are made of: what `event` lets in, and well below serde's own end at 128.
 pub(super) const DEPTH_MAX: usize = 64;
@@ -104,28 +105,40 @@ fn mend(bytes: &[u8]) -> String {
     out
 }
 
-/// Puts `\ufffd` in the place of every escape of half a surrogate pair in valid JSON, whose grammar allows them: jq 1.6,
+/// Writes JSON byte for byte, but for line breaks between its tokens and halves of surrogate pairs: these are mended.
+pub(super) fn write_clean(out: &mut impl io::Write, json: &[u8]) -> io::Result<()> {
+    // In valid JSON a raw line break stands between tokens only.
+    if json.contains(&b'\n') || json.contains(&b'\r') {
+        return json.split(|b| matches!(b, b'\n' | b'\r')).try_for_each(|part| write_mended(out, part));
+    }
+    write_mended(out, json)
+}
+
+/// Writes valid JSON with `\ufffd` in the place of every escape of half a surrogate pair, whose grammar allows them: jq 1.6,
 /// Ruby and Perl refuse a line that holds one. Every other byte stays.
-pub(super) fn mend_surrogates(json: &mut [u8]) {
+fn write_mended(out: &mut impl io::Write, json: &[u8]) -> io::Result<()> {
     /// The code unit that an escape at `at` names.
     fn unit(json: &[u8], at: usize) -> Option<u16> {
         let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
         u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
     }
-    let mut at = 0;
+    let (mut from, mut at) = (0, 0);
     while let Some(next) = json[at..].iter().position(|b| *b == b'\\') {
         at += next;
         let (high, low) = (unit(json, at), unit(json, at + 6));
         at += match (high, low) {
             (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
             (Some(0xd800..=0xdfff), _) => {
-                json[at + 2..at + 6].copy_from_slice(b"fffd");
+                out.write_all(&json[from..at])?;
+                out.write_all(b"\\ufffd")?;
+                from = at + 6;
                 6
             }
             _ => 2,
         };
         at = at.min(json.len());
     }
+    out.write_all(&json[from..])
 }
 
 /// Most members that are taken from an object: the spec's have at most 20.
@@ -274,8 +287,8 @@ mod tests {
             (r#""\"#, r#""\"#),
             ("", ""),
         ] {
-            let mut json = given.as_bytes().to_vec();
-            mend_surrogates(&mut json);
+            let mut json = Vec::new();
+            write_clean(&mut json, given.as_bytes()).unwrap();
             assert_eq!(String::from_utf8(json).unwrap(), mended);
         }
     }

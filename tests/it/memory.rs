@@ -2,12 +2,12 @@
 //!
 //! `WEHELP_LOAD=1` posts all of the bodies; the suite the worst ones.
 
-use crate::fixture::{Daemon, message, run};
+use crate::fixture::{Daemon, eventually, message, run};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 /// What a daemon may take at most, MiB, of which a debug build takes 44 before anything was posted.
-const PEAK_MIB: u64 = 160;
+pub(crate) const PEAK_MIB: u64 = 160;
 /// The size of a body, bytes: a little below the limit.
 const BODY_BYTES: usize = 15 << 20;
 /// Long lists are learned from on a thread of low priority, which a busy machine lets wait; and a debug build is slow.
@@ -15,10 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How often it is looked whether they are.
 const LOOK: Duration = Duration::from_millis(100);
 /// Contacts of the longest list that is learned whole.
-const CONTACTS: usize = 50_000;
+pub(crate) const CONTACTS: usize = 50_000;
 
 /// The most memory that the daemon has had, MiB.
-fn peak(daemon: &Daemon) -> u64 {
+pub(crate) fn peak(daemon: &Daemon) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid().as_raw_nonzero())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
@@ -29,12 +29,12 @@ fn list(r#type: u32, key: &str, item: &str) -> String {
     listed(r#type, key, &format!("{item},").repeat(BODY_BYTES / (item.len() + 1)))
 }
 
-fn listed(r#type: u32, key: &str, items: &str) -> String {
+pub(crate) fn listed(r#type: u32, key: &str, items: &str) -> String {
     let items = items.trim_end_matches(',');
     format!(r#"{{"data":{{"type":{type},"cwxid":"wxid_me","wxid":"1@chatroom","processid":"7","{key}":[{items}]}}}}"#)
 }
 
-fn contacts() -> String {
+pub(crate) fn contacts() -> String {
     (0..CONTACTS).fold(String::new(), |mut items, n| {
         let (nick, sign) = (format!("nick {n}"), "s".repeat(40));
         write!(
@@ -89,6 +89,23 @@ fn fifty_thousand_contacts_are_learned_whole_in_bounded_memory() {
         assert_eq!((&contact["remark"], &contact["friend"]), (&format!("remark {n}").into(), &true.into()));
     }
     assert_eq!(daemon.cli(&["contact", "list"]).exits(0).out.lines().count(), CONTACTS + 1);
+}
+
+#[test]
+fn an_answer_of_fifty_thousand_contacts_is_shown_in_bounded_memory() {
+    let daemon = Daemon::unpaced();
+    daemon.login("wxid_me", 7);
+    let asked = daemon.wehelp(["friend", "list", "--wait=110s"]);
+    let asking = std::thread::spawn(move || run(asked, None, PATIENCE));
+    eventually("a command", || daemon.client().poll("wxid=wxid_me&pid=7").into_iter().next());
+    let list = listed(210, "userLists", &contacts());
+    assert_eq!(daemon.client().post("/recieve_msg", list.as_bytes()).status, 200);
+    let answer = asking.join().unwrap().exits(0).out;
+    assert_eq!(answer.lines().count(), CONTACTS);
+    assert!(answer.lines().last().unwrap().contains(&format!("remark {}", CONTACTS - 1)));
+    let most = peak(&daemon);
+    eprintln!("an answer of {CONTACTS} contacts: {most} MiB");
+    assert!(most <= PEAK_MIB, "{most} MiB");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::fields::Fields;
 use super::{Event, Kind, told};
 use crate::protocol::contact::{self, LIST_MEMBERS_MAX};
 use serde_json::{Map, Value};
+use std::io;
 use std::mem;
 use std::ops::Range;
 
@@ -114,37 +115,35 @@ impl<T: AsRef<[u8]>> Pieces<T> {
         self.event
     }
 
-    /// `decoded` as JSON at the end of `out`, item by item.
-    pub(super) fn write_decoded(mut self, out: &mut Vec<u8>) {
-        fn put(out: &mut Vec<u8>, value: &impl serde::Serialize) {
-            super::json_at_end(out, value);
-        }
+    /// Writes `decoded` as JSON, item by item.
+    pub(super) fn write_decoded(mut self, out: &mut impl io::Write) -> io::Result<()> {
+        use super::write_json as put;
         let Some(list) = self.list.filter(|list| list.form != Form::Pictures) else {
             // A picture told twice counts as told last, so they have to be gathered; they are small.
             return put(out, &self.whole().decoded);
         };
         let decoded = mem::take(&mut self.event.decoded);
-        let mut before = b'{';
+        let mut before = b"{";
         for (key, value) in decoded.as_object().into_iter().flatten() {
-            out.push(before);
-            before = b',';
-            put(out, key);
-            out.push(b':');
+            out.write_all(before)?;
+            before = b",";
+            put(out, key)?;
+            out.write_all(b":")?;
             if key != list.key {
-                put(out, value);
+                put(out, value)?;
                 continue;
             }
-            let mut before = b'[';
+            let mut before = b"[";
             while let Some((item, _)) = self.item(list) {
                 if let Some(item) = item {
-                    out.push(before);
-                    before = b',';
-                    put(out, &item);
+                    out.write_all(before)?;
+                    before = b",";
+                    put(out, &item)?;
                 }
             }
-            out.extend_from_slice(if before == b'[' { b"[]" } else { b"]" });
+            out.write_all(if before == b"[" { b"[]" } else { b"]" })?;
         }
-        out.push(b'}');
+        out.write_all(b"}")
     }
 
     /// An event without items yet. What stands beside the list is told in the first piece only.
