@@ -228,3 +228,80 @@ fn a_damaged_sled_is_made_again() {
         }
     }
 }
+
+/// Every file of a folder and its folders.
+fn every_file(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(every_file(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+/// Hurts a file as a disk or a careless program may.
+fn scramble(path: &Path, random: &mut fastrand::Rng) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = random.usize(..=bytes.len());
+    let most = random.choice([4, 64, 5000]).unwrap();
+    let len = random.usize(..=most.min(bytes.len() - at));
+    match random.u8(..6) {
+        0 => random.fill(&mut bytes[at..at + len]),
+        1 => bytes[at..at + len].fill(random.choice([0, 0xff]).unwrap()),
+        2 => bytes.truncate(at),
+        3 => bytes.extend((0..random.usize(1..5000)).map(|_| random.u8(..))),
+        // A piece twice, and a piece missing.
+        4 => drop(bytes.splice(at..at, bytes[at..at + len].to_vec())),
+        _ => drop(bytes.drain(at..at + len)),
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn random_bytes_in_any_file_end_in_a_sentence_or_a_store_that_works_and_never_in_a_panic() {
+    /// Rounds in the suite; `WEHELP_SCRAMBLES=200` asks for more.
+    const ROUNDS: u64 = 12;
+    let rounds = std::env::var("WEHELP_SCRAMBLES").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS);
+    let dir = fast();
+    let store = open(&dir);
+    append_many(&store, 0..1600, 900);
+    (0..30).for_each(|n| put(&store, &format!("k{n}"), &vec![3; n * 400]));
+    wait(store.trim(Retention { bytes_max: Some(50_000), ..Retention::default() })).unwrap();
+    eventually("a snapshot", || files_of(dir.path(), "map") == 1);
+    append_many(&store, 1600..2000, 900);
+    let killed = copy(dir.path());
+    store.close().unwrap();
+    drop(store);
+    let (mut opened, mut refused) = (0, 0);
+    for round in 0..rounds {
+        for which in 0..every_file(dir.path()).len() {
+            let mut random = fastrand::Rng::with_seed(round * 1000 + which as u64);
+            let hurt = copy(if random.bool() { dir.path() } else { killed.path() });
+            let files = every_file(hurt.path());
+            let path = &files[which % files.len()];
+            scramble(path, &mut random);
+            let case = format!("round {round}: {}", path.strip_prefix(hurt.path()).unwrap().display());
+            match Store::open(hurt.path(), small()) {
+                Err(error) => {
+                    assert!(error.to_string().contains('`'), "{case}: {error}");
+                    refused += 1;
+                }
+                Ok(store) => {
+                    for backwards in [false, true] {
+                        all(&store, Query { backwards, ..Query::default() }, 100_000);
+                    }
+                    pairs(&store);
+                    drop(store.backup(&[], &mut std::io::sink()));
+                    let next = wait(store.append(event(9, 9))).unwrap_or_else(|error| panic!("{case}: {error}"));
+                    let newest = Query { after: Seq(next.0 - 1), ..Query::default() };
+                    assert_eq!(all(&store, newest, 1000).0.len(), 1, "{case}");
+                    store.close().unwrap_or_else(|error| panic!("{case}: {error}"));
+                    opened += 1;
+                }
+            }
+            drop(salvage(hurt.path(), &mut |_| ()));
+        }
+    }
+    eprintln!("{opened} scrambled stores were opened, {refused} refused");
+}
