@@ -71,9 +71,10 @@ impl<'a> Holder<'a> {
         if let Some(reason) = self.closed(record) {
             return Ok(Some(reason));
         }
-        if record.class() == Class::Question {
+        if !Pace::can_hold(record.class(), &self.service.config().pacing) {
             return Ok(None);
         }
+        // A look at thousands of keys: not for nothing, at every command that is queued.
         let before = read::in_front(self.service.store(), record, self.now, IN_FRONT_MAX)?;
         Ok(self.paced(record, before)?)
     }

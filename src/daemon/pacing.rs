@@ -150,6 +150,15 @@ impl Pace {
         (self.used - now.since(self.at).as_secs_f64() * rate / 60.0).max(0.0)
     }
 
+    /// Whether commands of a class may ever be held.
+    pub(super) fn can_hold(class: Class, pacing: &config::Pacing) -> bool {
+        match class {
+            Class::Question => false,
+            Class::Send => pacing.sends_per_minute > 0,
+            Class::Friend => !pacing.friend_gap.is_zero() || pacing.friends_per_day > 0,
+        }
+    }
+
     /// Why the next command of a class must wait, when it must. `before`: so many of its class go first.
     pub(super) fn held(&self, class: Class, before: u32, now: Time, pacing: &config::Pacing) -> Option<Held> {
         match class {
