@@ -133,6 +133,68 @@ fn what_a_command_prints_is_sent_to_the_chat_once() {
     assert_eq!((&sent[0]["wxid"], &sent[0]["text"]), (&"5@chatroom".into(), &"pong\nto wxid_a".into()));
 }
 
+/// A message of any type.
+fn report(daemon: &Daemon, msg_type: &str, chat: &str, text: &str) {
+    let mut event: serde_json::Value = serde_json::from_str(&message("wxid_me", chat, None, text)).unwrap();
+    event["msgType"] = msg_type.into();
+    daemon.client().event(&event.to_string());
+}
+
+#[test]
+fn only_what_a_person_said_is_replied_to() {
+    let daemon = Daemon::unpaced();
+    daemon.login("wxid_me", 7768);
+    let before = daemon.last_event()["seq"].as_u64().unwrap();
+    let notices = [
+        ("10000", "wxid_a", "消息已发出，但被对方拒收了。"),
+        ("10002", "wxid_a", "<sysmsg type=\"revokemsg\"><revokemsg/></sysmsg>"),
+        ("50", "wxid_a", "<voip/>"),
+        ("37", "fmessage", "<msg fromusername=\"wxid_q\" content=\"hi\"/>"),
+        ("9999", "wxid_a", "what nobody knows"),
+    ];
+    for (msg_type, chat, text) in notices {
+        report(&daemon, msg_type, chat, text);
+    }
+    for chat in ["wxid_a", "wxid_b", "wxid_c"] {
+        report(&daemon, "1", chat, "hello");
+    }
+    let script = script(&daemon, r#"echo "$WEHELP_KIND" >> ran; echo "re $WEHELP_TEXT""#);
+    let cursor = ["events", "--cursor", "bot", "--cursor-from", "oldest", "--kind", "message.*"];
+    let bot = |more: &[&str]| daemon.cli(&[&cursor[..], more, &["--reply", "--exec", &script]].concat()).exits(0);
+    // What is passed over does not count as one of the two, and is consumed.
+    let run = bot(&["--count", "2"]);
+    run.says(&["5 events were passed over", "--reply"]);
+    let chats = |lines: Vec<serde_json::Value>| lines.iter().map(|r| r["command"]["wxid"].clone()).collect::<Vec<_>>();
+    assert_eq!(chats(run.lines()), ["wxid_a", "wxid_b"]);
+    assert_eq!(position(&daemon, "bot"), Some(before + 7));
+    assert_eq!(chats(bot(&["-n", "1"]).lines()), ["wxid_c"]);
+    assert_eq!(read(&daemon, "ran"), "message.text\n".repeat(3));
+    // Where nothing is replied, every event is run.
+    let run = daemon.cli(&["events", "-n", "all", "--kind", "message.system", "--exec", "echo", "ran"]).exits(0);
+    assert_eq!((run.out.as_str(), run.err.as_str()), ("ran\n", ""));
+    daemon.cli(&["events", "-n", "all", "--kind", "message.system", "--reply", "--exec", "echo"]).exits(0);
+}
+
+#[test]
+fn what_is_too_old_is_passed_over() {
+    let daemon = Daemon::new();
+    for text in ["one", "two"] {
+        say(&daemon, "wxid_a", text);
+    }
+    let told: wehelp::clock::Time = serde_json::from_value(daemon.last_event()["time"].clone()).unwrap();
+    eventually("a moment passes", || (wehelp::clock::Time::now().millis() > told.millis() + 1).then_some(()));
+    let cursor = ["events", "--cursor", "c", "--cursor-from", "oldest"];
+    let old = daemon.cli(&[&cursor[..], &["--max-age", "0s", "--exec", "echo", "ran"]].concat()).exits(0);
+    old.says(&["2 events were passed over", "--max-age"]);
+    assert_eq!((old.out.as_str(), position(&daemon, "c")), ("", Some(2)));
+    // Those that become so while they wait to be tried again, too.
+    say(&daemon, "wxid_a", "three");
+    let retry = ["--max-age", "1s", "--retries", "9", "--backoff", "100ms", "--exec", "false"];
+    daemon.cli(&[&cursor[..], &retry].concat()).exits(0).says(&["1 event was passed over"]);
+    let young = daemon.cli(&["events", "-n", "all", "--max-age", "1h", "--exec", "echo", "ran"]).exits(0);
+    assert_eq!((young.out.as_str(), young.err.as_str()), ("ran\nran\nran\n", ""));
+}
+
 #[test]
 fn a_signal_lets_what_runs_end_and_keeps_the_cursor_right() {
     let daemon = Daemon::new();

@@ -175,9 +175,16 @@ pub struct Exec {
     #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true)]
     pub exec: Vec<OsString>,
 
-    /// Send what the command prints as a text to the chat that the event came from
+    /// Send what the command prints as a text to the chat that the event came from. It is run only for what a person said
+    /// (text, picture, voice, video, sticker, card, location, app message); all else, as notices, recalls, calls and friend
+    /// requests, is passed over, whatever --kind says (counted on stderr)
     #[arg(long, requires = "exec")]
     pub reply: bool,
+
+    /// Pass over events that are older than this when the command would be started (counted on stderr); with --reply
+    /// 10 minutes, unless given
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "exec")]
+    pub max_age: Option<Duration>,
 
     /// Run so many at once; events of one chat stay in order
     #[arg(long, value_name = "N", default_value_t = 1, requires = "exec", value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -1,13 +1,14 @@
 //! `wehelp events`: prints, follows and processes events.
 //!
 //! `stream` is the daemon's stream, kept up over its restarts; `lines` tells its lines apart. `print` writes events
-//! out, `exec` runs a command for each (in the order that `plan` allows, each run a `job`). `keeper` moves the cursor,
-//! and only over what was really written out or whose command succeeded. `wake` interrupts a wait: signals, ended jobs.
+//! out, `exec` runs a command for each (in the order that `plan` allows, each run a `job`). `pass` tells
+//! what it is not run for. `keeper` moves the cursor, and only over what was really written out or whose command succeeded. `wake` interrupts a wait: signals, ended jobs.
 
 mod exec;
 mod job;
 mod keeper;
 mod lines;
+mod pass;
 mod plan;
 mod print;
 mod stream;
@@ -55,7 +56,8 @@ fn list(ctx: &Ctx, list: &args::List) -> Result<(), Error> {
     match command {
         Some(words) => {
             let (cursor, from_now) = (list.cursor.as_deref(), from_now(list));
-            let run = exec::Run { words, how: &list.exec, cursor, from_now, timeout: list.timeout };
+            let count = count(list);
+            let run = exec::Run { words, how: &list.exec, cursor, from_now, timeout: list.timeout, count };
             exec::run(ctx, &run, &mut stream, &mut keeper, &mut wake, signals.as_ref())
         }
         None => {
@@ -63,6 +65,15 @@ fn list(ctx: &Ctx, list: &args::List) -> Result<(), Error> {
             print::run(ctx, &look, list.timeout, &mut stream, &mut keeper, &mut wake, signals.as_ref())
         }
     }
+}
+
+/// How many events it is to be about. Of a cursor the next ones are meant.
+fn count(list: &args::List) -> Option<u64> {
+    let next = match list.lines {
+        Some(Lines::Newest(lines)) if list.cursor.is_some() => Some(lines),
+        _ => None,
+    };
+    list.count.into_iter().chain(next).min()
 }
 
 /// How events are to be printed.
@@ -102,11 +113,9 @@ fn query(ctx: &Ctx, list: &args::List) -> Result<EventsQuery, Error> {
         None => list.until.is_none().then_some(LINES_DEFAULT),
     };
     let cursor_from = list.cursor_from.as_deref().or(from_now.then_some("now"));
-    // Of a cursor the next ones are meant: a number that goes down, also over a restart of the daemon.
-    let (lines, next) = if list.cursor.is_some() { (None, lines) } else { (lines, None) };
     Ok(EventsQuery {
         follow: list.follow,
-        lines,
+        lines: lines.filter(|_| list.cursor.is_none()),
         since: list.since.as_deref().map(|text| edge("--since", text)).transpose()?,
         until: list.until.as_deref().map(|text| edge("--until", text)).transpose()?,
         kind: list.kind.clone(),
@@ -121,7 +130,8 @@ fn query(ctx: &Ctx, list: &args::List) -> Result<EventsQuery, Error> {
             (false, true) => Some(false),
             (false, false) => exec.then_some(false),
         },
-        count: list.count.into_iter().chain(next).min(),
+        // What is passed over does not count, and the daemon does not know what that is.
+        count: count(list).filter(|_| !exec || pass::Passing::of(&list.exec).is_none()),
         cursor: list.cursor.clone(),
         cursor_from: cursor_from.map(|text| edge("--cursor-from", text)).transpose()?,
         heartbeat_ms: u64::try_from(stream::HEARTBEAT.as_millis()).ok(),

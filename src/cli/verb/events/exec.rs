@@ -7,6 +7,7 @@
 use super::job::{self, Failure, Spec};
 use super::keeper::Keeper;
 use super::lines::{self, Line};
+use super::pass::{Passed, Passing};
 use super::plan::{Plan, Task};
 use super::print;
 use super::stream::{Came, Stream, Until};
@@ -16,6 +17,7 @@ use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::queueing::print_receipt;
 use crate::cli::render::{self, event::Entry};
+use crate::clock::Time;
 use crate::control::client::{self, Client};
 use crate::control::{Enqueue, Receipt};
 use crate::home::Target;
@@ -53,12 +55,15 @@ pub(super) struct Run<'a> {
     /// It begins with new events, because nothing else was said.
     pub(super) from_now: bool,
     pub(super) timeout: Option<Duration>,
+    /// It ends after so many events, not counting those that are passed over.
+    pub(super) count: Option<u64>,
 }
 
 /// What the runs share.
 #[derive(Debug)]
 struct Shared {
     spec: Spec,
+    passing: Passing,
     retries: u32,
     backoff: Duration,
     /// Where replies go; `None`: nowhere.
@@ -95,6 +100,8 @@ enum Report {
 enum Why {
     /// It failed, and will not be tried again.
     Failed(String),
+    /// It has become too old while it waited for its turn, or to be tried again.
+    TooOld,
     /// Trying is useless, with this event or another.
     Hopeless(Error),
     /// We are ending; it is not known whether it would have succeeded.
@@ -177,6 +184,7 @@ pub(super) fn run(
             // Side by side, what each prints must stay in one piece.
             capture: how.reply || how.jobs > 1,
         },
+        passing: Passing::of(how),
         retries: how.retries,
         backoff: how.backoff,
         reply,
@@ -196,7 +204,9 @@ pub(super) fn run(
         passed: Instant::now(),
         events: 0,
         lost: 0,
-        at_end: false,
+        passed_over: Passed::default(),
+        left: run.count,
+        at_end: run.count == Some(0),
         ended: None,
     };
     main.plan = Plan::new(main.stream.position());
@@ -226,6 +236,7 @@ pub(super) fn run(
         }
     });
     let ended = main.ended.take();
+    main.passed_over.notes(&shared.passing).for_each(|note| ctx.out().note(&note));
     main.keeper.done(main.plan.done());
     let kept = main.keeper.finish(main.stream);
     match (ended, main.lost) {
@@ -253,6 +264,9 @@ struct Main<'m, 'c> {
     events: u64,
     /// Events that retention took before the command was given them.
     lost: u64,
+    passed_over: Passed,
+    /// So many events more are to be run.
+    left: Option<u64>,
     /// Nothing is left to read.
     at_end: bool,
     /// Why nothing more is to be started.
@@ -296,15 +310,24 @@ impl Main<'_, '_> {
 
     /// Takes in what has come.
     fn read(&mut self) -> Result<(), Error> {
+        let passing = Passing::of(self.run.how);
         let (mut last, mut events, mut broken) = (Seq::ZERO, 0, None);
         for (line, _) in lines::lines(self.stream.batch()) {
             match line {
                 Line::Event(seq, json) => {
                     let entry: Entry = serde_json::from_slice(json)
                         .map_err(|e| Error::failed(format!("event {seq} is not as this wehelp knows it: {e}")))?;
+                    (last, events) = (seq, events + 1);
+                    if self.passed_over.counts(passing, &entry, Time::now()) {
+                        continue;
+                    }
                     let lane = entry.chat.map(|chat| format!("{} {chat}", entry.account.unwrap_or_default()));
                     self.plan.add(Task { seq, lane, json: json.into() });
-                    (last, events) = (seq, events + 1);
+                    self.left = self.left.map(|left| left.saturating_sub(1));
+                    if self.left == Some(0) {
+                        self.at_end = true;
+                        break;
+                    }
                 }
                 Line::Passed(seq) => last = seq,
                 Line::End(seq) => {
@@ -370,6 +393,10 @@ impl Main<'_, '_> {
                 self.ctx.out().complain(&Error::failed(format!("event {seq}: {reason}; skipped")));
                 self.plan.finish(seq);
                 self.events += 1;
+            }
+            Why::TooOld => {
+                self.passed_over.too_old += 1;
+                self.plan.finish(seq);
             }
             // Its place in the plan is kept, so that the cursor stays before it.
             Why::Failed(reason) => {
@@ -462,6 +489,7 @@ fn attempts(shared: &Shared, task: &Task, tell: &dyn Fn(Report)) -> Result<(), W
     let mut left = shared.retries;
     loop {
         let done = match &said {
+            None if shared.passing.is_too_old(&entry, Time::now()) => return Err(Why::TooOld),
             None => once(shared, &entry, &task.json, tell).map(|text| said = Some(text)),
             Some(_) => Ok(()),
         };
