@@ -7,6 +7,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,8 @@ pub(super) const LOOK: Duration = Duration::from_millis(10);
 /// A store that no other process opens while this lives.
 #[derive(Debug)]
 pub(super) struct Claim {
-    _folder: Option<File>,
+    /// Where the file system locks folders.
+    folder: Option<File>,
 }
 
 impl Claim {
@@ -37,19 +39,44 @@ impl Claim {
         }
     }
 
-    fn try_take(dir: &Path) -> Result<Self, Error> {
+    /// Claims the folder that stands in the place of the one that was claimed, where that was moved or deleted: another
+    /// process may have made it anew, and have it.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub(super) fn renew(&mut self, dir: &Path) -> Result<(), Error> {
         let folder = journal::folder(dir);
-        let in_use = |held: &File| Error::InUse { dir: dir.to_owned(), holder: holder(held) };
-        let folder = File::open(&folder).map_err(|e| super::files::fault("open", &folder, &e))?;
-        let held = lock(&folder).map_err(|_| in_use(&folder))?;
+        let fault = |error| super::files::fault("look at", &folder, &error);
+        let place = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let Some(held) = &self.folder else { return Ok(()) };
+        if place(held.metadata().map_err(fault)?) != place(std::fs::metadata(&folder).map_err(fault)?) {
+            // Its segments may be ours, moved there; each is locked for itself.
+            *self = Self::claim_folder(dir)?;
+        }
+        Ok(())
+    }
+
+    fn try_take(dir: &Path) -> Result<Self, Error> {
+        let claim = Self::claim_folder(dir)?;
         // A file system that locks no folders (NFS) locks files.
         for lsn in journal::list(dir, "log")?.iter().rev().take(1) {
             if let Ok(segment) = File::open(journal::path(dir, *lsn)) {
-                lock(&segment).map_err(|_| in_use(&segment))?;
+                lock(&segment).map_err(|_| in_use(dir, &segment))?;
             }
         }
-        Ok(Self { _folder: held.then_some(folder) })
+        Ok(claim)
     }
+
+    fn claim_folder(dir: &Path) -> Result<Self, Error> {
+        let folder = journal::folder(dir);
+        let folder = File::open(&folder).map_err(|e| super::files::fault("open", &folder, &e))?;
+        let held = lock(&folder).map_err(|_| in_use(dir, &folder))?;
+        Ok(Self { folder: held.then_some(folder) })
+    }
+}
+
+fn in_use(dir: &Path, held: &File) -> Error {
+    Error::InUse { dir: dir.to_owned(), holder: holder(held) }
 }
 
 /// Locks a file or folder until it is closed; false where the file system knows no locks.

@@ -153,20 +153,24 @@ impl Active {
         Ok(Self { file, path, lsn, end, reserved: end, step: RESERVE_BYTES, grew: false })
     }
 
-    /// Sees whether its file is still where it was made, and puts it back when somebody deleted or moved it: what was
-    /// answered lies in it, and we still have it open. True when it had to.
-    pub(super) fn put_back(&mut self, dir: &Path) -> io::Result<bool> {
+    /// Whether its file still stands where it was made.
+    pub(super) fn stands(&self) -> io::Result<bool> {
         let place = |found: &std::fs::Metadata| (found.dev(), found.ino());
         match std::fs::symlink_metadata(&self.path) {
-            Ok(found) if place(&found) == place(&self.file.metadata()?) => return Ok(false),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(_) | Err(_) => {}
+            Ok(found) => Ok(place(&found) == place(&self.file.metadata()?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
-        // A data folder that is gone is not made again: what else was in it is lost.
-        if !dir.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the data folder is gone"));
+    }
+
+    /// Puts its file back, which somebody deleted or moved: what was answered lies in it, and we still have it open. What
+    /// stands in its place is replaced, unless another process writes it.
+    pub(super) fn put_back(&mut self, dir: &Path) -> io::Result<()> {
+        match File::open(&self.path) {
+            Ok(there) => drop(claim::lock(&there)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
-        files::make_dir(&folder(dir)).map_err(io::Error::other)?;
         files::replace(&self.path, |out| {
             let (mut at, mut piece) = (0, vec![0; WRITE_BYTES]);
             while at < self.end {
@@ -178,7 +182,7 @@ impl Active {
             Ok(())
         })?;
         *self = Self::resume(dir, self.lsn, self.end)?;
-        Ok(true)
+        Ok(())
     }
 
     /// Writes a run; returns where it begins. Nothing is durable yet, and after an error `end` is unchanged.

@@ -116,7 +116,7 @@ pub(super) struct Writer {
     keeper: Sender<Task>,
     keeping: Keeping,
     /// Until the store is closed.
-    _claim: Claim,
+    claim: Claim,
 }
 
 /// When the keeper is due.
@@ -174,7 +174,7 @@ impl Writer {
             nameless: renamed,
             keeper,
             keeping,
-            _claim: claim,
+            claim,
         }
     }
 
@@ -439,6 +439,7 @@ impl Writer {
         self.finished(finished);
         let begin = Begin { lsn, seq, cum: self.builder.cum };
         self.active = None;
+        self.keep_folder()?;
         let path = journal::path(&self.shared.dir, lsn);
         let active = Active::create(&self.shared.dir, &begin).map_err(|e| fault("make", &path, &e).to_string())?;
         self.shared.forget(lsn);
@@ -508,12 +509,28 @@ impl Writer {
 
     /// Sees whether the segment that is written is still there, and puts it back.
     fn put_back(&mut self) -> Result<(), String> {
+        self.keep_folder()?;
+        let dir = &self.shared.dir;
         let Some(active) = &mut self.active else { return Ok(()) };
-        if active.put_back(&self.shared.dir).map_err(|e| fault("put back", &active.path, &e).to_string())? {
-            tracing::error!("`{}` was deleted while it was written, and is there again", active.path.display());
-            self.shared.forget(active.lsn);
+        let stands = active.stands().map_err(|e| fault("look at", &active.path, &e).to_string())?;
+        if stands {
+            return Ok(());
         }
+        active.put_back(dir).map_err(|e| fault("put back", &active.path, &e).to_string())?;
+        tracing::error!("`{}` was deleted while it was written, and is there again", active.path.display());
+        self.shared.forget(active.lsn);
         Ok(())
+    }
+
+    /// Sees whether the journal's folder is still the one that is claimed. To be called before anything is made in it:
+    /// somebody may have cleared the data folder, and another process have begun there.
+    fn keep_folder(&mut self) -> Result<(), String> {
+        let dir = &self.shared.dir;
+        // A data folder that is gone is not made again: what else was in it is lost.
+        if !dir.is_dir() {
+            return Err(format!("the data folder `{}` is gone", dir.display()));
+        }
+        super::files::make_dir(&journal::folder(dir)).and_then(|()| self.claim.renew(dir)).map_err(|e| e.to_string())
     }
 
     fn refuse(&mut self, why: String) {

@@ -251,6 +251,37 @@ fn a_segment_that_is_deleted_while_it_is_written_is_put_back() {
 }
 
 #[test]
+fn a_folder_that_another_store_was_begun_in_is_left_to_it() {
+    for kept in [false, true] {
+        let dir = fast();
+        let inner = dir.path().join("data");
+        let first = Store::open(&inner, small()).unwrap();
+        append_many(&first, 0..10, 600);
+        if kept {
+            // Only the journal and what is derived from it: the folder itself stays.
+            std::fs::remove_dir_all(inner.join("journal")).unwrap();
+            std::fs::remove_dir_all(inner.join("sled")).unwrap();
+        } else {
+            std::fs::rename(&inner, dir.path().join("away")).unwrap();
+        }
+        let second = Store::open(&inner, small()).unwrap();
+        append_many(&second, 100..120, 600);
+        eventually("the first refuses writes", || wait(first.append(event(11, 600))).is_err());
+        assert!(matches!(&*first.health().borrow(), Health::Refusing(why) if why.contains("in use")));
+        append_many(&second, 120..130, 600);
+        drop(first.close());
+        drop(first);
+        second.close().unwrap();
+        drop(second);
+        let again = Store::open(&inner, small()).unwrap();
+        let (entries, damaged) = all(&again, Query::default(), 100_000);
+        assert!(damaged.is_empty() && entries.len() >= 30, "{} {damaged:?}", entries.len());
+        let last = entries[entries.len() - 30..].iter().map(|entry| entry.body.clone());
+        assert!(last.eq((100..130).map(|n| event(n, 600).body)));
+    }
+}
+
+#[test]
 fn a_data_folder_that_is_gone_refuses_writes_and_can_be_asked() {
     let dir = fast();
     let inner = dir.path().join("data");
