@@ -278,8 +278,22 @@ impl Places {
         let before_tables = || -> String {
             text.split_inclusive('\n').take_while(|line| !line.trim_start().starts_with('[')).collect()
         };
-        let head: Head =
-            toml::from_str(text).or_else(|_| toml::from_str(&before_tables())).map_err(|_| fault.clone())?;
+        let whole = toml::from_str::<toml::Table>(text);
+        let head = whole.clone().or_else(|_| toml::from_str(&before_tables())).map_err(|_| fault.clone())?;
+        // A place that is misspelt, or stands where it means nothing, is a place all the same: to pass over it would be
+        // to talk to another daemon.
+        let is_place = |key: &str| ["data_dir", "socket"].contains(&key);
+        if head.iter().any(|(key, value)| !is_place(key) && !value.is_table()) {
+            return Err(fault);
+        }
+        let inside = |(name, value): (&String, &toml::Value)| {
+            let key = value.as_table()?.keys().find(|key| is_place(key))?;
+            Some(format!("`{}.{key}`: `{key}` stands above all tables", shown(name)))
+        };
+        if let Some(misplaced) = head.iter().find_map(inside) {
+            return Err(misplaced);
+        }
+        let head: Head = head.try_into().map_err(|_| fault.clone())?;
         Ok(Self { data_dir: head.data_dir, socket: head.socket, fault: Some(fault) })
     }
 }
@@ -537,6 +551,12 @@ mod tests {
         let whole = Places::parse("socket = \"/s\"\n[queue]\nbatch = 3\n").unwrap();
         assert_eq!(whole, Places { socket: Some("/s".into()), ..Places::default() });
         assert!(Places::parse("data_dir = 7\n").is_err());
+        // One that is misspelt, or in a table, names a daemon all the same.
+        for misspelt in ["data_dirr = \"/d\"\n", "sockett = \"/s\"\n", "datadir = \"/d\"\n[queue]\nbatch = 3\n"] {
+            assert!(Places::parse(misspelt).unwrap_err().contains("unknown key"), "{misspelt}");
+        }
+        let misplaced = Places::parse("[http]\ndata_dir = \"/d\"\n").unwrap_err();
+        assert_eq!(misplaced, "`http.data_dir`: `data_dir` stands above all tables");
         assert!(Places::parse("data_dir = \"/d\n[queue]\n").is_err());
     }
 
