@@ -769,19 +769,18 @@ pub(super) fn enqueue(
     limits: &config::Queue,
 ) -> Result<Vec<(Record, bool)>, Failure> {
     let ages = Ages::load(tx);
+    let ours = next_id(tx);
     let mut made = Vec::with_capacity(new.len());
     for command in new {
         if let Some(first) = keyed(tx, account, &command, None, &ages, now) {
             if first.command.get() != command.wire.get() {
-                return Err(Failure::new(
-                    409,
-                    "key-reused",
-                    format!(
-                        "the key `{}` was used for another command (#{}) within 24 h; use another key",
-                        command.key.as_deref().unwrap_or(""),
-                        first.id
-                    ),
-                ));
+                let key = command.key.as_deref().unwrap_or("");
+                let message = if first.id >= ours {
+                    format!("two different commands of this call have the key `{key}`, and nothing was queued")
+                } else {
+                    format!("the key `{key}` was used for another command (#{}) within 24 h; use another key", first.id)
+                };
+                return Err(Failure::new(409, "key-reused", message));
             }
             made.push((first, true));
             continue;
@@ -1121,6 +1120,11 @@ pub(super) fn retry(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<
         let state = before.state(now);
         return Err(Failure::new(409, "too-late", format!("command {id} is {state}; queue it anew instead")));
     }
+    if before.phase == Phase::Queued && before.due > now {
+        let message =
+            format!("command {id} waits until {} and was not handed over; cancel it and queue it anew", before.due);
+        return Err(Failure::new(409, "not-due", message));
+    }
     // One that is over may have left its key, or its friend request, to another.
     if !matches!(before.phase, Phase::Queued | Phase::InFlight) {
         is_still_its_own(tx, &before, now)?;
@@ -1128,7 +1132,7 @@ pub(super) fn retry(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<
     let mut record = before.clone();
     record.was_out |= before.fetched.is_some() || before.phase == Phase::InFlight;
     record.phase = Phase::Queued;
-    record.due = if before.phase == Phase::Queued { before.due.min(now) } else { now };
+    record.due = if before.phase == Phase::Queued { before.due } else { now };
     if record.expires.is_some_and(|e| e <= now) {
         record.expires = None;
     }

@@ -372,12 +372,13 @@ impl Both {
         // Its key may be another command's by now: two would stand under it.
         let is_over = !known.is_unfinished();
         let taken = is_over && self.standing(known.account.as_deref(), known.key.as_deref()).any(|k| k.id != id);
-        let may = known.phase != Phase::Answered && !(known.phase == Phase::InFlight && live) && !taken;
+        let waits = known.phase == Phase::Queued && known.due > now;
+        let may = known.phase != Phase::Answered && !(known.phase == Phase::InFlight && live) && !taken && !waits;
         assert_eq!(done, may, "retrying {known:?}, live: {live}");
         if done {
             let known = self.at(id);
             known.was_out |= known.fetched.is_some() || known.phase == Phase::InFlight;
-            known.due = if known.phase == Phase::Queued { known.due.min(now) } else { now };
+            known.due = if known.phase == Phase::Queued { known.due } else { now };
             known.expires = known.expires.filter(|expires| *expires > now);
             known.phase = Phase::Queued;
             (known.claimed, known.fetched, known.done) = (None, None, None);
