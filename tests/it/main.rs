@@ -39,5 +39,6 @@ mod proxy;
 mod queue;
 mod readme;
 mod retention;
+mod soak;
 mod tls;
 mod wire;
