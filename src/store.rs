@@ -151,6 +151,8 @@ pub struct Query {
     pub any_of: Vec<Vec<u64>>,
     /// Newest first.
     pub backwards: bool,
+    /// Forwards only: a page ends before what is large, and says so.
+    pub small: bool,
 }
 
 /// What a read came to. A reader cannot get at entries without saying what it does about those that were taken from it.
@@ -192,6 +194,8 @@ pub struct Page {
     pub looked_to: Seq,
     /// Nothing is left to read in the query's range.
     pub end: bool,
+    /// What comes next is large, and was to be left for now: reading it takes that much memory.
+    pub large: bool,
     /// Events in the range that could not be read (damage): position and reason.
     pub damaged: Vec<(Seq, String)>,
 }

@@ -4,11 +4,12 @@
 //! position, never a body: nothing is buffered for a slow reader, who just reads later.
 //!
 //! All followers together take at most 64 MiB (contract 6), however many they are, slow or large what they read: pages
-//! are the smaller the more there are, at most [`TURNS`] are made at a time, and a large line goes through a file.
+//! and pieces are the smaller the more there are, at most [`TURNS`] are made at a time, and a large line goes through a
+//! file: one is put there at a time, and of it nothing is read before its reader has taken what it has.
 
 use super::entry::{self, Filter};
 use super::service::{Failure, Lease, Service};
-use super::spill::{PIECE_BYTES, Spilled, Spills, Writing};
+use super::spill::{Spilled, Spills, Writing, piece_bytes};
 use crate::clock::Time;
 use crate::control;
 use crate::protocol::command::Wire;
@@ -20,15 +21,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
 
 /// Bytes of stored events read in one go, at most: a few dozen texts…
 const PAGE_BYTES: usize = 256 * 1024;
 /// …and at least, when there are many followers…
 const PAGE_BYTES_MIN: usize = 8 * 1024;
 /// …whose pages together have so many: their lines are about twice as long.
-const PAGES_BYTES: usize = 16 << 20;
-/// Chunks on their way to one reader, each of [`PIECE_BYTES`].
+const PAGES_BYTES: usize = 8 << 20;
+/// Pieces on their way to one reader.
 const CHUNKS: usize = 1;
 /// A line of a larger body goes through a file.
 const LARGE_BYTES: usize = 256 * 1024;
@@ -66,17 +67,26 @@ pub(super) struct Follow {
 #[derive(Debug)]
 pub(super) struct Following {
     turns: Semaphore,
+    /// Held by who reads a large event to make its line.
+    alone: Semaphore,
     large: Spills,
 }
 
 impl Following {
     /// Large lines go through files in `dir`.
     pub(super) fn new(dir: PathBuf) -> Self {
-        Self { turns: Semaphore::new(TURNS), large: Spills::new(dir) }
+        Self { turns: Semaphore::new(TURNS), alone: Semaphore::new(1), large: Spills::new(dir) }
+    }
+
+    /// The turn of who reads a large event to make something of it: one at a time.
+    pub(super) async fn alone(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.alone.acquire().await.ok()
     }
 }
 
 /// A page, filtered and written out.
+#[derive(Default)]
 struct Lines {
     /// A large line comes before `text`.
     large: Option<Arc<Spilled>>,
@@ -137,19 +147,24 @@ async fn run(service: &Service, mut follow: Follow, out: &mpsc::Sender<Bytes>) {
     while left > 0 {
         let upto = query.upto.unwrap_or(Seq(u64::MAX)).min(*tail.borrow_and_update());
         let small = upto.0.saturating_sub(query.after.0) <= INLINE_MAX;
-        let followers = usize::try_from(service.followers().load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-        let bytes_max = (PAGES_BYTES / followers.max(1)).clamp(PAGE_BYTES_MIN, PAGE_BYTES);
-        let page = {
+        let bytes_max = (PAGES_BYTES / readers(service)).clamp(PAGE_BYTES_MIN, PAGE_BYTES);
+        let aside = |query: &Query| {
+            let (service, query, filter) = (service.clone(), query.clone(), Arc::clone(&filter));
+            tokio::task::spawn_blocking(move || page(&service, &query, bytes_max, &filter, left))
+        };
+        query.small = true;
+        let mut page = {
             let _turn = service.following().turns.acquire().await;
-            if small {
-                page(service, &query, bytes_max, &filter, left)
-            } else {
-                let (service, query, filter) = (service.clone(), query.clone(), Arc::clone(&filter));
-                match tokio::task::spawn_blocking(move || page(&service, &query, bytes_max, &filter, left)).await {
-                    Ok(page) => page,
-                    Err(_) => Err(Failure::new(500, "read-failed", "reading the log failed; see the daemon's log")),
-                }
-            }
+            if small { Ok(page(service, &query, bytes_max, &filter, left)) } else { aside(&query).await }
+        };
+        if let Ok(Ok(None)) = page {
+            let _alone = service.following().alone().await;
+            query.small = false;
+            page = aside(&query).await;
+        }
+        let page = match page {
+            Ok(page) => page.map(Option::unwrap_or_default),
+            Err(_) => Err(Failure::new(500, "read-failed", "reading the log failed; see the daemon's log")),
         };
         let mut page = match page {
             Ok(page) => page,
@@ -172,7 +187,7 @@ async fn run(service: &Service, mut follow: Follow, out: &mpsc::Sender<Bytes>) {
             page.text.extend(format!("{{\"seq\":{},\"skipped\":true}}\n", query.after).as_bytes());
             marked = query.after;
         }
-        if send(out, page.large, page.text).await.is_err() {
+        if send(service, out, page.large, page.text).await.is_err() {
             return;
         }
         if !page.end || left == 0 {
@@ -211,27 +226,31 @@ async fn run(service: &Service, mut follow: Follow, out: &mpsc::Sender<Bytes>) {
 pub(super) struct Gone;
 
 /// Hands a page on, in pieces: what is left of it waits here until the reader has taken the rest.
-async fn send(out: &mpsc::Sender<Bytes>, large: Option<Arc<Spilled>>, text: Vec<u8>) -> Result<(), Gone> {
+async fn send(
+    service: &Service,
+    out: &mpsc::Sender<Bytes>,
+    large: Option<Arc<Spilled>>,
+    text: Vec<u8>,
+) -> Result<(), Gone> {
     if let Some(large) = large {
         let mut at = 0;
-        loop {
-            let of = Arc::clone(&large);
-            let piece = tokio::task::spawn_blocking(move || of.piece(at)).await;
+        while at < large.len() {
+            // Only now: a piece that waits for a reader takes memory.
+            let place = out.reserve().await.map_err(|_| Gone)?;
+            let (of, bytes) = (Arc::clone(&large), piece_bytes(readers(service)));
+            let piece = tokio::task::spawn_blocking(move || of.piece(at, bytes)).await;
             let piece = piece.map_err(|_| Gone)?.map_err(|error| {
                 tracing::error!("a large event on its way to a reader cannot be read: {error}");
                 Gone
             })?;
-            if piece.is_empty() {
-                break;
-            }
             at += piece.len() as u64;
-            out.send(piece).await.map_err(|_| Gone)?;
+            place.send(piece);
         }
     }
     let is_large = text.len() > 4 * LARGE_BYTES;
     let mut text = Bytes::from(text);
     while !text.is_empty() {
-        let sent = out.send(text.split_to(text.len().min(PIECE_BYTES)));
+        let sent = out.send(text.split_to(text.len().min(piece_bytes(readers(service)))));
         if is_large {
             tokio::time::timeout(STALL, sent).await.map_err(|_| Gone)?.map_err(|_| Gone)?;
         } else {
@@ -249,7 +268,8 @@ pub(super) async fn send_answer(
     seq: Seq,
     command: Wire,
 ) -> Result<(), Gone> {
-    let turn = service.following().turns.acquire().await;
+    let Following { turns, alone, .. } = service.following();
+    let turn = if is_large(service, seq).await { alone } else { turns }.acquire().await;
     let of = service.clone();
     let made = tokio::task::spawn_blocking(move || {
         let stored = one(of.store(), seq).ok()?;
@@ -265,9 +285,22 @@ pub(super) async fn send_answer(
     let made = made.await;
     drop(turn);
     match made {
-        Ok(Some((large, text))) => send(out, large, text).await,
+        Ok(Some((large, text))) => send(service, out, large, text).await,
         _ => Ok(()),
     }
+}
+
+/// Whether reading an event takes much memory.
+async fn is_large(service: &Service, seq: Seq) -> bool {
+    let store = service.store().clone();
+    let query = Query { after: Seq(seq.0.saturating_sub(1)), upto: Some(seq), small: true, ..Query::default() };
+    let page = tokio::task::spawn_blocking(move || store.read_kept(&query, 1)).await;
+    matches!(page, Ok(Ok(page)) if page.large)
+}
+
+/// How many read beside each other, one at least.
+fn readers(service: &Service) -> usize {
+    usize::try_from(service.followers().load(Ordering::Relaxed)).unwrap_or(usize::MAX).max(1)
 }
 
 /// Waits until the tail is further than `after`; true when the store has gone.
@@ -305,15 +338,24 @@ fn on_its_way(service: &Service, query: &Query, filter: &Filter) -> Option<Lines
     Some(Lines { large, text: Vec::new(), matched: 1, looked_to: seq, last: seq, end: false })
 }
 
-/// Reads one page and writes what passes.
-fn page(service: &Service, query: &Query, bytes_max: usize, filter: &Filter, left: u64) -> Result<Lines, Failure> {
+/// Reads one page and writes what passes; nothing when what comes next is large, and the query leaves that.
+fn page(
+    service: &Service,
+    query: &Query,
+    bytes_max: usize,
+    filter: &Filter,
+    left: u64,
+) -> Result<Option<Lines>, Failure> {
     if let Some(lines) = on_its_way(service, query, filter) {
-        return Ok(lines);
+        return Ok(Some(lines));
     }
     let page = match service.store().read(query, bytes_max)? {
         Read::Page(page) => page,
-        Read::Dropped(dropped) => return Ok(Lines::dropped(dropped)),
+        Read::Dropped(dropped) => return Ok(Some(Lines::dropped(dropped))),
     };
+    if page.large && page.entries.is_empty() && page.damaged.is_empty() {
+        return Ok(None);
+    }
     let mut lines =
         Lines { large: None, text: Vec::new(), matched: 0, looked_to: page.looked_to, last: Seq::ZERO, end: page.end };
     if filter.is_empty() {
@@ -333,7 +375,7 @@ fn page(service: &Service, query: &Query, bytes_max: usize, filter: &Filter, lef
         if large && !lines.text.is_empty() {
             // It has a page of its own.
             (lines.looked_to, lines.end) = (Seq(stored.seq.0 - 1), false);
-            return Ok(lines);
+            return Ok(Some(lines));
         }
         let write = |out: &mut Writing| {
             entry::write_line(out, stored)?;
@@ -354,17 +396,17 @@ fn page(service: &Service, query: &Query, bytes_max: usize, filter: &Filter, lef
             if !lines.end || lines.matched == left {
                 lines.looked_to = stored.seq;
             }
-            return Ok(lines);
+            return Ok(Some(lines));
         }
         if lines.matched == left {
             lines.looked_to = stored.seq;
-            return Ok(lines);
+            return Ok(Some(lines));
         }
     }
     for (seq, reason) in damaged {
         tell_damage(&mut lines, seq, &reason);
     }
-    Ok(lines)
+    Ok(Some(lines))
 }
 
 /// A damaged event is told, never passed over in silence: a line with `seq` and `damaged`.

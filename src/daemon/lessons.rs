@@ -5,6 +5,7 @@
 //! piece has come for [`QUIET`]; a piece that comes later than that is learned, and the whole judged anew.
 
 use super::ages::Ages;
+use super::alloc;
 use super::queue::{self, Record, read};
 use super::service::Service;
 use super::{entry, follow};
@@ -39,6 +40,8 @@ pub(super) async fn learn(service: &Service, at: Seq) -> Result<Option<Duration>
                 }
                 let (store, ages) = (service.store().clone(), service.ages());
                 let worked_out = service.learning().run(move || study(&store, &record, lesson, &ages)).await;
+                // A whole list was read for it.
+                drop(tokio::task::spawn_blocking(alloc::give_back_freed).await);
                 worked_out.map_err(|_| Error::Other("learning from a list panicked".into()))??
             }
         };

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 /// A request's header, bytes: URLs with a token and an id have a few hundred.
 pub(super) const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// A connection's buffers, bytes, each way: what a stream has read ahead of its reader.
-pub(super) const BUFFER_BYTES_MAX: usize = 64 * 1024;
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// The same of the control door, where hundreds of followers may stand that do not read: room for a header.
+const CONTROL_BUFFER_BYTES_MAX: usize = HEADER_BYTES_MAX + 4 * 1024;
 /// Lines in a request's header: browsers send about thirty.
 pub(super) const HEADER_LINES_MAX: usize = 64;
 /// After a stop was asked for, requests in flight get so long (contract 1).
@@ -96,6 +98,8 @@ impl SeldomEach {
 pub struct Limits {
     /// Who is in.
     pub(super) places: Arc<Places>,
+    /// A connection's buffers, each way.
+    pub(super) buffer_bytes: usize,
     /// A request's header.
     pub(super) header_timeout: Duration,
     /// A whole response; `None` on the control door, where followers may read as slowly as they like.
@@ -122,14 +126,19 @@ impl Limits {
         let client = Places::new("client", client, http.connections_per_address_max);
         let control = Places::new("control", control, usize::MAX);
         (
-            Arc::new(Self::new(client, http.header_timeout, Some(http.write_timeout))),
-            Arc::new(Self::new(control, Duration::from_secs(60), None)),
+            Arc::new(Self::new(client, BUFFER_BYTES_MAX, http.header_timeout, Some(http.write_timeout))),
+            Arc::new(Self::new(control, CONTROL_BUFFER_BYTES_MAX, Duration::from_secs(60), None)),
         )
     }
 
-    fn new(places: Arc<Places>, header_timeout: Duration, write_timeout: Option<Duration>) -> Self {
+    fn new(
+        places: Arc<Places>,
+        buffer_bytes: usize,
+        header_timeout: Duration,
+        write_timeout: Option<Duration>,
+    ) -> Self {
         let not_accepted = Seldom::new(ACCEPT_LOG_REST);
-        Self { places, header_timeout, write_timeout, not_accepted, rejected: Mutex::default() }
+        Self { places, buffer_bytes, header_timeout, write_timeout, not_accepted, rejected: Mutex::default() }
     }
 
     /// Counts something turned away.

@@ -5,6 +5,7 @@
 //! waits for it.
 
 use super::ages::Ages;
+use super::alloc;
 use super::awaited::Awaited;
 use super::entry;
 use super::lessons;
@@ -255,6 +256,32 @@ enum Studied {
     Long(Box<Long>, Seq),
     /// It has more than a page's bytes.
     Large(crate::store::Page),
+    /// What comes is large, and was not read.
+    Left,
+}
+
+/// Reads a page, and takes in what is small; whether it is large. With `small`, what is large is left. Blocking.
+fn read(store: &Store, at: Seq, small: bool) -> Result<(Studied, bool), crate::store::Error> {
+    let mut page = match store.read(&Query { after: at, small, ..Query::default() }, PAGE_BYTES)? {
+        Read::Page(page) => page,
+        Read::Dropped(Dropped { from, to }) => {
+            tracing::error!(%from, %to, "events were dropped before anything was learned from them");
+            crate::store::Page { looked_to: to, ..crate::store::Page::default() }
+        }
+    };
+    if page.large && page.looked_to <= at {
+        return Ok((Studied::Left, true));
+    }
+    cut(&mut page);
+    let bytes: usize = page.entries.iter().map(|stored| stored.body.len()).sum();
+    let studied = if let Some(long) = Long::of(&page) {
+        Studied::Long(Box::new(long), page.looked_to)
+    } else if bytes <= PAGE_BYTES {
+        Studied::Done(study(store, &page)?)
+    } else {
+        Studied::Large(page)
+    };
+    Ok((studied, bytes > PAGE_BYTES))
 }
 
 /// Takes in one page; returns how far it got, and whether that is stored.
@@ -265,34 +292,34 @@ async fn step(
     recent: &mut Vec<Recent>,
 ) -> Result<(Seq, bool), crate::store::Error> {
     let store = service.store().clone();
-    let (studied, is_large) = aside(service, false, move || {
-        let mut page = match store.read(&Query { after: at, ..Query::default() }, PAGE_BYTES)? {
-            Read::Page(page) => page,
-            Read::Dropped(Dropped { from, to }) => {
-                tracing::error!(%from, %to, "events were dropped before anything was learned from them");
-                crate::store::Page { looked_to: to, ..crate::store::Page::default() }
-            }
-        };
-        cut(&mut page);
-        let bytes: usize = page.entries.iter().map(|stored| stored.body.len()).sum();
-        let studied = if let Some(long) = Long::of(&page) {
-            Studied::Long(Box::new(long), page.looked_to)
-        } else if bytes <= PAGE_BYTES {
-            Studied::Done(study(&store, &page)?)
-        } else {
-            Studied::Large(page)
-        };
-        Ok::<_, crate::store::Error>((studied, bytes > PAGE_BYTES))
-    })
-    .await??;
+    let mut read_page = aside(service, false, move || read(&store, at, true)).await??;
+    let mut alone = None;
+    if let Studied::Left = read_page.0 {
+        // Followers read it now too, and all that is made of it at a time takes several times its size.
+        alone = service.following().alone().await;
+        let store = service.store().clone();
+        read_page = aside(service, false, move || read(&store, at, false)).await??;
+    }
+    let (studied, is_large) = read_page;
     let Page { to, mut seen, learned } = match studied {
         Studied::Done(page) => page,
-        Studied::Long(long, to) => long.learn(service, to, is_large).await?,
+        Studied::Long(long, to) => {
+            // That takes long, and no more than the body.
+            drop(alone.take());
+            long.learn(service, to, is_large).await?
+        }
         Studied::Large(page) => {
             let store = service.store().clone();
-            aside(service, true, move || study(&store, &page)).await??
+            // Who waits for the turn does not wait for a thread that is slow.
+            aside(service, alone.is_none(), move || study(&store, &page)).await??
         }
+        Studied::Left => return Ok((at, false)),
     };
+    drop(alone);
+    if is_large {
+        // It was received, written, shown and learned from.
+        aside(service, false, alloc::give_back_freed).await?;
+    }
     if to <= at {
         return Ok((at, false));
     }

@@ -7,9 +7,7 @@
 
 use super::admission::Caller;
 use super::handover::Handover;
-use super::limits::{
-    ACCEPT_REST, BUFFER_BYTES_MAX, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, HEADER_LINES_MAX, Limits, STOP_PATIENCE,
-};
+use super::limits::{ACCEPT_REST, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, HEADER_LINES_MAX, Limits, STOP_PATIENCE};
 use super::owner::Owners;
 use super::places::{Place, Turn};
 use super::poller::FirstLine;
@@ -308,7 +306,7 @@ async fn connection<S, F>(
         // As the maker's own servers do: nobody knows how the client looks for them.
         .title_case_headers(true)
         // Two hundred readers that do not read hold so much each, no more.
-        .max_buf_size(BUFFER_BYTES_MAX)
+        .max_buf_size(limits.buffer_bytes)
         .serve_connection(TokioIo::new(FirstLine::new(stream)), service);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {

@@ -15,6 +15,15 @@ use std::sync::{Arc, Mutex, Weak};
 
 /// Bytes handed on at once.
 pub(super) const PIECE_BYTES: usize = 32 * 1024;
+/// …and when many read…
+const PIECE_BYTES_MIN: usize = 4 * 1024;
+/// …whose pieces have so many together, of which a few wait for each that does not read.
+const PIECES_BYTES: usize = 2 << 20;
+
+/// How large a piece is when there are so many readers.
+pub(super) fn piece_bytes(readers: usize) -> usize {
+    (PIECES_BYTES / readers.max(1)).clamp(PIECE_BYTES_MIN, PIECE_BYTES)
+}
 
 /// A line in a file that goes with its last reader.
 #[derive(Debug)]
@@ -32,10 +41,14 @@ impl Spilled {
         Ok(Self { file, len })
     }
 
-    /// The piece at an offset; empty at the end. Blocking, mostly out of the page cache.
-    pub(super) fn piece(&self, at: u64) -> io::Result<Bytes> {
-        let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or(PIECE_BYTES);
-        let mut piece = vec![0; left.min(PIECE_BYTES)];
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The piece at an offset, of so many bytes; empty at the end. Blocking, mostly out of the page cache.
+    pub(super) fn piece(&self, at: u64, bytes: usize) -> io::Result<Bytes> {
+        let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or(bytes);
+        let mut piece = vec![0; left.min(bytes)];
         self.file.read_exact_at(&mut piece, at)?;
         Ok(piece.into())
     }
@@ -132,7 +145,7 @@ mod tests {
         let one = spills.line(Seq(1), |out| out.write_all(&line)).unwrap();
         let other = spills.line(Seq(1), |_| panic!("it is there")).unwrap();
         let mut read = Vec::new();
-        while let piece = other.piece(read.len() as u64).unwrap()
+        while let piece = other.piece(read.len() as u64, PIECE_BYTES).unwrap()
             && !piece.is_empty()
         {
             assert!(piece.len() <= PIECE_BYTES);
@@ -148,7 +161,7 @@ mod tests {
             out.cut(len)?;
             out.write_all(b"and again")
         };
-        assert_eq!(spills.line(Seq(1), again).unwrap().piece(0).unwrap(), &b"at first and again"[..]);
+        assert_eq!(spills.line(Seq(1), again).unwrap().piece(0, 100).unwrap(), &b"at first and again"[..]);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         let gone = Spills::new(dir.path().join("no such folder"));
         assert!(gone.line(Seq(2), |out| out.write_all(b"lost")).is_err());

@@ -18,6 +18,8 @@ use std::sync::Arc;
 const LOOK_BYTES: u64 = 4 << 20;
 /// Entries of the index looked at in one call: some ten milliseconds' work.
 const LOOK_BLOCKS: usize = 20_000;
+/// A block of more bytes has something large in it: others end after a few dozen KiB.
+const LARGE_BYTES: u64 = 1 << 20;
 /// Unreadable positions told in one page.
 const DAMAGED_MAX: usize = 1000;
 /// What an entry costs besides its bytes.
@@ -257,6 +259,10 @@ impl Reader<'_> {
     }
 
     fn block_forwards(&mut self, block: &Block, from: u64, to: u64) -> Result<bool, Error> {
+        if self.query.small && block.end.saturating_sub(block.start) > LARGE_BYTES {
+            (self.page.looked_to, self.page.large) = (Seq(from - 1), true);
+            return Ok(false);
+        }
         let mut go_on = true;
         for found in self.events(block, from, to)? {
             match found {

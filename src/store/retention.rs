@@ -3,16 +3,19 @@
 //! The log's first position moves at once, event by event; its blocks leave the index with it. The space follows when
 //! every event of a segment is dropped and a snapshot of the map covers the segment's changes.
 
-use super::frame;
+use super::frame::{self, HEAD, Head};
 use super::index::Block;
 use super::map::Map;
 use super::shared::{Shared, View};
 use super::{Error, Retention};
 use crate::clock::Time;
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 /// Blocks dropped in one step: their removal from the index takes a few milliseconds, and writers wait for it.
 const STEP_BLOCKS: usize = 512;
+/// A frame with more is not read to learn how old it is.
+const LARGE_BYTES: usize = 1 << 20;
 
 /// What is to be dropped.
 #[derive(Debug, Default)]
@@ -77,20 +80,9 @@ pub(super) fn plan(shared: &Shared, map: &Map, retention: Retention) -> Result<P
 
 /// Moves `first` within a block, frame by frame. What cannot be read goes with the whole block.
 fn within(shared: &Shared, block: &Block, tail: u64, plan: &mut Plan, drops: impl Fn(Time, u64, u64) -> bool) {
-    let Ok(len) = usize::try_from(block.end.saturating_sub(block.start)) else { return };
     let Ok(file) = shared.segment(block.segment) else { return };
-    let mut bytes = vec![0; len];
-    if file.read_exact_at(&mut bytes, block.start).is_err() {
-        return;
-    }
-    let (mut at, mut cum) = (0, block.cum);
-    while let Ok((head, payload)) = frame::parse(&bytes[at..]) {
-        let newest = frame::Records(payload)
-            .filter_map(|record| match record {
-                frame::Record::Event { time, .. } => Some(time),
-                _ => None,
-            })
-            .max();
+    let (mut at, mut cum) = (block.start, block.cum);
+    while let Some((head, newest)) = frame_at(&file, block, at) {
         if let Some(newest) = newest {
             let last = head.seq + u64::from(head.events) - 1;
             if last >= tail {
@@ -105,8 +97,35 @@ fn within(shared: &Shared, block: &Block, tail: u64, plan: &mut Plan, drops: imp
             }
             cum += head.frame_bytes() as u64;
         }
-        at += head.frame_bytes();
+        at += head.frame_bytes() as u64;
     }
+}
+
+/// A frame of a block, and of when its newest event is. A large one is the block's last, and is not read for that: what
+/// is known of the block does.
+fn frame_at(file: &File, block: &Block, at: u64) -> Option<(Head, Option<Time>)> {
+    let mut bytes = vec![0; HEAD];
+    file.read_exact_at(&mut bytes, at).ok()?;
+    let head = frame::head(&bytes).ok()?;
+    let end = at + head.frame_bytes() as u64;
+    if head.events == 0 {
+        return (end <= block.end).then_some((head, None));
+    }
+    if head.len > LARGE_BYTES {
+        let is_last = end == block.end && head.seq.checked_add(u64::from(head.events)) == Some(block.last + 1);
+        return is_last.then_some((head, Some(block.times.1)));
+    }
+    if end > block.end {
+        return None;
+    }
+    bytes.resize(head.frame_bytes(), 0);
+    file.read_exact_at(&mut bytes[HEAD..], at + HEAD as u64).ok()?;
+    let (head, payload) = frame::parse(&bytes).ok()?;
+    let times = frame::Records(payload).filter_map(|record| match record {
+        frame::Record::Event { time, .. } => Some(time),
+        _ => None,
+    });
+    Some((head, times.max()))
 }
 
 /// Segments that hold nothing kept: all their events are dropped, and a snapshot up to `snapshot` has their changes.

@@ -1,6 +1,6 @@
 //! Contract 6 and 5 over time: the memory of a daemon that everybody reads slowly from while large events come.
 //!
-//! `WEHELP_SOAK_SECONDS=3600` runs longer than the suite does. What was taken at most is asked of the kernel in the end.
+//! `WEHELP_SOAK_SECONDS=3600` runs longer than the suite does, and tells how the most that was taken changes over time.
 
 use crate::client::{Wire, request};
 use crate::fixture::{DEADLINE, Daemon, Recipe, message, run};
@@ -27,8 +27,8 @@ const SMALL_EVERY: Duration = Duration::from_millis(5);
 const GULP_BYTES: usize = 64 << 10;
 /// …so often.
 const GULP_EVERY: Duration = Duration::from_millis(20);
-/// How long a question waits for its answer: a debug build needs a while to learn a long list.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(120);
+/// How long a question waits for its answer: a debug build on a busy machine needs a while to learn a long list.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(660);
 /// How often it is told how it is doing.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
@@ -93,7 +93,7 @@ impl Soak<'_> {
 
     fn questions(&self) {
         while self.goes_on() {
-            let asked = self.daemon.wehelp(["friend", "list", "--wait=90s"]);
+            let asked = self.daemon.wehelp(["friend", "list", "--wait=10m"]);
             let answer = run(asked, None, ANSWERED_WITHIN).exits(0).out;
             assert_eq!(answer.lines().count(), CONTACTS);
             self.done[2].fetch_add(1, Ordering::SeqCst);
@@ -121,6 +121,13 @@ impl Soak<'_> {
     }
 }
 
+/// The most that it has had is counted anew from now on.
+fn forget_peak(daemon: &Daemon) {
+    let pid = daemon.pid().as_raw_nonzero();
+    // Where it cannot be, it is the most since the start.
+    drop(std::fs::write(format!("/proc/{pid}/clear_refs"), "5"));
+}
+
 #[test]
 fn slow_readers_and_large_events_take_bounded_memory_for_as_long_as_it_goes_on() {
     let seconds = std::env::var("WEHELP_SOAK_SECONDS").map_or(SECONDS, |seconds| seconds.parse().unwrap());
@@ -129,7 +136,7 @@ fn slow_readers_and_large_events_take_bounded_memory_for_as_long_as_it_goes_on()
     daemon.login("wxid_me", 7);
     let soak = Soak { daemon: &daemon, over: AtomicBool::new(false), done: Default::default() };
     let begun = Instant::now();
-    let mut told = Duration::ZERO;
+    let (mut told, mut most) = (Duration::ZERO, 0);
     std::thread::scope(|scope| {
         /// Ends the load, also when the test fails: nobody would else.
         struct Over<'a>(&'a AtomicBool);
@@ -156,17 +163,20 @@ fn slow_readers_and_large_events_take_bounded_memory_for_as_long_as_it_goes_on()
         let all_there = begun.elapsed().as_secs();
         while begun.elapsed().as_secs() < all_there + seconds {
             assert!(threads.iter().all(|thread| !thread.is_finished()), "a part of the load has failed");
-            let now = peak(&daemon);
-            assert!(now <= PEAK_MIB, "{now} MiB");
+            let lately = peak(&daemon);
+            assert!(lately <= PEAK_MIB, "{lately} MiB");
+            most = most.max(lately);
             if begun.elapsed() >= told {
                 let done: Vec<u64> = soak.done.iter().map(|done| done.load(Ordering::SeqCst)).collect();
-                eprintln!("{:?}: {now} MiB at most; small, large, answered: {done:?}", begun.elapsed());
+                let at = begun.elapsed().as_secs();
+                eprintln!("{at} s: {lately} MiB lately, {most} at most; small, large, answered: {done:?}");
                 told = begun.elapsed() + TOLD_EVERY;
+                forget_peak(&daemon);
             }
             std::thread::sleep(Duration::from_millis(100));
         }
     });
-    let most = peak(&daemon);
-    assert!(most <= PEAK_MIB, "{most} MiB");
+    let lately = peak(&daemon);
+    assert!(lately <= PEAK_MIB, "{lately} MiB");
     assert_eq!(daemon.terminate(), 0);
 }

@@ -166,3 +166,26 @@ fn a_log_of_map_changes_only_does_not_grow_for_ever() {
     std::fs::remove_dir_all(killed.path().join("sled")).unwrap();
     assert_eq!(pairs(&open(&killed)), before);
 }
+
+#[test]
+fn what_is_large_is_left_when_asked_to_and_goes_in_its_turn() {
+    let dir = fast();
+    let store = open(&dir);
+    append_many(&store, 0..10, 600);
+    wait(store.append(event(10, 2 << 20))).unwrap();
+    append_many(&store, 11..16, 600);
+    let small = |after| Query { after: Seq(after), small: true, ..Query::default() };
+    // The block that it lies in is left whole.
+    let page = store.read_kept(&small(0), 100_000).unwrap();
+    assert!(page.large && !page.end && page.entries.len() as u64 == page.looked_to.0);
+    let page = store.read_kept(&small(10), 100_000).unwrap();
+    assert_eq!((page.large, page.end, page.entries.len(), page.looked_to), (true, false, 0, Seq(10)));
+    let page = store.read_kept(&small(11), 100_000).unwrap();
+    assert_eq!((page.large, page.end, page.entries.len(), page.looked_to), (false, true, 5, Seq(16)));
+    // Those before it go one by one, then it, by its age and by its size.
+    assert_eq!(wait(store.trim(before(4))).unwrap(), Seq(5));
+    assert_eq!(wait(store.trim(before(10))).unwrap(), Seq(11));
+    assert_eq!(wait(store.trim(bytes_max(3 << 20))).unwrap(), Seq(11));
+    assert_eq!(wait(store.trim(bytes_max(1 << 20))).unwrap(), Seq(12));
+    check(&store, 12, 16);
+}
