@@ -317,7 +317,7 @@ impl Accounts {
     pub(super) fn route(&mut self, poller: &Poller, settings: &config::Accounts, now: Time) -> Routed {
         let pid = poller.pid.filter(|pid| *pid != 0);
         // Who is there, as events told: a process whose account is logged out is nobody's.
-        let there = pid.and_then(|pid| self.pids.get(&pid)).filter(|a| !self.is_out(a)).cloned();
+        let there = pid.and_then(|pid| self.owner(pid));
         let typed = || poller.account.as_ref().map(|name| self.called_or(name, settings));
         let named = match &poller.wxid {
             Some(wxid) => Some(self.called_or(wxid, settings)),
@@ -379,6 +379,11 @@ impl Accounts {
             bound: vec![(name.clone(), Share::All)],
             unbound: Share::All,
         }
+    }
+
+    /// Who is logged in in a process.
+    pub(super) fn owner(&self, pid: u64) -> Option<String> {
+        self.pids.get(&pid).filter(|account| pid != 0 && !self.is_out(account)).cloned()
     }
 
     fn route_unnamed(&mut self, pid: Option<u64>, now: Time) -> Routed {

@@ -27,12 +27,17 @@ const DECODER: u8 = 3;
 /// Decoder, kind, self, and where the inner object lies.
 const PACKED_HEAD_BYTES: usize = 3 + 2 * 4;
 
+/// In the byte of `is_self`: the event names no account, and the one that is stored is its process's.
+const BY_PROCESS: u8 = 4;
+
 /// What is stored beside an event's bytes.
 #[derive(Debug, PartialEq, Eq)]
 struct Packed<'a> {
     kind: Kind,
     is_self: Option<bool>,
     account: Option<&'a str>,
+    /// The event does not name it: it was logged in in the event's process when that came.
+    by_process: bool,
     chat: Option<&'a str>,
     from: Option<&'a str>,
     /// Where the inner object lies in the body, when it lies there byte for byte.
@@ -56,15 +61,26 @@ pub(super) struct Incoming {
 
 /// Reads a callback's body for the store.
 ///
-/// `via` is what the request said of the daemons that it has passed, if it was forwarded.
-pub(super) fn incoming(body: Bytes, time: Time, via: Option<&str>) -> Incoming {
+/// `via` is what the request said of the daemons that it has passed, if it was forwarded; `owner_of` tells who is logged
+/// in in a process.
+pub(super) fn incoming(
+    body: Bytes,
+    time: Time,
+    via: Option<&str>,
+    owner_of: impl Fn(u64) -> Option<String>,
+) -> Incoming {
+    let mut by_process = false;
     let (outline, (sign, names), inner, unreadable) = match read(&body) {
         Body::Readable(data) => {
             let inner = match &data {
                 Cow::Borrowed(slice) => position(&body, slice),
                 Cow::Owned(_) => None,
             };
-            let outline = outline_of(&data);
+            let mut outline = outline_of(&data, None);
+            let owner = outline.pid.filter(|_| is_of_owner(&outline)).and_then(owner_of);
+            if owner.is_some() {
+                (outline, by_process) = (outline_of(&data, owner.as_deref()), true);
+            }
             let told = told_at_once(&outline, &data);
             (outline, told, inner, None)
         }
@@ -78,6 +94,7 @@ pub(super) fn incoming(body: Bytes, time: Time, via: Option<&str>) -> Incoming {
         kind,
         is_self: outline.is_self,
         account: outline.account.as_deref(),
+        by_process,
         chat: outline.chat.as_deref(),
         from: outline.from.as_deref(),
         inner,
@@ -91,6 +108,12 @@ pub(super) fn incoming(body: Bytes, time: Time, via: Option<&str>) -> Incoming {
     Incoming { append, outline, sign, names, unreadable }
 }
 
+/// Whether an event that names no account is of the one that is logged in in its process: who logs in may be another.
+fn is_of_owner(outline: &Outline) -> bool {
+    let is_login = matches!(outline.kind, Some(Kind::Login | Kind::LoginState | Kind::LoginQrcode));
+    outline.account.is_none() && !is_login
+}
+
 /// What an event says of its account's login and names. It is known at once, for the next poll must not be taken for
 /// what it was before.
 fn told_at_once(outline: &Outline, data: &str) -> (Sign, Names) {
@@ -99,7 +122,8 @@ fn told_at_once(outline: &Outline, data: &str) -> (Sign, Names) {
     if !Sign::needs_decoded(kind) {
         return told(&serde_json::Value::Null);
     }
-    guarded(|| event::decode(data)).map_or_else(|_| Default::default(), |event| told(&event.decoded))
+    let event = guarded(|| Pieces::of_account(data, outline.account.as_deref()).whole());
+    event.map_or_else(|_| Default::default(), |event| told(&event.decoded))
 }
 
 /// Where `data`, a slice of `body`, lies in it.
@@ -130,7 +154,7 @@ fn pack(packed: &Packed<'_>, via: Option<&str>) -> Bytes {
             None => 0,
             Some(false) => 1,
             Some(true) => 2,
-        },
+        } | if packed.by_process { BY_PROCESS } else { 0 },
     ]);
     let range = packed.inner.clone().unwrap_or(0..0);
     for n in [range.start, range.end] {
@@ -162,12 +186,13 @@ fn unpack(bytes: &[u8]) -> Option<Packed<'_>> {
     let inner = u32::from_be_bytes(*start) as usize..u32::from_be_bytes(*end) as usize;
     Some(Packed {
         kind: Kind::from_number(head[1])?,
-        is_self: match head[2] {
+        is_self: match head[2] & !BY_PROCESS {
             1 => Some(false),
             2 => Some(true),
             _ => None,
         },
         account: text(&mut rest)?,
+        by_process: head[2] & BY_PROCESS != 0,
         chat: text(&mut rest)?,
         from: text(&mut rest)?,
         inner: (!inner.is_empty()).then_some(inner),
@@ -187,11 +212,20 @@ pub(super) fn via(outline: &[u8]) -> Option<&str> {
     std::str::from_utf8(rest).ok().filter(|via| !via.is_empty())
 }
 
-/// The account that a stored event names.
+/// The account whose process a stored event came from, where the event names none: like [`via`] it cannot be derived from
+/// the event's bytes.
+fn owner(outline: &[u8]) -> Option<&str> {
+    let (head, rest) = outline.split_at_checked(PACKED_HEAD_BYTES)?;
+    let (len, rest) = rest.split_first_chunk::<2>()?;
+    let text = std::str::from_utf8(rest.get(..usize::from(u16::from_be_bytes(*len)))?).ok()?;
+    (head[2] & BY_PROCESS != 0 && !text.is_empty()).then_some(text)
+}
+
+/// The account that a stored event is of.
 pub(super) fn account(stored: &Stored) -> Option<String> {
     match unpack(&stored.outline) {
         Some(packed) => packed.account.map(str::to_owned),
-        None => outline_of(&data(stored).ok()?).account,
+        None => outline_of(&data(stored).ok()?, owner(&stored.outline)).account,
     }
 }
 
@@ -210,7 +244,7 @@ pub(super) fn data(stored: &Stored) -> Result<Cow<'_, str>, String> {
 /// A stored event, decoded, or why it cannot be.
 pub(super) fn decoded(stored: &Stored) -> Result<Event, String> {
     let data = data(stored)?;
-    guarded(|| event::decode(&data))
+    guarded(|| Pieces::of_account(&*data, owner(&stored.outline)).whole())
 }
 
 /// A stored event, whose list is decoded piece by piece, or why it cannot be.
@@ -219,7 +253,7 @@ pub(super) fn pieces(stored: &Stored) -> Result<Pieces<Bytes>, String> {
         Cow::Borrowed(text) => stored.body.slice_ref(text.as_bytes()),
         Cow::Owned(text) => text.into(),
     };
-    guarded(|| Pieces::of(text))
+    guarded(|| Pieces::of_account(text, owner(&stored.outline)))
 }
 
 /// The next piece, or why it cannot be read.
@@ -231,7 +265,7 @@ pub(super) fn piece(pieces: &mut Pieces<Bytes>) -> Result<Option<Event>, String>
 pub(super) fn has_list(stored: &Stored) -> bool {
     let kind = match unpack(&stored.outline) {
         Some(packed) => Some(packed.kind),
-        None => data(stored).ok().and_then(|data| outline_of(&data).kind),
+        None => data(stored).ok().and_then(|data| outline_of(&data, None).kind),
     };
     kind.is_some_and(event::has_list)
 }
@@ -262,8 +296,8 @@ impl Line for Vec<u8> {
 /// Those of `out`.
 pub(super) fn write_line(out: &mut impl Line, stored: &Stored) -> io::Result<()> {
     let begin = out.len()?;
-    let Stored { seq, time, body, .. } = stored;
-    let written = data(stored).and_then(|data| guarded(|| event::write_entry(out, *seq, *time, &data)));
+    let Stored { seq, time, outline, body } = stored;
+    let written = data(stored).and_then(|data| guarded(|| event::write_entry(out, *seq, *time, &data, owner(outline))));
     written.unwrap_or_else(|reason| {
         out.cut(begin)?;
         event::write_unparsed(out, *seq, *time, &reason, body)
@@ -303,8 +337,9 @@ fn read(body: &[u8]) -> Body<'_> {
     guarded(|| event::read_body(body)).unwrap_or_else(Body::Unreadable)
 }
 
-fn outline_of(data: &str) -> Outline {
-    guarded(|| event::outline(data)).unwrap_or_else(|_| Outline { kind: Some(Kind::Other), ..Outline::default() })
+fn outline_of(data: &str, owner: Option<&str>) -> Outline {
+    guarded(|| event::outline_of(data, owner))
+        .unwrap_or_else(|_| Outline { kind: Some(Kind::Other), ..Outline::default() })
 }
 
 /// What reading comes to. Anybody may send us an event; one that panics the reader must neither be lost nor end those
@@ -396,11 +431,12 @@ impl Filter {
                 let Ok(data) = data(stored) else {
                     return self.text.is_none() && self.passes(Kind::Unparsed, None, None, None, None);
                 };
-                outline = outline_of(&data);
+                outline = outline_of(&data, owner(&stored.outline));
                 Packed {
                     kind: outline.kind.unwrap_or(Kind::Other),
                     is_self: outline.is_self,
                     account: outline.account.as_deref(),
+                    by_process: false,
                     chat: outline.chat.as_deref(),
                     from: outline.from.as_deref(),
                     inner: None,
@@ -512,7 +548,7 @@ mod tests {
     use super::*;
 
     fn stored(body: &str) -> Stored {
-        let incoming = incoming(Bytes::copy_from_slice(body.as_bytes()), Time::from_millis(5), None);
+        let incoming = incoming(Bytes::copy_from_slice(body.as_bytes()), Time::from_millis(5), None, |_| None);
         Stored { seq: Seq(1), time: Time::from_millis(5), outline: incoming.append.outline, body: incoming.append.body }
     }
 
@@ -534,7 +570,8 @@ mod tests {
     fn what_an_event_has_passed_is_kept_beside_it() {
         assert_eq!(via(&stored(TEXT).outline), None);
         for body in [TEXT, "no event at all", "{}"] {
-            let event = incoming(Bytes::copy_from_slice(body.as_bytes()), Time::from_millis(5), Some("one,two"));
+            let event =
+                incoming(Bytes::copy_from_slice(body.as_bytes()), Time::from_millis(5), Some("one,two"), |_| None);
             let mut outline = event.append.outline.to_vec();
             assert_eq!(via(&outline), Some("one,two"));
             outline[0] = DECODER + 1;
@@ -542,6 +579,56 @@ mod tests {
             for cut in 0..outline.len() {
                 let _ = via(&outline[..cut]);
             }
+        }
+    }
+
+    #[test]
+    fn an_event_that_names_no_account_is_of_the_one_in_its_process() {
+        let came = |body: &str| {
+            let owner_of = |pid| (pid == 7).then(|| "wxid_me".to_owned());
+            let came = incoming(Bytes::copy_from_slice(body.as_bytes()), Time::from_millis(5), None, owner_of);
+            let (outline, body) = (came.append.outline.to_vec(), came.append.body);
+            // Also when a later version derives something else from the bytes.
+            [DECODER, DECODER + 1].map(|decoder| {
+                let outline = [&[decoder][..], &outline[1..]].concat().into();
+                Stored { seq: Seq(1), time: Time::from_millis(5), outline, body: body.clone() }
+            })
+        };
+        let unnamed = |pid: &str, more: &str| {
+            format!(r#"{{"type":78,"msgType":"1","processid":{pid},"wxid":"wxid_a","message":"hello"{more}}}"#)
+        };
+        let told = |stored: &Stored| {
+            let line: serde_json::Value = serde_json::from_str(&line(stored)).unwrap();
+            let event = decoded(stored).unwrap();
+            assert_eq!(account(stored), event.account);
+            assert_eq!(line["account"].as_str(), event.account.as_deref());
+            let query = EventsQuery { is_self: event.is_self, from: event.from.clone(), ..EventsQuery::default() };
+            assert!(Filter::new(&query, event.account.clone()).unwrap().matches(stored));
+            (event.account, event.is_self, event.from)
+        };
+        let of =
+            |account: Option<&str>, own, from: &str| (account.map(str::to_owned), Some(own), Some(from.to_owned()));
+        for (body, expected) in [
+            (unnamed("7", ""), of(Some("wxid_me"), false, "wxid_a")),
+            (unnamed("\"7\"", r#","cwxid":"null""#), of(Some("wxid_me"), false, "wxid_a")),
+            (unnamed("7", r#","myMsg":"1""#), of(Some("wxid_me"), true, "wxid_me")),
+            (unnamed("7", r#","formWxid":"wxid_me""#), of(Some("wxid_me"), true, "wxid_me")),
+            (unnamed("7", r#","cwxid":"wxid_you""#), of(Some("wxid_you"), false, "wxid_a")),
+            (unnamed("8", ""), of(None, false, "wxid_a")),
+            (unnamed("null", ""), of(None, false, "wxid_a")),
+        ] {
+            for stored in came(&body) {
+                assert_eq!(told(&stored), expected, "{body}");
+            }
+        }
+        // Who logs in may be another.
+        for login in [r#""type":67,"code":200"#, r#""type":66"#, r#""type":82"#] {
+            let [stored, _] = came(&format!(r#"{{{login},"processid":7}}"#));
+            assert_eq!(account(&stored), None, "{login}");
+        }
+        let [stored, _] = came(&unnamed("7", ""));
+        for cut in 0..stored.outline.len() {
+            let _ = owner(&stored.outline[..cut]);
         }
     }
 

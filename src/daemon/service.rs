@@ -543,9 +543,11 @@ impl Service {
             self.expiring().notify_one();
         }
         let read = if body.len() < LARGE_BODY_BYTES {
-            entry::incoming(body, now, via.as_deref())
+            entry::incoming(body, now, via.as_deref(), |pid| self.owner(pid))
         } else {
-            let read = self.0.reading.run(move || entry::incoming(body, now, via.as_deref())).await;
+            let service = self.clone();
+            let read = move || entry::incoming(body, now, via.as_deref(), |pid| service.owner(pid));
+            let read = self.0.reading.run(read).await;
             read.map_err(|slow::Failed| Failure::new(500, "internal", "an internal error; the daemon's log says more"))?
         };
         let entry::Incoming { append, outline, sign, names, unreadable } = read;
@@ -567,6 +569,12 @@ impl Service {
             Some(reason) => Received::Unparsed(seq, reason),
         };
         Ok((received, outline.account, outline.pid))
+    }
+
+    /// Who is logged in in a process. Nobody can tell while the last that was told before the start is not yet learned.
+    fn owner(&self, pid: u64) -> Option<String> {
+        let knows = *self.0.reacted.borrow() >= self.0.started_at;
+        if knows { self.accounts().owner(pid) } else { None }
     }
 
     /// Takes what is due for this poller; durably in flight when it returns. Waits up to `hold` for something to

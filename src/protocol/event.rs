@@ -239,7 +239,13 @@ pub struct Event {
 /// What an event says of itself; see [`Outline`]. `data` is the inner object's text.
 #[must_use]
 pub fn outline(data: &str) -> Outline {
-    outlined(&Fields::read(data).unwrap_or_default())
+    outline_of(data, None)
+}
+
+/// As [`outline`]; `owner` is the account whose process it came from, for an event that names none.
+#[must_use]
+pub fn outline_of(data: &str, owner: Option<&str>) -> Outline {
+    outlined(&Fields::read(data).unwrap_or_default(), owner)
 }
 
 /// The type of a message event (spec `#message`).
@@ -248,11 +254,11 @@ const MESSAGE: i64 = 78;
 /// The type that stands in `code`, in events that have no `type` (spec `#qrCode`); elsewhere `code` is a result.
 const TYPE_IN_CODE: i64 = 401;
 
-fn outlined(fields: &Fields<'_>) -> Outline {
+fn outlined(fields: &Fields<'_>, owner: Option<&str>) -> Outline {
     let in_code = || fields.code.and_then(number).filter(|code| *code == TYPE_IN_CODE);
     let r#type = fields.kind.and_then(number).or_else(in_code);
     let kind = Kind::of(r#type, fields.msg_type.and_then(number));
-    let account = fields.account.and_then(fields::id);
+    let account = fields.account.and_then(fields::id).or_else(|| owner.map(str::to_owned));
     let (mut chat, mut from, mut is_self) = (None, None, None);
     if r#type == Some(MESSAGE) {
         chat = fields.wxid.and_then(fields::id);
@@ -292,8 +298,8 @@ pub fn has_list(kind: Kind) -> bool {
 }
 
 /// An event without the items of its list.
-fn told(fields: &Fields<'_>, data: &str) -> Event {
-    let outline = outlined(fields);
+fn told(fields: &Fields<'_>, data: &str, owner: Option<&str>) -> Event {
+    let outline = outlined(fields, owner);
     let kind = outline.kind.unwrap_or(Kind::Other);
     let (text, (decoded, emptied)) = if outline.r#type == Some(MESSAGE) {
         let (text, decoded) = said(fields, outline.from.as_deref());
@@ -434,7 +440,7 @@ fn picture(bytes: &[u8]) -> Option<&'static str> {
 /// As [`write_entry`], as text.
 #[must_use]
 pub fn entry_json(seq: Seq, time: Time, data: &str) -> String {
-    as_text(data.len() * 2, |out| write_entry(out, seq, time, data))
+    as_text(data.len() * 2, |out| write_entry(out, seq, time, data, None))
 }
 
 /// As [`write_unparsed`], as text.
@@ -450,12 +456,13 @@ fn as_text(bytes: usize, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> 
 }
 
 /// Writes an event as a line for followers, without its end: every key of contract 7, in its order. `data` stays byte
-/// for byte, but for line breaks between its tokens. Nothing is made whole that is only written.
+/// for byte, but for line breaks between its tokens. Nothing is made whole that is only written. For `owner` see
+/// [`outline_of`].
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write_entry(out: &mut impl io::Write, seq: Seq, time: Time, data: &str) -> io::Result<()> {
-    let pieces = Pieces::of(data);
+pub fn write_entry(out: &mut impl io::Write, seq: Seq, time: Time, data: &str, owner: Option<&str>) -> io::Result<()> {
+    let pieces = Pieces::of_account(data, owner);
     head(out, seq, time, pieces.event())?;
     pieces.write_decoded(out)?;
     out.write_all(br#","data":"#)?;

@@ -607,3 +607,41 @@ fn a_name_holds_as_soon_as_the_event_that_told_it_is_answered() {
         assert_eq!(texts(&daemon.client().poll(&format!("account=lao{n}"))), ["ho", "hey"]);
     }
 }
+
+#[test]
+fn an_event_that_names_no_account_is_of_the_one_in_its_process() {
+    let mut daemon = Recipe::default().config("[accounts]\ndefault = \"wxid_me\"\n").start();
+    daemon.login("wxid_me", 7);
+    daemon.login("wxid_you", 8);
+    let unnamed = |daemon: &Daemon, pid: Option<u64>, cwxid: Option<&str>, text: &str| {
+        let mut event: Value = serde_json::from_str(&message("", "wxid_a", None, text)).unwrap();
+        (event["processid"], event["cwxid"]) = (pid.into(), cwxid.into());
+        daemon.client().event(&event.to_string());
+    };
+    unnamed(&daemon, Some(8), None, "one");
+    unnamed(&daemon, Some(8), Some("null"), "two");
+    unnamed(&daemon, Some(9), None, "of nobody");
+    unnamed(&daemon, None, None, "of nobody");
+    let heard = |daemon: &Daemon| {
+        let lines = daemon.events(&["-n", "all", "--kind", "message.text"]);
+        lines.iter().map(|e| e["account"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let you = || Some("wxid_you".to_owned());
+    assert_eq!(heard(&daemon), [you(), you(), None, None]);
+    let filtered = ["-n", "all", "--kind", "message.text", "-a", "wxid_you"];
+    assert_eq!(daemon.events(&filtered).len(), 2);
+    // An answer goes out over the account that was spoken to, or not at all.
+    let reply = ["events", "-n", "4", "--kind", "message.text", "--reply", "--exec", "echo", "answer"];
+    let run = daemon.cli(&reply).exits(0);
+    run.says(&["nobody knows which account"]);
+    let accounts: Vec<Value> = run.lines().iter().map(|receipt| receipt["account"].clone()).collect();
+    assert_eq!(accounts, ["wxid_you", "wxid_you"]);
+    // What was heard stays heard by whom it was.
+    daemon.login("wxid_me", 8);
+    daemon.restart();
+    // A poll waits until what was told before is learned.
+    daemon.client().poll("wxid=wxid_me");
+    unnamed(&daemon, Some(8), None, "three");
+    assert_eq!(heard(&daemon), [you(), you(), None, None, Some("wxid_me".to_owned())]);
+    assert_eq!(daemon.events(&filtered).len(), 2);
+}

@@ -78,9 +78,15 @@ impl<T: AsRef<[u8]>> Pieces<T> {
     /// Finds the items in the inner object's text.
     #[must_use]
     pub fn of(text: T) -> Self {
+        Self::of_account(text, None)
+    }
+
+    /// As [`of`](Self::of); `owner` is the account whose process it came from, for an event that names none.
+    #[must_use]
+    pub fn of_account(text: T, owner: Option<&str>) -> Self {
         let data = std::str::from_utf8(text.as_ref()).unwrap_or_default();
         let fields = Fields::read(data).unwrap_or_default();
-        let event = told(&fields, data);
+        let event = told(&fields, data, owner);
         let list = List::of(event.kind);
         let told = match list.map(|list| list.form) {
             Some(Form::Rooms) => fields.chatrooms.or(fields.users),

@@ -278,7 +278,10 @@ pub(super) fn events() -> String {
         ("time", "When it was received: RFC 3339, UTC, with milliseconds."),
         ("kind", "What it is about; see below."),
         ("type", "The number in `type`; for a login code also that in `code`."),
-        ("account", "`cwxid`: the account that the client drives."),
+        (
+            "account",
+            "`cwxid`: the account that the client drives. Where the event has none, the account that was logged in in its process when it came, if one was (not of login events).",
+        ),
         ("pid", "`processid`, a number whichever way it came."),
         ("chat", "The conversation: the room, else the other person."),
         ("from", "Who spoke."),

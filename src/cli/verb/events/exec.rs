@@ -555,13 +555,18 @@ fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn
         tell(Report::Note(format!("event {seq} ({}) is of no chat, so the reply goes nowhere", entry.kind)));
         return Ok(());
     };
+    // Any other account would be the wrong one.
+    let Some(account) = &entry.account else {
+        tell(Report::Note(format!("nobody knows which account event {seq} is of, so the reply goes nowhere")));
+        return Ok(());
+    };
     let bad = |e: &dyn std::fmt::Display| Attempt::Again(format!("the reply cannot be sent: {e}"));
     let wxid = Wxid::parse(chat).map_err(|e| bad(&e))?;
     let wire = Command::SendText { wxid, text: text.to_owned() }.to_wire(None).map_err(|e| bad(&e))?;
     let command = serde_json::value::RawValue::from_string(wire.as_str().to_owned()).map_err(|e| bad(&e))?;
     let wish = Enqueue {
         commands: vec![command],
-        account: entry.account.clone(),
+        account: Some(account.clone()),
         delay_ms: None,
         due: None,
         expires_ms: None,
