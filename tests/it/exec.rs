@@ -133,6 +133,20 @@ fn what_a_command_prints_is_sent_to_the_chat_once() {
     assert_eq!((&sent[0]["wxid"], &sent[0]["text"]), (&"5@chatroom".into(), &"pong\nto wxid_a".into()));
 }
 
+#[test]
+fn a_reply_that_is_no_utf_8_is_not_sent() {
+    let daemon = Daemon::new();
+    say(&daemon, "wxid_a", "hello");
+    // \304\343 is 你 in GBK.
+    let script = script(&daemon, r#"echo "$WEHELP_SEQ" >> ran; printf '\304\343'"#);
+    let args = ["events", "--cursor", "c", "--cursor-from", "oldest", "--retries", "1", "--backoff", "1ms", "--reply"];
+    let run = daemon.cli(&[&args[..], &["--exec", &script]].concat()).exits(1);
+    run.says(&["event 1", "no UTF-8", "`c`"]);
+    assert_eq!((run.out.as_str(), read(&daemon, "ran").as_str()), ("", "1\n1\n"));
+    assert_eq!(position(&daemon, "c"), Some(0));
+    assert!(daemon.client().poll("wxid=wxid_me").is_empty());
+}
+
 /// A message of any type.
 fn report(daemon: &Daemon, msg_type: &str, chat: &str, text: &str) {
     let mut event: serde_json::Value = serde_json::from_str(&message("wxid_me", chat, None, text)).unwrap();

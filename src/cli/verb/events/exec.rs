@@ -537,7 +537,14 @@ fn once(shared: &Shared, entry: &Entry, json: &[u8], tell: &dyn Fn(Report)) -> R
         tell(Report::Output(std::mem::take(&mut held)));
     }
     match done {
-        Ok(()) => Ok(String::from_utf8_lossy(&held).trim_end_matches(['\n', '\r']).to_owned()),
+        Ok(()) if !replies => Ok(String::new()),
+        Ok(()) => match std::str::from_utf8(&held) {
+            Ok(text) => Ok(text.trim_end_matches(['\n', '\r']).to_owned()),
+            Err(_) => {
+                let program = shared.spec.words[0].to_string_lossy();
+                Err(Attempt::Again(format!("`{program}` printed what is no UTF-8, and nothing of it is sent")))
+            }
+        },
         Err(Failure::NotStarted(reason)) => Err(Attempt::Never(Error::failed(reason))),
         Err(Failure::Failed(reason)) => Err(Attempt::Again(reason)),
         // A closed pipe ends a reader quietly (contract 4); the event was not dealt with.
