@@ -69,7 +69,7 @@ fn a_failed_command_is_tried_again_and_then_stops_everything_or_is_skipped() {
     }
     let script = script(
         &daemon,
-        r#"echo "$WEHELP_TEXT" >> tried
+        r#"echo "$WEHELP_TEXT" >> tried; echo "$WEHELP_ATTEMPT" >> attempts
         case "$WEHELP_TEXT" in
             flaky) [ "$(grep -c flaky tried)" -ge 3 ];;
             bad) exit 7;;
@@ -79,6 +79,7 @@ fn a_failed_command_is_tried_again_and_then_stops_everything_or_is_skipped() {
     let run = daemon.cli(&[&args[..], &["--exec", &script]].concat()).exits(1);
     run.says(&["event 3", "7", "`c`"]);
     assert_eq!(read(&daemon, "tried"), "one\nflaky\nflaky\nflaky\nbad\nbad\nbad\n");
+    assert_eq!(read(&daemon, "attempts"), "1\n1\n2\n3\n1\n2\n3\n");
     assert_eq!(position(&daemon, "c"), Some(2));
     let skip = ["--on-failure", "skip", "--exec", "--", &script];
     let run = daemon.cli(&[&args[..], &skip].concat()).exits(0);
@@ -102,15 +103,15 @@ fn a_command_that_takes_too_long_is_ended_with_its_children() {
 }
 
 #[test]
-fn a_command_need_not_read_its_input_and_large_values_stay_out_of_its_environment() {
+fn a_command_need_not_read_its_input_and_large_texts_are_cut_in_its_environment() {
     let daemon = Daemon::new();
     say(&daemon, "wxid_a", &"x".repeat(300_000));
     say(&daemon, "wxid_a", "small");
     assert!(daemon.cli(&["events", "-n", "all", "--exec", "true"]).exits(0).out.is_empty());
-    let print = "echo \"${WEHELP_TEXT-left out}\"; cat | wc -c";
+    let print = "echo \"${#WEHELP_TEXT} ${WEHELP_TEXT_CUT-whole}\"; cat | wc -c";
     let run = daemon.cli(&["events", "-n", "all", "--exec", "sh", "-c", print]).exits(0);
     let lines: Vec<&str> = run.out.lines().map(str::trim).collect();
-    assert_eq!((lines[0], lines[2]), ("left out", "small"));
+    assert_eq!((lines[0], lines[2]), ("32768 1", "5 whole"));
     assert!(lines[1].parse::<usize>().unwrap() > 300_000, "{lines:?}");
 }
 

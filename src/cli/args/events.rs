@@ -168,8 +168,10 @@ pub struct List {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Running a command per event")]
 pub struct Exec {
-    /// Run a command per event, the event's JSON on its standard input, WEHELP_SEQ, WEHELP_KIND, WEHELP_CHAT,
-    /// WEHELP_FROM, WEHELP_TEXT … in its environment; must come last. It begins with new events (-f), unless -n, --since
+    /// Run a command per event, the event's JSON on its standard input. In its environment, as far as they apply:
+    /// WEHELP_SEQ, WEHELP_TIME, WEHELP_KIND, WEHELP_TYPE, WEHELP_ACCOUNT, WEHELP_PID, WEHELP_CHAT, WEHELP_FROM, WEHELP_SELF,
+    /// WEHELP_NICK, WEHELP_TEXT (of a text over 32 KiB the beginning, with WEHELP_TEXT_CUT=1), WEHELP_ATTEMPT (1, and with
+    /// --retries 2 …), WEHELP_SOCKET. It must come last. It begins with new events (-f), unless -n, --since
     /// or --cursor says otherwise. A command has ended when it exits: what it started in the background is not waited for,
     /// and what that prints later goes nowhere with --reply or --jobs
     #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true)]

@@ -490,7 +490,7 @@ fn attempts(shared: &Shared, task: &Task, tell: &dyn Fn(Report)) -> Result<(), W
     loop {
         let done = match &said {
             None if shared.passing.is_too_old(&entry, Time::now()) => return Err(Why::TooOld),
-            None => once(shared, &entry, &task.json, tell).map(|text| said = Some(text)),
+            None => once(shared, &entry, shared.retries - left + 1, &task.json, tell).map(|text| said = Some(text)),
             Some(_) => Ok(()),
         };
         // What a command has printed is sent, however often that takes; the command is not run again for it.
@@ -518,12 +518,12 @@ fn attempts(shared: &Shared, task: &Task, tell: &dyn Fn(Report)) -> Result<(), W
 }
 
 /// Runs the command once; what it printed, if it replies.
-fn once(shared: &Shared, entry: &Entry, json: &[u8], tell: &dyn Fn(Report)) -> Result<String, Attempt> {
+fn once(shared: &Shared, entry: &Entry, attempt: u32, json: &[u8], tell: &dyn Fn(Report)) -> Result<String, Attempt> {
     let mut json = json.to_vec();
     json.push(b'\n');
     let replies = shared.reply.is_some();
     let mut held = Vec::new();
-    let done = job::run(&shared.spec, entry, &json, Some(&shared.signal), &mut |piece| {
+    let done = job::run(&shared.spec, entry, attempt, &json, Some(&shared.signal), &mut |piece| {
         held.extend_from_slice(piece);
         if replies && held.len() > REPLY_BYTES_MAX {
             return Err(format!("printed more than a reply may have ({REPLY_BYTES_MAX} bytes)"));

@@ -16,8 +16,8 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
-/// A value longer than this stays out of the environment, bytes: the kernel refuses to start a command with too much
-/// of it, and the whole event is on standard input anyway.
+/// A value longer than this stays out of the environment, and a text is cut there, bytes: the kernel refuses to start a
+/// command with too much of it, and the whole event is on standard input anyway.
 const VALUE_BYTES_MAX: usize = 32 * 1024;
 /// Output is handed on in pieces of this size, bytes.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -52,11 +52,12 @@ pub(super) enum Failure {
     Unread,
 }
 
-/// Runs the command for an event; `output` is given what it prints, if that is captured, and says why it has enough.
+/// Runs the command for an event, for the first time or once more: `attempt` counts from 1. `output` is given what it prints, if that is captured, and says why it has enough.
 /// `signal` holds the number of a signal that asked us to end.
 pub(super) fn run(
     spec: &Spec,
     entry: &Entry,
+    attempt: u32,
     json: &[u8],
     signal: Option<&AtomicI32>,
     output: &mut dyn FnMut(&[u8]) -> Result<(), String>,
@@ -64,7 +65,7 @@ pub(super) fn run(
     let program = spec.words[0].to_string_lossy();
     let mut command = Command::new(&spec.words[0]);
     command.args(&spec.words[1..]).stdin(Stdio::piped()).env("WEHELP_SOCKET", &spec.socket);
-    for (name, value) in environment(entry) {
+    for (name, value) in environment(entry, attempt) {
         match value {
             Some(value) if value.len() <= VALUE_BYTES_MAX && !value.contains('\0') => command.env(name, value),
             // Whose command we are may have set it for another event.
@@ -108,7 +109,9 @@ fn is_unread() -> bool {
 }
 
 /// What is known of the event, for scripts that do not read JSON. What does not apply is not set.
-fn environment(entry: &Entry) -> [(&'static str, Option<String>); 11] {
+fn environment(entry: &Entry, attempt: u32) -> [(&'static str, Option<String>); 13] {
+    let text = entry.text.as_deref().map(cut);
+    let is_cut = text.is_some_and(|text| entry.text.as_ref().is_some_and(|whole| whole.len() > text.len()));
     [
         ("WEHELP_SEQ", Some(entry.seq.to_string())),
         ("WEHELP_TIME", Some(entry.time.to_string())),
@@ -120,8 +123,16 @@ fn environment(entry: &Entry) -> [(&'static str, Option<String>); 11] {
         ("WEHELP_FROM", entry.from.clone()),
         ("WEHELP_SELF", entry.is_self.map(|own| own.to_string())),
         ("WEHELP_NICK", entry.nick.clone()),
-        ("WEHELP_TEXT", entry.text.clone()),
+        ("WEHELP_TEXT", text.map(str::to_owned)),
+        ("WEHELP_TEXT_CUT", is_cut.then(|| "1".to_owned())),
+        ("WEHELP_ATTEMPT", Some(attempt.to_string())),
     ]
+}
+
+/// As much of a text as fits into the environment.
+fn cut(text: &str) -> &str {
+    let text = &text[..text.floor_char_boundary(VALUE_BYTES_MAX)];
+    text.split('\0').next().unwrap_or_default()
 }
 
 /// A command that runs.
@@ -268,7 +279,7 @@ mod tests {
 
     fn outcome(spec: &Spec, json: &[u8]) -> Result<String, String> {
         let mut out = Vec::new();
-        let done = run(spec, &entry(), json, None, &mut |piece| {
+        let done = run(spec, &entry(), 1, json, None, &mut |piece| {
             out.extend_from_slice(piece);
             Ok(())
         });
@@ -287,6 +298,23 @@ mod tests {
             b"",
         );
         assert_eq!(said.unwrap(), "7 message.text hi none $HOME\n");
+    }
+
+    #[test]
+    fn a_text_that_does_not_fit_is_cut() {
+        let told = |text: &str| {
+            let environment = environment(&Entry { text: Some(text.to_owned()), ..entry() }, 3);
+            let value = |name| environment.iter().find(|(n, _)| *n == name).and_then(|(_, value)| value.clone());
+            assert_eq!(value("WEHELP_ATTEMPT").as_deref(), Some("3"));
+            (value("WEHELP_TEXT").unwrap(), value("WEHELP_TEXT_CUT"))
+        };
+        let most = "x".repeat(VALUE_BYTES_MAX);
+        assert_eq!(told(&most), (most.clone(), None));
+        assert_eq!(told(&format!("{most}y")), (most, Some("1".to_owned())));
+        let (text, cut) = told(&"字".repeat(1_000_000));
+        assert!(text == "字".repeat(VALUE_BYTES_MAX / 3) && cut.is_some());
+        assert_eq!(told("no\0more"), ("no".to_owned(), Some("1".to_owned())));
+        assert_eq!(told(""), (String::new(), None));
     }
 
     #[test]
