@@ -230,6 +230,27 @@ fn a_signal_lets_what_runs_end_and_keeps_the_cursor_right() {
 }
 
 #[test]
+fn a_second_signal_ends_what_runs_as_well() {
+    let daemon = Daemon::new();
+    say(&daemon, "wxid_a", "x");
+    // With a time-out it has a process group of its own.
+    for (name, more) in [("alone", &[][..]), ("group", &["--exec-timeout", "10m"])] {
+        let script = script(&daemon, r#"trap '' INT TERM HUP; echo $$ > "$1"; while :; do sleep 0.1; done"#);
+        let mut reader = daemon.beside(&[&["events", "-n", "all"], more, &["--exec", &script, name]].concat());
+        let child = eventually("it runs", || read(&daemon, name).trim().parse::<u32>().ok());
+        // Two that come at once are one.
+        eventually("it has ended", || {
+            let _ = kill_process(reader.pid(), Signal::TERM);
+            (!reader.is_running()).then_some(())
+        });
+        eventually("its command has ended", || {
+            let state = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            (state.is_empty() || state.contains(") Z ")).then_some(())
+        });
+    }
+}
+
+#[test]
 fn nobody_else_gets_a_cursor_while_its_reader_still_works() {
     let daemon = Daemon::new();
     say(&daemon, "wxid_a", "x");

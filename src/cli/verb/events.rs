@@ -49,7 +49,9 @@ fn list(ctx: &Ctx, list: &args::List) -> Result<(), Error> {
     let mut wake = Wake::new().map_err(|e| Error::failed(format!("make a pipe: {e}")))?;
     // What must not be cut in the middle notices signals itself; all else just ends.
     let careful = list.cursor.is_some() || command.is_some();
-    let signals = careful.then(|| Signals::watch(wake.waker())).transpose();
+    let runs = job::Runs::default();
+    let watched = runs.clone();
+    let signals = careful.then(|| Signals::watch(wake.waker(), move || watched.kill())).transpose();
     let signals = signals.map_err(|e| Error::failed(format!("watch for signals: {e}")))?;
     let mut stream = Stream::open(ctx, query, list.follow && !list.no_reconnect)?;
     let mut keeper = Keeper::new(list.cursor.clone(), stream.position());
@@ -57,7 +59,7 @@ fn list(ctx: &Ctx, list: &args::List) -> Result<(), Error> {
         Some(words) => {
             let (cursor, from_now) = (list.cursor.as_deref(), from_now(list));
             let count = count(list);
-            let run = exec::Run { words, how: &list.exec, cursor, from_now, timeout: list.timeout, count };
+            let run = exec::Run { words, how: &list.exec, cursor, from_now, timeout: list.timeout, count, runs };
             exec::run(ctx, &run, &mut stream, &mut keeper, &mut wake, signals.as_ref())
         }
         None => {

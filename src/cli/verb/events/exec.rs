@@ -4,7 +4,7 @@
 //! again and queues replies. The order is: run → (reply durable in the queue) → cursor moves → next. A crash in between
 //! repeats that one event; a reply is queued under a key made of the event's number, so it is not sent twice.
 
-use super::job::{self, Failure, Spec};
+use super::job::{self, Failure, Runs, Spec};
 use super::keeper::Keeper;
 use super::lines::{self, Line};
 use super::pass::{Passed, Passing};
@@ -57,6 +57,7 @@ pub(super) struct Run<'a> {
     pub(super) timeout: Option<Duration>,
     /// It ends after so many events, not counting those that are passed over.
     pub(super) count: Option<u64>,
+    pub(super) runs: Runs,
 }
 
 /// What the runs share.
@@ -181,6 +182,7 @@ pub(super) fn run(
             words: run.words.clone(),
             socket,
             timeout: how.exec_timeout,
+            runs: run.runs.clone(),
             // Side by side, what each prints must stay in one piece.
             capture: how.reply || how.jobs > 1,
         },

@@ -6,7 +6,7 @@ use super::wake;
 use crate::cli::render::event::Entry;
 use rustix::event::PollFlags;
 use rustix::io::{ioctl_fionbio, ioctl_fionread};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,6 +14,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A value longer than this stays out of the environment, and a text is cut there, bytes: the kernel refuses to start a
@@ -37,8 +38,49 @@ pub(super) struct Spec {
     pub(super) socket: PathBuf,
     /// Longer runs are ended.
     pub(super) timeout: Option<Duration>,
+    /// Those that run.
+    pub(super) runs: Runs,
     /// Hand its output to us, not to our standard output.
     pub(super) capture: bool,
+}
+
+/// The commands that run, each with whether it has a process group of its own: none outlives us.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Runs(Arc<Mutex<Vec<(Pid, bool)>>>);
+
+impl Runs {
+    fn running(&self) -> MutexGuard<'_, Vec<(Pid, bool)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(&self, command: &mut Command, has_group: bool) -> io::Result<Child> {
+        let mut running = self.running();
+        let child = command.spawn()?;
+        running.push((Pid::from_child(&child), has_group));
+        Ok(child)
+    }
+
+    /// How it ended, if it has: from then on its number may be another's.
+    fn try_wait(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+        let mut running = self.running();
+        let status = child.try_wait()?;
+        if status.is_some() {
+            running.retain(|(pid, _)| *pid != Pid::from_child(child));
+        }
+        Ok(status)
+    }
+
+    /// Kills them, when we are about to be killed: nothing is started any more.
+    pub(super) fn kill(&self) {
+        let running = self.running();
+        running.iter().for_each(|(pid, has_group)| signal(*pid, *has_group, Signal::KILL));
+        std::mem::forget(running);
+    }
+}
+
+/// Tells a command, with all that it started where it has a group of its own. What has ended meanwhile needs no signal.
+fn signal(pid: Pid, has_group: bool, signal: Signal) {
+    let _ = if has_group { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
 }
 
 /// Why a run did not succeed.
@@ -80,7 +122,10 @@ pub(super) fn run(
         // So that all of it can be ended.
         command.process_group(0);
     }
-    let child = command.spawn().map_err(|e| Failure::NotStarted(format!("cannot run `{program}`: {e}")))?;
+    let child = spec
+        .runs
+        .start(&mut command, spec.timeout.is_some())
+        .map_err(|e| Failure::NotStarted(format!("cannot run `{program}`: {e}")))?;
     let broken = |e: io::Error| Failure::Failed(format!("`{program}` cannot be looked after: {e}"));
     let mut running = Running::new(child, spec, json).map_err(broken)?;
     let status = running.watch(signal, output).map_err(broken)?;
@@ -138,6 +183,7 @@ fn cut(text: &str) -> &str {
 /// A command that runs.
 struct Running<'r> {
     child: Child,
+    runs: &'r Runs,
     /// Readable when it has ended; `None` where the kernel has no such thing.
     ended: Option<OwnedFd>,
     /// What it still has to be given.
@@ -152,7 +198,7 @@ struct Running<'r> {
 }
 
 impl<'r> Running<'r> {
-    fn new(mut child: Child, spec: &Spec, input: &'r [u8]) -> io::Result<Self> {
+    fn new(mut child: Child, spec: &'r Spec, input: &'r [u8]) -> io::Result<Self> {
         let pid = Pid::from_child(&child);
         if let Some(stdin) = &child.stdin {
             ioctl_fionbio(stdin, true)?;
@@ -164,6 +210,7 @@ impl<'r> Running<'r> {
         Ok(Self {
             ended: pidfd_open(pid, PidfdFlags::empty()).ok(),
             child,
+            runs: &spec.runs,
             input,
             stdout,
             group: spec.timeout.map(|_| pid),
@@ -184,7 +231,7 @@ impl<'r> Running<'r> {
         loop {
             self.feed();
             self.drain(READ_AT_ONCE, output)?;
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.runs.try_wait(&mut self.child)? {
                 let printed = self.stdout.as_ref().map_or(Ok(0), ioctl_fionread)?;
                 self.drain(usize::try_from(printed).unwrap_or(usize::MAX), output)?;
                 // Whatever it left behind was a part of what was to end.
@@ -256,11 +303,7 @@ impl<'r> Running<'r> {
     }
 
     fn kill(&mut self, signal: Signal) {
-        // What has ended meanwhile needs no signal.
-        let _ = match self.group {
-            Some(group) => kill_process_group(group, signal),
-            None => rustix::process::kill_process(Pid::from_child(&self.child), signal),
-        };
+        self::signal(Pid::from_child(&self.child), self.group.is_some(), signal);
     }
 }
 
@@ -274,7 +317,7 @@ mod tests {
 
     fn spec(words: &[&str]) -> Spec {
         let words = words.iter().map(OsString::from).collect();
-        Spec { words, socket: "/s".into(), timeout: None, capture: true }
+        Spec { words, socket: "/s".into(), timeout: None, runs: Runs::default(), capture: true }
     }
 
     fn outcome(spec: &Spec, json: &[u8]) -> Result<String, String> {

@@ -54,13 +54,13 @@ impl Waker {
 }
 
 /// SIGINT, SIGTERM and SIGHUP (the terminal was closed), noticed instead of obeyed: what is at work ends in order first.
-/// A second one is obeyed.
+/// A second one is obeyed, at once.
 #[derive(Debug)]
 pub(super) struct Signals(Arc<AtomicI32>);
 
 impl Signals {
-    /// Watches from now on, in a thread that ends with the process.
-    pub(super) fn watch(waker: Waker) -> io::Result<Self> {
+    /// Watches from now on, in a thread that ends with the process. `last` is done before a second signal ends it.
+    pub(super) fn watch(waker: Waker, last: impl Fn() + Send + 'static) -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let got = Arc::new(AtomicI32::new(0));
         let ours = Arc::clone(&got);
@@ -82,6 +82,7 @@ impl Signals {
                     };
                     if ours.swap(number, Ordering::SeqCst) != 0 {
                         // Whoever asks twice does not want to wait.
+                        last();
                         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
                     }
                     waker.wake();
