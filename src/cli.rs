@@ -17,6 +17,7 @@ mod progress;
 mod qr;
 mod queueing;
 mod verb;
+mod wake;
 
 use args::{Cli, Verb};
 use ctx::Ctx;

@@ -4,10 +4,11 @@ use super::args::Global;
 use super::error::Error;
 use super::output::Output;
 use crate::config::Places;
-use crate::control::client::Client;
+use crate::control::client::{Client, Ending};
 use crate::home::{self, Target, Wishes};
 use std::cell::OnceCell;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 /// What every verb is given.
 #[derive(Debug)]
@@ -15,12 +16,13 @@ pub(super) struct Ctx {
     global: Global,
     out: Output,
     client: OnceCell<Client>,
+    ending: OnceCell<Ending>,
 }
 
 impl Ctx {
     pub(super) fn new(global: Global) -> Self {
         let out = Output::new(&global);
-        Self { global, out, client: OnceCell::new() }
+        Self { global, out, client: OnceCell::new(), ending: OnceCell::new() }
     }
 
     pub(super) fn global(&self) -> &Global {
@@ -39,8 +41,18 @@ impl Ctx {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client = Client::find(&self.target()?)?;
+        let client = Client::find(&self.target()?)?.with_ending(self.ending.get().cloned());
         Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Lets nothing that the daemon is asked from now on keep us for long, once we were told to end.
+    pub(super) fn end_with(&self, ending: Ending) {
+        self.ending.get_or_init(|| ending);
+    }
+
+    /// Whether we were told to end.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.get().is_some_and(|ending| ending.load(Ordering::SeqCst) != 0)
     }
 
     /// Which daemon is meant (contract 1).

@@ -592,7 +592,7 @@ pub(super) fn watch(
             Err(error) => return Err(error.into()),
         };
         if let Some(error) = failed
-            && (there.elapsed() > AWAY_MAX || Instant::now() >= end)
+            && (there.elapsed() > AWAY_MAX || Instant::now() >= end || ctx.is_ending())
         {
             let mut error = Error::from(error);
             error.message = format!("{}; command {id} is kept, see `wehelp queue show {id}`", error.message);

@@ -6,13 +6,17 @@
 
 use super::{DATA_DIR_HEADER, OTHER_DAEMON, Refusal, VERSION, VERSION_HEADER};
 use crate::home::{self, Target};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 
 /// The longest header of a reply, bytes: the daemon's have a few hundred.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -26,6 +30,11 @@ const REPLY_BYTES_MAX: u64 = LINE_BYTES_MAX as u64;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The same, where a large log or store may have to be read first.
 pub const PATIENCE_FOR_READING: Duration = Duration::from_secs(60);
+
+/// Who was told to end waits no longer than this for what is under way.
+const PATIENCE_AT_THE_END: Duration = Duration::from_secs(2);
+/// How soon it is noticed that we were.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Why the daemon did not answer as asked.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +122,11 @@ pub struct Client {
     /// The data folder that it must have.
     data_dir: Option<PathBuf>,
     patience: Duration,
+    ending: Option<Ending>,
 }
+
+/// Not zero when we were told to end.
+pub type Ending = Arc<AtomicI32>;
 
 impl Client {
     /// Finds the daemon that is meant: the first of the places where it listens.
@@ -126,7 +139,7 @@ impl Client {
             match connect(place, PATIENCE) {
                 Ok(_) => {
                     let data_dir = target.data_dir.clone();
-                    let client = Self { socket: place.clone(), data_dir, patience: PATIENCE };
+                    let client = Self { socket: place.clone(), data_dir, patience: PATIENCE, ending: None };
                     match client.check_data_dir() {
                         Ok(()) => return Ok(client),
                         Err(error) => drop(other.get_or_insert(error)),
@@ -195,6 +208,13 @@ impl Client {
         self
     }
 
+    /// Does not keep whoever is told to end.
+    #[must_use]
+    pub fn with_ending(mut self, ending: Option<Ending>) -> Self {
+        self.ending = ending;
+        self
+    }
+
     /// Sends a request and reads the head of the reply. `body` goes as JSON.
     ///
     /// # Errors
@@ -222,7 +242,7 @@ impl Client {
         bytes.extend_from_slice(body);
         // A daemon that refuses a request before it has read it whole still answers: that answer says more than EPIPE.
         let written = stream.write_all(&bytes);
-        match (Reply::receive(stream), written) {
+        match (Reply::receive(stream, self.ending.clone()), written) {
             (Err(Error::Broken(_)), Err(error)) => Err(Error::Unsent(error)),
             (Err(Error::Refused { status: OTHER_DAEMON, .. }), _) => Err(self.other(None)),
             (reply, _) => reply,
@@ -328,6 +348,7 @@ struct Body {
 #[derive(Debug)]
 struct Wire {
     stream: UnixStream,
+    ending: Option<Ending>,
     held: Vec<u8>,
     /// How much of `held` was taken.
     taken: usize,
@@ -344,7 +365,7 @@ impl Wire {
         let before = self.held.len();
         self.held.resize(before + Self::GULP, 0);
         let read = loop {
-            match self.stream.read(&mut self.held[before..]) {
+            match receive(&mut self.stream, self.ending.as_ref(), &mut self.held[before..]) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 other => break other,
             }
@@ -358,10 +379,33 @@ impl Wire {
     }
 }
 
+/// Reads what has come, or waits for it as long as the stream's time-out allows; less, once we were told to end.
+fn receive(stream: &mut UnixStream, ending: Option<&Ending>, into: &mut [u8]) -> io::Result<usize> {
+    let Some(ending) = ending else { return stream.read(into) };
+    let mut until = stream.read_timeout()?.and_then(|patience| Instant::now().checked_add(patience));
+    let mut told = false;
+    loop {
+        let now = Instant::now();
+        if !told && ending.load(Ordering::SeqCst) != 0 {
+            let end = now + PATIENCE_AT_THE_END;
+            (told, until) = (true, Some(until.map_or(end, |until| until.min(end))));
+        }
+        let left = until.map_or(LOOK, |until| until.saturating_duration_since(now).min(LOOK));
+        let left = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&*stream, PollFlags::IN)], Some(&left)) {
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(0) if until.is_some_and(|until| until <= now) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(0) => {}
+            Ok(_) => return stream.read(into),
+        }
+    }
+}
+
 impl Read for Wire {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.taken == self.held.len() {
-            return self.stream.read(into);
+            return receive(&mut self.stream, self.ending.as_ref(), into);
         }
         let n = self.held().len().min(into.len());
         into[..n].copy_from_slice(&self.held[self.taken..self.taken + n]);
@@ -371,8 +415,8 @@ impl Read for Wire {
 }
 
 impl Reply {
-    fn receive(stream: UnixStream) -> Result<Self, Error> {
-        let mut from = Wire { stream, held: Vec::new(), taken: 0 };
+    fn receive(stream: UnixStream, ending: Option<Ending>) -> Result<Self, Error> {
+        let mut from = Wire { stream, ending, held: Vec::new(), taken: 0 };
         let end = loop {
             if let Some(at) = from.held().windows(4).position(|w| w == b"\r\n\r\n") {
                 break at + 4;

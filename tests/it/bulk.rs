@@ -1,6 +1,7 @@
 //! Contract 3, 4 and 8: what is said of commands when many are sent, or when the daemon goes away or hangs meanwhile.
 
-use crate::fixture::{DEADLINE, Daemon, Run, WEHELP, clean, run};
+use crate::fixture::{DEADLINE, Daemon, Run, Running, WEHELP, clean, eventually, run};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -60,6 +61,13 @@ fn request(stream: &mut UnixStream) -> Option<usize> {
             return Some(body.matches("\"api\"").count());
         }
     }
+}
+
+/// What a daemon answers to so many commands.
+fn receipts(commands: usize) -> String {
+    (1..=commands)
+        .map(|id| format!("{{\"id\":{id},\"state\":\"ready\",\"account\":null,\"api\":\"sendTextMessage\",\"command\":{{\"api\":\"x\"}},\"created\":\"2026-11-23T09:00:00.000Z\",\"due\":\"2026-11-23T09:00:00.000Z\",\"expires\":null,\"key\":null,\"attempts\":0,\"fetched\":null,\"answer\":null}}\n"))
+        .collect()
 }
 
 /// Of what is or may be queued nothing else is ever said.
@@ -170,9 +178,7 @@ fn every_line_of_a_file_is_told_its_fate_when_the_daemon_goes_away_in_the_middle
         if requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0 {
             return;
         }
-        let receipts: String = (1..=commands)
-            .map(|id| format!("{{\"id\":{id},\"state\":\"ready\",\"account\":null,\"api\":\"sendTextMessage\",\"command\":{{\"api\":\"x\"}},\"created\":\"2026-11-23T09:00:00.000Z\",\"due\":\"2026-11-23T09:00:00.000Z\",\"expires\":null,\"key\":null,\"attempts\":0,\"fetched\":null,\"answer\":null}}\n"))
-            .collect();
+        let receipts = receipts(commands);
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", receipts.len());
         drop(stream.write_all(&[head.as_bytes(), receipts.as_bytes()].concat()));
     });
@@ -202,6 +208,54 @@ fn every_line_of_a_file_is_told_its_fate_when_the_daemon_goes_away_in_the_middle
         assert!(queued > 0 && perhaps > 0 && not > 0, "{queued} {perhaps} {not}");
         run.says(&[&format!("lines {} to {} may be queued", queued + 1, queued + perhaps), "not handed over"]);
         gives_no_bad_advice(&run);
+    }
+}
+
+#[test]
+fn a_signal_lets_the_request_under_way_end_and_tells_what_is_queued() {
+    let dir = tempfile::Builder::new().prefix("wh").tempdir_in("/tmp").unwrap();
+    let [got, go, list] = ["got", "go", "list"].map(|name| dir.path().join(name));
+    let requests = std::sync::atomic::AtomicUsize::new(0);
+    let (told, may) = (got.clone(), go.clone());
+    let fake = Fake::new(move |mut stream, commands| {
+        if requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0 {
+            // Should the signal not be noticed yet, it is given no answer until it is.
+            drop(stream.read(&mut [0]));
+            return;
+        }
+        std::fs::write(&told, "").unwrap();
+        eventually("the signal was sent", || may.exists().then_some(()));
+        let answer = receipts(commands);
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len());
+        drop(stream.write_all(&[head.as_bytes(), answer.as_bytes()].concat()));
+    });
+    let lines: String = (0..3000).map(|n| format!("wxid_a\ttext {n} {}\n", "x".repeat(30))).collect();
+    std::fs::write(&list, lines).unwrap();
+    let mut command = clean(WEHELP, fake.dir.path());
+    command.env("WEHELP_SOCKET", fake.socket()).args(["send", "text", "--from"]).arg(&list);
+    let sender = Running::start(command);
+    eventually("a request is under way", || got.exists().then_some(()));
+    kill_process(sender.pid(), Signal::TERM).unwrap();
+    std::fs::write(&go, "").unwrap();
+    let run = sender.end().exits(143);
+    let queued = run.lines().iter().filter(|line| line["id"].is_u64()).count();
+    assert!((1..3000).contains(&queued), "{queued}");
+    run.says(&["ended by a signal", &format!("{queued} lines are queued"), "not handed over"]);
+}
+
+#[test]
+fn a_signal_ends_a_bulk_that_waits_for_its_input() {
+    let daemon = Daemon::new();
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let sender = daemon.beside(&["send", "text", "--from", "-"]);
+        eventually("it watches for signals", || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", sender.pid().as_raw_nonzero())).ok()?;
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+            let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+            (caught >> (signal.as_raw() - 1) & 1 == 1).then_some(())
+        });
+        kill_process(sender.pid(), signal).unwrap();
+        sender.end().exits(code).says(&["ended by a signal", "0 lines are queued"]);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `stream` is the daemon's stream, kept up over its restarts; `lines` tells its lines apart. `print` writes events
 //! out, `exec` runs a command for each (in the order that `plan` allows, each run a `job`). `pass` tells
-//! what it is not run for. `keeper` moves the cursor, and only over what was really written out or whose command succeeded. `wake` interrupts a wait: signals, ended jobs.
+//! what it is not run for. `keeper` moves the cursor, and only over what was really written out or whose command succeeded. `cli::wake` interrupts a wait: signals,
+//! ended jobs.
 
 mod exec;
 mod job;
@@ -12,19 +13,18 @@ mod pass;
 mod plan;
 mod print;
 mod stream;
-mod wake;
 
 use crate::cli::args::events::{self as args, Lines, What};
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::cli::render;
+use crate::cli::wake::{Signals, Wake};
 use crate::cli::who::Who;
 use crate::clock::{Bare, Time};
 use crate::control::{Account, EventsQuery};
 use keeper::Keeper;
 use std::io::{IsTerminal, Read};
 use stream::Stream;
-use wake::{Signals, Wake};
 
 /// How many of the newest are printed when nothing else is said (contract 7).
 const LINES_DEFAULT: u64 = 20;

@@ -3,11 +3,11 @@
 use super::keeper::Keeper;
 use super::lines::{self, Line};
 use super::stream::{Came, Stream, Until};
-use super::wake::{Signals, Wake};
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::cli::output::Output;
 use crate::cli::render;
+use crate::cli::wake::{Signals, Wake};
 use crate::control::{Dropped, DroppedRange, Refusal};
 use crate::seq::Seq;
 use std::os::fd::AsFd;

@@ -3,10 +3,10 @@
 //! It knows which position it stands at, so that a new connection goes on there, without gap or repeat. A daemon that
 //! hangs is noticed by its silence: it promises a sign of life every [`HEARTBEAT`].
 
-use super::wake::{self, Wake};
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::render;
+use crate::cli::wake::{self, Wake};
 use crate::control::client::{self, Client, Reply};
 use crate::control::{AFTER_HEADER, CURSOR_BEGAN_HEADER, EventsQuery, LEASE_HEADER, LOG_HEADER, Refusal};
 use crate::seq::Seq;

@@ -5,7 +5,8 @@
 //! is full or when the input has nothing more at this moment, so that a slow writer's lines go at once. A batch that is
 //! refused for one of its lines is halved until that line is alone. With --key-prefix a line's key says what is sent to
 //! whom: a second run queues nothing twice, also when lines were mended, moved or added in between, and however the
-//! account was named, for the daemon keeps the keys of each account apart.
+//! account was named, for the daemon keeps the keys of each account apart. A signal ends it in order: nothing more is read
+//! or handed over, what is under way is given its moment, and every line that was read gets its receipt or error.
 
 use crate::cli::args::Wiring;
 use crate::cli::ctx::Ctx;
@@ -13,6 +14,7 @@ use crate::cli::error::{Error, Exit};
 use crate::cli::progress::Progress;
 use crate::cli::queueing::{self, Fate, Plan, Special, Unfinished};
 use crate::cli::render::receipt::count;
+use crate::cli::wake::{self, Signals, Wake};
 use crate::cli::who::{Name, Who};
 use crate::clock;
 use crate::control::{ENQUEUE_MAX, KEY_BYTES_MAX, Receipt, Until};
@@ -24,6 +26,7 @@ use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -69,13 +72,17 @@ pub(super) fn run(ctx: &Ctx, from: &Path, prefix: Option<&str>, wiring: &Wiring)
         queueing::check_key("--key-prefix", &format!("{prefix}-{}", "0".repeat(2 * HASH_BYTES)))?;
     }
     let unread = |e: std::io::Error| Error::failed(format!("read `{}`: {e}", from.display()));
-    let (input, size): (Box<dyn Read>, Option<u64>) = if from == Path::new("-") {
-        (Box::new(std::io::stdin()), None)
+    let (file, size) = if from == Path::new("-") {
+        (File::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(unread)?), None)
     } else {
         let file = File::open(from).map_err(unread)?;
         let size = file.metadata().map_err(unread)?.len();
-        (Box::new(file), Some(size))
+        (file, Some(size))
     };
+    let wake = Wake::new().map_err(|e| Error::failed(format!("make a pipe: {e}")))?;
+    let signals = Signals::watch(wake.waker(), || ());
+    let signals = signals.map_err(|e| Error::failed(format!("watch for signals: {e}")))?;
+    ctx.end_with(signals.flag());
     let progress = match size {
         Some(size) if size > 0 => Progress::bytes(ctx.out(), size),
         _ => Progress::wait(ctx.out()),
@@ -86,19 +93,24 @@ pub(super) fn run(ctx: &Ctx, from: &Path, prefix: Option<&str>, wiring: &Wiring)
         wiring,
         keyed: prefix.is_some(),
         progress,
+        signals: &signals,
         batch: Vec::new(),
         ended: None,
         tally: Tally::default(),
     };
     let mut names = HashMap::new();
-    let mut reader = BufReader::with_capacity(AHEAD_BYTES, input);
+    let mut reader = BufReader::with_capacity(AHEAD_BYTES, Input { file: &file, wake: &wake });
     let (mut line, mut done, mut number) = (Vec::new(), 0_u64, 0_u64);
     loop {
         // Where the daemon is gone, nobody waits for a writer that is in no hurry.
         if run.ended.is_some() && size.is_none() && reader.buffer().is_empty() && !more_comes() {
             break;
         }
-        let Some(read) = read_line(&mut reader, &mut line).map_err(unread)? else { break };
+        let read = match read_line(&mut reader, &mut line) {
+            _ if signals.asked().is_some() => break,
+            read => read.map_err(unread)?,
+        };
+        let Some(read) = read else { break };
         done += read;
         number += 1;
         let text = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line[..] };
@@ -125,6 +137,22 @@ pub(super) fn run(ctx: &Ctx, from: &Path, prefix: Option<&str>, wiring: &Wiring)
     }
     run.flush()?;
     run.end()
+}
+
+/// The input; a signal interrupts the wait for it.
+struct Input<'a> {
+    file: &'a File,
+    wake: &'a Wake,
+}
+
+impl Read for Input<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let (file, woken) = (Some((self.file.as_fd(), PollFlags::IN)), Some((self.wake.as_fd(), PollFlags::IN)));
+        match wake::wait([file, woken], None)? {
+            [_, woken] if !woken.is_empty() => Err(std::io::Error::other("a signal came")),
+            _ => self.file.read(into),
+        }
+    }
 }
 
 /// Whether standard input has more, or has ended, within a moment.
@@ -316,6 +344,7 @@ struct Run<'a> {
     wiring: &'a Wiring,
     keyed: bool,
     progress: Progress,
+    signals: &'a Signals,
     batch: Vec<Line>,
     ended: Option<Ended>,
     tally: Tally,
@@ -367,6 +396,11 @@ impl Run<'_> {
             return;
         }
         let [(first, Text { special, .. }), ..] = part else { return };
+        if let Some(asked) = self.signals.asked() {
+            let error = Error::new(asked.exit, "interrupted", "ended by a signal");
+            let ended = self.ended.insert(Ended { error, fate: Fate::NotQueued, lines: (*first, *first) });
+            return fared.extend(part.iter().map(|_| Fared::Failed(ended.rest())));
+        }
         let wires: Vec<Wire> = part.iter().map(|(_, text)| text.wire.clone()).collect();
         let keys: Vec<String> = part.iter().filter_map(|(_, text)| text.key.clone()).collect();
         let mut came = 0;
@@ -396,9 +430,10 @@ impl Run<'_> {
             return self.progress.beside(self.ctx.out(), || queueing::print_receipt(self.ctx, receipt));
         };
         self.ctx.out().flush()?;
-        if let Some(ended) = &self.ended {
-            let message = format!("queued as command {}, and not waited for: {}", receipt.id, ended.error.message);
-            return self.unanswered(number, receipt.id, Error { message, ..ended.error.clone() });
+        let signal = self.signals.asked().map(|asked| Error::new(asked.exit, "interrupted", "ended by a signal"));
+        if let Some(error) = signal.or_else(|| self.ended.as_ref().map(|ended| ended.error.clone())) {
+            let message = format!("queued as command {}, and not waited for: {}", receipt.id, error.message);
+            return self.unanswered(number, receipt.id, Error { message, ..error });
         }
         let due = receipt.due.since(clock::Time::now());
         let end = Instant::now() + patience.saturating_add(due).min(Duration::from_secs(366 * 86_400));
@@ -443,7 +478,7 @@ impl Run<'_> {
     }
 
     fn end(self) -> Result<(), Error> {
-        let Self { ctx, keyed, progress, ended, tally, .. } = self;
+        let Self { ctx, keyed, progress, signals, ended, tally, .. } = self;
         drop(progress);
         let n = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         if tally.repeated > 0 {
@@ -452,6 +487,21 @@ impl Run<'_> {
             ctx.out().note(&format!("{texts} had been queued before, and {were} not queued twice"));
         }
         let twice = if keyed { "; with the same --key-prefix the whole input queues nothing twice" } else { "" };
+        if let Some(asked) = signals.asked() {
+            let maybe = match ended {
+                Some(Ended { fate: Fate::Unknown, lines: (first, last), .. }) => {
+                    format!(", and lines {first} to {last} may be: `wehelp queue list --all` shows them")
+                }
+                _ => String::new(),
+            };
+            let queued = tally.lines - tally.failed;
+            let are = if queued == 1 { "is" } else { "are" };
+            let message = format!(
+                "ended by a signal: {} {are} queued{maybe}; what has no receipt was not handed over{twice}",
+                count(n(queued), "line")
+            );
+            return Err(Error::new(asked.exit, "interrupted", message));
+        }
         if let Some(Ended { error, fate, lines: (first, last) }) = ended {
             let lines = if first == last { format!("line {first}") } else { format!("lines {first} to {last}") };
             let fate = match fate {
