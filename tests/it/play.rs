@@ -126,6 +126,19 @@ fn a_backup_is_whole_private_and_not_overwritten() {
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     daemon.cli(&["backup", name]).exits(1).says(&["--force"]);
     daemon.cli(&["backup", name, "--force"]).exits(0);
+    // What is no file is never replaced: for a device that would be everybody's.
+    let pipe = daemon.path("pipe");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let link = daemon.path("link");
+    std::os::unix::fs::symlink("/dev/stdout", &link).unwrap();
+    for there in [&pipe, &link] {
+        for force in [&[][..], &["--force"]] {
+            let run = daemon.cli(&[&["backup", there.to_str().unwrap()], force].concat()).exits(1);
+            run.says(&["is no file", "give -"]);
+        }
+        assert!(!there.symlink_metadata().unwrap().is_file());
+    }
     // Nothing unfinished is left beside it.
     let beside: Vec<_> = std::fs::read_dir(daemon.path("")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(!beside.iter().any(|n| n.to_string_lossy().contains("partial")), "{beside:?}");

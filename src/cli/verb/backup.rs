@@ -33,6 +33,14 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Backup) -> Result<(), Error> {
         return copy(ctx, &mut archive, |bytes| ctx.out().bytes(bytes)).map(drop);
     }
     let path = &args.file;
+    // A device would be gone for everybody, and who reads a pipe would wait for ever.
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        let message = format!(
+            "`{}` is no file, but a device, a pipe or a folder; name a file, or give - and send the output there",
+            path.display()
+        );
+        return Err(Error::new(Exit::Failed, "file-exists", message));
+    }
     if !args.force && path.symlink_metadata().is_ok() {
         return Err(exists(path));
     }
