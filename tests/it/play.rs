@@ -195,6 +195,10 @@ fn a_restart_keeps_what_the_daemon_was_given() {
     let again = call(&["daemon", "start"]).exits(0);
     assert_eq!((&again.line()["started"], &again.line()["pid"]), (&false.into(), &started["pid"]));
     call(&["daemon", "restart"]).exits(0);
+    // What would not start stops nothing.
+    let pid = call(&["daemon", "status"]).exits(0).line()["pid"].clone();
+    call(&["daemon", "restart", "--", "--listen", "127.0.0.1:99999"]).exits(1).says(&["left as it is", "99999"]);
+    assert_eq!(call(&["daemon", "status"]).exits(0).line()["pid"], pid);
     let listen = call(&["status"]).exits(0).line()["http"]["listen"].clone();
     assert_eq!(listen.as_array().map(Vec::len), Some(2), "{listen}");
     // Another data folder's daemon is not meant, even where its socket is looked for.

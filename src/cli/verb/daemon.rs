@@ -247,7 +247,10 @@ fn last_words(log: &Path, from: u64) -> String {
         file.take(WORDS_BYTES_MAX).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let text = read().unwrap_or_default();
+    words_for_people(&read().unwrap_or_default())
+}
+
+fn words_for_people(text: &str) -> String {
     let meant: Vec<_> = text
         .lines()
         .filter_map(|line| line.strip_prefix("wehelpd: ").or_else(|| line.strip_prefix("error: ")))
@@ -324,9 +327,25 @@ fn restart(ctx: &Ctx, options: Vec<OsString>) -> Result<(), Error> {
         }
     }
     if let Some(status) = serving {
+        check(&plan)?;
         terminate(&status)?;
     }
     launch(ctx, &plan)
+}
+
+/// Whether wehelpd would take these options and settings: one that runs is not stopped for one that does not start.
+fn check(plan: &Plan) -> Result<(), Error> {
+    let program = program()?;
+    let mut command = Command::new(&program);
+    command.args(&plan.arguments).arg("--check").current_dir(&plan.folder).stdin(Stdio::null());
+    let checked = command.output();
+    let checked = checked.map_err(|e| Error::failed(format!("start `{}`: {e}", program.display())))?;
+    if checked.status.success() {
+        return Ok(());
+    }
+    let words = words_for_people(&String::from_utf8_lossy(&checked.stderr));
+    let message = format!("wehelpd would not start, and the one that runs is left as it is: {words}");
+    Err(Error::new(Exit::Failed, "not-started", message))
 }
 
 /// SIGTERM, and the wait for its end.
