@@ -41,7 +41,8 @@ pub enum What {
 /// failure when all are queued and some were refused or not answered in time. Where the daemon goes away in the middle,
 /// every further line of the file still gets an error that says whether it may be queued. With --key-prefix a second run
 /// within 24 h queues only what the first did not: of two lines that say the same to the same, one is sent, whichever way
-/// the account was named.
+/// the account was named. SIGINT, SIGTERM and SIGHUP let the request under way end, print its receipts and say how many
+/// lines are queued (exit 130, 143, 129).
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

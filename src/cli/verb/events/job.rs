@@ -94,7 +94,8 @@ pub(super) enum Failure {
     Unread,
 }
 
-/// Runs the command for an event, for the first time or once more: `attempt` counts from 1. `output` is given what it prints, if that is captured, and says why it has enough.
+/// Runs the command for an event, for the first time or once more: `attempt` counts from 1. `output` is given what it
+/// prints, if that is captured, and says why it has enough.
 /// `signal` holds the number of a signal that asked us to end.
 pub(super) fn run(
     spec: &Spec,
