@@ -12,8 +12,9 @@ use std::time::Duration;
 ///
 /// A cursor moves only over what was written out, or whose command exited 0 (and whose reply is in the queue): a crash
 /// repeats the last, and skips none. One reader at a time holds it. SIGINT, SIGTERM and SIGHUP let what runs end and the
-/// cursor move (exit 130, 143, 129); a second one does not wait, and kills the command. Replies are queued under keys made
-/// of the cursor and the event, so that within a day none is sent twice.
+/// cursor move (exit 130, 143, 129); a second one does not wait, and kills the command. A terminal sends SIGINT to the
+/// command as well, which may end by it. Replies are queued under keys made of the cursor and the event, so that within a
+/// day none is sent twice.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
