@@ -102,6 +102,13 @@ pub fn accounts(store: &Store) -> Result<Vec<Account>, Error> {
     query::accounts(store)
 }
 
+/// The same, as a transaction has them.
+#[must_use]
+pub fn accounts_in(tx: &Txn<'_>) -> Vec<Account> {
+    let Ok(accounts) = query::accounts(tx);
+    accounts
+}
+
 /// People, then rooms, each by account and id. `friends` leaves out rooms.
 ///
 /// # Errors

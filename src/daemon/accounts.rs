@@ -126,6 +126,8 @@ pub(super) enum Share {
 pub(super) struct Routed {
     /// Who it is taken for.
     pub(super) account: Option<String>,
+    /// How the name reads that it said, when that is no account: one way, or two.
+    pub(super) names: Vec<String>,
     /// It did not say who it is, or not in a way that we know.
     pub(super) anonymous: bool,
     /// Bound commands: of whom, and which.
@@ -361,7 +363,8 @@ impl Accounts {
         self.polled(account, now);
         let share = if self.is_out(account) { Share::Login } else { Share::All };
         let account = account.to_owned();
-        Routed { bound: vec![(account.clone(), share)], account: Some(account), anonymous, unbound: share }
+        let bound = vec![(account.clone(), share)];
+        Routed { bound, account: Some(account), names: Vec::new(), anonymous, unbound: share }
     }
 
     fn route_stranger(&mut self, name: Name, poller: &Poller, now: Time) -> Routed {
@@ -371,10 +374,12 @@ impl Accounts {
                 self.strangers.iter().min_by_key(|(_, stranger)| stranger.polled).map(|(name, _)| name.clone());
             oldest.and_then(|oldest| self.strangers.remove(&oldest));
         }
+        let names = [Some(&name), or.as_ref()].into_iter().flatten().cloned().collect();
         let stranger = Stranger { or, pid: poller.pid, peer: poller.peer, last_poll: now, polled: Instant::now() };
         self.strangers.insert(name.clone(), stranger);
         Routed {
             account: Some(name.clone()),
+            names,
             anonymous: false,
             bound: vec![(name.clone(), Share::All)],
             unbound: Share::All,
@@ -398,7 +403,7 @@ impl Accounts {
         } else {
             Share::All
         };
-        Routed { account: None, anonymous: true, bound: Vec::new(), unbound }
+        Routed { account: None, names: Vec::new(), anonymous: true, bound: Vec::new(), unbound }
     }
 
     /// Login questions also go where their account was logged in last, unless another account is there.

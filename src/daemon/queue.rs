@@ -7,6 +7,7 @@
 //! A [`Record`] is stored whole; everything else (what is due, what expires, who waits for an answer, the counts) is
 //! an index that [`save`] derives from the record, so that an index cannot disagree with it.
 
+pub(super) mod introduce;
 pub(super) mod read;
 
 use super::accounts::Share;
@@ -111,6 +112,9 @@ pub(super) enum Phase {
 pub(super) struct Claimed {
     pub(super) time: Time,
     pub(super) account: Option<String>,
+    /// How the name reads that it said, when no event has told whose that is: one way, or two.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) names: Vec<String>,
     pub(super) pid: Option<u64>,
     pub(super) peer: String,
     /// The newest event then: no older one can answer it.
@@ -508,6 +512,7 @@ fn entries(record: &Record) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
     if let Some(handed) = record.handed() {
         answers_wanted(record, handed, &mut entries);
     }
+    entries.extend(introduce::keys(record).map(|key| (key, Vec::new())));
     entries
 }
 
@@ -949,6 +954,7 @@ pub(super) fn claim(
         bound.map(|(name, share)| (name.as_str(), *share)).chain([("", lists.unbound)]).collect();
     take_turns(tx, &names.iter().map(|(name, _)| *name).collect::<Vec<_>>(), now);
     let mut pace = pacing::Pace::load(tx, &lists.purse, now, pacing);
+    let by = introduce::known_by_now(tx, by);
     let age = Ages::load(tx).now(now);
     let mut taken = Vec::new();
     for lanes in [&Lane::PROMPT[..], &Lane::BULK[..]] {

@@ -339,9 +339,13 @@ async fn step(
         let done = service.store().write_lazily(move |tx| {
             let mut recent = before;
             changes.iter().for_each(|change| change.apply(tx));
+            // Before anything is answered: by what a poller has taken that is an account now.
+            taught.commands |= queue::introduce::introduce(tx);
             for seen in &seen {
                 if in_transaction {
-                    taught.merge(Taught::of(directory::learn(tx, &seen.event, seen.time, seen.seq)));
+                    let learned = Taught::of(directory::learn(tx, &seen.event, seen.time, seen.seq));
+                    taught.commands |= learned.accounts && queue::introduce::introduce(tx);
+                    taught.merge(learned);
                 }
                 taught.commands |= answer(tx, seen, &mut Known { recent: &mut recent, awaited: &awaited });
             }

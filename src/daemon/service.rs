@@ -657,6 +657,7 @@ impl Service {
         let by = Claimed {
             time: now,
             account: routed.account,
+            names: routed.names,
             pid: poller.pid,
             peer: poller.peer.to_string(),
             tail,
@@ -725,6 +726,14 @@ impl Service {
         Ok(())
     }
 
+    /// Waits, where pollers that were no account have taken something, until that is the account's that they are by now.
+    async fn knows_its_pollers(&self) -> Result<(), Failure> {
+        if queue::introduce::has_pollers(&self.0.store)? {
+            self.caught_up().await;
+        }
+        Ok(())
+    }
+
     async fn enqueue_by(
         &self,
         request: Enqueue,
@@ -745,6 +754,7 @@ impl Service {
         if by_nick {
             self.knows_the_accounts().await;
         }
+        self.knows_its_pollers().await?;
         self.mind_the_clock().await?;
         // It is stored by the time that is looked at here, and moved with the rest should the clock be set meanwhile.
         let reading = self.reading().await;
@@ -817,6 +827,7 @@ impl Service {
     pub(super) async fn retry(&self, id: u64) -> Result<Receipt, Failure> {
         let (handovers, mut news) = (Arc::clone(&self.0.handovers), self.news());
         news.expiring = true;
+        self.knows_its_pollers().await?;
         self.mind_the_clock().await?;
         let reading = self.reading().await;
         let now = reading.now;

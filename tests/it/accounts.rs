@@ -400,6 +400,47 @@ fn a_poller_is_known_by_every_name_of_its_account() {
     }
 }
 
+/// What a client took that said a name which no event had told is its account's, once an event tells whose name it is.
+#[test]
+fn what_a_poller_took_is_of_the_account_that_it_becomes() {
+    let profile = |account: &str, pid: u32, nick: &str, username: &str| {
+        format!(
+            r#"{{"type":71,"processid":{pid},"cwxid":"{account}","wxid":"{account}","nick":"{nick}","username":"{username}"}}"#
+        )
+    };
+    // The nick; the username; a nick that reads in two ways (GB18030).
+    for poll in ["account=小强", "account=qiang88", "account=%D0%A1%C7%BF"] {
+        let daemon = Daemon::new();
+        let client = daemon.client();
+        let keyed = |more: &[&str]| daemon.cli(&[&["send", "text", "filehelper", "hi", "--key", "K"], more].concat());
+        assert_eq!(keyed(&[]).exits(0).line()["id"], 1);
+        let question = daemon.queue(&["friend", "list", "--no-wait"]);
+        assert_eq!(raw_poll(&daemon, poll.as_bytes()).matches("\"api\"").count(), 2, "{poll}");
+        daemon.reaches(question, "fetched");
+        daemon.login("wxid_you", 8);
+        client.event(&profile("wxid_you", 8, "小强", "qiang88"));
+        // Its key is the account's at once, and stays that when it has got another name.
+        let again = |more: &[&str]| {
+            let receipt = keyed(more).exits(0).line();
+            assert_eq!((&receipt["id"], &receipt["repeated"]), (&1.into(), &true.into()), "{poll} {more:?}: {receipt}");
+        };
+        again(&[]);
+        again(&["-a", "wxid_you"]);
+        client.event(&profile("wxid_you", 8, "Stark", "stark88"));
+        again(&["-a", "Stark"]);
+        assert_eq!(daemon.show(1)["fetched"]["account"], "wxid_you");
+        // It is of nobody else.
+        daemon.login("wxid_me", 7);
+        assert_eq!(keyed(&["-a", "wxid_me"]).exits(0).line()["repeated"], serde_json::Value::Null);
+        let friends = |account: &str, pid: u32| {
+            format!(r#"{{"type":210,"processid":{pid},"cwxid":"{account}","userLists":[{{"wxid":"wxid_x","nick":"X"}}]}}"#)
+        };
+        client.event(&friends("wxid_me", 7));
+        let answer = daemon.reported(&friends("wxid_you", 8));
+        assert_eq!(daemon.reaches(question, "answered")["answer"], answer["seq"], "{poll}");
+    }
+}
+
 /// Polls with a query that is written as it stands.
 fn raw_poll(daemon: &Daemon, query: &[u8]) -> String {
     use std::io::{Read, Write};

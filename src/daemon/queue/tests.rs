@@ -299,7 +299,15 @@ impl Both {
         let (now, tail) = (self.now, Seq(self.seq));
         let account = account.map(str::to_owned);
         let (peer, purse) = ("127.0.0.1:1".to_owned(), account.clone().unwrap_or_default());
-        let by = Claimed { time: now, account: account.clone(), pid: None, peer, tail, purse: purse.clone() };
+        let by = Claimed {
+            time: now,
+            account: account.clone(),
+            names: Vec::new(),
+            pid: None,
+            peer,
+            tail,
+            purse: purse.clone(),
+        };
         let bound = account.iter().map(|account| (account.clone(), share)).collect();
         let lists = Lists { bound, unbound: share, purse: Purse::of(&purse) };
         let taken = self.write(move |tx| claim(tx, &lists, &by, batch, &UNPACED));
@@ -671,6 +679,7 @@ fn a_clock_that_is_set_changes_no_age() {
             let by = Claimed {
                 time: now,
                 account: me.map(str::to_owned),
+                names: Vec::new(),
                 pid: None,
                 peer: String::new(),
                 tail: Seq(1),
@@ -711,8 +720,15 @@ fn a_clock_that_is_set_changes_no_age() {
 fn what_was_in_an_answer_when_the_clock_was_set_back_is_not_held_when_it_comes_back() {
     let both = Both::new();
     let (now, step) = (both.now, Duration::from_secs(90));
-    let by =
-        move |time| Claimed { time, account: None, pid: None, peer: String::new(), tail: Seq(1), purse: String::new() };
+    let by = move |time| Claimed {
+        time,
+        account: None,
+        names: Vec::new(),
+        pid: None,
+        peer: String::new(),
+        tail: Seq(1),
+        purse: String::new(),
+    };
     let lists = || Lists { bound: Vec::new(), unbound: Share::All, purse: Purse::of("") };
     let id = both.write(move |tx| {
         let wire = RawValue::from_string(r#"{"api":"x"}"#.to_owned()).unwrap();

@@ -1,0 +1,94 @@
+//! A poller's name becomes an account: what was handed to it is that account's from then on.
+//!
+//! Promises: this is the one place where it does. What a client took that said a name which no event had told is found
+//! by that name ([`POLLER`]); once an event tells whose it is, those commands belong to the account as if the client had
+//! said its id: their keys, their answers and echoes, their place in the line of questions, and what users see as
+//! `fetched.account`. A later change of the name takes none of it away.
+//! Leaves to others: which account a poll is for (`accounts`), and budgets, which become one when they are next looked
+//! at (`pacing`).
+
+use super::{Claimed, Record, SWEEP_MAX, after_prefix, id_at_end, load, name_key, save};
+use crate::directory;
+use crate::store::{Space, Store, Txn};
+
+/// What a poller that is no account took of what is bound to nobody: name, id.
+const POLLER: Space = Space(b'z');
+/// So many names are looked at: as many as there can be accounts.
+const NAMES_MAX: usize = directory::ACCOUNTS_MAX;
+
+/// The index keys of a command.
+pub(super) fn keys(record: &Record) -> impl Iterator<Item = (Space, Vec<u8>)> {
+    let unbound = record.claimed.iter().filter(|_| record.account.is_none());
+    let names = unbound.flat_map(|claimed| &claimed.names);
+    names.map(|name| (POLLER, [&name_key(name)[..], &record.id.to_be_bytes()].concat()))
+}
+
+/// Whether pollers that are no account have taken something. One of them may have become an account just now: who looks
+/// for what is an account's lets the learner catch up first.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(in crate::daemon) fn has_pollers(store: &Store) -> Result<bool, crate::store::Error> {
+    Ok(!store.scan(POLLER, &[], &[255; 16], 1, false)?.is_empty())
+}
+
+/// The poller as the account that it is, if events have told of its name since it was looked up.
+pub(super) fn known_by_now(tx: &Txn<'_>, by: &Claimed) -> Claimed {
+    let mut by = by.clone();
+    if !by.names.is_empty()
+        && let Some(account) = whose(&directory::accounts_in(tx), &by.names)
+    {
+        become_account(&mut by, &account);
+    }
+    by
+}
+
+/// Gives commands to the accounts that their pollers have become, the newest ones first. True when it gave some.
+pub(in crate::daemon) fn introduce(tx: &mut Txn<'_>) -> bool {
+    let mut accounts = None;
+    let (mut from, mut some) = (Vec::new(), false);
+    for _ in 0..NAMES_MAX {
+        let Some((first, _)) = tx.scan(POLLER, &from, &[255; 16], 1, false).pop() else { break };
+        let prefix = first[..first.len().saturating_sub(8)].to_vec();
+        from = after_prefix(&prefix);
+        let accounts = accounts.get_or_insert_with(|| directory::accounts_in(tx));
+        let name = prefix.get(1..).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default();
+        let Some(account) = whose(accounts, &[name.to_owned()]) else { continue };
+        for (key, _) in tx.scan(POLLER, &prefix, &from, SWEEP_MAX, true) {
+            let Some(before) = load(tx, id_at_end(&key)) else { continue };
+            let mut record = before.clone();
+            let taken_as = record.claimed.as_ref().and_then(|claimed| claimed.account.clone());
+            if let Some(fetched) = record.fetched.as_mut().filter(|fetched| fetched.account == taken_as) {
+                fetched.account = Some(account.clone());
+            }
+            if let Some(claimed) = &mut record.claimed {
+                become_account(claimed, &account);
+            }
+            save(tx, Some(&before), Some(&record));
+            some = true;
+        }
+    }
+    some
+}
+
+fn become_account(claimed: &mut Claimed, account: &str) {
+    claimed.account = Some(account.to_owned());
+    claimed.names.clear();
+}
+
+/// The account that one of these names means: its id, or what it alone is called.
+fn whose(accounts: &[directory::Account], names: &[String]) -> Option<String> {
+    let of = |name: &String| {
+        if let Some(account) = accounts.iter().find(|account| account.account == *name) {
+            return Some(account.account.clone());
+        }
+        let called = |account: &&directory::Account| {
+            [&account.nick, &account.username].into_iter().flatten().any(|own| own == name)
+        };
+        match &accounts.iter().filter(called).collect::<Vec<_>>()[..] {
+            [one] => Some(one.account.clone()),
+            _ => None,
+        }
+    };
+    names.iter().find_map(of)
+}
