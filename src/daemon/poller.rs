@@ -10,6 +10,8 @@ use crate::protocol::contact;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -70,33 +72,80 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// A connection whose first line reaches the HTTP parser in ASCII: a byte above that is percent-encoded, because the
-/// parser takes UTF-8 alone, and there are clients that put a name into their address as it was typed, in GB18030. They
-/// ask on a connection of its own, as every poll's answer ends it; what comes after the first line is not touched.
+/// A connection whose first line reaches the HTTP parser as one that it takes: there are clients that put a name into
+/// their address as it was typed, in GB18030, with blanks and quotes in it. In the target, which ends at the last
+/// ` HTTP/1.x` of the line, those are percent-encoded, and so is everywhere what is no ASCII. Such clients ask on a
+/// connection of its own: the answer to a line that was [`mended`](Self::mended) is to end it. What comes after the first
+/// line is not touched.
 #[derive(Debug)]
 pub(super) struct FirstLine<S> {
     inner: S,
     is_over: bool,
+    is_in_target: bool,
+    mended: Arc<AtomicBool>,
     /// Encoded, and not yet read.
     ahead: Vec<u8>,
+    /// A blank in the target and what followed it, while that may be the line's end: less than [`END`].
+    held: Vec<u8>,
 }
+
+/// How a request line ends; the digit may be another.
+const END: &[u8] = b" HTTP/1.1\r\n";
 
 impl<S> FirstLine<S> {
     pub(super) fn new(inner: S) -> Self {
-        Self { inner, is_over: false, ahead: Vec::new() }
+        let mended = Arc::default();
+        Self { inner, is_over: false, is_in_target: false, mended, ahead: Vec::new(), held: Vec::new() }
+    }
+
+    /// Whether something in the line was encoded; it is known when the line has been read.
+    pub(super) fn mended(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.mended)
     }
 
     /// Encodes what was read, as far as it is the first line.
     fn encode(&mut self, read: &[u8]) {
         for &byte in read {
-            if byte.is_ascii() || self.is_over {
-                self.ahead.push(byte);
-            } else {
-                const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-                self.ahead.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+            if !self.held.is_empty() {
+                if self.may_end(byte) {
+                    self.held.push(byte);
+                    if byte == b'\n' {
+                        self.is_over = true;
+                        self.ahead.append(&mut self.held);
+                    }
+                    continue;
+                }
+                // What was held does not end the line: its blank is the target's.
+                let held = std::mem::take(&mut self.held);
+                self.escape(held[0]);
+                self.ahead.extend(&held[1..]);
             }
+            match byte {
+                _ if self.is_over => self.ahead.push(byte),
+                b' ' if self.is_in_target => self.held.push(byte),
+                b'\t' | b'"' | b'<' | b'>' if self.is_in_target => self.escape(byte),
+                _ if byte.is_ascii() => self.ahead.push(byte),
+                _ => self.escape(byte),
+            }
+            self.is_in_target |= byte == b' ';
             self.is_over |= byte == b'\n';
         }
+    }
+
+    /// Whether the line may end with what is held and this byte.
+    fn may_end(&self, byte: u8) -> bool {
+        match self.held.len() {
+            8 => byte.is_ascii_digit(),
+            // Before the line feed there may be no carriage return.
+            9 => byte == b'\r' || byte == b'\n',
+            at => END.get(at) == Some(&byte),
+        }
+    }
+
+    fn escape(&mut self, byte: u8) {
+        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+        self.ahead.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        self.mended.store(true, Ordering::Relaxed);
     }
 }
 
@@ -107,11 +156,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for FirstLine<S> {
         if self.is_over && self.ahead.is_empty() {
             return Pin::new(&mut self.inner).poll_read(cx, buf);
         }
-        if self.ahead.is_empty() && buf.remaining() > 0 {
+        // What is all held back is not the end of the connection.
+        while self.ahead.is_empty() && buf.remaining() > 0 {
             let mut piece = [0; PIECE];
             let room = PIECE.min(buf.remaining());
             let mut piece = ReadBuf::new(&mut piece[..room]);
             ready!(Pin::new(&mut self.inner).poll_read(cx, &mut piece))?;
+            if piece.filled().is_empty() {
+                let FirstLine { ahead, held, .. } = &mut *self;
+                ahead.append(held);
+                break;
+            }
             self.encode(piece.filled());
         }
         let fits = self.ahead.len().min(buf.remaining());
@@ -204,22 +259,39 @@ mod tests {
         assert_eq!(of(&format!("wxid={}", "x".repeat(NAME_BYTES_MAX + 1))).0, None);
     }
 
-    #[tokio::test]
-    async fn only_the_first_line_is_brought_to_ascii() {
-        let sent =
-            [&b"GET /send_msg?account=\xbc\xd2 HTTP/1.1\r\n"[..], &b"X: \xbc\xd2\r\n\r\n\xff".repeat(700)].concat();
-        for size in [1, 2, 7, 4096] {
-            let mut line = FirstLine::new(&sent[..]);
-            let (mut got, mut piece) = (Vec::new(), vec![0; size]);
-            loop {
-                match line.read(&mut piece).await.unwrap() {
-                    0 => break,
-                    n => got.extend_from_slice(&piece[..n]),
-                }
+    /// What comes of what was sent, read in pieces of that size, and whether it was mended.
+    async fn through(sent: &[u8], size: usize) -> (Vec<u8>, bool) {
+        let mut line = FirstLine::new(sent);
+        let (mut got, mut piece) = (Vec::new(), vec![0; size]);
+        loop {
+            match line.read(&mut piece).await.unwrap() {
+                0 => return (got, line.mended().load(Ordering::Relaxed)),
+                n => got.extend_from_slice(&piece[..n]),
             }
-            let end = got.iter().position(|b| *b == b'\n').unwrap();
-            assert_eq!(&got[..end], b"GET /send_msg?account=%BC%D2 HTTP/1.1\r", "{size}");
-            assert_eq!(got[end..], sent[sent.iter().position(|b| *b == b'\n').unwrap()..], "{size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_first_line_is_mended() {
+        let rest = b"X: \xbc\xd2 \"a HTTP/1.1\r\n\r\n\xff".repeat(700);
+        for (line, mended) in [
+            (&b"GET /send_msg?account=\xbc\xd2 HTTP/1.1\r\n"[..], &b"GET /send_msg?account=%BC%D2 HTTP/1.1\r\n"[..]),
+            (b"GET /?account=Li Si HTTP/1.1\r\n", b"GET /?account=Li%20Si HTTP/1.1\r\n"),
+            (b"GET /?a=Li HTTP/1.1  HTTP/1.0\n", b"GET /?a=Li%20HTTP/1.1%20 HTTP/1.0\n"),
+            (b"GET /?a=\"a\t<b>' HTTP/1.1\r\n", b"GET /?a=%22a%09%3Cb%3E' HTTP/1.1\r\n"),
+            (b"POST /recieve_msg?a=%20{|}#x HTTP/1.1\r\n", b"POST /recieve_msg?a=%20{|}#x HTTP/1.1\r\n"),
+            // No request line at all: the parser says so.
+            (b"GET /a b\r\n", b"GET /a%20b\r\n"),
+            (b"\r\n", b"\r\n"),
+        ] {
+            for size in [1, 2, 7, 4096] {
+                let got = through(&[line, &rest].concat(), size).await;
+                assert_eq!(got, ([mended, &rest].concat(), mended != line), "{} {size}", line.escape_ascii());
+            }
+        }
+        // The connection ends where nobody knows yet what it was.
+        for cut in [&b"GET /a HTTP/1."[..], b"GET ", b""] {
+            assert_eq!(through(cut, 4096).await, (cut.to_vec(), false));
         }
     }
 }

@@ -21,6 +21,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -271,6 +272,8 @@ async fn connection<S, F>(
     F::Future: Send,
 {
     let routes = hyper_util::service::TowerToHyperService::new(warp::service(routes));
+    let stream = FirstLine::new(stream);
+    let mended = stream.mended();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         let (method, uri, version) = (request.method().clone(), request.uri().clone(), request.version());
         let headers = std::mem::take(request.headers_mut());
@@ -281,6 +284,7 @@ async fn connection<S, F>(
         let goes_on = !request.body().is_end_stream() || turn.request_is_whole();
         let request = request.map(|body| Arriving { body, turn: Arc::clone(&turn) });
         let answer = hyper::service::Service::call(&routes, request);
+        let is_last = mended.load(Ordering::Relaxed);
         async move {
             if !goes_on {
                 // It was told to go: this is dropped in a moment.
@@ -288,6 +292,9 @@ async fn connection<S, F>(
             }
             let mut response = answer.await?;
             keep_nowhere(response.headers_mut());
+            if is_last {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             if let Some(Hands(handover)) = response.extensions_mut().remove::<Hands>()
                 && let Some(handover) = lock(&handover).take()
             {
@@ -307,7 +314,7 @@ async fn connection<S, F>(
         .title_case_headers(true)
         // Two hundred readers that do not read hold so much each, no more.
         .max_buf_size(limits.buffer_bytes)
-        .serve_connection(TokioIo::new(FirstLine::new(stream)), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

@@ -381,7 +381,8 @@ fn a_poller_is_known_by_every_name_of_its_account() {
         .client()
         .event(r#"{"type":71,"processid":8,"cwxid":"wxid_you","wxid":"wxid_you","nick":"小强","username":"qiang88"}"#);
     assert_eq!(account(&daemon, "wxid_you")["username"], "qiang88");
-    let raw: [&[u8]; 8] = [
+    daemon.client().event(r#"{"type":71,"processid":7,"cwxid":"wxid_me","wxid":"wxid_me","nick":"Li \"S\" Si"}"#);
+    let raw: [&[u8]; 9] = [
         b"wxid=qiang88",
         "account=小强".as_bytes(),
         b"account=%E5%B0%8F%E5%BC%BA",
@@ -392,9 +393,10 @@ fn a_poller_is_known_by_every_name_of_its_account() {
         b"account=wxid_me?wxid=wxid_you&pid=8",
         b"account=qiang88?wxid=null&pid=0",
         b"wxid=undefined&account=NULL&pid=8",
+        b"account=Li \"S\" Si",
     ];
     for (n, query) in raw.into_iter().enumerate() {
-        send(&daemon, "qiang88", &format!("t{n}"));
+        send(&daemon, if query.starts_with(b"account=Li") { "wxid_me" } else { "qiang88" }, &format!("t{n}"));
         let answer = raw_poll(&daemon, query);
         assert!(answer.contains(&format!("\"t{n}\"")), "{}: {answer}", String::from_utf8_lossy(query));
     }
@@ -433,7 +435,9 @@ fn what_a_poller_took_is_of_the_account_that_it_becomes() {
         daemon.login("wxid_me", 7);
         assert_eq!(keyed(&["-a", "wxid_me"]).exits(0).line()["repeated"], serde_json::Value::Null);
         let friends = |account: &str, pid: u32| {
-            format!(r#"{{"type":210,"processid":{pid},"cwxid":"{account}","userLists":[{{"wxid":"wxid_x","nick":"X"}}]}}"#)
+            format!(
+                r#"{{"type":210,"processid":{pid},"cwxid":"{account}","userLists":[{{"wxid":"wxid_x","nick":"X"}}]}}"#
+            )
         };
         client.event(&friends("wxid_me", 7));
         let answer = daemon.reported(&friends("wxid_you", 8));
