@@ -397,25 +397,44 @@ impl<M: Map> Lesson<'_, M> {
         }
     }
 
-    /// Opens a friend request, in the place of an older one of the same person.
+    /// Opens a friend request, in the place of an older one of the same person. One that was accepted is kept beside it,
+    /// by its ticket: `WeChat` tells of it again when it starts.
     fn request(&mut self, decoded: &Value) -> Result<(), M::Error> {
         let Some(mut request) = Request::read(decoded, &self.account, self.time, self.seq) else { return Ok(()) };
-        let v1 = request.v1.as_deref().unwrap_or_default();
-        let nobody = format!("#{:08x}", crc32fast::hash(v1.as_bytes()));
-        let key = map::key(&self.account, request.wxid.as_deref().unwrap_or(&nobody));
-        let known: Option<Request> = self.map.get(map::REQUESTS, &key)?.and_then(|value| map::decode(&value));
-        let is_new = known.is_none();
-        if let Some(known) = known.filter(|known| (&known.v1, &known.v2) == (&request.v1, &request.v2)) {
-            request.told_before(known);
+        let by_ticket = |request: &Request| {
+            let v1 = request.v1.as_deref().unwrap_or_default();
+            map::key(&request.account, &format!("#{:08x}", crc32fast::hash(v1.as_bytes())))
+        };
+        let kept =
+            |map: &M, key: &[u8]| Ok(map.get(map::REQUESTS, key)?.and_then(|value| map::decode::<Request>(&value)));
+        let is_the_same = |known: &Request| (&known.v1, &known.v2) == (&request.v1, &request.v2);
+        let mut key = by_ticket(&request);
+        let mut known = kept(self.map, &key)?.filter(is_the_same);
+        if let Some(wxid) = request.wxid.as_deref().filter(|_| known.is_none()) {
+            key = map::key(&self.account, wxid);
+            known = kept(self.map, &key)?;
         }
-        // Somebody who is a friend does not ask; WeChat tells of it again when it starts.
-        if request.accepted.is_none()
+        let (same, other) = match known {
+            Some(known) if is_the_same(&known) => (Some(known), None),
+            other => (None, other),
+        };
+        let is_first = same.is_none() && other.is_none();
+        let is_one_more = same.is_none() && other.as_ref().is_none_or(|other| other.accepted.is_some());
+        if let Some(accepted) = other.filter(|other| other.accepted.is_some()) {
+            self.map.put(map::REQUESTS, &by_ticket(&accepted), map::encode(&accepted));
+        }
+        if let Some(same) = same {
+            request.told_before(same);
+        }
+        // Somebody who is a friend does not ask; but who asks with other tickets than before has ceased to be one, which no
+        // event tells.
+        if is_first
             && let Some(wxid) = request.wxid.as_deref()
             && map::get::<Contact, _>(self.map, &self.account, wxid)?.is_some_and(|known| known.friend)
         {
             request.accepted = Some(self.time);
         }
-        if is_new {
+        if is_one_more {
             let (from, to) = map::range(Some(&self.account));
             if self.map.scan(map::REQUESTS, &from, &to, REQUESTS_MAX)?.len() >= REQUESTS_MAX {
                 let kept = requests(self.map, Some(&self.account))?;

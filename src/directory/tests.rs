@@ -701,11 +701,32 @@ fn a_request_that_was_accepted_stays_closed_when_it_is_told_again() {
     assert_eq!((kept.len(), kept[0].command, &kept[0].earlier[..]), (2, Some(7), &[Seq(1)][..]));
     let seqs: Vec<Seq> = kept.drain(..).map(|request| request.seq).collect();
     assert_eq!(seqs, [Seq(3), Seq(4)]);
-    // A friend does not ask; another request of somebody who is none does.
-    map.hears(&asks("wxid_new", "v1_z@stranger"));
-    assert!(map.requests().is_empty());
     map.hears(&asks("", "v1_z@stranger"));
     assert_eq!(map.requests().len(), 1);
+}
+
+#[test]
+fn who_was_accepted_and_asks_anew_has_an_open_request() {
+    let mut map = Fake::default();
+    let seqs = |map: &Fake| map.requests().iter().map(|request| request.seq).collect::<Vec<_>>();
+    map.hears(&asks("wxid_new", "v1_a@stranger"));
+    let (now, seq) = (map.now, Seq(2));
+    let Ok(learned) = learn::accepted(&mut map, "me", "v1_a@stranger", 7, now, seq);
+    assert!(learned.changed && map.contact("wxid_new")["friend"] == json!(true));
+    // The account's owner has deleted them on the phone, which no event tells.
+    map.hears(&asks("wxid_new", "v1_b@stranger"));
+    assert_eq!(seqs(&map), [Seq(2)]);
+    // WeChat tells of both again: each is what it was.
+    map.hears(&asks("wxid_new", "v1_a@stranger"));
+    map.hears(&asks("wxid_new", "v1_b@stranger"));
+    assert_eq!(seqs(&map), [Seq(4)]);
+    let Ok(_) = learn::accepted(&mut map, "me", "v1_b@stranger", 8, now, seq);
+    map.hears(&asks("wxid_new", "v1_b@stranger"));
+    assert!(map.requests().is_empty());
+    // Of a friend of whose requests nobody knows it is taken to be an old one.
+    map.hears(&friends(&json!([{"wxid": "wxid_old", "type": 3}])));
+    map.hears(&asks("wxid_old", "v1_c@stranger"));
+    assert!(map.requests().is_empty());
 }
 
 #[test]
