@@ -33,7 +33,8 @@ pub struct Args {
     #[arg(long, value_name = "IP:PORT", env = "WEHELP_LISTEN", value_delimiter = ',')]
     pub listen: Vec<String>,
 
-    /// Start even when everybody on the network could send events and fetch commands
+    /// Start even when everybody on the network could send events and fetch commands, or every web page that the user visits
+    /// could fetch them
     #[arg(long)]
     pub insecure: bool,
 

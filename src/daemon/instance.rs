@@ -165,19 +165,32 @@ pub fn addresses(wanted: &[String]) -> Result<Vec<SocketAddr>, Error> {
     Ok(all)
 }
 
-/// Refuses to let everybody in (contract 2): `never` together with an address that others can reach.
+/// Refuses to let everybody in (contract 2): `never` together with an address that others can reach, or with a name.
+///
+/// To an address that is neither loopback nor HTTPS, a browser sends nothing by which a page's image could be told from
+/// a poll; and a name is such an address to it, wherever the name leads.
 ///
 /// # Errors
 /// A sentence that says how to be safe, and how not to.
 pub fn check_exposure(http: &Http, addresses: &[SocketAddr], insecure: bool) -> Result<(), Error> {
-    let open = addresses.iter().find(|a| !a.ip().to_canonical().is_loopback());
-    match open {
-        Some(address) if http.require_token == RequireToken::Never && !insecure => Err(Error::Exposed(format!(
-            "http.require_token is \"never\" and {address} can be reached by others, who could send events and fetch \
-             commands; set it to \"remote\", or give --insecure if you mean it"
-        ))),
-        _ => Ok(()),
+    let address = addresses.iter().find(|a| !a.ip().to_canonical().is_loopback());
+    let exposed = match (address, http.hosts.first()) {
+        _ if http.require_token != RequireToken::Never => return Ok(()),
+        (Some(address), _) => format!(
+            "{address} can be reached by others: everybody on the network could send events and fetch commands, and so \
+             could every web page that somebody there visits fetch commands"
+        ),
+        (None, Some(host)) => {
+            format!("http.hosts has names: under `{host}`, every web page that the user visits could fetch commands")
+        }
+        (None, None) => return Ok(()),
+    };
+    let exposed = format!("http.require_token is \"never\" and {exposed}");
+    if insecure {
+        tracing::warn!("{exposed}; --insecure allows that");
+        return Ok(());
     }
+    Err(Error::Exposed(format!("{exposed}; set it to \"remote\", or give --insecure if you mean it")))
 }
 
 /// The control socket: ours to remove, or systemd's.
@@ -396,7 +409,14 @@ mod tests {
         let open: Vec<SocketAddr> = vec!["0.0.0.0:1".parse().unwrap()];
         assert!(check_exposure(&http, &open, false).is_err());
         assert!(check_exposure(&http, &open, true).is_ok());
-        assert!(check_exposure(&http, &["[::1]:1".parse().unwrap()], false).is_ok());
+        let near: Vec<SocketAddr> = vec!["[::1]:1".parse().unwrap()];
+        assert!(check_exposure(&http, &near, false).is_ok());
         assert!(check_exposure(&Http::default(), &open, false).is_ok());
+        // What a browser sends to a name does not tell that it is one.
+        let named = |require_token| Http { require_token, hosts: vec!["box.lan".parse().unwrap()], ..Http::default() };
+        let refused = check_exposure(&named(RequireToken::Never), &near, false).unwrap_err().to_string();
+        assert!(refused.contains("web page") && refused.contains("`box.lan`"), "{refused}");
+        assert!(check_exposure(&named(RequireToken::Never), &near, true).is_ok());
+        assert!(check_exposure(&named(RequireToken::Remote), &near, false).is_ok());
     }
 }

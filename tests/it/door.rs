@@ -586,9 +586,16 @@ fn a_daemon_open_to_the_world_without_a_token_does_not_start() {
     assert!(err.contains("--insecure"), "{err}");
     let err = refuses("[http]\nrequire_token = \"never\"\n", &["--listen", "[::]:0"]);
     assert!(err.contains("--insecure"), "{err}");
+    // A name on loopback is open to the web pages that the user visits.
+    let named = "[http]\nrequire_token = \"never\"\nhosts = [\"box.lan\"]\n";
+    for check in [&[][..], &["--check"]] {
+        let err = refuses(named, &[&["--listen", "127.0.0.1:0"], check].concat());
+        assert!(err.contains("--insecure") && err.contains("web page"), "{err}");
+    }
     let daemon =
         Recipe::default().config("[http]\nrequire_token = \"never\"\n").listen("0.0.0.0:0").arg("--insecure").start();
     assert!(daemon.client().poll("").is_empty());
+    assert!(daemon.log().contains("every web page"), "{}", daemon.log());
     // On loopback it is nobody's business.
     let daemon = Recipe::default().config("[http]\nrequire_token = \"never\"\n").start();
     assert!(daemon.client().poll("").is_empty());

@@ -84,6 +84,7 @@ pub(super) fn wehelpd(page: &mut Page) {
     page.p("The client door is HTTP over TCP, by default on `127.0.0.1:4567`. The WeHelp client reports each event with `POST /recieve_msg` (also `/receive_msg` and `/callback`) and asks for commands with `GET /send_msg` (also `/poll`, and with POST). `GET /healthz` answers 200 while the store accepts writes, `GET /metrics` in the text format of Prometheus. See `wehelp-protocol`(7).");
     page.p("Requests of this machine's own user (and of root) over loopback need no token, all others do: as the path's beginning, `/t/TOKEN/recieve_msg`, as `?token=TOKEN`, or as `Authorization: Bearer TOKEN`; any right one will do. A request over loopback is another's when its socket belongs to another user or to nobody who can be told, when it names a Host that is not loopback, or when it has a header of a proxy (`Forwarded`, `X-Forwarded-`…, `X-Real-IP`, `Via`). `wehelp-setup`(1) prints the addresses with the token.");
     page.p("What a web page could have caused is refused with 403, with a right token too: a request with `Origin`, `Sec-Fetch-`…, `Sec-Purpose`, `Purpose`, `X-Moz` or `Upgrade-Insecure-Requests`, with a `Referer` of another origin than its own address, or with two Hosts. Without a right token its Host must be an IP address as people type it, `localhost`, or a name that `http.hosts` lists; `0.0.0.0`, `[::]`, IPv4 inside of IPv6 and a dot at the end are not. A request without a Host is served. `/healthz` asks for neither token nor Host, and tells no paths to who has no token.");
+    page.p("With `require_token = \"never\"` that is not enough where a browser does not say that it is one: to an address beyond loopback, or to a name of `http.hosts`, it may fetch an image as a client polls, and any web page that the user visits could read commands and take them away. So `never` together with such an address or name starts only with `--insecure`, which says so in the log.");
     page.p("Every answer carries `Cache-Control: no-store` and `Pragma: no-cache`. A refusal is JSON: `{\"error\":CODE,\"message\":SENTENCE}`, 401 with `WWW-Authenticate`, 405 with `Allow`. What is no HTTP/1.1 at all (a malformed request line or header, a header that is too large) is answered with 400, 414 or 431 and an empty body.");
     page.p("The control door is a Unix socket of mode 0600, over which `wehelp`(1) and any other program of the same user speaks HTTP/1.1 with JSON. See `wehelp-control`(7).");
     page.sh("BEHIND A PROXY OR A TUNNEL");
@@ -179,7 +180,8 @@ pub(super) fn config() -> String {
     };
     page.sh("PLACES");
     let is_key = |line: &str| {
-        line.split_once(" = ").is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        line.split_once(" = ")
+            .is_some_and(|(key, _)| key.starts_with('"') || key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
     };
     // The first two lines are about the file.
     for line in wehelp::config::ANNOTATED.lines().skip(2) {
