@@ -162,7 +162,10 @@ fn store_options(config: &Config, runtime: &tokio::runtime::Handle) -> store::Op
 /// # Errors
 /// When it cannot start, or the store did not close well.
 pub fn run(args: &Args, mut activated: instance::Activated, asked: &Asked) -> Result<(), Error> {
-    let (home, config) = settle(args)?;
+    let (mut home, config) = settle(args)?;
+    if let Some(socket) = activated.socket() {
+        home.socket = socket;
+    }
     let addresses = match activated.addresses() {
         Some(addresses) => addresses,
         None => instance::addresses(&config.http.listen)?,

@@ -225,6 +225,12 @@ impl Activated {
         let addresses: Vec<_> = self.http.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         (!addresses.is_empty()).then_some(addresses)
     }
+
+    /// Where the control socket is, when systemd opened it.
+    #[must_use]
+    pub fn socket(&self) -> Option<PathBuf> {
+        self.control.as_ref()?.local_addr().ok()?.as_pathname().map(Path::to_owned)
+    }
 }
 
 /// Takes over the sockets that systemd handed to this process. Which door is which, their families tell; the names in
@@ -396,6 +402,7 @@ mod tests {
         assert_eq!(Activated::default().addresses(), None);
         let mut activated = Activated { http: vec![http], control: Some(control) };
         assert_eq!(activated.addresses(), Some(vec![address]));
+        assert_eq!(activated.socket(), Some(home.socket.clone()));
         let elsewhere = "127.0.0.1:9".parse().unwrap();
         let doors = bind_http(&mut activated, &[elsewhere]).unwrap();
         assert_eq!(doors.iter().map(|door| door.local_addr().unwrap()).collect::<Vec<_>>(), [address]);
