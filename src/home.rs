@@ -12,6 +12,9 @@ pub const SOCKET_PATH_MAX: usize = 107;
 /// The file name of the control socket.
 const SOCKET_NAME: &str = "wehelpd.sock";
 
+/// The control socket of the system's daemon. Only root makes a folder there, and gives it to whom that daemon runs as.
+pub const SYSTEM_SOCKET: &str = "/run/wehelp/wehelpd.sock";
+
 /// The folders and the socket of one installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
@@ -143,7 +146,7 @@ pub fn target(ranks: &[Wishes], uid: u32) -> Result<Target, Error> {
         let mut sockets = runtime_sockets(uid);
         sockets.extend(pointer(&data_dir));
         sockets.push(data_dir_socket(&data_dir));
-        sockets.push(PathBuf::from("/run/wehelp").join(SOCKET_NAME));
+        sockets.push(SYSTEM_SOCKET.into());
         sockets.dedup();
         return Ok(Target { sockets, data_dir: None });
     };

@@ -104,6 +104,11 @@ impl From<client::Error> for Error {
             client::Error::OtherDaemon { data_dir, .. } => {
                 Self::new(Exit::NoDaemon, "no-daemon", format!("{error}; {}", how_to_start(Some(data_dir))))
             }
+            client::Error::Stranger { .. } => Self::new(
+                Exit::NoDaemon,
+                "no-daemon",
+                format!("{error}; run wehelp as that user, or name the socket of your own wehelpd with --socket"),
+            ),
             client::Error::Unsent(_) | client::Error::Broken(_) if client::is_timeout(&error) => Self::new(
                 Exit::NoAnswer,
                 "no-answer",

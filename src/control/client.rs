@@ -59,6 +59,14 @@ pub enum Error {
         /// The other one's, when it said so.
         its: Option<PathBuf>,
     },
+    /// Whoever listens there is another user, who would be told what is meant for wehelpd.
+    #[error("the socket `{}` belongs to uid {uid}, and not to you (uid {}) or root, so nothing was sent to it", socket.display(), own_uid())]
+    Stranger {
+        /// Where he listens.
+        socket: PathBuf,
+        /// Who he is.
+        uid: u32,
+    },
     /// The request did not get to the daemon whole, so that it has done nothing.
     #[error("{}", broken("the request could not be handed to wehelpd", .0))]
     Unsent(io::Error),
@@ -94,7 +102,14 @@ impl Error {
     /// Whether the daemon was not there, went away, or hangs: it may come back, or be another one that is not meant.
     #[must_use]
     pub fn is_absence(&self) -> bool {
-        matches!(self, Self::NoDaemon { .. } | Self::OtherDaemon { .. } | Self::Unsent(_) | Self::Broken(_))
+        matches!(
+            self,
+            Self::NoDaemon { .. }
+                | Self::OtherDaemon { .. }
+                | Self::Stranger { .. }
+                | Self::Unsent(_)
+                | Self::Broken(_)
+        )
     }
 
     /// Whether the daemon will do it later: its store refuses for now (a full disk), or it is not there.
@@ -110,7 +125,7 @@ impl Error {
             Self::Broken(_) | Self::Strange(_) => true,
             // A store that failed in the middle of a write may find it again when it is opened.
             Self::Refused { status, .. } => *status == 500,
-            Self::NoDaemon { .. } | Self::OtherDaemon { .. } | Self::Unsent(_) => false,
+            Self::NoDaemon { .. } | Self::OtherDaemon { .. } | Self::Stranger { .. } | Self::Unsent(_) => false,
         }
     }
 }
@@ -137,10 +152,10 @@ impl Client {
         let (mut silent, mut other) = (None, None);
         for place in &target.sockets {
             match connect(place, PATIENCE) {
-                Ok(_) => {
+                Ok(stream) => {
                     let data_dir = target.data_dir.clone();
                     let client = Self { socket: place.clone(), data_dir, patience: PATIENCE, ending: None };
-                    match client.check_data_dir() {
+                    match client.check_owner(&stream).and_then(|()| client.check_data_dir()) {
                         Ok(()) => return Ok(client),
                         Err(error) => drop(other.get_or_insert(error)),
                     }
@@ -190,6 +205,15 @@ impl Client {
         if home::is_same_folder(meant, &its) { Ok(()) } else { Err(self.other(Some(its))) }
     }
 
+    /// Looks whose socket it is, before a byte is sent to it: its path says nothing about that.
+    fn check_owner(&self, stream: &UnixStream) -> Result<(), Error> {
+        let uid = rustix::net::sockopt::socket_peercred(stream).map_err(|e| Error::Unsent(e.into()))?.uid.as_raw();
+        if is_trusted(uid, own_uid(), &self.socket) {
+            return Ok(());
+        }
+        Err(Error::Stranger { socket: self.socket.clone(), uid })
+    }
+
     fn other(&self, its: Option<PathBuf>) -> Error {
         let data_dir = self.data_dir.clone().unwrap_or_default();
         Error::OtherDaemon { data_dir, socket: self.socket.clone(), its }
@@ -224,6 +248,7 @@ impl Client {
             true => Error::Unsent(source),
             false => Error::NoDaemon { tried: vec![self.socket.clone()], data_dir: self.data_dir.clone(), source },
         })?;
+        self.check_owner(&stream)?;
         stream.set_read_timeout(Some(self.patience)).map_err(Error::Unsent)?;
         let body = body.unwrap_or_default();
         let mut request = format!(
@@ -281,6 +306,15 @@ impl Client {
         let body = serde_json::to_vec(value).map_err(|e| Error::Strange(e.to_string()))?;
         self.send(method, path, Some(&body))
     }
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Whether a user's socket may be told what is meant for wehelpd.
+fn is_trusted(uid: u32, own: u32, socket: &Path) -> bool {
+    uid == own || uid == 0 || socket == Path::new(home::SYSTEM_SOCKET)
 }
 
 /// What of a path cannot stand in a header.
@@ -677,5 +711,46 @@ impl Body {
             }
             self.from.more()?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_sent_to_the_socket_of_another_user() {
+        if own_uid() != 0 {
+            eprintln!("SKIPPED: only root can play another user");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, uid) = (dir.path().join("s"), rustix::process::Uid::from_raw(65534));
+        std::os::unix::fs::chown(dir.path(), Some(uid.as_raw()), None).unwrap();
+        let at = socket.clone();
+        // The kernel notes who began to listen; a thread may be another user than the rest.
+        let stranger = std::thread::spawn(move || {
+            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+            std::os::unix::net::UnixListener::bind(at).unwrap()
+        });
+        let listener = stranger.join().unwrap();
+        let target = Target { sockets: vec![socket.clone()], data_dir: Some(dir.path().to_owned()) };
+        let found = Client::find(&target).map(drop);
+        let client = Client { socket: socket.clone(), data_dir: None, patience: PATIENCE, ending: None };
+        // It may come to stand there after a daemon was found.
+        let sent = client.put("POST", "/v1/commands", &"a secret").map(drop);
+        for refused in [found, sent] {
+            assert!(matches!(refused, Err(Error::Stranger { uid: 65534, .. })), "{refused:?}");
+            let (mut stream, _) = listener.accept().unwrap();
+            assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "not a byte came");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_trusted_by_its_user_and_the_systems_one_by_its_place() {
+        let here = Path::new("/x/s");
+        assert!(is_trusted(7, 7, here) && is_trusted(0, 7, here));
+        assert!(!is_trusted(8, 7, here) && !is_trusted(8, 0, here));
+        assert!(is_trusted(8, 0, Path::new(home::SYSTEM_SOCKET)), "`sudo wehelp` reaches the system's daemon");
     }
 }

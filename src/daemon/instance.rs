@@ -306,12 +306,11 @@ pub fn bind_control(activated: &mut Activated, home: &Home, _lock: &Lock) -> Res
 
 fn bind_private(path: &Path) -> Result<UnixListener, Error> {
     let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if dir.is_dir() {
-        // Its mode is not ours to change; the socket's own keeps others out.
-        private::check_socket_dir(dir)?;
-    } else {
+    if !dir.is_dir() {
         private::make_dir(dir)?;
     }
+    // Its mode is not ours to change; the socket's own keeps others out.
+    private::check_socket_dir(dir)?;
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => {
             if std::os::unix::net::UnixStream::connect(path).is_ok() {

@@ -96,10 +96,11 @@ fn close(path: &Path, me: u32, depth: usize) -> Result<(), Error> {
     }
     let open = found.mode() & 0o077 != 0;
     let closed = if found.is_dir() { 0o700 } else { 0o600 };
+    // Whoever owns a folder can put other files into it, however closed it is.
+    if found.uid() != me && (found.is_dir() || open && found.is_file()) {
+        refuse_shared(if found.is_dir() { "folder" } else { "file" }, path, &found, me)?;
+    }
     if open && (found.is_dir() || found.is_file()) {
-        if found.uid() != me {
-            refuse_shared("file", path, &found, me)?;
-        }
         let changed = fs::set_permissions(path, fs::Permissions::from_mode(closed));
         match changed {
             // It cannot be opened for writing either; the store tells of that in its own words, and reads.
@@ -116,15 +117,30 @@ fn close(path: &Path, me: u32, depth: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses a socket's folder in which others could put another socket in its place.
+/// Refuses a socket's folder in which others could put another socket in its place, or which they could replace.
 pub(super) fn check_socket_dir(dir: &Path) -> Result<(), Error> {
-    let found = fs::metadata(dir).map_err(|source| error("look at", dir, source))?;
-    if found.mode() & 0o002 != 0 && found.mode() & 0o1000 == 0 {
+    let look = |path: &Path| fs::metadata(path).map_err(|source| error("look at", path, source));
+    let me = rustix::process::geteuid().as_raw();
+    let owner = look(dir)?.uid();
+    if owner != me && owner != 0 {
         return Err(Error::Unsafe(format!(
-            "every user of this machine can write to `{}`, and could put a socket of their own in place of the control \
-             socket; close it with `chmod o-w`, or choose another --socket",
+            "the control socket's folder `{}` belongs to uid {owner}, who could put a socket of their own there; give it \
+             to uid {me} with `chown`, or choose another --socket",
             dir.display()
         )));
+    }
+    // As it is named, and where links lead to: either way can be bent.
+    let ways = [std::path::absolute(dir), fs::canonicalize(dir)].into_iter();
+    let ways = ways.collect::<Result<Vec<_>, _>>().map_err(|source| error("look at", dir, source))?;
+    for above in ways.iter().flat_map(|way| way.ancestors()) {
+        let mode = look(above)?.mode();
+        if mode & 0o002 != 0 && mode & 0o1000 == 0 {
+            return Err(Error::Unsafe(format!(
+                "every user of this machine can write to `{}`, and could put a socket of their own in place of the \
+                 control socket; close it with `chmod o-w`, or choose another --socket",
+                above.display()
+            )));
+        }
     }
     Ok(())
 }
@@ -209,6 +225,32 @@ mod tests {
         for (open, fine) in [(0o700, true), (0o755, true), (0o777, false), (0o1777, true), (0o703, false)] {
             set(dir.path(), open);
             assert_eq!(check_socket_dir(dir.path()).is_ok(), fine, "{open:o}");
+            // Nor in one below, by whatever way.
+            let (below, link) = (dir.path().join("below"), tempfile::tempdir().unwrap());
+            fs::create_dir_all(&below).unwrap();
+            symlink(&below, link.path().join("to")).unwrap();
+            for way in [below, link.path().join("to")] {
+                assert_eq!(check_socket_dir(&way).is_ok(), fine, "{open:o} {}", way.display());
+            }
+        }
+    }
+
+    #[test]
+    fn no_folder_of_ours_belongs_to_another() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: only root can make a folder of another user");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["run", "sled", "journal"] {
+            let path = dir.path().join(name);
+            fs::create_dir(&path).unwrap();
+            set(&path, 0o700);
+            std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
+            let refused =
+                [prepare(dir.path()), check_socket_dir(&path)].map(|refused| refused.unwrap_err().to_string());
+            assert!(refused.iter().all(|why| why.contains("uid 65534") && why.contains(name)), "{refused:?}");
+            fs::remove_dir(&path).unwrap();
         }
     }
 }
