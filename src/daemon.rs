@@ -188,6 +188,8 @@ pub fn run(args: &Args, mut activated: instance::Activated, asked: &Asked) -> Re
         }
         let http = instance::bind_http(&mut activated, &addresses)?;
         let control = instance::bind_control(&mut activated, &home, &lock)?;
+        let socket = control.socket.as_ref().unwrap_or(&home.socket).clone();
+        let home = Home { socket, ..home.clone() };
         let doors = Open { http, control, tls, tokens: Arc::new(tokens) };
         serve(args, &home, config, store.clone(), doors, asked, &lock).await
     });
@@ -235,7 +237,7 @@ async fn serve(
     lock: &instance::Lock,
 ) -> Result<(), Error> {
     let shutdown = asked.shutdown.clone();
-    let mut died = store.died();
+    let (mut died, mut health) = (store.died(), store.health());
     let (client_limits, control_limits) = Limits::of_doors(&config.http);
     let doors = http::Doors::new(
         Arc::clone(&open.tokens),
@@ -279,11 +281,13 @@ async fn serve(
             () = shutdown.wait() => break,
             () = asked.reload.notified() => reload(args, &service, &open),
             _ = died.wait_for(Option::is_some) => break,
-            () = tokio::time::sleep_until(mind_lock) => {
-                lock.mind();
-                mind_lock = tokio::time::Instant::now() + MIND_LOCK;
-            }
+            // What could not be written at the start may be written by now.
+            Ok(()) = health.changed() => {}
+            () = tokio::time::sleep_until(mind_lock) => {}
         }
+        lock.mind();
+        open.control.mind(home);
+        mind_lock = tokio::time::Instant::now() + MIND_LOCK;
     }
     tracing::info!("stopping");
     let until = tokio::time::Instant::now() + STOP_PATIENCE;

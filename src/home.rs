@@ -124,6 +124,14 @@ fn data_dir_socket(data_dir: &Path) -> PathBuf {
     data_dir.join("run").join(SOCKET_NAME)
 }
 
+/// The socket of a daemon of that user whose data folder takes none, being read-only: named by what the folder is, so that
+/// it is the same however the folder is reached. `None` where there is no such folder.
+pub fn temporary_socket(data_dir: &Path, uid: u32) -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt;
+    let found = std::fs::metadata(data_dir).ok()?;
+    Some(PathBuf::from(format!("/tmp/wehelp-{uid}")).join(format!("{:x}-{:x}.sock", found.dev(), found.ino())))
+}
+
 /// Which daemon the CLI is to talk to. What names a daemon is obeyed, or nothing is done (contract 1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -146,6 +154,7 @@ pub fn target(ranks: &[Wishes], uid: u32) -> Result<Target, Error> {
         let mut sockets = runtime_sockets(uid);
         sockets.extend(pointer(&data_dir));
         sockets.push(data_dir_socket(&data_dir));
+        sockets.extend(temporary_socket(&data_dir, uid));
         sockets.push(SYSTEM_SOCKET.into());
         sockets.dedup();
         return Ok(Target { sockets, data_dir: None });
@@ -154,7 +163,7 @@ pub fn target(ranks: &[Wishes], uid: u32) -> Result<Target, Error> {
     let mut sockets: Vec<PathBuf> = match (&asked.socket, &data_dir) {
         (Some(socket), _) => vec![socket.clone()],
         (None, Some(dir)) => {
-            let own = pointer(dir).into_iter().chain([data_dir_socket(dir)]);
+            let own = pointer(dir).into_iter().chain([data_dir_socket(dir)]).chain(temporary_socket(dir, uid));
             own.chain(ranks.iter().filter_map(|w| w.socket.clone())).chain(runtime_sockets(uid)).collect()
         }
         (None, None) => Vec::new(),
@@ -225,6 +234,21 @@ mod tests {
         assert_eq!(found.data_dir.as_deref(), Some(dir));
         assert!(found.sockets.contains(&PathBuf::from("/x/y.sock")), "{found:?}");
         assert_eq!(target(&[none], 7).unwrap().data_dir, None);
+    }
+
+    #[test]
+    fn a_read_only_folder_is_served_at_a_place_of_its_own() {
+        let (one, two, links) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let link = links.path().join("link");
+        std::os::unix::fs::symlink(one.path(), &link).unwrap();
+        let place = |dir: &Path| temporary_socket(dir, 7);
+        assert_eq!(place(one.path()), place(&link));
+        assert_ne!(place(one.path()), place(two.path()));
+        assert_ne!(place(one.path()), temporary_socket(one.path(), 8));
+        assert_eq!(place(&links.path().join("no")), None);
+        let found = target(&[asks(None, Some(&link))], 7).unwrap().sockets;
+        assert!(found.contains(&place(one.path()).unwrap()), "{found:?}");
     }
 
     #[test]

@@ -65,6 +65,7 @@ mod snapshot;
 mod txn;
 mod writer;
 
+pub use claim::holder as lock_holder;
 pub use txn::Txn;
 
 use crate::{clock::Time, seq::Seq};

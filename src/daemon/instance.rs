@@ -7,6 +7,7 @@
 use super::private;
 use crate::config::{Http, RequireToken};
 use crate::home::{self, Home};
+use crate::store;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -70,9 +71,17 @@ fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
-    file: Mutex<File>,
+    held: Mutex<Held>,
     /// That somebody else has the file now was told.
     told: AtomicBool,
+}
+
+/// What is locked.
+#[derive(Debug)]
+struct Held {
+    file: File,
+    /// Our pid stands in it.
+    named: bool,
 }
 
 /// Makes the data folder (mode 0700) and takes its lock.
@@ -82,67 +91,112 @@ pub struct Lock {
 pub fn lock(data_dir: &Path) -> Result<Lock, Error> {
     private::prepare(data_dir)?;
     let path = data_dir.join("lock");
-    Ok(Lock { file: Mutex::new(take(&path)?), path, told: AtomicBool::new(false) })
+    Ok(Lock { held: Mutex::new(take(&path)?), path, told: AtomicBool::new(false) })
 }
 
-/// Opens the lock's file. What cannot be written can still be locked: a file system may be read-only.
-fn open_lock(path: &Path) -> io::Result<File> {
+/// Opens the lock's file. What cannot be written can still be locked: a file system may be read-only. Why it is so comes
+/// with it.
+fn open_lock(path: &Path) -> io::Result<(File, Option<io::Error>)> {
     let options = || {
         let mut options = fs::OpenOptions::new();
         options.read(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
         options
     };
-    options().write(true).create(true).truncate(false).open(path).or_else(|error| match error.kind() {
-        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull => options().open(path),
-        _ => Err(error),
-    })
+    match options().write(true).create(true).truncate(false).open(path) {
+        Ok(file) => Ok((file, None)),
+        Err(why) if takes_nothing(&why) => {
+            let file = options().open(path).or_else(|error| match error.kind() {
+                // It never had one, and can have none now: its folder serves as well.
+                io::ErrorKind::NotFound => File::open(path.parent().unwrap_or(path)),
+                _ => Err(error),
+            });
+            Ok((file?, Some(why)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a file system is read-only or full: what is stored there can be served all the same.
+fn takes_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull)
+}
+
+/// Why something is not written into the data folder.
+fn why_not(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => "the data folder is read-only".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn place(found: &fs::Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}
+
+fn write_pid(lock: &mut File) -> io::Result<()> {
+    lock.set_len(0)?;
+    lock.rewind()?;
+    write!(lock, "{}", std::process::id())
+}
+
+/// The pid in a lock, if that process has it open: one that could not write its own there has left another's.
+fn written_holder(lock: &File) -> Option<u32> {
+    /// A number of at most so many digits.
+    const PID_BYTES_MAX: u64 = 20;
+    let mut text = String::new();
+    lock.take(PID_BYTES_MAX).read_to_string(&mut text).ok()?;
+    let pid = text.trim().parse().ok()?;
+    let held = lock.metadata().ok()?;
+    let mut open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+    open.any(|fd| fs::metadata(fd.path()).is_ok_and(|found| place(&found) == place(&held))).then_some(pid)
 }
 
 /// Takes the lock.
-fn take(path: &Path) -> Result<File, Error> {
-    let mut lock = match open_lock(path) {
-        // It never had one, and can have none now: its folder serves as well.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => File::open(path.parent().unwrap_or(path)),
-        opened => opened,
-    }
-    .map_err(file("open the lock", path))?;
+fn take(path: &Path) -> Result<Held, Error> {
+    let (mut lock, unwritable) = open_lock(path).map_err(file("open the lock", path))?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            // Without its pid the sentence is less helpful, and still true.
-            drop(lock.read_to_string(&mut pid));
-            let holder = match pid.trim() {
-                "" => "another wehelpd".to_owned(),
-                pid => format!("another wehelpd (pid {pid})"),
-            };
+            // The table does not know the locks of every file system. Without a pid the sentence is less helpful, and
+            // still true.
+            let pid = store::lock_holder(&lock).or_else(|| written_holder(&lock));
+            let holder = pid.map_or_else(|| "another wehelpd".to_owned(), |pid| format!("another wehelpd (pid {pid})"));
             return Err(Error::Held { dir: path.parent().unwrap_or(path).to_owned(), holder });
         }
         Err(TryLockError::Error(e)) => return Err(file("lock", path)(e)),
     }
-    let written = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
+    let written = unwritable.map_or_else(|| write_pid(&mut lock), Err);
     // A full disk must not keep a daemon from starting: it can still serve what is stored.
-    if let Err(error) = written {
-        tracing::warn!("cannot write the pid into `{}`: {error}", path.display());
+    if let Err(error) = &written {
+        tracing::warn!("cannot write the pid into `{}`: {}", path.display(), why_not(error));
     }
-    Ok(lock)
+    Ok(Held { file: lock, named: written.is_ok() })
 }
 
 impl Lock {
     /// Sees whether the file that is held still stands where others look for it, and puts it back when somebody deleted
-    /// it. To be called now and then.
+    /// it; what could not be written into it is written as soon as it can. To be called now and then.
     pub fn mind(&self) {
-        let mut held = super::service::lock(&self.file);
-        let place = |found: fs::Metadata| (found.dev(), found.ino());
-        let stands = fs::symlink_metadata(&self.path).map(place);
-        if held.metadata().map(place).ok() == stands.ok() || held.metadata().is_ok_and(|found| found.is_dir()) {
+        let mut held = super::service::lock(&self.held);
+        let Ok(own) = held.file.metadata() else { return };
+        if fs::symlink_metadata(&self.path).is_ok_and(|stands| place(&stands) == place(&own)) {
+            if !held.named
+                && let Ok((mut file, None)) = open_lock(&self.path)
+            {
+                held.named = write_pid(&mut file).is_ok();
+            }
+            return;
+        }
+        if own.is_dir() && !matches!(open_lock(&self.path), Ok((_, None))) {
             return;
         }
         match take(&self.path) {
-            Ok(file) => {
-                *held = file;
+            Ok(taken) => {
+                *held = taken;
                 self.told.store(false, Ordering::Relaxed);
-                tracing::warn!("the lock `{}` was deleted, and is there again", self.path.display());
+                if !own.is_dir() {
+                    tracing::warn!("the lock `{}` was deleted, and is there again", self.path.display());
+                }
             }
             Err(error) if !self.told.swap(true, Ordering::Relaxed) => {
                 tracing::error!("the lock `{}` was deleted, and cannot be had again: {error}", self.path.display());
@@ -198,15 +252,35 @@ pub fn check_exposure(http: &Http, addresses: &[SocketAddr], insecure: bool) -> 
 pub struct Control {
     /// To be served.
     pub listener: Option<UnixListener>,
-    bound: Option<PathBuf>,
+    /// Where it is; `None` when there is no such door.
+    pub socket: Option<PathBuf>,
+    /// It is ours to remove.
+    bound: bool,
+    /// The folder that was made for it outside of the data folder.
+    folder: Option<PathBuf>,
     pointer: Option<PathBuf>,
+}
+
+impl Control {
+    /// Leaves in the data folder where the socket is, if that could not be written at the start. To be called now and
+    /// then.
+    pub fn mind(&mut self, home: &Home) {
+        if self.pointer.is_none() && self.socket.is_some() {
+            self.pointer = point(home).ok();
+        }
+    }
 }
 
 impl Drop for Control {
     fn drop(&mut self) {
         // The lock is still held: nobody else's socket can stand there.
-        for path in self.bound.iter().chain(&self.pointer) {
+        let socket = self.socket.iter().filter(|_| self.bound);
+        for path in socket.chain(&self.pointer) {
             drop(fs::remove_file(path));
+        }
+        if let Some(folder) = &self.folder {
+            // Not while another daemon's socket is in it.
+            drop(fs::remove_dir(folder));
         }
     }
 }
@@ -293,15 +367,47 @@ fn tokio_tcp(listener: std::net::TcpListener, address: &str) -> Result<TcpListen
 /// When the socket or its folder cannot be made, or another daemon answers there.
 pub fn bind_control(activated: &mut Activated, home: &Home, _lock: &Lock) -> Result<Control, Error> {
     let path = &home.socket;
-    let listener = match activated.control.take() {
+    let (listener, bound) = match activated.control.take() {
         Some(listener) => {
             listener.set_nonblocking(true).map_err(file("use the control socket", path))?;
             let listener = UnixListener::from_std(listener).map_err(file("use the control socket", path))?;
-            return Ok(Control { listener: Some(listener), bound: None, pointer: point(home) });
+            (listener, false)
         }
-        None => bind_private(path)?,
+        None => match bind_private(path) {
+            Err(Error::File { source, .. }) if takes_nothing(&source) && path.starts_with(&home.data_dir) => {
+                return Ok(bind_elsewhere(home, &source));
+            }
+            bound => (bound?, true),
+        },
     };
-    Ok(Control { listener: Some(listener), bound: Some(path.clone()), pointer: point(home) })
+    let pointer = told_point(home);
+    Ok(Control { listener: Some(listener), socket: Some(path.clone()), bound, folder: None, pointer })
+}
+
+/// Opens the control door outside of a data folder that takes no socket. Without one, clients are served all the same.
+fn bind_elsewhere(home: &Home, source: &io::Error) -> Control {
+    let (usual, why) = (home.socket.display(), why_not(source));
+    let socket = home::temporary_socket(&home.data_dir, rustix::process::geteuid().as_raw());
+    let bound = socket.ok_or_else(|| "its folder cannot be looked at".to_owned()).and_then(|socket| {
+        let listener = bind_private(&socket).map_err(|error| error.to_string())?;
+        Ok((listener, socket))
+    });
+    match bound {
+        Ok((listener, socket)) => {
+            tracing::warn!("cannot make the control socket `{usual}`: {why}; it is `{}`", socket.display());
+            let folder = socket.parent().map(Path::to_owned);
+            let home = Home { socket: socket.clone(), ..home.clone() };
+            let pointer = told_point(&home);
+            Control { listener: Some(listener), socket: Some(socket), bound: true, folder, pointer }
+        }
+        Err(error) => {
+            tracing::warn!(
+                "cannot make the control socket `{usual}`: {why}, nor another ({error}); until it is started again with \
+                 another --socket, the client door alone is open"
+            );
+            Control { listener: None, socket: None, bound: false, folder: None, pointer: None }
+        }
+    }
 }
 
 fn bind_private(path: &Path) -> Result<UnixListener, Error> {
@@ -336,19 +442,22 @@ fn bind_private(path: &Path) -> Result<UnixListener, Error> {
     UnixListener::from_std(listener).map_err(file("listen on the control socket", path))
 }
 
+/// As [`point`], with a word when it cannot be.
+fn told_point(home: &Home) -> Option<PathBuf> {
+    let tell = |error: &io::Error| {
+        tracing::warn!("cannot write `{}`: {}", home::pointer_path(&home.data_dir).display(), why_not(error));
+    };
+    point(home).inspect_err(tell).ok()
+}
+
 /// Leaves in the data folder where the socket is, for a CLI that cannot know (cron).
-fn point(home: &Home) -> Option<PathBuf> {
+fn point(home: &Home) -> io::Result<PathBuf> {
     let path = home::pointer_path(&home.data_dir);
     let socket = std::path::absolute(&home.socket).unwrap_or_else(|_| home.socket.clone());
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    match options.open(&path).and_then(|mut file| writeln!(file, "{}", socket.display())) {
-        Ok(()) => Some(path),
-        Err(error) => {
-            tracing::warn!("cannot write `{}`: {error}", path.display());
-            None
-        }
-    }
+    options.open(&path).and_then(|mut file| writeln!(file, "{}", socket.display()))?;
+    Ok(path)
 }
 
 #[cfg(test)]
@@ -370,6 +479,47 @@ mod tests {
         let _first = lock(dir.path()).unwrap();
         let error = lock(dir.path()).unwrap_err().to_string();
         assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn what_is_written_in_a_lock_is_believed_of_a_process_that_has_it_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let writes = |pid: u32| {
+            fs::write(&path, pid.to_string()).unwrap();
+            written_holder(&File::open(&path).unwrap())
+        };
+        assert_eq!(writes(std::process::id()), Some(std::process::id()));
+        assert_eq!(writes(1), None, "it is another program's by now");
+        // Nor does the sentence name it.
+        let _first = lock(dir.path()).unwrap();
+        fs::write(&path, "1").unwrap();
+        let error = lock(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("(pid {})", std::process::id())), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_at_the_start_is_written_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home(dir.path());
+        let held = lock(&home.data_dir).unwrap();
+        let mut control = bind_control(&mut Activated::default(), &home, &held).unwrap();
+        let (pid, pointer) = (home.data_dir.join("lock"), home::pointer_path(&home.data_dir));
+        // As a file system leaves it that takes nothing.
+        fs::write(&pid, "1").unwrap();
+        fs::remove_file(&pointer).unwrap();
+        held.held.lock().unwrap().named = false;
+        control.pointer = None;
+        held.mind();
+        control.mind(&home);
+        assert_eq!(fs::read_to_string(&pid).unwrap(), std::process::id().to_string());
+        assert_eq!(fs::read_to_string(&pointer).unwrap().trim(), home.socket.to_str().unwrap());
+        // One that had no lock's file, so that its folder is held.
+        fs::remove_file(&pid).unwrap();
+        *held.held.lock().unwrap() = Held { file: File::open(&home.data_dir).unwrap(), named: false };
+        held.mind();
+        assert_eq!(fs::read_to_string(&pid).unwrap(), std::process::id().to_string());
+        assert!(matches!(lock(&home.data_dir), Err(Error::Held { .. })));
     }
 
     #[tokio::test]

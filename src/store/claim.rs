@@ -92,7 +92,7 @@ pub(super) fn lock(file: &File) -> io::Result<bool> {
 }
 
 /// Who has the lock on a file or folder, by the system's table of locks: `1: FLOCK  ADVISORY  WRITE PID MA:MI:INODE 0 EOF`.
-fn holder(held: &File) -> Option<u32> {
+pub fn holder(held: &File) -> Option<u32> {
     use rustix::fs::{major, minor};
     let found = rustix::fs::fstat(held).ok()?;
     let place = format!("{:02x}:{:02x}:{}", major(found.st_dev), minor(found.st_dev), found.st_ino);

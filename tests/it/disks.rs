@@ -2,7 +2,7 @@
 //! which needs root and the file system's `mkfs`; elsewhere it says that it was skipped.
 
 use crate::faults::{ballast, everything, refuses_to_write, writes_again};
-use crate::fixture::{DEADLINE, Daemon, Recipe, clean, eventually, message, present, run};
+use crate::fixture::{DEADLINE, Daemon, Recipe, Running, WEHELP, WEHELPD, clean, eventually, message, present, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -117,6 +117,47 @@ fn starts_all_the_same(mkfs: &str, min_free: &str) {
     assert_eq!(daemon.terminate(), 0);
     drop(daemon);
     drop(disk);
+}
+
+#[test]
+fn a_read_only_folder_without_a_socket_is_served_and_found_and_named() {
+    let mut daemon = Recipe::default().lay_out();
+    let Some(disk) = Disk::make("mkfs.ext4", &daemon.path("home"), daemon.data_dir()) else { return };
+    daemon.start();
+    daemon.kill9();
+    eventually("nothing in it is open", || disk.remount("ro").then_some(()));
+    let command = || {
+        let mut command = clean(WEHELPD, &daemon.path("home"));
+        command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(daemon.data_dir());
+        command
+    };
+    let running = Running::start(command());
+    let pid = running.pid().as_raw_pid();
+    let status = || {
+        let mut status = clean(WEHELP, &daemon.path("home"));
+        status.arg("--data-dir").arg(daemon.data_dir()).args(["--json", "status"]);
+        let run = run(status, None, DEADLINE);
+        (run.code == 0).then(|| run.line())
+    };
+    let found = eventually("it is found by its folder", status);
+    assert_eq!(found["daemon"]["pid"], pid);
+    let socket = Path::new(found["daemon"]["socket"].as_str().unwrap());
+    assert!(socket.exists() && !socket.starts_with(daemon.data_dir()), "{found}");
+    run(command(), None, DEADLINE).exits(1).says(&[&format!("(pid {pid})")]);
+
+    assert!(disk.remount("rw"));
+    eventually("its pid is written", || {
+        (std::fs::read_to_string(daemon.data_dir().join("lock")).ok()? == pid.to_string()).then_some(())
+    });
+    eventually("where its socket is, is written", || {
+        let pointer = std::fs::read_to_string(daemon.data_dir().join("socket")).ok()?;
+        (Path::new(pointer.trim()) == socket).then_some(())
+    });
+    rustix::process::kill_process(running.pid(), rustix::process::Signal::TERM).unwrap();
+    let run = running.end().exits(0);
+    run.says(&["the data folder is read-only"]);
+    assert!(!run.err.contains("Invalid argument"), "{}", run.err);
+    assert!(!socket.exists(), "it is left behind");
 }
 
 #[test]

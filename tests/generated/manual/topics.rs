@@ -71,6 +71,10 @@ pub(super) fn wehelp(page: &mut Page) {
         ("~/.config/wehelp/config.toml", "Settings; see `wehelp-config`(5)."),
         ("$XDG_RUNTIME_DIR/wehelp/wehelpd.sock", "The control socket of a daemon that was started in a login session."),
         ("~/.local/share/wehelp/run/wehelpd.sock", "The control socket of one that was started without."),
+        (
+            "/tmp/wehelp-UID/",
+            "The folder for the control sockets of daemons that were started without, on a data folder that is read-only.",
+        ),
         ("/run/wehelp/wehelpd.sock", "The control socket of the system's daemon."),
         ("~/.local/share/wehelp/wehelpd.log", "The log of a daemon that `wehelp daemon start` started."),
     ] {
@@ -152,7 +156,7 @@ pub(super) fn wehelpd(page: &mut Page) {
         ),
         (
             "$XDG_RUNTIME_DIR/wehelp/wehelpd.sock",
-            "The control socket; without a runtime folder `run/wehelpd.sock` in the data folder.",
+            "The control socket; without a runtime folder `run/wehelpd.sock` in the data folder, and one in `/tmp/wehelp-UID/` where that folder is read-only or full.",
         ),
     ] {
         page.tp(&[&format!("`{name}`")], means);
