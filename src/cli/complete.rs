@@ -85,6 +85,8 @@ fn with_values(command: Command, path: &mut Vec<String>, words: &Arc<[OsString]>
 enum Values {
     /// People and rooms, by id or @NAME.
     Contacts,
+    /// Where only a person can be meant.
+    People,
     Rooms,
     Accounts,
     /// Commands in the queue, in one of these states.
@@ -107,6 +109,7 @@ impl Values {
         let name = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
         Some(match (&path[..], arg.get_id().as_str(), name) {
             (_, "account", "ACCOUNT") => Self::Accounts,
+            (["friend" | "room", ..], _, "WXID") => Self::People,
             (["events" | "forward", ..], "chat" | "from", _) | (_, _, "WXID") if arg.get_id() != "as" => Self::Contacts,
             (_, _, "ROOM") => Self::Rooms,
             (["queue", "show"], _, "ID") => Self::Commands(&State::ALL),
@@ -204,9 +207,12 @@ fn look_up(values: Values, typed: &str, words: &[OsString]) -> Option<Found> {
     };
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
     Some(match values {
-        Values::Contacts => {
+        Values::Contacts | Values::People => {
             let people = DirectoryQuery { only: Some("people".into()), ..directory.clone() };
             let mut found = called(typed, &of_any("/v1/contacts", &people)?);
+            if values == Values::People {
+                return Some(found);
+            }
             found.extend(called(typed, &of_any("/v1/rooms", &directory)?));
             if !typed.starts_with('@') {
                 found.push(("filehelper".into(), "文件传输助手: the account's own notes".into()));
@@ -367,11 +373,11 @@ mod tests {
             (&["send", "text"][..], "wxid", Values::Contacts),
             (&["send", "text"], "account", Values::Accounts),
             (&["ask"], "wxid", Values::Contacts),
-            (&["friend", "info"], "wxids", Values::Contacts),
+            (&["friend", "info"], "wxids", Values::People),
             (&["friend", "accept"], "request", Values::Requests),
             (&["friend", "add"], "room", Values::Rooms),
             (&["room", "kick"], "room", Values::Rooms),
-            (&["room", "kick"], "wxids", Values::Contacts),
+            (&["room", "kick"], "wxids", Values::People),
             (&["events"], "chat", Values::Contacts),
             (&["events"], "from", Values::Contacts),
             (&["events"], "kind", Values::Kinds),

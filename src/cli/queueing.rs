@@ -45,12 +45,17 @@ pub(super) struct Names<'a> {
 impl Names<'_> {
     /// A person or a room.
     pub(super) fn who(&self, who: &Who) -> Result<Wxid, Error> {
-        self.id(who, Who::id)
+        self.id(who, false, Who::id)
+    }
+
+    /// A person.
+    pub(super) fn person(&self, who: &Who) -> Result<Wxid, Error> {
+        self.id(who, true, Who::person)
     }
 
     /// A member of a room; where the room is not known to have such a one, anybody.
     pub(super) fn member(&self, who: &Who, room: &RoomId) -> Result<Wxid, Error> {
-        self.id(who, |who, ctx| who.member(ctx, room))
+        self.id(who, true, |who, ctx| who.member(ctx, room))
     }
 
     /// A room.
@@ -65,11 +70,16 @@ impl Names<'_> {
         }
     }
 
-    fn id(&self, who: &Who, look_up: impl Fn(&Who, &Ctx) -> Result<Wxid, Error>) -> Result<Wxid, Error> {
-        match (self.daemon, who) {
-            (_, Who::Id(id)) => Ok(id.clone()),
-            (Some(ctx), name) => look_up(name, ctx),
-            (None, _) => {
+    fn id(
+        &self,
+        who: &Who,
+        is_person: bool,
+        look_up: impl Fn(&Who, &Ctx) -> Result<Wxid, Error>,
+    ) -> Result<Wxid, Error> {
+        match (who.typed(is_person), self.daemon) {
+            (Some(id), _) => id,
+            (None, Some(ctx)) => look_up(who, ctx),
+            (None, None) => {
                 self.needed.set(true);
                 Ok(Wxid::parse("filehelper")?)
             }

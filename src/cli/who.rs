@@ -88,17 +88,31 @@ impl Who {
         self.looked_up(ctx, &Among { account, ..Among::default() })
     }
 
+    /// The id where one was typed, and not a name; `is_person`: a room is none that can be meant.
+    pub(super) fn typed(&self, is_person: bool) -> Option<Result<Wxid, Error>> {
+        let Self::Id(id) = self else { return None };
+        Some(as_typed(id, is_person))
+    }
+
+    /// The id of a person; rooms do not count.
+    ///
+    /// # Errors
+    /// As [`Who::id`], and when it is a room's id (2).
+    pub(super) fn person(&self, ctx: &Ctx) -> Result<Wxid, Error> {
+        self.looked_up(ctx, &Among { only: Some(PEOPLE), ..Among::default() })
+    }
+
     /// The id; a name may also be one that only a member of that room has.
     ///
     /// # Errors
-    /// As [`Who::id`].
+    /// As [`Who::person`].
     pub(super) fn member(&self, ctx: &Ctx, room: &RoomId) -> Result<Wxid, Error> {
-        self.looked_up(ctx, &Among { only: Some("people"), room: Some(room.as_str()), account: None })
+        self.looked_up(ctx, &Among { only: Some(PEOPLE), room: Some(room.as_str()), account: None })
     }
 
     fn looked_up(&self, ctx: &Ctx, among: &Among<'_>) -> Result<Wxid, Error> {
         match self {
-            Self::Id(id) => Ok(id.clone()),
+            Self::Id(id) => as_typed(id, among.only == Some(PEOPLE)),
             Self::Name(name) => Ok(Wxid::parse(&look_up(ctx, name, among)?)?),
             Self::Wrong(error) => Err(wrong(ctx, "WXID", error, among)),
         }
@@ -132,6 +146,16 @@ impl Place {
         }
     }
 }
+
+fn as_typed(id: &Wxid, is_person: bool) -> Result<Wxid, Error> {
+    match Wxid::check_person(id.as_str()) {
+        Err(error) if is_person => Err(Error::usage(format!("WXID: {error}"))),
+        _ => Ok(id.clone()),
+    }
+}
+
+/// Rooms are nobody whom a name means then.
+const PEOPLE: &str = "people";
 
 /// Among whom a name is looked up.
 #[derive(Debug, Clone, Copy, Default)]

@@ -96,6 +96,9 @@ pub enum Error {
         /// What may be meant.
         near: Option<String>,
     },
+    /// A person is due here.
+    #[error("`{0}` is a room, and a person is due here; give the person's id, as `wehelp contact list` shows it")]
+    NotAPerson(String),
 }
 
 fn hint(near: &Option<String>) -> String {
@@ -189,6 +192,15 @@ impl Wxid {
     #[must_use]
     pub fn is_room(&self) -> bool {
         is_room(&self.0)
+    }
+
+    /// Checks a text that goes over the wire where only a person can be meant.
+    ///
+    /// # Errors
+    /// As [`Wxid::check`], and when it names a room.
+    pub fn check_person(text: &str) -> Result<(), Error> {
+        Self::check(text)?;
+        if is_room(text) { Err(Error::NotAPerson(text.to_owned())) } else { Ok(()) }
     }
 
     /// Whether it is a ticket, which is no id.

@@ -94,6 +94,42 @@ fn a_whole_list_of_rooms_or_members_unlearns_what_is_missing() {
 }
 
 #[test]
+fn a_room_is_no_person() {
+    let daemon = known();
+    report(
+        &daemon,
+        &json!({"type": 211, "cwxid": "wxid_me", "chatrooms": [{"wxid": "1@chatroom", "nick": "Fam", "exist": true}]}),
+    );
+    let all = |to: &'static str| {
+        [
+            vec!["friend", "add", to],
+            vec!["friend", "delete", to],
+            vec!["friend", "get", to],
+            vec!["friend", "lookup", to],
+            vec!["friend", "info", "wxid_a", to],
+            vec!["room", "invite", "2@chatroom", to],
+            vec!["room", "kick", "2@chatroom", to],
+            vec!["room", "stranger", "2@chatroom", to],
+        ]
+    };
+    for args in all("1@chatroom").into_iter().chain(all("1@im.chatroom")) {
+        daemon.cli(&[&args[..], &["--dry-run"]].concat()).exits(2).says(&["WXID", "is a room", "a person is due"]);
+    }
+    for args in all("@Fam") {
+        daemon.cli(&[&args[..], &["--dry-run"]].concat()).exits(4);
+    }
+    let raw = daemon.cli(&["raw", r#"{"api":"delUser","code":17,"wxid":"1@chatroom"}"#]).exits(2);
+    raw.says(&["`wxid`", "a person is due"]);
+    // A friend of the same name is meant alone.
+    report(&daemon, &json!({"type": 210, "cwxid": "wxid_me", "userLists": [{"wxid": "wxid_fam", "nick": "Fam"}]}));
+    for args in all("@Fam") {
+        let wire = daemon.cli(&[&args[..], &["--dry-run"]].concat()).exits(0).line();
+        assert!(wire.to_string().contains("wxid_fam"), "{wire}");
+    }
+    daemon.cli(&["send", "text", "@Fam", "x", "--dry-run"]).exits(5);
+}
+
+#[test]
 fn the_first_rank_in_which_a_name_means_anybody_decides() {
     let daemon = known();
     let list = json!([

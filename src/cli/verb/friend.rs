@@ -18,17 +18,17 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Friend) -> Result<(), Error> {
         args::What::List(list) => queueing::put(ctx, &list.wiring, |_| Ok(vec![Command::FriendList])),
         args::What::Add(add) => self::add(ctx, &add),
         args::What::Delete(args::Delete { wxid, wiring }) => {
-            queueing::put(ctx, &wiring, |names| Ok(vec![Command::FriendDelete { wxid: names.who(&wxid)? }]))
+            queueing::put(ctx, &wiring, |names| Ok(vec![Command::FriendDelete { wxid: names.person(&wxid)? }]))
         }
         args::What::Info(args::Info { wxids, wiring }) => queueing::put(ctx, &wiring, |names| {
-            let ids: Vec<_> = wxids.iter().map(|who| names.who(who)).collect::<Result<_, _>>()?;
+            let ids: Vec<_> = wxids.iter().map(|who| names.person(who)).collect::<Result<_, _>>()?;
             Ok(Command::friend_info(&ids))
         }),
         args::What::Get(args::Get { wxid, wiring }) => {
-            queueing::put(ctx, &wiring, |names| Ok(vec![Command::FriendGet { wxid: names.who(&wxid)? }]))
+            queueing::put(ctx, &wiring, |names| Ok(vec![Command::FriendGet { wxid: names.person(&wxid)? }]))
         }
         args::What::Lookup(args::Lookup { wxid, wiring }) => {
-            queueing::put(ctx, &wiring, |names| Ok(vec![Command::FriendLookup { wxid: names.who(&wxid)? }]))
+            queueing::put(ctx, &wiring, |names| Ok(vec![Command::FriendLookup { wxid: names.person(&wxid)? }]))
         }
         args::What::Accept(accept) => self::accept(ctx, accept),
         args::What::Requests(_) => requests(ctx),
@@ -52,7 +52,7 @@ fn cached(ctx: &Ctx) -> Result<(), Error> {
 fn add(ctx: &Ctx, args: &args::Add) -> Result<(), Error> {
     let Some(place) = &args.room else {
         return queueing::put(ctx, &args.wiring, |names| {
-            Ok(vec![Command::FriendAdd { wxid: names.who(&args.wxid)?, message: args.message.clone() }])
+            Ok(vec![Command::FriendAdd { wxid: names.person(&args.wxid)?, message: args.message.clone() }])
         });
     };
     let plan = Plan::new(ctx, &args.wiring)?;

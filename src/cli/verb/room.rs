@@ -32,7 +32,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Room) -> Result<(), Error> {
         }),
         args::What::Invite(args::Invite { room, wxids, wiring }) => queueing::put(ctx, &wiring, |names| {
             let room = names.room(&room)?;
-            let invite = |who| Ok(Command::RoomInvite { room: room.clone(), wxid: names.who(who)? });
+            let invite = |who| Ok(Command::RoomInvite { room: room.clone(), wxid: names.person(who)? });
             wxids.iter().map(invite).collect()
         }),
         args::What::Nick(args::Nick { room, name, wiring }) => queueing::put(ctx, &wiring, |names| {

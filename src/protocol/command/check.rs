@@ -52,12 +52,12 @@ pub fn check(wire: &Wire) -> Result<(), Fault> {
             members.whole("pic")
         }
         "addUserEvent" => {
-            members.id("wxid")?;
+            members.person("wxid")?;
             members.whole("message")
         }
-        "delUser" => members.id("wxid"),
-        "newGetUserLists" => members.ids("wxidLists"),
-        "getUserInfo" | "netGetUserInfo" => members.id_if_given("wxid"),
+        "delUser" => members.person("wxid"),
+        "newGetUserLists" => members.people("wxidLists"),
+        "getUserInfo" | "netGetUserInfo" => members.person_if_given("wxid"),
         "acceptFriend" => {
             let (v1, v2) = (members.text("v1")?, members.text("v2")?);
             ticket("v1", v1)?;
@@ -67,7 +67,7 @@ pub fn check(wire: &Wire) -> Result<(), Fault> {
         "getChatRoomUserLists" => members.room_if_given("wxid"),
         "delChatRoomUser" | "sendChatroom" => {
             members.room("chatroom")?;
-            members.id("wxid")
+            members.person("wxid")
         }
         "updateRoomAsName" | "updateChatRoomName" => {
             members.room("chatroom")?;
@@ -75,7 +75,7 @@ pub fn check(wire: &Wire) -> Result<(), Fault> {
         }
         "getRoomUserV2" => {
             members.room_if_given("chatroom")?;
-            members.id_if_given("wxid")
+            members.person_if_given("wxid")
         }
         _ => Ok(()),
     }
@@ -122,8 +122,12 @@ impl<'w> Members<'w> {
         Wxid::check(self.text(name)?).map_err(|error| Fault::Id(name, error))
     }
 
-    fn id_if_given(&self, name: &'static str) -> Result<(), Fault> {
-        self.get(name).map_or(Ok(()), |_| self.id(name))
+    fn person(&self, name: &'static str) -> Result<(), Fault> {
+        person(name, self.text(name)?)
+    }
+
+    fn person_if_given(&self, name: &'static str) -> Result<(), Fault> {
+        self.get(name).map_or(Ok(()), |_| self.person(name))
     }
 
     fn room(&self, name: &'static str) -> Result<(), Fault> {
@@ -134,7 +138,7 @@ impl<'w> Members<'w> {
         self.get(name).map_or(Ok(()), |_| self.room(name))
     }
 
-    fn ids(&self, name: &'static str) -> Result<(), Fault> {
+    fn people(&self, name: &'static str) -> Result<(), Fault> {
         let ids = self.get(name).and_then(Value::as_array).ok_or(Fault::NoList(name))?;
         if ids.is_empty() {
             return Err(Error::Empty("list of ids").into());
@@ -144,7 +148,7 @@ impl<'w> Members<'w> {
         }
         ids.iter().try_for_each(|id| {
             let id = id.as_str().ok_or(Fault::NoList(name))?;
-            Wxid::check(id).map_err(|error| Fault::Id(name, error))
+            person(name, id)
         })
     }
 
@@ -158,6 +162,10 @@ impl<'w> Members<'w> {
             None => Ok(()),
         }
     }
+}
+
+fn person(name: &'static str, text: &str) -> Result<(), Fault> {
+    Wxid::check_person(text).map_err(|error| Fault::Id(name, error))
 }
 
 #[cfg(test)]
@@ -198,6 +206,15 @@ mod tests {
             json!({"api": "sendChatroom", "chatroom": "wxid_a", "wxid": "1@chatroom"}),
             json!({"api": "updateRoomAsName", "chatroom": "1@chatroom", "name": ""}),
             json!({"api": "getRoomUserV2", "chatroom": "wxid_a", "wxid": "wxid_b"}),
+            // A room where only a person can be meant.
+            json!({"api": "addUserEvent", "wxid": "1@chatroom"}),
+            json!({"api": "delUser", "wxid": "1@im.chatroom"}),
+            json!({"api": "newGetUserLists", "wxidLists": ["a", "1@chatroom"]}),
+            json!({"api": "getUserInfo", "wxid": "1@chatroom"}),
+            json!({"api": "netGetUserInfo", "wxid": "1@chatroom"}),
+            json!({"api": "delChatRoomUser", "chatroom": "1@chatroom", "wxid": "2@chatroom"}),
+            json!({"api": "sendChatroom", "chatroom": "1@chatroom", "wxid": "2@chatroom"}),
+            json!({"api": "getRoomUserV2", "chatroom": "1@chatroom", "wxid": "1@chatroom"}),
         ] {
             assert!(checked(wire.clone()).is_err(), "{wire}");
         }
