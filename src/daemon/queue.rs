@@ -268,6 +268,14 @@ impl Record {
         claimed.or(self.account.as_deref()).unwrap_or("")
     }
 
+    /// Who was asked: the account, or else the process of the client.
+    pub(super) fn asked_whom(&self) -> (&str, Option<u64>) {
+        match self.answerer() {
+            "" => ("", self.claimed.as_ref().and_then(|claimed| claimed.pid)),
+            account => (account, None),
+        }
+    }
+
     /// Why it waits, when another question is open in its chat.
     pub(super) fn waits_for_its_turn(&self) -> Option<Held> {
         let behind = self.ask.as_ref()?.behind.filter(|_| self.phase == Phase::Queued)?;

@@ -433,7 +433,6 @@ fn askers(tx: &mut Txn<'_>, account: &str, seen: &Seen) -> Vec<Record> {
     let mut found = queue::asked_by_anybody(tx, &seen.event, seen.seq, seen.time);
     let pid = |record: &Record| record.claimed.as_ref().and_then(|claimed| claimed.pid);
     found.retain(|record| pid(record).zip(seen.event.pid).is_none_or(|(asked, told)| asked == told));
-    found.sort_by_key(|record| record.id);
     found
 }
 
@@ -445,7 +444,9 @@ fn question(tx: &mut Txn<'_>, account: &str, seen: &Seen, known: &mut Known<'_>)
     let recent = known.recent.iter().filter(|recent| recent.account == account && recent.seq < seen.seq);
     records.extend(recent.filter_map(|recent| queue::answered(tx, recent.id)));
     let answered: HashSet<u64> = records[asked..].iter().map(|record| record.id).collect();
-    records.sort_by_key(|record| record.id);
+    // Two accounts are asked the same in no order of theirs: who was asked first answers first.
+    let handed = |record: &Record| if account.is_empty() { record.handed() } else { None };
+    records.sort_by_key(|record| (handed(record), record.id));
     let concluded = conclude(tx, &records, &answered, seen, known.awaited);
     for (record, verdict) in &concluded {
         if matches!(verdict, Verdict::Answered | Verdict::Piece) {
@@ -489,6 +490,7 @@ fn conclude_among<'r>(
         .iter()
         .map(|(record, wire)| Open {
             command: wire,
+            whom: record.asked_whom(),
             waits: awaited.waits(record.id, record.handed(), now),
             answered: answered.contains(&record.id),
             missing: record.missing.as_deref(),

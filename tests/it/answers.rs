@@ -137,6 +137,23 @@ fn room_stranger_is_answered_with_the_v2() {
 }
 
 #[test]
+fn a_code_that_names_nobody_is_the_one_of_who_was_asked_first() {
+    let daemon = known();
+    daemon.login("wxid_you", 8);
+    let mine = daemon.queue(&["account", "qrcode", "--no-wait", "-a", "wxid_me"]);
+    let yours = daemon.queue(&["account", "qrcode", "--no-wait", "-a", "wxid_you"]);
+    assert_eq!(daemon.client().poll("wxid=wxid_you&pid=8").len(), 1);
+    daemon.reaches(yours, "fetched");
+    assert_eq!(daemon.client().poll("wxid=wxid_me&pid=7").len(), 1);
+    daemon.reaches(mine, "fetched");
+    daemon.client().event(r#"{"code":401,"message":"http://weixin.qq.com/x/yours"}"#);
+    daemon.reaches(yours, "answered");
+    assert_eq!(daemon.show(mine)["state"], "fetched");
+    daemon.client().event(r#"{"code":401,"message":"http://weixin.qq.com/x/mine"}"#);
+    daemon.reaches(mine, "answered");
+}
+
+#[test]
 fn account_status_qrcode_and_logout_are_answered() {
     let daemon = known();
     let state = json!({"type": 66, "processid": 7, "cwxid": "wxid_me", "code": 200});

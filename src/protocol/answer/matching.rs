@@ -5,7 +5,7 @@
 //! Leaves to others: which commands are open (same account, fetched before the event, not too long ago), and storing
 //! what was concluded.
 
-use super::{Bearing, Fit, ask_the_same, comes_in_pieces, fit, ids_asked, ids_told};
+use super::{Bearing, Fit, comes_in_pieces, fit, ids_asked, ids_told};
 use crate::protocol::command::Wire;
 use crate::protocol::event::{Event, Kind};
 use std::collections::HashSet;
@@ -15,6 +15,8 @@ use std::collections::HashSet;
 pub struct Open<'c> {
     /// What was fetched.
     pub command: &'c Wire,
+    /// Who was asked: the account, or else the process. What two are asked is not the same.
+    pub whom: (&'c str, Option<u64>),
     /// Somebody still waits for the answer.
     pub waits: bool,
     /// It was answered a moment ago, and an event may be one more piece of that answer.
@@ -47,7 +49,8 @@ pub struct Conclusion {
     pub told: Vec<String>,
 }
 
-/// Decides whose answer `event` is. `open` stands in the order in which the commands were queued.
+/// Decides whose answer `event` is. `open` stands in the order in which the commands are answered, other things being
+/// equal.
 #[must_use]
 pub fn conclude(open: &[Open<'_>], event: &Event) -> Vec<Conclusion> {
     let fitting: Vec<Candidate<'_>> = open
@@ -81,6 +84,11 @@ impl Candidate<'_> {
     }
 }
 
+/// Whether two commands ask the same of the same: then one answer is an answer to both.
+fn ask_the_same(one: &Open<'_>, other: &Open<'_>) -> bool {
+    one.whom == other.whom && super::ask_the_same(one.command, other.command)
+}
+
 struct Matching<'a> {
     all: &'a [Candidate<'a>],
     event: &'a Event,
@@ -103,7 +111,7 @@ impl<'a> Matching<'a> {
         let best = self.best(wanted);
         let concerned = |c: &&Candidate<'_>| {
             let meant = match best {
-                Some(best) => ask_the_same(best.open.command, c.open.command),
+                Some(best) => ask_the_same(best.open, c.open),
                 None => c.open.answered && wanted(c),
             };
             meant && (!c.open.answered || comes_in_pieces(c.open.command.api()))
@@ -145,7 +153,7 @@ impl<'a> Matching<'a> {
         }
         let accepts: Vec<_> = self.all.iter().filter(|c| c.is("acceptFriend") && !c.open.answered).collect();
         match accepts.split_first() {
-            Some((first, rest)) if rest.iter().all(|c| ask_the_same(first.open.command, c.open.command)) => {
+            Some((first, rest)) if rest.iter().all(|c| ask_the_same(first.open, c.open)) => {
                 accepts.iter().map(|c| self.conclusion(c)).collect()
             }
             _ => Vec::new(),
@@ -180,16 +188,17 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    /// An open command of a table: what was fetched, and whether somebody waits.
+    /// An open command of a table: what was fetched, of whom, and whether somebody waits.
     struct Row {
         command: Wire,
+        whom: (&'static str, Option<u64>),
         waits: bool,
         answered: bool,
         missing: Option<Vec<String>>,
     }
 
     fn fetched(command: Value) -> Row {
-        Row { command: wire(command), waits: true, answered: false, missing: None }
+        Row { command: wire(command), whom: ("", None), waits: true, answered: false, missing: None }
     }
 
     fn left(command: Value) -> Row {
@@ -210,6 +219,7 @@ mod tests {
             .iter()
             .map(|row| Open {
                 command: &row.command,
+                whom: row.whom,
                 waits: row.waits,
                 answered: row.answered,
                 missing: row.missing.as_deref(),
@@ -287,6 +297,17 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_names_nobody_is_one_accounts_alone() {
+        let code = |whom| Row { whom, ..fetched(json!({"api": "getLoginQrCode", "code": 36})) };
+        let told = event(Kind::LoginQrcode, json!({"content": "x"}));
+        for [one, other] in [[("wxid_a", None), ("wxid_b", None)], [("", Some(1)), ("", Some(2))]] {
+            let rows = [code(one), code(other), code(one)];
+            assert_eq!(concluded(&rows, &told), [(0, Answered), (2, Answered)], "{one:?} {other:?}");
+            assert_eq!(concluded(&rows[1..2], &told), [(0, Answered)], "{other:?}");
+        }
+    }
+
+    #[test]
     fn a_list_of_those_asked_for_is_never_the_friend_list() {
         let both = [fetched(list()), fetched(info(&["a", "b"]))];
         assert_eq!(concluded(&both, &contacts(&["a", "b"])), [(1, Answered)]);
@@ -309,7 +330,7 @@ mod tests {
         assert_eq!(concluded(&rows[..1], &packet(&["b"])), [(0, Answered)]);
         assert_eq!(concluded(&[fetched(info(&["a", "b"]))], &packet(&["b"])), [(0, Part)]);
         assert_eq!(concluded(&[fetched(info(&["a", "b"]))], &contacts(&[])), [(0, Part)]);
-        let open = [Open { command: &rows[0].command, waits: true, answered: false, missing: None }];
+        let open = [Open { command: &rows[0].command, whom: ("", None), waits: true, answered: false, missing: None }];
         assert_eq!(conclude(&open, &contacts(&["b", "z"]))[0].told, ["b"]);
     }
 
