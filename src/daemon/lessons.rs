@@ -1,21 +1,22 @@
 //! What the end of a command teaches the directory: who is missing from a whole list, who was deleted (contract 5).
 //!
 //! The queue notes such commands in the transaction that ends them, so a crash loses none. `react` asks for them between
-//! two steps: only its task writes to the directory. A list is whole when it has answered its question and no further
-//! piece has come for [`QUIET`]; a piece that comes later than that is learned, and the whole judged anew.
+//! two steps: only its task writes to the directory. A list that comes in pieces is whole when it has answered its
+//! question and no further piece has come for [`PIECES`]. Until then it only adds; and when this daemon was not there all
+//! that time, pieces may be lost, and it never does more.
 
 use super::ages::Ages;
 use super::alloc;
 use super::queue::{self, Record, read};
 use super::service::Service;
+use super::socket::PIECES;
 use super::{entry, follow};
+use crate::clock::Time;
 use crate::directory::{self, Change, Draft, Ended, Lesson, Told};
 use crate::seq::Seq;
 use crate::store::{Error, Store};
 use std::time::Duration;
 
-/// Pieces of one list follow each other within so long, nearly always.
-pub(super) const QUIET: Duration = Duration::from_millis(500);
 /// A deletion waits for what was reported before it: so often it looks whether that was learned.
 const LOOK: Duration = Duration::from_millis(50);
 /// What is unlearned is written in steps of so many changes, as what is learned.
@@ -34,15 +35,23 @@ pub(super) async fn learn(service: &Service, at: Seq) -> Result<Option<Duration>
             // It was taken back into the queue, or is kept no longer.
             None => Vec::new(),
             Some((record, lesson)) => {
-                if let Some(wait) = too_early(service, &record, lesson, at) {
+                let more = match more_may_come(service, &record, lesson) {
+                    More::No if lesson == Lesson::Deleted && asked(&record) > at => More::Within(LOOK),
+                    more => more,
+                };
+                if let More::Within(wait) = more {
                     again = Some(again.map_or(wait, |again| again.min(wait)));
                     continue;
                 }
-                let (store, ages) = (service.store().clone(), service.ages());
-                let worked_out = service.learning().run(move || study(&store, &record, lesson, &ages)).await;
-                // A whole list was read for it.
-                drop(tokio::task::spawn_blocking(alloc::give_back_freed).await);
-                worked_out.map_err(|_| Error::Other("learning from a list panicked".into()))??
+                if more == More::IsLost {
+                    Vec::new()
+                } else {
+                    let (store, ages) = (service.store().clone(), service.ages());
+                    let worked_out = service.learning().run(move || study(&store, &record, lesson, &ages)).await;
+                    // A whole list was read for it.
+                    drop(tokio::task::spawn_blocking(alloc::give_back_freed).await);
+                    worked_out.map_err(|_| Error::Other("learning from a list panicked".into()))??
+                }
             }
         };
         write(service, id, changes).await?;
@@ -50,22 +59,43 @@ pub(super) async fn learn(service: &Service, at: Seq) -> Result<Option<Duration>
     Ok(again)
 }
 
-/// Whether something ended that was not learned from yet.
+/// Whether something is over that was not learned from yet.
 pub(super) fn are_left(service: &Service) -> bool {
-    service.store().scan(queue::TEACHES, &[], &[255; 9], 1, false).is_ok_and(|found| !found.is_empty())
+    let is_over = |record: &Record, lesson| !matches!(more_may_come(service, record, lesson), More::Within(_));
+    let is_left = |(_, record): &(u64, Option<Record>)| {
+        let lesson = record.as_ref().and_then(|record| Lesson::of(&record.api));
+        record.as_ref().zip(lesson).is_none_or(|(record, lesson)| is_over(record, lesson))
+    };
+    read::teaching(service.store()).is_ok_and(|found| found.iter().any(is_left))
 }
 
-/// How long to wait until all that belongs to it is there.
-fn too_early(service: &Service, record: &Record, lesson: Lesson, at: Seq) -> Option<Duration> {
-    if lesson == Lesson::Deleted {
-        return (asked(record) > at).then_some(LOOK);
-    }
-    let last = *record.answers.iter().max().filter(|_| lesson.comes_in_pieces())?;
-    let (ages, came) = (service.ages(), follow::one(service.store(), last).ok()?.time);
-    let (came, now) = (ages.of_event(last, came), ages.now(service.now()));
+/// Whether a list may get another piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum More {
+    No,
+    /// Within so long.
+    Within(Duration),
+    /// One may have been missed.
+    IsLost,
+}
+
+fn more_may_come(service: &Service, record: &Record, lesson: Lesson) -> More {
+    let last = record.answers.iter().max().filter(|_| lesson.comes_in_pieces());
+    let came = last.and_then(|last| Some((*last, follow::one(service.store(), *last).ok()?.time)));
+    let Some((last, came)) = came else { return More::No };
+    let (ages, began) = (service.ages(), service.started_at());
+    more(last <= began, ages.of_event(last, came), ages.now(service.now()))
+}
+
+/// `is_old`: the last piece came before this daemon did; `came`: when.
+fn more(is_old: bool, came: Time, now: Time) -> More {
     let passed = now.since(came);
-    // A clock that was set back does not keep it waiting.
-    (passed < QUIET && came <= now).then(|| QUIET - passed)
+    match passed {
+        _ if is_old => More::IsLost,
+        // A clock that was set back does not keep it waiting.
+        _ if passed >= PIECES || came > now => More::No,
+        _ => More::Within(PIECES - passed),
+    }
 }
 
 /// The newest event when it was handed out.
@@ -119,6 +149,26 @@ async fn write(service: &Service, id: u64, mut changes: Vec<Change>) -> Result<(
         let Ok(()) = written.await?;
         if is_last {
             return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_whole_when_nothing_more_came_and_nothing_can_have_been_missed() {
+        let at = |millis: i32| Time::from_millis(1_800_000_000_000 + i64::from(millis));
+        for (is_old, now, then) in [
+            (false, 0, More::Within(PIECES)),
+            (false, 2000, More::Within(Duration::from_secs(1))),
+            (false, 3000, More::No),
+            (false, -1000, More::No),
+            (true, 0, More::IsLost),
+            (true, 90_000, More::IsLost),
+        ] {
+            assert_eq!(more(is_old, at(0), at(now)), then, "{is_old} {now}");
         }
     }
 }

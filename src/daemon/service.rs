@@ -495,10 +495,14 @@ impl Service {
         drop(tokio::time::timeout(PATIENCE, reacted.wait_for(|seq| *seq >= tail)).await);
     }
 
+    /// How far the log went at the start.
+    pub(super) fn started_at(&self) -> Seq {
+        self.0.started_at
+    }
+
     /// As [`caught_up`](Self::caught_up), and waits also for what the ends of commands teach: for questions about people
-    /// and rooms.
+    /// and rooms. A list that may get another piece teaches nothing yet.
     pub(super) async fn all_learned(&self) {
-        /// Somewhat longer than a list is waited for to be whole.
         const PATIENCE: Duration = Duration::from_secs(1);
         const LOOK: Duration = Duration::from_millis(10);
         self.caught_up().await;
