@@ -83,6 +83,16 @@ struct Stranger {
     polled: Instant,
 }
 
+/// A poll that said no name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unnamed {
+    /// The process that it named: nobody's.
+    pub(super) pid: Option<u64>,
+    pub(super) peer: SocketAddr,
+    pub(super) time: Time,
+    pub(super) polled: Instant,
+}
+
 /// The table of accounts.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
@@ -90,6 +100,8 @@ pub(super) struct Accounts {
     /// Whose a process is: one account's, the last that an event told.
     pids: HashMap<u64, String>,
     strangers: BTreeMap<String, Stranger>,
+    /// The last poll that said no name.
+    unnamed: Option<Unnamed>,
     /// What a former run had seen of accounts that are not known yet: what told of them is still to be learned from.
     former: BTreeMap<String, Seen>,
     changed: bool,
@@ -332,7 +344,7 @@ impl Accounts {
         let routed = match named.or(there.map(Ok)) {
             Some(Ok(account)) => self.route_account(&account, false, now),
             Some(Err(name)) => self.route_stranger(name, poller, now),
-            None => self.route_unnamed(pid, now),
+            None => self.route_unnamed(pid, poller.peer, now),
         };
         self.with_logged_out(routed, pid, now)
     }
@@ -391,8 +403,9 @@ impl Accounts {
         self.pids.get(&pid).filter(|account| pid != 0 && !self.is_out(account)).cloned()
     }
 
-    fn route_unnamed(&mut self, pid: Option<u64>, now: Time) -> Routed {
-        if let Some(only) = self.only() {
+    fn route_unnamed(&mut self, pid: Option<u64>, peer: SocketAddr, now: Time) -> Routed {
+        self.unnamed = Some(Unnamed { pid, peer, time: now, polled: Instant::now() });
+        if let Some(only) = self.only().filter(|only| self.may_be_at(only, pid)) {
             return self.route_account(&only, true, now);
         }
         // A client without a name is one of those known, or a new one. Where none of those known is logged in, it is
@@ -429,6 +442,13 @@ impl Accounts {
         routed
     }
 
+    /// Whether a client in that process, which is nobody's, may be the account's: not while that is logged in in
+    /// another. `WeChat` that was started anew waits for the event that tells so; a second one never gets what is not its.
+    pub(super) fn may_be_at(&self, account: &str, pid: Option<u64>) -> bool {
+        let is_elsewhere = |known: &Known| !known.seat.is_out() && known.seat.pid.is_some_and(|own| Some(own) != pid);
+        pid.is_none() || !self.known.get(account).is_some_and(is_elsewhere)
+    }
+
     /// Accounts that are logged out and were last logged in in that process.
     fn out_at(&self, pid: u64) -> impl Iterator<Item = &str> {
         let here = move |known: &Known| known.seat.is_out() && known.seat.home == Some(pid);
@@ -460,6 +480,22 @@ impl Accounts {
         let polled = self.known.get(name).and_then(|known| known.polled);
         let polled = polled.max(self.strangers.get(name).map(|stranger| stranger.polled));
         polled.is_some_and(|polled| polled.elapsed() < lately)
+    }
+
+    /// When the account's client polled last, since the start.
+    pub(super) fn last_polled(&self, account: &str) -> Option<Instant> {
+        self.known.get(account)?.polled
+    }
+
+    /// The last poll that said no name.
+    pub(super) fn unnamed(&self) -> Option<Unnamed> {
+        self.unnamed
+    }
+
+    /// The last poll by a name that is no account's: the name, whether several are called so, from where, and when.
+    pub(super) fn misnamed(&self) -> Option<(&str, bool, SocketAddr, Instant)> {
+        let (name, stranger) = self.strangers.iter().max_by_key(|(_, stranger)| stranger.polled)?;
+        Some((name, self.called(name).len() > 1, stranger.peer, stranger.polled))
     }
 
     /// Whose budget a poll spends.
@@ -749,6 +785,8 @@ mod tests {
         let none = Story::default;
         let one = || none().told("wxid_a", Some(1), Sign::In);
         let one_out = || one().told("wxid_a", Some(1), Sign::Out);
+        let nowhere = || none().told("wxid_a", None, Sign::In);
+        let moved = || one().told("wxid_a", Some(9), Sign::Alive);
         let a_out = || two().told("wxid_a", Some(1), Sign::Out);
         let both_out = || a_out().told("wxid_b", Some(2), Sign::Out);
         // b logged in where a was.
@@ -757,14 +795,17 @@ mod tests {
         let a_moved = || switched().told("wxid_a", Some(3), Sign::In);
         let all_gone = || switched().told("wxid_b", Some(1), Sign::Out);
         type Case<'a> = (&'a str, &'a dyn Fn() -> Story, Option<&'a str>, Option<u64>, &'a str);
-        let cases: [Case<'_>; 48] = [
+        let cases: [Case<'_>; 51] = [
             ("none known: whoever polls", &none, None, None, "*"),
             ("", &none, None, Some(9), "*"),
             ("", &none, Some("wxid_x"), None, "wxid_x *"),
             ("the only account", &one, None, None, "wxid_a *"),
             ("", &one, None, Some(1), "wxid_a *"),
-            ("", &one, None, Some(9), "wxid_a *"),
+            ("a second WeChat, or a new one of the account", &one, None, Some(9), "*"),
             ("", &one, None, Some(0), "wxid_a *"),
+            ("in a process that nothing has told of", &nowhere, None, Some(9), "wxid_a *"),
+            ("started anew, and told of", &moved, None, Some(9), "wxid_a *"),
+            ("", &moved, None, Some(1), "*"),
             ("", &one, Some("wxid_x"), None, "wxid_x *"),
             ("", &one, Some("wxid_a"), None, "wxid_a *"),
             ("the only account, out", &one_out, None, None, "wxid_a? ?"),
@@ -865,6 +906,11 @@ mod tests {
                         assert!(*share == Share::Login || (bound == who && !is_out), "seed {seed}: {pid} {routed:?}");
                         assert!(*share == Share::All || is_out, "seed {seed}: {pid} {routed:?}");
                     }
+                }
+                for pid in (1..=4).filter(|pid| !there.contains_key(pid)) {
+                    let routed = story.accounts.route(&poller(None, Some(pid)), &settings(), NOW);
+                    let is_login = |(_, share): &(String, Share)| *share == Share::Login;
+                    assert!(routed.bound.iter().all(is_login), "seed {seed}: {pid} is nobody's, {routed:?}");
                 }
                 let pids: Vec<u64> = story.accounts.known.values().filter_map(|known| known.seat.pid).collect();
                 let mut single = pids.clone();
@@ -977,7 +1023,7 @@ mod tests {
         assert_eq!((failure.status, failure.code), (409, "ambiguous-account"));
         assert!(story.accounts.forget("wxid_b"));
         assert_eq!(story.takes(&poller(Some("Anna"), None)), "wxid_a *");
-        assert_eq!(story.takes(&poller(None, Some(2))), "wxid_a *", "its process is nobody's any more");
+        assert_eq!(story.takes(&poller(None, Some(2))), "*", "its process is nobody's any more");
         assert!(!story.accounts.forget("wxid_b"));
     }
 

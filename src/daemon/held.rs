@@ -2,6 +2,7 @@
 //!
 //! Reasons are the contract's words: `paused`, `logged out`, `no client may take it: …`, `pacing: …`.
 
+use super::accounts::{Accounts, POLLS_EVERY, Unnamed};
 use super::pacing::{Pace, Purse};
 use super::queue::{Lane, Phase, Record, read};
 use super::service::{Failure, Service};
@@ -10,7 +11,8 @@ use crate::control::{Held, NOBODY_MAY, Paused};
 use crate::protocol::command::Class;
 use crate::store;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 /// For one command so many in front of it are counted; with more, it is told a time that is too early.
 const IN_FRONT_MAX: usize = 2000;
@@ -115,16 +117,8 @@ impl<'a> Holder<'a> {
                 ))
             };
         }
-        if accounts.is_only(account) || accounts.is_polled(account, UNNAMED_COUNTS) {
-            return None;
-        }
-        let peer = self.service.unnamed(self.now)?;
-        held(format!(
-            "{NOBODY_MAY}the client at {} does not say which account it is; type {} into it as its poll \
-             address",
-            peer.ip(),
-            address()
-        ))
+        let (peer, says) = astray(&accounts, account)?;
+        held(format!("{NOBODY_MAY}the client at {} {says}; type {} into it as its poll address", peer.ip(), address()))
     }
 
     /// Until when pacing holds it, with so many in front.
@@ -151,6 +145,31 @@ impl<'a> Holder<'a> {
             None => accounts.only_purse().unwrap_or_else(|| Purse::unnamed(None)),
         }
     }
+}
+
+/// Who has polled lately and may not take what is bound to a known account whose own client has not, and what that one
+/// says of itself.
+fn astray(accounts: &Accounts, account: &str) -> Option<(SocketAddr, String)> {
+    let polled = accounts.last_polled(account);
+    let is_fresh = |at: Instant| at.elapsed() < UNNAMED_COUNTS && polled.is_none_or(|own| own < at);
+    let unnamed = accounts.unnamed().filter(|unnamed| is_fresh(unnamed.polled));
+    let is_only = accounts.is_only(account);
+    let is_elsewhere = |unnamed: &Unnamed| is_only && !accounts.may_be_at(account, unnamed.pid);
+    if let Some(Unnamed { pid: Some(pid), peer, .. }) = unnamed.filter(is_elsewhere) {
+        // It took the place of the account's own, as far as anybody can tell.
+        return polled
+            .is_none_or(|own| own.elapsed() > POLLS_EVERY)
+            .then(|| (peer, format!("polls from the process {pid}, which no event has told to be that account's")));
+    }
+    if polled.is_some_and(|own| own.elapsed() < UNNAMED_COUNTS) {
+        return None;
+    }
+    if let Some((name, are_several, peer, _)) = accounts.misnamed().filter(|(.., at)| is_fresh(*at)) {
+        let what = if are_several { "which is the name of several accounts" } else { "which no event has told of" };
+        return Some((peer, format!("polls as `{name}`, {what}")));
+    }
+    let unnamed = unnamed.filter(|_| !is_only)?;
+    Some((unnamed.peer, "does not say which account it is".to_owned()))
 }
 
 fn name(record: &Record) -> String {

@@ -75,8 +75,6 @@ struct Inner {
     following: super::follow::Following,
     /// Bodies of requests under way, at both doors.
     bodies: Budget,
-    /// Polls that did not say who they were, or may take nothing of what waits: for `status`.
-    anonymous: Mutex<Option<(Time, SocketAddr)>>,
     counters: Counters,
     forwards: super::forward::Forwards,
     steps: super::steps::Steps,
@@ -333,7 +331,6 @@ impl Service {
             followers: AtomicU64::new(0),
             following,
             bodies: Budget::new(BODIES_BYTES_MAX),
-            anonymous: Mutex::default(),
             counters: Counters::default(),
             forwards: super::forward::Forwards::default(),
             steps: super::steps::Steps::default(),
@@ -644,9 +641,6 @@ impl Service {
         if self.accounts().take_polled_anew() {
             self.0.polled_anew.notify_one();
         }
-        if routed.anonymous {
-            *lock(&self.0.anonymous) = Some((now, poller.peer));
-        }
         if !read::has_due(&self.0.store, now)? {
             return Ok(Claim::nothing_for(routed.account));
         }
@@ -925,12 +919,6 @@ impl Service {
         format!("http://HOST:{port}/send_msg?account={account}")
     }
 
-    /// Where a client polls from that has lately not said who it is.
-    pub(super) fn unnamed(&self, now: Time) -> Option<SocketAddr> {
-        let lately = |time: Time| now.since(time) < super::held::UNNAMED_COUNTS;
-        (*lock(&self.0.anonymous)).filter(|(time, _)| lately(*time)).map(|(_, peer)| peer)
-    }
-
     /// Forgets an account, or a poller, and what is known of it; its events stay.
     ///
     /// # Errors
@@ -1050,7 +1038,7 @@ impl Service {
         let now = self.now();
         let stats = self.0.store.stats()?;
         let listen = lock(&self.0.listen).clone();
-        let anonymous = *lock(&self.0.anonymous);
+        let unnamed = self.accounts().unnamed();
         let accounts = self.account_list()?;
         let mut queue: serde_json::Map<_, _> =
             read::counts(&self.0.store, now)?.into_iter().map(|(s, n)| (s.to_string(), n.into())).collect();
@@ -1073,16 +1061,9 @@ impl Service {
                 lost.iter().map(|(from, to)| to.0 - from.0 + 1).sum::<u64>()
             ));
         }
-        if let Some(peer) = self.unnamed(now).filter(|_| accounts.len() > 1) {
-            for account in accounts.iter().filter(|a| a.waiting > 0) {
-                hints.push(format!(
-                    "a client at {} does not say which account it is; type {} into its poll address so that it gets \
-                     the {} waiting commands",
-                    peer.ip(),
-                    self.poll_address(&account.account),
-                    account.waiting
-                ));
-            }
+        for account in &accounts {
+            let reason = account.held.as_ref().and_then(|held| held.reason.strip_prefix(control::NOBODY_MAY));
+            hints.extend(reason.map(|reason| format!("{reason}: {} commands wait for it", account.waiting)));
         }
         if let Some(id) = hanging.first() {
             hints.push(format!(
@@ -1103,8 +1084,8 @@ impl Service {
             http: control::HttpStatus {
                 listen: listen.http.iter().map(ToString::to_string).collect(),
                 tls: listen.tls,
-                anonymous_poll: anonymous.map(|(time, _)| time),
-                anonymous_peer: anonymous.map(|(_, peer)| peer.to_string()),
+                anonymous_poll: unnamed.map(|unnamed| unnamed.time),
+                anonymous_peer: unnamed.map(|unnamed| unnamed.peer.to_string()),
                 last_callback: *lock(&self.0.counters.last_callback),
                 ..control::HttpStatus::default()
             },

@@ -375,6 +375,49 @@ fn a_name_that_only_polls_is_a_poller_and_shadows_nobody() {
 }
 
 #[test]
+fn a_process_that_is_nobodys_is_not_the_only_accounts() {
+    let mut daemon = Daemon::new();
+    daemon.login("wxid_me", 7);
+    let id = daemon.queue_text("mine");
+    for restarted in [false, true] {
+        if restarted {
+            daemon.restart();
+        }
+        assert!(daemon.client().poll("wxid=null&pid=9").is_empty());
+        let held = daemon.show(id)["held"]["reason"].as_str().unwrap().to_owned();
+        for words in ["no client may take it: ", "127.0.0.1 polls from the process 9", "/send_msg?account=wxid_me"] {
+            assert!(held.contains(words), "{held}");
+        }
+    }
+    assert_eq!(account(&daemon, "wxid_me")["last_poll"], Value::Null);
+    assert!(daemon.status()["hints"].to_string().contains("/send_msg?account=wxid_me"));
+    // An event tells that it was the account's own, started anew.
+    daemon.client().event(&message("wxid_me", "wxid_a", None, "x").replace("7768", "9"));
+    assert_eq!(daemon.show(id)["held"], Value::Null);
+    assert_eq!(texts(&daemon.client().poll("wxid=null&pid=9")), ["mine"]);
+}
+
+#[test]
+fn a_command_that_a_misnamed_client_may_not_take_says_what_to_type_in() {
+    let daemon = Daemon::new();
+    daemon.login("wxid_me", 7);
+    assert!(daemon.client().poll("account=mee").is_empty());
+    let receipt = daemon.cli(&["send", "text", "wxid_a", "x"]).exits(0).line();
+    let shown = daemon.show(receipt["id"].as_u64().unwrap());
+    for held in [&receipt["held"], &shown["held"], &account(&daemon, "wxid_me")["held"]] {
+        let reason = held["reason"].as_str().unwrap();
+        assert!(
+            reason.starts_with("no client may take it: the client at 127.0.0.1 polls as `mee`, which no"),
+            "{reason}"
+        );
+        assert!(reason.contains("/send_msg?account=wxid_me"), "{reason}");
+    }
+    assert_eq!(daemon.client().poll("account=wxid_me").len(), 1);
+    let receipt = daemon.cli(&["send", "text", "wxid_a", "y"]).exits(0).line();
+    assert!(receipt["held"].is_null(), "{receipt}");
+}
+
+#[test]
 fn a_poller_is_known_by_every_name_of_its_account() {
     let daemon = two();
     daemon
