@@ -381,7 +381,8 @@ impl Both {
         let is_over = !known.is_unfinished();
         let taken = is_over && self.standing(known.account.as_deref(), known.key.as_deref()).any(|k| k.id != id);
         let waits = known.phase == Phase::Queued && known.due > now;
-        let may = known.phase != Phase::Answered && !(known.phase == Phase::InFlight && live) && !taken && !waits;
+        let refused = known.phase == Phase::Answered || (known.phase == Phase::InFlight && live);
+        let may = !(refused || taken || waits);
         assert_eq!(done, may, "retrying {known:?}, live: {live}");
         if done {
             let known = self.at(id);
