@@ -281,8 +281,9 @@ async fn serve(
             () = shutdown.wait() => break,
             () = asked.reload.notified() => reload(args, &service, &open),
             _ = died.wait_for(Option::is_some) => break,
-            // What could not be written at the start may be written by now.
-            Ok(()) = health.changed() => {}
+            // What could not be written at the start may be written by now. And where the map was made again, all of it
+            // went through memory.
+            Ok(()) = health.changed() => drop(tokio::task::spawn_blocking(alloc::give_back_freed)),
             () = tokio::time::sleep_until(mind_lock) => {}
         }
         lock.mind();
