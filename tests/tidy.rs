@@ -38,7 +38,7 @@ const NAMES: &[(&str, Files)] = &[
     }),
     (r"\bcolored\b", |file| is_in(file, "cli/render") || is_in(file, "cli/output")),
     // The command line starts without a runtime; only waiting for signals needs one.
-    (r"\btokio\b", |file| ["daemon", "store", "cli/verb/events/wake"].iter().any(|room| is_in(file, room))),
+    (r"\btokio\b", |file| ["daemon", "store", "cli/wake"].iter().any(|room| is_in(file, room))),
     (r"\b(std::process::exit|process::exit)\b", |_| false),
     (r"\b(Time|SystemTime|Instant|Timestamp|Zoned)::now\b", |file| {
         !is_in(file, "protocol") && !is_in(file, "directory")
