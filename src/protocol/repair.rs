@@ -8,8 +8,8 @@
 //! Mending never moves text from one member to another: a program that glues JSON together escapes nothing, so what
 //! somebody says may have a line break and `"wxid":"boss"` in it. A string ends with its line only in an object whose
 //! members each begin on a line of their own, as people write, and never before a member that the object has already,
-//! or gets later. Nor does what is said in a chat ([`SAID`]) end so, nor anything before a member that tells who or what
-//! it is ([`TELLING`]). And what is mended has no member twice.
+//! or gets later. Nor does what is said in a chat (`SAID`) end so, nor anything before a member that tells who or what
+//! it is (`TELLING`). And what is mended has no member twice.
 //! Leaves to others: what is still no JSON then, as a body that was cut off: to guess its end would be to invent it.
 //! What is JSON as it stands, though somebody's text may have made it so, is not looked at here.
 
