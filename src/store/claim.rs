@@ -39,20 +39,24 @@ impl Claim {
         }
     }
 
-    /// Claims the folder that stands in the place of the one that was claimed, where that was moved or deleted: another
-    /// process may have made it anew, and have it.
+    /// Whether the folder that was claimed still stands in its place.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub(super) fn stands(&self, dir: &Path) -> Result<bool, Error> {
+        let folder = journal::folder(dir);
+        let fault = |error| super::files::fault("look at", &folder, &error);
+        let place = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let Some(held) = &self.folder else { return Ok(true) };
+        Ok(place(held.metadata().map_err(fault)?) == place(std::fs::metadata(&folder).map_err(fault)?))
+    }
+
+    /// Claims the folder that stands there now. Its segments may be ours, moved there; each is locked for itself.
     ///
     /// # Errors
     /// As [`take`](Self::take).
     pub(super) fn renew(&mut self, dir: &Path) -> Result<(), Error> {
-        let folder = journal::folder(dir);
-        let fault = |error| super::files::fault("look at", &folder, &error);
-        let place = |found: std::fs::Metadata| (found.dev(), found.ino());
-        let Some(held) = &self.folder else { return Ok(()) };
-        if place(held.metadata().map_err(fault)?) != place(std::fs::metadata(&folder).map_err(fault)?) {
-            // Its segments may be ours, moved there; each is locked for itself.
-            *self = Self::claim_folder(dir)?;
-        }
+        *self = Self::claim_folder(dir)?;
         Ok(())
     }
 

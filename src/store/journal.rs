@@ -164,12 +164,10 @@ impl Active {
     }
 
     /// Puts its file back, which somebody deleted or moved: what was answered lies in it, and we still have it open. What
-    /// stands in its place is replaced, unless another process writes it.
+    /// stands in its place is somebody else's, and stays.
     pub(super) fn put_back(&mut self, dir: &Path) -> io::Result<()> {
-        match File::open(&self.path) {
-            Ok(there) => drop(claim::lock(&there)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        if std::fs::symlink_metadata(&self.path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "another file stands in its place"));
         }
         files::replace(&self.path, |out| {
             let (mut at, mut piece) = (0, vec![0; WRITE_BYTES]);

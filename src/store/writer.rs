@@ -530,7 +530,16 @@ impl Writer {
         if !dir.is_dir() {
             return Err(format!("the data folder `{}` is gone", dir.display()));
         }
-        super::files::make_dir(&journal::folder(dir)).and_then(|()| self.claim.renew(dir)).map_err(|e| e.to_string())
+        let told = |error: Error| error.to_string();
+        super::files::make_dir(&journal::folder(dir)).map_err(told)?;
+        if self.claim.stands(dir).map_err(told)? {
+            return Ok(());
+        }
+        let is_ours = self.active.as_ref().is_some_and(|active| active.stands().unwrap_or(false));
+        if !is_ours && !journal::list(dir, "log").map_err(told)?.is_empty() {
+            return Err(format!("another journal was begun in `{}`: it is left to its daemon", dir.display()));
+        }
+        self.claim.renew(dir).map_err(told)
     }
 
     fn refuse(&mut self, why: String) {

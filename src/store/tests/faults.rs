@@ -267,12 +267,14 @@ fn a_folder_that_another_store_was_begun_in_is_left_to_it() {
         let second = Store::open(&inner, small()).unwrap();
         append_many(&second, 100..120, 600);
         eventually("the first refuses writes", || wait(first.append(event(11, 600))).is_err());
-        assert!(matches!(&*first.health().borrow(), Health::Refusing(why) if why.contains("in use")));
+        assert!(matches!(&*first.health().borrow(), Health::Refusing(why) if why.contains("another journal")));
         append_many(&second, 120..130, 600);
-        drop(first.close());
-        drop(first);
         second.close().unwrap();
         drop(second);
+        // Also when the other one has gone.
+        assert!(wait(first.append(event(12, 600))).is_err());
+        drop(first.close());
+        drop(first);
         let again = Store::open(&inner, small()).unwrap();
         let (entries, damaged) = all(&again, Query::default(), 100_000);
         assert!(damaged.is_empty() && entries.len() >= 30, "{} {damaged:?}", entries.len());
