@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 pub(crate) const WEHELPD: &str = env!("CARGO_BIN_EXE_wehelpd");
 pub(crate) const WEHELP: &str = env!("CARGO_BIN_EXE_wehelp");
 
-/// How long a condition may take to come true; far above what a busy machine needs.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+/// How long a condition may take to come true; far above what a busy and slow machine needs.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(5);

@@ -5,7 +5,7 @@
 use crate::client::{Wire, request};
 use crate::fixture::{DEADLINE, Daemon, Recipe, message, run};
 use crate::memory::{CONTACTS, PEAK_MIB as RELEASE_MIB, contacts, listed, peak};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ const GULP_BYTES: usize = 64 << 10;
 const GULP_EVERY: Duration = Duration::from_millis(20);
 /// How long a question waits for its answer: a debug build on a busy machine needs a while to learn a long list.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(660);
+/// How often a reader that waits looks whether the load has ended.
+const LOOK: Duration = Duration::from_millis(100);
 /// How often it is told how it is doing.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
@@ -102,12 +104,8 @@ impl Soak<'_> {
 
     /// Reads on for ever, slowly.
     fn slow_reader(&self) {
-        let mut stream = self.follower("follow=true&lines=10");
-        let mut bytes = vec![0; GULP_BYTES];
-        while self.goes_on() {
-            assert!(stream.read(&mut bytes).unwrap() > 0, "a slow reader is let go");
-            self.pause(GULP_EVERY);
-        }
+        self.read_until_end(&mut self.follower("follow=true&lines=10"), GULP_EVERY);
+        assert!(!self.goes_on(), "a slow reader is let go");
     }
 
     /// Reads what is there already, and then its list of commands.
@@ -115,8 +113,24 @@ impl Soak<'_> {
         while self.goes_on() {
             let mut wire = Wire::new(self.follower("lines=50"));
             assert_eq!(wire.receive_head().unwrap().status, 200);
-            std::io::copy(&mut wire.stream, &mut std::io::sink()).unwrap();
+            self.read_until_end(&mut wire.stream, Duration::ZERO);
             assert_eq!(self.daemon.control("GET", "/v1/commands?all=true", b"").status, 200);
+        }
+    }
+
+    /// Reads until nothing more comes, or the load ends; `every` is between two reads.
+    fn read_until_end(&self, stream: &mut UnixStream, every: Duration) {
+        let mut bytes = vec![0; GULP_BYTES];
+        stream.set_read_timeout(Some(LOOK)).unwrap();
+        let mut last = Instant::now();
+        while self.goes_on() {
+            match stream.read(&mut bytes) {
+                Ok(0) => return,
+                Ok(_) => last = Instant::now(),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+            }
+            assert!(last.elapsed() < ANSWERED_WITHIN, "nothing comes");
+            self.pause(every);
         }
     }
 }
