@@ -53,6 +53,7 @@ mod health;
 mod index;
 mod journal;
 mod keeper;
+mod known;
 mod live;
 mod map;
 mod open;
@@ -230,6 +231,9 @@ pub enum Health {
 /// A key space of the durable map: the first byte of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Space(pub u8);
+
+/// The space of single values: few, short, and kept in memory, since they are asked for all the time.
+pub const META: Space = Space(b'm');
 
 /// A key within its space, and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);

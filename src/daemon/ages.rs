@@ -11,12 +11,10 @@
 
 use crate::clock::Time;
 use crate::seq::Seq;
-use crate::store::{Error, Space, Store, Txn};
+use crate::store::{Error, META, Store, Txn};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Single values; shares the space with the queue's.
-const META: Space = Space(b'm');
 /// Where the [`Ages`] are.
 const AGES: &[u8] = b"ages";
 /// The clock must stand for so long after a start or a step until a time that only it tells of is believed.

@@ -9,12 +9,11 @@ use super::{cursors, entry, forward, pacing, queue, react};
 use crate::clock::Time;
 use crate::directory::ACCOUNTS_MAX;
 use crate::seq::Seq;
-use crate::store::{self, Query, Read, Retention, Space, Store, Txn};
+use crate::store::{self, META, Query, Read, Retention, Store, Txn};
 use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
-const META: Space = Space(b'm');
 const SEEN: &[u8] = b"seen";
 /// The position in the log up to which [`SEEN`] was told by events.
 const SEEN_UPTO: &[u8] = b"seen-upto";

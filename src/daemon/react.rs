@@ -18,13 +18,11 @@ use crate::protocol::answer::{self, Open, Verdict};
 use crate::protocol::command::Wire;
 use crate::protocol::event::{Event, Kind, Pieces};
 use crate::seq::Seq;
-use crate::store::{Dropped, Query, Read, Space, Store, Stored, Txn};
+use crate::store::{Dropped, META, Query, Read, Store, Stored, Txn};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// Single values; shares the space with the queue's.
-const META: Space = Space(b'm');
 /// How far was read.
 const REACTED: &[u8] = b"reacted";
 /// Bytes of events looked at in one transaction.

@@ -16,7 +16,7 @@ use super::service::Service;
 use super::{janitor, pacing};
 use crate::clock::{self, Time};
 use crate::seq::Seq;
-use crate::store::{Error, Query, Space, Store, Txn};
+use crate::store::{Error, META, Query, Store, Txn};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,8 +27,6 @@ use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 const STEP_MIN: i64 = 2000;
 /// Commands moved in one transaction: keeps the writer free for others.
 const MOVED_MAX: usize = 500;
-/// Single values; shares the space with the queue's.
-const META: Space = Space(b'm');
 /// Where the [`Fact`] is.
 const FACT: &[u8] = b"clock";
 /// A new one at every start of the machine.

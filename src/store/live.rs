@@ -8,6 +8,7 @@
 
 use super::Error;
 use super::index::Block;
+use super::known::{self, Known};
 use super::map::{Change, Changes, Map, Meta, Pair};
 use std::collections::btree_map;
 use std::ops::Bound;
@@ -45,6 +46,7 @@ struct Pending {
     meta: Meta,
     /// What is being put into sled at this moment.
     under: Arc<Changes>,
+    known: Known,
 }
 
 impl Live {
@@ -78,6 +80,7 @@ impl Live {
         let size = |(key, value): (&Vec<u8>, &Change)| key.len() + value.as_ref().map_or(0, Vec::len) + CHANGE_BYTES;
         pending.bytes += changes.iter().map(size).sum::<usize>();
         pending.meta = meta;
+        pending.known.follow(changes);
         if pending.fresh.is_empty() {
             pending.fresh = std::mem::take(changes);
         } else {
@@ -149,11 +152,33 @@ impl Live {
     pub(super) fn get(&self, full: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         {
             let pending = self.pending.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = pending.known.get(full) {
+                return Ok(known);
+            }
             if let Some(change) = pending.fresh.get(full).or_else(|| pending.under.get(full)) {
                 return Ok(change.clone());
             }
         }
-        self.map.get(full)
+        let value = self.map.get(full)?;
+        if known::is_single(full) {
+            self.pending.write().unwrap_or_else(PoisonError::into_inner).known.learn(full, &value);
+        }
+        Ok(value)
+    }
+
+    /// Learns whether there is anything in the space of a key.
+    fn look(&self, full: &[u8]) -> Result<(), Error> {
+        let (from, Some(next)) = (&full[..1], full[0].checked_add(1)) else { return Ok(()) };
+        let to = [next];
+        let has_something = {
+            let pending = self.pending.read().unwrap_or_else(PoisonError::into_inner);
+            let lies_above = [&pending.fresh, &*pending.under].into_iter().any(|changes| {
+                changes.range::<[u8], _>((Bound::Included(from), Bound::Excluded(&to[..]))).next().is_some()
+            });
+            lies_above || self.map.pairs(from, &to, false).next().transpose()?.is_some()
+        };
+        self.pending.write().unwrap_or_else(PoisonError::into_inner).known.look(full, has_something);
+        Ok(())
     }
 
     /// Pairs with `from <= full key < to`, at most `limit`, in order or reversed. `over` are changes that nobody else
@@ -169,12 +194,20 @@ impl Live {
         if from >= to {
             return Ok(Vec::new());
         }
-        let pending = self.pending.read().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.read().unwrap_or_else(PoisonError::into_inner);
+        if pending.known.is_unknown(from, to) {
+            drop(pending);
+            self.look(from)?;
+            pending = self.pending.read().unwrap_or_else(PoisonError::into_inner);
+        }
+        if over.is_none() && pending.known.is_empty(from, to) {
+            return Ok(Vec::new());
+        }
         // The newest first.
         let changes = over.into_iter().chain([&pending.fresh, &*pending.under]);
         let mut changes: Vec<_> = changes.map(|changes| Layer::new(changes, from, to, reverse)).collect();
         let mut stored = self.map.pairs(from, to, reverse);
-        let mut below = stored.next().transpose()?;
+        let mut below = if pending.known.is_empty(from, to) { None } else { stored.next().transpose()? };
         let before = |a: &[u8], b: &[u8]| if reverse { a > b } else { a < b };
         let mut found = Vec::new();
         while found.len() < limit {
@@ -279,6 +312,35 @@ mod tests {
                 assert_eq!(part, all);
             }
             assert_eq!(live.scan(None, &[8], &[7], 5, false).unwrap(), Vec::new());
+        }
+    }
+
+    #[test]
+    fn what_is_known_without_sled_is_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let live = Live::new(Map::open(dir.path(), 1 << 20).unwrap(), 0, 1);
+        let mut model = Changes::new();
+        let spaces = [super::super::META.0, b'x', b'y', b'z'];
+        for lsn in 1..3000 {
+            let key = vec![spaces[fastrand::usize(..spaces.len().min(1 + lsn / 500))], fastrand::u8(..100)];
+            match fastrand::u8(..8) {
+                0 => drop(live.settle(lsn as u64).unwrap()),
+                1 | 2 => {
+                    let value = fastrand::bool().then(|| vec![fastrand::u8(..)]);
+                    model.insert(key.clone(), value.clone());
+                    live.add(&mut Changes::from([(key, value)]), Meta { lsn: lsn as u64, ..Meta::default() });
+                }
+                3 | 4 => {
+                    let (from, to) = (vec![key[0]], vec![key[0], 50]);
+                    let there = model.range(from.clone()..to.clone());
+                    let there: Vec<Pair> = there.filter_map(|(k, v)| Some((k.clone(), v.clone()?))).collect();
+                    assert_eq!(live.scan(None, &from, &to, usize::MAX, false).unwrap(), there);
+                    let over = Changes::from([(vec![key[0], 7], Some(vec![1]))]);
+                    let with_it = live.scan(Some(&over), &from, &to, usize::MAX, false).unwrap();
+                    assert!(with_it.contains(&(vec![key[0], 7], vec![1])));
+                }
+                _ => assert_eq!(live.get(&key).unwrap(), model.get(&key).cloned().flatten()),
+            }
         }
     }
 
