@@ -232,8 +232,10 @@ pub enum Health {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Space(pub u8);
 
-/// The space of single values: few, short, and kept in memory, since they are asked for all the time.
+/// Single values. These and the [`COUNT`]s are few and short, and kept in memory: they are asked for all the time.
 pub const META: Space = Space(b'm');
+/// Counts.
+pub const COUNT: Space = Space(b'n');
 
 /// A key within its space, and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);

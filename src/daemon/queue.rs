@@ -22,7 +22,7 @@ use crate::protocol::answer::{self, Conclusion, Verdict};
 use crate::protocol::command::{Api, Class, Says, Wire};
 use crate::protocol::event::Event;
 use crate::seq::Seq;
-use crate::store::{META, Space, Txn};
+use crate::store::{COUNT, META, Space, Txn};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -58,8 +58,6 @@ pub(super) const TEACHES: Space = Space(b'U');
 const ASK_LINE: Space = Space(b'Q');
 /// Accepts of friend requests that are under way or were successful: account, v1, id.
 const ACCEPTING: Space = Space(b'A');
-/// Counts: per state, per account.
-const COUNT: Space = Space(b'n');
 
 /// An idempotency key is remembered for so long (contract 3).
 pub(super) const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);

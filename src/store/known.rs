@@ -1,15 +1,16 @@
-//! What is known of the map without asking sled: which key spaces have nothing in them, and the single values.
+//! What is known of the map without asking sled: which key spaces have nothing in them, and the single
+//! values and counts.
 //!
 //! Every command and every poll asks whether there is something of a kind that hardly ever is (what was given back,
 //! pollers that are no account), and for a few single values; sled takes microseconds for each. This lies under the lock
 //! of what is pending and is told of every change before readers see it, so it is never behind.
 
-use super::META;
 use super::map::{Change, Changes};
+use super::{COUNT, META};
 use std::collections::HashMap;
 
-/// More single values than there are by far.
-const SINGLES_MAX: usize = 64;
+/// So many single values are kept: more than there are, unless there are hundreds of accounts.
+const SINGLES_MAX: usize = 1024;
 
 /// What a key space has in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +90,7 @@ impl Known {
 
 /// Whether a key is that of a single value.
 pub(super) fn is_single(full: &[u8]) -> bool {
-    full.first() == Some(&META.0)
+    full.first().is_some_and(|space| [META.0, COUNT.0].contains(space))
 }
 
 fn space(full: &[u8]) -> usize {
