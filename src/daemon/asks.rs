@@ -2,14 +2,15 @@
 //!
 //! Who asks holds a connection open; the question's turn in its chat ends with it (contract 3). So a reply answers one
 //! question, and a question whose asker died is neither asked later nor in the way of the next one. The line of those
-//! who wait is in the queue, on disk: after a restart the askers come back within [`GRACE`].
+//! who wait is in the queue, on disk: after a restart the askers come back within [`GRACE`], and nothing is asked before
+//! its asker is back.
 
 use super::queue;
 use super::service::{Failure, Service, lock};
 use crate::control::{Enqueue, Progress, Receipt};
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,9 +21,9 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Between two attempts to store that an asker is gone.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How many askers each question has at this moment.
-#[derive(Debug, Default)]
-pub(super) struct Asks(Mutex<HashMap<u64, usize>>);
+/// How many askers each question has at this moment; clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Asks(Arc<Mutex<HashMap<u64, usize>>>);
 
 impl Asks {
     fn enter(&self, id: u64) {
@@ -42,7 +43,7 @@ impl Asks {
         left == 0
     }
 
-    fn has(&self, id: u64) -> bool {
+    pub(super) fn has(&self, id: u64) -> bool {
         lock(&self.0).contains_key(&id)
     }
 }
@@ -76,13 +77,34 @@ pub(super) async fn ask(service: &Service, request: Enqueue, queue: bool) -> Res
 /// As [`ask`], of a question that was queued: its asker lost the connection.
 ///
 /// # Errors
-/// 404.
-pub(super) fn again(service: &Service, id: u64) -> Result<mpsc::Receiver<Bytes>, Failure> {
-    let receipt = service.receipt(id, service.now())?;
+/// 404; 503 when it cannot be stored that the asker is back.
+pub(super) async fn again(service: &Service, id: u64) -> Result<mpsc::Receiver<Bytes>, Failure> {
     let (out, lines) = mpsc::channel(1);
+    let (told, back) = oneshot::channel();
+    service.receipt(id, service.now())?;
     service.asks().enter(id);
     let service = service.clone();
-    tokio::spawn(async move { hold(&service, receipt, out).await });
+    // In a task of its own, as in [`ask`].
+    tokio::spawn(async move {
+        let receipt = match service.asker_is_back(id).await {
+            Ok(()) => service.receipt(id, service.now()),
+            Err(error) => Err(error.into()),
+        };
+        match receipt {
+            Ok(receipt) => {
+                drop(told.send(Ok(())));
+                hold(&service, receipt, out).await;
+            }
+            Err(failure) => {
+                // It is tried again; without, the turn ends as after a start.
+                drop(told.send(Err(failure)));
+                tokio::time::sleep(GRACE).await;
+                leave(&service, id).await;
+            }
+        }
+    });
+    let gone = |_| Failure::new(500, "internal", "an internal error; the daemon's log says more");
+    back.await.map_err(gone)??;
     Ok(lines)
 }
 
@@ -101,6 +123,10 @@ async fn hold(service: &Service, receipt: Receipt, out: mpsc::Sender<Bytes>) {
             () = tokio::time::sleep(HEARTBEAT) => drop(out.try_send(Bytes::from_static(b"\n"))),
         }
     }
+    leave(service, id).await;
+}
+
+async fn leave(service: &Service, id: u64) {
     if service.asks().leave(id) {
         end(service, id).await;
     }

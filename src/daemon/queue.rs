@@ -178,6 +178,9 @@ pub(super) struct Ask {
     /// Nobody waits for the reply any more.
     #[serde(default)]
     over: bool,
+    /// Whoever asked has not come back since the daemon started, and may never.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    away: bool,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -272,10 +275,18 @@ impl Record {
         }
     }
 
-    /// Why it waits, when another question is open in its chat.
+    /// Why it waits, when another question is open in its chat, or whoever asked may be gone.
     pub(super) fn waits_for_its_turn(&self) -> Option<Held> {
-        let behind = self.ask.as_ref()?.behind.filter(|_| self.phase == Phase::Queued)?;
-        let reason = format!("ask: another question (command {behind}) is open in this chat; this one goes after it");
+        let ask = self.ask.as_ref().filter(|_| self.phase == Phase::Queued)?;
+        let reason = match ask.behind {
+            _ if ask.away => {
+                "ask: whoever asked is not back since wehelpd was started; it is not asked for nobody".to_owned()
+            }
+            Some(behind) => {
+                format!("ask: another question (command {behind}) is open in this chat; this one goes after it")
+            }
+            None => return None,
+        };
         Some(Held { until: None, reason })
     }
 
@@ -882,7 +893,7 @@ pub(super) fn ask(
 pub(super) fn end_ask(tx: &mut Txn<'_>, id: u64, now: Time) {
     let Some(before) = load(tx, id).filter(Record::is_in_line) else { return };
     let mut record = before.clone();
-    record.ask = Some(Ask { behind: None, over: true });
+    record.ask = Some(Ask { over: true, ..Ask::default() });
     if before.phase == Phase::Queued {
         let expired = before.expires.is_some_and(|expires| expires <= now);
         record.phase = if expired { Phase::Expired } else { Phase::Cancelled };
@@ -890,6 +901,16 @@ pub(super) fn end_ask(tx: &mut Txn<'_>, id: u64, now: Time) {
     }
     save(tx, Some(&before), Some(&record));
     take_turns(tx, &[before.answerer(), before.account.as_deref().unwrap_or("")], now);
+}
+
+/// A question waits until whoever asked is back (`away`), or no longer.
+pub(super) fn ask_waits(tx: &mut Txn<'_>, id: u64, away: bool) {
+    let Some(before) = load(tx, id).filter(Record::is_in_line) else { return };
+    let mut record = before.clone();
+    if let Some(ask) = record.ask.as_mut().filter(|ask| ask.away != away) {
+        ask.away = away;
+        save(tx, Some(&before), Some(&record));
+    }
 }
 
 /// Decides in each chat of these accounts, and of nobody's, which question is open: one that a client has, else the one
@@ -919,7 +940,8 @@ fn take_turns(tx: &mut Txn<'_>, accounts: &[&str], now: Time) {
         let open = open.map(|record| record.id);
         for before in line.iter().filter(|record| record.phase == Phase::Queued) {
             let behind = open.filter(|open| *open != before.id && before.due <= now);
-            let ask = Ask { behind, over: false };
+            let away = before.ask.as_ref().is_some_and(|ask| ask.away);
+            let ask = Ask { behind, over: false, away };
             if before.ask.as_ref() != Some(&ask) {
                 save(tx, Some(before), Some(&Record { ask: Some(ask), ..before.clone() }));
             }

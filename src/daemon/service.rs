@@ -713,6 +713,17 @@ impl Service {
         self.enqueue_by(request, ask).await?.pop().ok_or_else(one)
     }
 
+    /// A question whose asker came back after a start may be asked.
+    pub(super) async fn asker_is_back(&self, id: u64) -> Result<(), store::Error> {
+        let news = self.news();
+        let back = self.0.store.write(move |tx| {
+            queue::ask_waits(tx, id, false);
+            Ok::<_, std::convert::Infallible>(news)
+        });
+        let Ok(_done) = back.await?;
+        Ok(())
+    }
+
     /// Ends the turn of a question that nobody waits for any more.
     pub(super) async fn end_ask(&self, id: u64) -> Result<(), store::Error> {
         let (reading, news) = (self.reading().await, self.news());

@@ -265,7 +265,7 @@ async fn answer(service: &Service, doors: &http::Doors, ask: &Ask<'_>) -> Result
             let query: control::AskQuery = ask.query()?;
             Ok(stream(asks::ask(service, ask.json()?, query.queue).await?))
         }
-        ["asks", id] if get => Ok(stream(asks::again(service, number(id)?)?)),
+        ["asks", id] if get => Ok(stream(asks::again(service, number(id)?).await?)),
         ["queue", verb @ ("pause" | "resume")] if post => {
             let named: control::Named = ask.json()?;
             Ok(json(&service.pause(named.account.as_deref(), *verb == "pause").await?))

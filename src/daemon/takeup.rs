@@ -1,5 +1,5 @@
-//! What a start owes the queue: what was in flight when the daemon before ended becomes ready again, and ids that may have
-//! been given out and lost are passed over. A store that refuses writes at the start gets it when it accepts them.
+//! What a start owes the queue: what was in flight when the daemon before ended becomes ready again, questions wait until
+//! their askers are back, and ids that may have been given out and lost are passed over. A store that refuses writes at the start gets it when it accepts them.
 
 use super::queue::{self, read};
 use super::service::Service;
@@ -67,6 +67,19 @@ async fn take_up(service: &Service, left: &[u64]) -> Result<(), Error> {
             })
             .await?;
         service.bump();
+    }
+    for ids in read::asks(service.store())?.chunks(queue::SWEEP_MAX) {
+        let (ids, askers) = (ids.to_vec(), service.asks().clone());
+        let Ok(()) = service
+            .store()
+            .write(move |tx| {
+                // Looked at here: one who comes back later stores it after this.
+                for id in ids.into_iter().filter(|id| !askers.has(*id)) {
+                    queue::ask_waits(tx, id, true);
+                }
+                Ok::<_, Infallible>(())
+            })
+            .await?;
     }
     Ok(())
 }

@@ -630,6 +630,35 @@ fn questions_keep_their_turns_over_a_restart() {
 }
 
 #[test]
+fn after_a_restart_nothing_is_asked_before_its_asker_is_back() {
+    let mut daemon = known();
+    let gone = daemon.beside(&["ask", "wxid_a", "one?", "--timeout", "60s"]);
+    let back = daemon.beside(&["ask", "wxid_b", "two?", "--timeout", "60s"]);
+    queued(&daemon, 2);
+    let id = |text: &str| {
+        let of = |id: &u64| daemon.show(*id)["command"]["text"] == text;
+        (1..=2).find(of).unwrap()
+    };
+    let (one, two) = (id("one?"), id("two?"));
+    daemon.kill9();
+    drop(gone);
+    daemon.start();
+    let asked = eventually("the asker is back", || {
+        let mut commands = daemon.client().poll("wxid=wxid_me&pid=7");
+        assert!(commands.iter().all(|command| command["text"] == "two?"), "{commands:?}");
+        commands.pop()
+    });
+    assert_eq!(asked["text"], "two?");
+    daemon.reaches(two, "fetched");
+    let held = &daemon.show(one)["held"];
+    assert!(held["reason"].as_str().unwrap().starts_with("ask: "), "{held}");
+    daemon.client().event(&message("wxid_me", "wxid_b", None, "yes"));
+    assert_eq!(back.end().exits(0).line()["text"], "yes");
+    assert!(daemon.client().poll("wxid=wxid_me&pid=7").is_empty());
+    daemon.reaches(one, "cancelled");
+}
+
+#[test]
 fn ask_and_questions_outlive_a_restart_of_the_daemon() {
     let mut daemon = known();
     let asking = daemon.beside(&["ask", "wxid_a", "deploy?", "--timeout", "60s"]);
