@@ -8,17 +8,19 @@ use super::held::Holder;
 use super::queue::{Phase, Record, read};
 use super::service::{Failure, Service};
 use crate::clock::Time;
-use crate::control::{CancelQuery, NotCancelled, QueueQuery, Receipt, State};
+use crate::control::{CancelQuery, Held, NotCancelled, QueueQuery, Receipt, State};
 use crate::protocol::command::Api;
 use bytes::Bytes;
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use tokio::sync::mpsc;
 use wildmatch::WildMatch;
 
 /// Receipts in one answer, unless told; the newest ones.
 const LISTED_MAX: u64 = 10_000;
+/// Receipts made at a time.
+const LINES: usize = 64;
 /// Commands taken back in one transaction: keeps the writer free for others.
 const STEP: usize = 500;
 /// The longest pattern, bytes: a key has at most 200.
@@ -68,35 +70,86 @@ fn state(name: &str) -> Result<State, Failure> {
     })
 }
 
-/// The commands that a query asks for, oldest first; its account is an id.
-pub(super) fn list(service: &Service, query: &QueueQuery, now: Time) -> Result<Vec<Receipt>, Failure> {
+/// What a query asks for: which commands, and why those wait that do.
+struct Found {
+    filter: Filter,
+    ids: Vec<u64>,
+    held: HashMap<u64, Held>,
+}
+
+/// The commands that a query asks for, oldest first; its account is an id. A line for each, looked up as the reader takes
+/// them: a queue may have a hundred thousand. Whoever leaves ends it.
+///
+/// # Errors
+/// When the query is wrong, or the store cannot be read.
+pub(super) async fn list(service: &Service, query: QueueQuery) -> Result<mpsc::Receiver<Bytes>, Failure> {
+    let (of, now) = (service.clone(), service.now());
+    let found = aside(move || find(&of, &query, now)).await?;
+    let (out, lines) = mpsc::channel(1);
+    let service = service.clone();
+    tokio::spawn(async move {
+        if let Err(failure) = tell(&service, found, now, &out).await {
+            fail(failure, &out).await;
+        }
+    });
+    Ok(lines)
+}
+
+fn find(service: &Service, query: &QueueQuery, now: Time) -> Result<Found, Failure> {
     let filter = Filter::read(query)?;
     let limit = usize::try_from(query.limit.unwrap_or(LISTED_MAX)).unwrap_or(usize::MAX);
-    let unfinished = read::unfinished(service.store())?;
-    let mut held = Holder::new(service, now)?.all(&unfinished)?;
-    let mut receipts = VecDeque::new();
+    let mut ids = VecDeque::new();
     if query.all || filter.asks_for_finished() {
-        drop(unfinished);
         read::each(service.store(), |record| {
             if filter.passes(&record, now) {
-                receipts.push_back(record.receipt(now));
-                if receipts.len() > limit {
-                    receipts.pop_front();
+                ids.push_back(record.id);
+                if ids.len() > limit {
+                    ids.pop_front();
                 }
             }
             ControlFlow::Continue(())
         })?;
     } else {
-        receipts
-            .extend(unfinished.iter().filter(|record| filter.passes(record, now)).map(|record| record.receipt(now)));
+        read::each_unfinished(service.store(), |record| {
+            if filter.passes(&record, now) {
+                ids.push_back(record.id);
+            }
+            Ok(())
+        })?;
     }
-    let mut receipts = Vec::from(receipts);
-    receipts.sort_by_key(|receipt| receipt.id);
-    receipts.drain(..receipts.len().saturating_sub(limit));
-    for receipt in &mut receipts {
-        receipt.held = held.remove(&receipt.id);
+    let mut ids = Vec::from(ids);
+    ids.sort_unstable();
+    ids.drain(..ids.len().saturating_sub(limit));
+    let held = Holder::new(service, now)?.all(&ids)?;
+    Ok(Found { filter, ids, held })
+}
+
+async fn tell(service: &Service, found: Found, now: Time, out: &mpsc::Sender<Bytes>) -> Result<(), Failure> {
+    let Found { filter, ids, mut held } = found;
+    for some in ids.chunks(LINES) {
+        let records = some.iter().map(|id| read::one(service.store(), *id)).collect::<Result<Vec<_>, _>>()?;
+        // One that has changed meanwhile may be none of those any more.
+        let records = records.iter().flatten().filter(|record| filter.passes(record, now));
+        let told: String =
+            records.map(|record| line(&Receipt { held: held.remove(&record.id), ..record.receipt(now) })).collect();
+        if out.send(told.into()).await.is_err() {
+            break;
+        }
     }
-    Ok(receipts)
+    Ok(())
+}
+
+/// Runs a read of the store on a blocking thread.
+async fn aside<T: Send + 'static>(read: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    let failed = |_| Failure::new(500, "internal", "an internal error; the daemon's log says more");
+    tokio::task::spawn_blocking(read).await.map_err(failed)?
+}
+
+/// The last line of a stream that failed; it has no number.
+async fn fail(failure: Failure, out: &mpsc::Sender<Bytes>) {
+    let refusal = crate::control::Refusal { error: failure.code.to_owned(), message: failure.message };
+    // The reader may have gone.
+    drop(out.send(line(&refusal).into()).await);
 }
 
 /// Takes back what is unfinished and passes; its account is an id. A line for each, oldest first, as it is done; whoever
@@ -119,9 +172,7 @@ pub(super) fn cancel(service: &Service, query: CancelQuery) -> Result<mpsc::Rece
     let service = service.clone();
     tokio::spawn(async move {
         if let Err(failure) = cancel_in_steps(&service, filter, dry_run, &out).await {
-            // The last line of a stream that failed; it has no number.
-            let refusal = crate::control::Refusal { error: failure.code.to_owned(), message: failure.message };
-            drop(out.send(line(&refusal).into()).await);
+            fail(failure, &out).await;
         }
     });
     Ok(lines)
@@ -135,25 +186,26 @@ async fn cancel_in_steps(
 ) -> Result<(), Failure> {
     let now = service.now();
     let store = service.store().clone();
-    let found = tokio::task::spawn_blocking(move || {
-        let mut found = read::unfinished(&store)?;
-        found.retain(|record| filter.passes(record, now));
-        found.sort_by_key(|record| record.id);
-        Ok::<_, crate::store::Error>(found)
-    });
-    let failed = |_| Failure::new(500, "internal", "an internal error; the daemon's log says more");
-    let found = found.await.map_err(failed)??;
-    for some in found.chunks(STEP) {
-        let done: Vec<Result<Receipt, Failure>> = if dry_run {
-            some.iter().map(|record| would_cancel(service, record, now)).collect()
-        } else {
-            service.cancel_each(some.iter().map(|record| record.id).collect()).await?
-        };
-        let told = some.iter().zip(done).map(|(record, done)| match done {
-            Ok(receipt) => line(&receipt),
-            Err(Failure { code, message, .. }) => {
-                line(&NotCancelled { id: record.id, error: code.to_owned(), message })
+    let found = aside(move || {
+        let mut found = Vec::new();
+        read::each_unfinished(&store, |record| {
+            if filter.passes(&record, now) {
+                found.push(record.id);
             }
+            Ok(())
+        })?;
+        found.sort_unstable();
+        Ok(found)
+    });
+    for some in found.await?.chunks(STEP) {
+        let done: Vec<Result<Receipt, Failure>> = if dry_run {
+            some.iter().map(|id| would_cancel(service, *id, now)).collect()
+        } else {
+            service.cancel_each(some.to_vec()).await?
+        };
+        let told = some.iter().zip(done).map(|(id, done)| match done {
+            Ok(receipt) => line(&receipt),
+            Err(Failure { code, message, .. }) => line(&NotCancelled { id: *id, error: code.to_owned(), message }),
         });
         let told: String = told.collect();
         if out.send(told.into()).await.is_err() {
@@ -164,7 +216,8 @@ async fn cancel_in_steps(
 }
 
 /// As it stands, when it could be taken back now.
-fn would_cancel(service: &Service, record: &Record, now: Time) -> Result<Receipt, Failure> {
+fn would_cancel(service: &Service, id: u64, now: Time) -> Result<Receipt, Failure> {
+    let record = service.record(id)?;
     if record.phase == Phase::InFlight && service.handovers().has(record.id) {
         return Err(Failure::new(409, "too-late", format!("command {} is on its way to a client", record.id)));
     }

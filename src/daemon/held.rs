@@ -37,31 +37,41 @@ impl<'a> Holder<'a> {
         Ok(Self { service, now, paused, paces: HashMap::new(), before: HashMap::new() })
     }
 
-    /// Why each of these waits, by id. They are all that is unfinished, in the order in which it becomes due.
-    pub(super) fn all(&mut self, unfinished: &[Record]) -> Result<HashMap<u64, Held>, Failure> {
-        let mut held = HashMap::new();
-        let due = |record: &&Record| record.phase == Phase::Queued && record.due <= self.now;
+    /// Why each of these waits, by id; `wanted` is sorted. All that is unfinished is looked at, one by one and twice: how
+    /// much stands in front of one is known only then.
+    pub(super) fn all(&mut self, wanted: &[u64]) -> Result<HashMap<u64, Held>, Failure> {
+        let (store, now) = (self.service.store(), self.now);
+        let is_due = |record: &Record| record.phase == Phase::Queued && record.due <= now;
         let mut prompt: HashMap<(String, Lane), u32> = HashMap::new();
-        for record in unfinished.iter().filter(due) {
-            *prompt.entry((name(record), record.lane())).or_insert(0) += 1;
-        }
-        for record in unfinished {
-            let reason = if record.phase == Phase::Queued && record.due <= self.now {
-                let place = self.before.entry((name(record), record.lane())).or_insert(0);
+        read::each_unfinished(store, |record| {
+            if is_due(&record) {
+                *prompt.entry((name(&record), record.lane())).or_insert(0) += 1;
+            }
+            Ok(())
+        })?;
+        let mut held = HashMap::new();
+        read::each_unfinished(store, |record| {
+            let is_wanted = wanted.binary_search(&record.id).is_ok();
+            let reason = if is_due(&record) {
+                let place = self.before.entry((name(&record), record.lane())).or_insert(0);
                 let mut before = *place;
                 *place = place.saturating_add(1);
                 if let Some(lane) = record.lane().in_front() {
-                    before = before.saturating_add(prompt.get(&(name(record), lane)).copied().unwrap_or(0));
+                    before = before.saturating_add(prompt.get(&(name(&record), lane)).copied().unwrap_or(0));
                 }
-                match self.closed(record) {
+                if !is_wanted {
+                    return Ok(());
+                }
+                match self.closed(&record) {
                     Some(reason) => Some(reason),
-                    None => self.paced(record, before)?,
+                    None => self.paced(&record, before)?,
                 }
             } else {
-                self.stuck(record)
+                self.stuck(&record).filter(|_| is_wanted)
             };
             held.extend(reason.map(|reason| (record.id, reason)));
-        }
+            Ok(())
+        })?;
         Ok(held)
     }
 

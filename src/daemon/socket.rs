@@ -247,7 +247,7 @@ async fn answer(service: &Service, doors: &http::Doors, ask: &Ask<'_>) -> Result
         ["commands"] if get => {
             let mut query: control::QueueQuery = ask.query()?;
             query.account = service.account_filter(query.account.as_deref()).await?;
-            Ok(ndjson(blocking(service, move |s| commands::list(s, &query, s.now())).await?))
+            Ok(stream(commands::list(service, query).await?))
         }
         ["commands", "cancel"] if post => {
             let mut query: control::CancelQuery = ask.json()?;

@@ -50,7 +50,7 @@ pub(in crate::daemon) fn teaching(store: &Store) -> Result<Vec<(u64, Option<Reco
 }
 
 /// Takes the ids of the unfinished commands, in the order they become due; those in flight first.
-fn each_unfinished(store: &Store, mut take: impl FnMut(u64) -> Result<(), Error>) -> Result<(), Error> {
+fn each_unfinished_id(store: &Store, mut take: impl FnMut(u64) -> Result<(), Error>) -> Result<(), Error> {
     for (space, width) in [(super::IN_FLIGHT, 8), (DUE, 16)] {
         let mut from = vec![0; width];
         loop {
@@ -63,14 +63,12 @@ fn each_unfinished(store: &Store, mut take: impl FnMut(u64) -> Result<(), Error>
     Ok(())
 }
 
-/// The unfinished commands, in the order they become due; those in flight first.
-pub(in crate::daemon) fn unfinished(store: &Store) -> Result<Vec<Record>, Error> {
-    let mut found = Vec::new();
-    each_unfinished(store, |id| {
-        found.extend(one(store, id)?);
-        Ok(())
-    })?;
-    Ok(found)
+/// Takes the unfinished commands one by one, in the order they become due; those in flight first.
+pub(in crate::daemon) fn each_unfinished(
+    store: &Store,
+    mut take: impl FnMut(Record) -> Result<(), Error>,
+) -> Result<(), Error> {
+    each_unfinished_id(store, |id| one(store, id)?.map_or(Ok(()), &mut take))
 }
 
 /// The commands in flight, by id.
@@ -82,7 +80,7 @@ pub(in crate::daemon) fn in_flight(store: &Store) -> Result<Vec<u64>, Error> {
 /// What is in flight, or waits to be handed over, whenever it is due: its ids, without a look at the commands.
 pub(in crate::daemon) fn queued(store: &Store) -> Result<Vec<u64>, Error> {
     let mut ids = Vec::new();
-    each_unfinished(store, |id| {
+    each_unfinished_id(store, |id| {
         ids.push(id);
         Ok(())
     })?;

@@ -518,7 +518,12 @@ impl Both {
         let found = store.scan(COUNT, &[], &[255; 64], usize::MAX, false).unwrap();
         let found: BTreeMap<_, _> = found.into_iter().map(|(key, n)| (key, number(Some(n)))).collect();
         assert_eq!(found, counts);
-        let unfinished = read::unfinished(store).unwrap();
+        let mut unfinished = Vec::new();
+        let all = read::each_unfinished(store, |record| {
+            unfinished.push(record);
+            Ok(())
+        });
+        all.unwrap();
         assert_eq!(unfinished.len(), self.model.iter().filter(|known| known.is_unfinished()).count());
         for (key, account) in ["k0", "k1", "k2"].into_iter().flat_map(|key| ACCOUNTS.map(|account| (key, account))) {
             let stand = self.model.iter().filter(|known| {
