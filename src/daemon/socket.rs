@@ -185,6 +185,30 @@ fn ndjson<T: Serialize>(values: impl IntoIterator<Item = T>) -> Response {
     response
 }
 
+/// Values of which there may be many: their lines are made as the reader takes them, and each value goes with its line.
+fn ndjson_in_steps<T: Serialize + Send + 'static>(values: Vec<T>) -> Response {
+    /// Lines made at a time; so few are one answer with its length.
+    const LINES: usize = 256;
+    if values.len() <= LINES {
+        return ndjson(values);
+    }
+    let (out, chunks) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut values = values.into_iter().peekable();
+        while values.peek().is_some() {
+            let mut chunk = Vec::new();
+            for value in values.by_ref().take(LINES) {
+                serde_json::to_writer(&mut chunk, &value).expect("replies are plain data");
+                chunk.push(b'\n');
+            }
+            if out.send(chunk.into()).await.is_err() {
+                return;
+            }
+        }
+    });
+    stream(chunks)
+}
+
 /// Chunks that a task makes, as a body that its reader pulls.
 struct Chunks(mpsc::Receiver<Bytes>);
 
@@ -370,13 +394,15 @@ async fn people(service: &Service, parts: &[&str], ask: &Ask<'_>) -> Result<Resp
             };
             match parts {
                 ["contacts"] => {
-                    Ok(ndjson(blocking(service, move |s| Ok(directory::contacts(s.store(), &query)?)).await?))
+                    Ok(ndjson_in_steps(blocking(service, move |s| Ok(directory::contacts(s.store(), &query)?)).await?))
                 }
-                ["rooms"] => Ok(ndjson(blocking(service, move |s| Ok(directory::rooms(s.store(), &query)?)).await?)),
+                ["rooms"] => {
+                    Ok(ndjson_in_steps(blocking(service, move |s| Ok(directory::rooms(s.store(), &query)?)).await?))
+                }
                 ["rooms", room, "members"] => {
                     let room = (*room).to_owned();
                     let found = blocking(service, move |s| Ok(directory::members(s.store(), &room, &query)?)).await?;
-                    Ok(ndjson(found))
+                    Ok(ndjson_in_steps(found))
                 }
                 ["requests"] => {
                     Ok(ndjson(blocking(service, move |s| Ok(directory::requests(s.store(), &query)?)).await?))
