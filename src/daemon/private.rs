@@ -3,13 +3,14 @@
 //! Everything that the daemon makes is closed to others by the process's umask, whichever library makes it. What stands
 //! there already, from an older version, a package or a volume, is looked at before anything is opened: a folder that
 //! others own or may write to is refused, an open file of ours is closed, and a symbolic link in the place of one of our
-//! files is refused, since what is written through it lands elsewhere. The mode of a folder is changed only where it is
+//! files is refused, since what is written through it lands elsewhere; so is a pipe or a device, which is never read to
+//! its end. The mode of a folder is changed only where it is
 //! one that we made inside the data folder.
 
 use super::instance::Error;
 use crate::store;
 use std::fs::{self, Metadata};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// Files in the data folder, and what their names may begin with. Others are not ours to judge: a volume has a
@@ -88,6 +89,13 @@ fn close(path: &Path, me: u32, depth: usize) -> Result<(), Error> {
     if found.is_symlink() {
         return Err(Error::Unsafe(format!(
             "`{}` is a symbolic link, and wehelpd would write through it; put the file itself there, or remove the link",
+            path.display()
+        )));
+    }
+    let kind = found.file_type();
+    if kind.is_fifo() || kind.is_char_device() || kind.is_block_device() {
+        return Err(Error::Unsafe(format!(
+            "`{}` is a pipe or a device where a file of wehelpd's should be; remove it",
             path.display()
         )));
     }
@@ -183,6 +191,18 @@ mod tests {
             ("lost+found", 0o755),
         ] {
             assert_eq!(mode(&dir.path().join(name)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_is_refused_and_not_read() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        for name in ["token", "version", "checkpoint", "journal/1.log"] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir(dir.path().join("journal")).unwrap();
+            mknodat(CWD, dir.path().join(name), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+            let refused = prepare(dir.path()).unwrap_err().to_string();
+            assert!(refused.contains(name) && refused.contains("pipe"), "{refused}");
         }
     }
 

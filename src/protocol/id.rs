@@ -57,7 +57,7 @@ pub enum Error {
     #[error("the id {0:?} has white space or control characters; give it as one word, as the client reports it")]
     NotAWord(String),
     /// It has a character that no id has.
-    #[error("`{id}` is no id: ids have no `{odd}`; give it as the client reports it{}", hint(.near))]
+    #[error("`{id}` is no id: ids have no {}; give it as the client reports it{}", called(*.odd), hint(.near))]
     Odd {
         /// What was given.
         id: String,
@@ -105,6 +105,11 @@ fn hint(near: &Option<String>) -> String {
     near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
 }
 
+/// A character for a person to see: what is invisible has only its number.
+fn called(odd: char) -> String {
+    if super::name::is_unseen(odd) { format!("invisible U+{:04X}", u32::from(odd)) } else { format!("`{odd}`") }
+}
+
 impl Error {
     /// What was given, where somebody's name may have been meant.
     #[must_use]
@@ -137,7 +142,7 @@ fn check(text: &str) -> Result<(), Error> {
     }
     let is_odd = |c: &char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@'));
     if let Some(odd) = text.chars().find(is_odd) {
-        let plain = with_ascii_at(text);
+        let plain: String = with_ascii_at(text).chars().filter(|c| !super::name::is_unseen(*c)).collect();
         let near = (plain != text && check(&plain).is_ok()).then_some(plain);
         return Err(Error::Odd { id: text.to_owned(), odd, near });
     }
@@ -347,6 +352,7 @@ mod tests {
     #[test]
     fn a_slip_is_told_with_what_was_probably_meant() {
         for (id, near) in [
+            ("wxid_a\u{200b}", Some("wxid_a")),
             ("1@chatrom", Some("1@chatroom")),
             ("1@chatrooms", Some("1@chatroom")),
             ("1@Chatroom", Some("1@chatroom")),

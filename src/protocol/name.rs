@@ -50,7 +50,7 @@ fn is_blank(c: char) -> bool {
 
 /// Control characters that are no white space, and what Unicode calls default-ignorable: bidi, zero-width and variation
 /// characters, fillers, tags.
-fn is_unseen(c: char) -> bool {
+pub(super) fn is_unseen(c: char) -> bool {
     (c.is_control() && !c.is_whitespace())
         || matches!(
             c,

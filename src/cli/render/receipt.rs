@@ -1,7 +1,7 @@
 //! What the queue says of a command, for people. The word *sent* is never used: nobody can know it (contract 3).
 
 use super::{clean, shorten, state, time};
-use crate::control::{Receipt, State};
+use crate::control::{Held, Receipt, State};
 use crate::protocol::command::Api;
 use serde_json::{Map, Value};
 
@@ -55,13 +55,12 @@ pub fn sentence(receipt: &Receipt) -> String {
 /// ` (held: …)`, when it is.
 #[must_use]
 pub fn held(receipt: &Receipt) -> String {
-    match &receipt.held {
-        None => String::new(),
-        Some(held) => {
-            let until = held.until.map(|t| format!(" until {}", t.local())).unwrap_or_default();
-            format!(" (held{until}: {})", clean(&held.reason))
-        }
-    }
+    let why = |held: &Held| format!(" (held{}: {})", until(held), clean(&held.reason));
+    receipt.held.as_ref().map(why).unwrap_or_default()
+}
+
+fn until(held: &Held) -> String {
+    held.until.map(|t| format!(" until {}", t.local())).unwrap_or_default()
 }
 
 fn event(receipt: &Receipt) -> String {
@@ -128,7 +127,9 @@ pub fn details(receipt: &Receipt) -> String {
         ("fetched", format!("{}{by} at {}{pid}{sure}", fetched.time.local(), clean(&fetched.peer)))
     }));
     lines.extend(receipt.answer.map(|seq| ("answer", format!("event {seq}"))));
-    lines.extend(receipt.held.as_ref().map(|_| ("held", held(receipt).trim_matches([' ', '(', ')']).to_owned())));
+    let why =
+        |held: &Held| format!("{}: {}", until(held), clean(&held.reason)).trim_start_matches([':', ' ']).to_owned();
+    lines.extend(receipt.held.as_ref().map(|held| ("held", why(held))));
     super::items::pairs(&lines)
 }
 

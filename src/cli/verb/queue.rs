@@ -124,6 +124,9 @@ fn pause(ctx: &Ctx, how: &str) -> Result<(), Error> {
     let client = ctx.client()?;
     let paused: Result<Paused, _> = client.put("POST", &format!("/v1/queue/{how}"), &named).and_then(Reply::json);
     let paused = paused.map_err(queueing::maybe_done("`wehelp status` tells"))?;
+    if how == "resume" && paused.all && named.account.is_some() {
+        ctx.out().note("the whole queue stays paused; `wehelp queue resume` without -a lets it go on");
+    }
     if ctx.out().is_quiet() { Ok(()) } else { ctx.out().print(&paused, sentence) }
 }
 

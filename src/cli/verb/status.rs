@@ -61,11 +61,11 @@ fn problems(status: &Status, max_age: Duration, now: Time) -> Vec<String> {
             problems.push(format!("{name} is logged out; `wehelp login` shows the code to log it in"));
         } else if let Some(silence) = Some(silence(account, status, now)).filter(|silence| *silence > max_age) {
             let polled = account.last_poll.or(status.http.anonymous_poll);
-            let last = polled.map_or_else(|| "never".to_owned(), |time| format!("{} ago", render::ago(time, now)));
-            problems.push(format!(
-                "the client of {name} has stopped polling for {}s (its last poll: {last}); see whether WeHelp runs and its polling is on",
-                silence.as_secs()
-            ));
+            let what = match polled {
+                Some(time) => format!("stopped polling (its last poll: {} ago)", render::ago(time, now)),
+                None => format!("not polled in the {}s since wehelpd was started", silence.as_secs()),
+            };
+            problems.push(format!("the client of {name} has {what}; see whether WeHelp runs and its polling is on"));
         }
     }
     problems

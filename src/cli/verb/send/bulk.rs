@@ -503,7 +503,10 @@ impl Run<'_> {
             return Err(Error::new(asked.exit, "interrupted", message));
         }
         if let Some(Ended { error, fate, lines: (first, last) }) = ended {
-            let lines = if first == last { format!("line {first}") } else { format!("lines {first} to {last}") };
+            let (lines, are) = match first == last {
+                true => (format!("line {first}"), "is"),
+                false => (format!("lines {first} to {last}"), "are"),
+            };
             let fate = match fate {
                 Fate::NotQueued => format!("{lines} and what follows were not handed over"),
                 Fate::Unknown => format!(
@@ -511,7 +514,7 @@ impl Run<'_> {
                      handed over"
                 ),
                 Fate::Queued => format!(
-                    "{lines} are queued, `wehelp queue list --all` shows them; what has neither a receipt nor an id \
+                    "{lines} {are} queued, `wehelp queue list --all` shows them; what has neither a receipt nor an id \
                      behind them was not handed over"
                 ),
             };
