@@ -17,8 +17,6 @@ use std::ops::ControlFlow;
 use tokio::sync::mpsc;
 use wildmatch::WildMatch;
 
-/// Receipts in one answer, unless told; the newest ones.
-const LISTED_MAX: u64 = 10_000;
 /// Receipts made at a time.
 const LINES: usize = 64;
 /// Commands taken back in one transaction: keeps the writer free for others.
@@ -97,7 +95,7 @@ pub(super) async fn list(service: &Service, query: QueueQuery) -> Result<mpsc::R
 
 fn find(service: &Service, query: &QueueQuery, now: Time) -> Result<Found, Failure> {
     let filter = Filter::read(query)?;
-    let limit = usize::try_from(query.limit.unwrap_or(LISTED_MAX)).unwrap_or(usize::MAX);
+    let limit = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
     let mut ids = VecDeque::new();
     if query.all || filter.asks_for_finished() {
         read::each(service.store(), |record| {

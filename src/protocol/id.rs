@@ -352,7 +352,6 @@ mod tests {
     #[test]
     fn a_slip_is_told_with_what_was_probably_meant() {
         for (id, near) in [
-            ("wxid_a\u{200b}", Some("wxid_a")),
             ("1@chatrom", Some("1@chatroom")),
             ("1@chatrooms", Some("1@chatroom")),
             ("1@Chatroom", Some("1@chatroom")),
@@ -366,6 +365,8 @@ mod tests {
             assert_eq!(found.as_deref(), near, "{id}");
         }
         let told = |error: Error| error.to_string();
+        let unseen = told(Wxid::parse("wxid_a\u{200b}").unwrap_err());
+        assert!(unseen.contains("U+200B") && unseen.contains("`wxid_a`?"), "{unseen}");
         assert!(told(RoomId::parse("123").unwrap_err()).contains("`123@chatroom`"));
         assert!(told(Wxid::check("123＠chatroom").unwrap_err()).contains("`123@chatroom`"));
         assert_eq!(Wxid::parse("老王").unwrap_err().as_name(), Some("老王"));

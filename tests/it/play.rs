@@ -1,6 +1,7 @@
 //! The played client, the background daemon and the backup: what stands in for Windows, systemd and luck.
 
 use crate::fixture::{DEADLINE, Daemon, Recipe, Running, UNPACED, WEHELP, WEHELPD, clean, eventually, run};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 
@@ -29,6 +30,36 @@ fn a_played_client_answers_what_is_asked() {
     daemon.cli(&["send", "text", "filehelper", "hello 😀", "--wait=20s"]).exits(0);
     let answer = daemon.cli(&["ask", "annahoffmann", "deploy? (yes/no)", "--timeout", "20s"]).exits(0);
     assert!(answer.out.contains("yes"), "{}", answer.out);
+}
+
+#[test]
+fn nothing_is_played_beside_a_real_client_unless_told() {
+    let daemon = Daemon::unpaced();
+    daemon.login("wxid_me", 7);
+    let events = daemon.status()["events"]["count"].clone();
+    daemon.cli(&["simulate", "--for", "1s"]).exits(5).says(&["wxid_me", "--force", "account forget"]);
+    assert_eq!(daemon.status()["events"]["count"], events);
+    daemon
+        .cli(&["simulate", "--force", "--for", "100ms"])
+        .exits(0)
+        .says(&["wehelp account forget wxid_simulated01 --force"]);
+    // What was only played is forgotten again, and then nobody is in the way of another one.
+    let other = Daemon::unpaced();
+    other.cli(&["simulate", "--for", "100ms"]).exits(0);
+    other.cli(&["simulate", "--for", "100ms"]).exits(0);
+    other.cli(&["simulate", "--as", "wxid_b", "--for", "100ms"]).exits(5).says(&["wxid_simulated01"]);
+    other.cli(&["account", "forget", "wxid_simulated01", "--force"]).exits(0);
+    other.cli(&["simulate", "--as", "wxid_b", "--for", "100ms"]).exits(0);
+}
+
+#[test]
+fn a_played_client_waits_for_its_daemon_and_ends_in_order() {
+    let mut daemon = Recipe::default().config(UNPACED).lay_out();
+    let client = daemon.beside(&["simulate", "--interval", "50ms"]);
+    daemon.start();
+    eventually("a login", || (daemon.status()["events"]["count"].as_u64()? > 0).then_some(()));
+    kill_process(client.pid(), Signal::INT).unwrap();
+    client.end().exits(130).says(&["wehelp account forget wxid_simulated01 --force"]);
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::time::Duration;
 /// Play a WeHelp client against the daemon, so that a script can be tried without Windows.
 ///
 /// It logs in, polls, answers every question from a small invented world, and echoes texts as newer clients do. It
-/// goes on until it is interrupted.
+/// goes on until it is interrupted. It waits up to 10 s for the daemon, and does not play beside real clients, whose log
+/// and bots would take it for one of them, unless --force says so.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -62,6 +63,10 @@ pub struct Play {
     /// The client door, when the daemon does not say
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+
+    /// Play also where real clients are: what is played is told beside them
+    #[arg(long)]
+    pub force: bool,
 
     /// End after so long
     #[arg(long = "for", id = "for", value_name = "DURATION", value_parser = duration)]

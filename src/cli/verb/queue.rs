@@ -26,10 +26,16 @@ fn list(ctx: &Ctx, list: args::List) -> Result<(), Error> {
     let args::List { all, filter: args::Filter { state, api, key }, lines } = list;
     let everything = all || state.is_some();
     let query = QueueQuery { all, state, account: ctx.global().account.clone(), api, key, limit: lines };
-    let receipts: Vec<Receipt> = ctx.client()?.lines("/v1/commands", &query)?.values()?;
+    let mut reply = ctx.client()?.lines("/v1/commands", &query)?;
     if ctx.out().is_json() {
-        return receipts.iter().try_for_each(|receipt| ctx.out().json_line(receipt));
+        // However many they are: as they come.
+        while let Some(line) = reply.next_line()? {
+            let receipt: Receipt = serde_json::from_slice(line).map_err(|e| client::Error::Strange(e.to_string()))?;
+            ctx.out().json_line(&receipt)?;
+        }
+        return Ok(());
     }
+    let receipts: Vec<Receipt> = reply.values()?;
     if receipts.is_empty() {
         let all = if everything { "" } else { "; `wehelp queue list --all` shows those that are over" };
         ctx.out().note(&format!("no such command is in the queue{all}"));

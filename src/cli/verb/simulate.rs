@@ -12,14 +12,18 @@ use crate::cli::args::simulate as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::render;
-use crate::control::Account;
+use crate::cli::wake::{Signals, Wake, wait};
+use crate::clock::Time;
+use crate::control::{Account, Status};
 use answer::{Deed, Manners};
 use door::{Break, Door};
+use rustix::event::PollFlags;
 use sample::Sample;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+use std::os::fd::AsFd;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,6 +31,10 @@ use world::World;
 
 /// While the daemon is away, it is looked for this often.
 const RETRY: Duration = Duration::from_millis(500);
+/// A daemon that is being started is waited for so long.
+const STARTS_WITHIN: Duration = Duration::from_secs(10);
+/// Whose client was heard of within so long is in use.
+const IN_USE: Duration = Duration::from_secs(600);
 /// Nothing to do for so long is looked at again anyway.
 const IDLE: Duration = Duration::from_secs(3600);
 /// Events that wait for a daemon that is away; the oldest go first, as a real client loses them too.
@@ -47,19 +55,24 @@ struct Line {
     query: String,
 }
 
-/// What the polling thread tells.
+/// What the polling thread tells, or the one that listens for signals.
 #[derive(Debug)]
 enum Polled {
     Commands(Vec<Value>),
     BrokenOff,
     Failed(String),
+    /// Somebody wants it to end.
+    Interrupted,
 }
 
 fn play(ctx: &Ctx, args: &args::Play) -> Result<(), Error> {
     let id = crate::protocol::id::Wxid::parse(&args.account).map_err(|e| Error::usage(format!("--as: {e}")))?;
     let mut world = World::new(id.as_str());
     world.pid = std::process::id();
-    let door = Door::find(ctx, args.url.as_deref())?;
+    let door = find_patiently(ctx, args.url.as_deref())?;
+    if !args.force {
+        refuse_beside_others(ctx, id.as_str())?;
+    }
     ctx.out().note(&format!(
         "playing {} ({}) at {}, polling every {:?}; Ctrl-C ends it",
         render::clean(&world.me.wxid),
@@ -70,6 +83,7 @@ fn play(ctx: &Ctx, args: &args::Play) -> Result<(), Error> {
     let manners = Manners { refuse: args.refuse, logged_out: args.offline };
     let line = Arc::new(Mutex::new(Line { query: query(&world, manners.logged_out), door: door.clone() }));
     let (tell, polled) = mpsc::channel();
+    let signals = listen(tell.clone()).map_err(|e| Error::failed(format!("watch for signals: {e}")))?;
     let now = Instant::now();
     let mut player = Player {
         ctx,
@@ -93,7 +107,60 @@ fn play(ctx: &Ctx, args: &args::Play) -> Result<(), Error> {
     let (interval, drop_share) = (args.interval, args.drop);
     std::thread::spawn(move || poll(&line, interval, drop_share, &tell));
     player.run(&polled, args.length.map(|length| now + length));
-    Ok(())
+    ctx.out()
+        .note(&format!("the daemon still knows the account; `wehelp account forget {id} --force` makes it forget it"));
+    signals.asked().map_or(Ok(()), Err)
+}
+
+/// As [`Door::find`], of a daemon that is perhaps just being started.
+fn find_patiently(ctx: &Ctx, url: Option<&str>) -> Result<Door, Error> {
+    let until = Instant::now() + STARTS_WITHIN;
+    loop {
+        match Door::find(ctx, url) {
+            Err(error) if error.exit == Exit::NoDaemon && Instant::now() < until => std::thread::sleep(RETRY),
+            found => return found,
+        }
+    }
+}
+
+/// Refuses to play where others than the played account have a client. A daemon that is only known by `--url` is not asked.
+fn refuse_beside_others(ctx: &Ctx, played: &str) -> Result<(), Error> {
+    let asked = ctx.client().and_then(|client| Ok(client.get::<Status>("/v1/status")?));
+    let Ok(status) = asked else { return Ok(()) };
+    let now = Time::now();
+    let lately = |at: Option<Time>| at.is_some_and(|at| now.since(at) < IN_USE);
+    let is_in_use = |account: &&Account| {
+        account.account != played
+            && (account.logged_in == Some(true) || lately(account.last_poll) || lately(account.last_event))
+    };
+    let who = match status.accounts.iter().find(is_in_use) {
+        Some(account) => format!("the account {}", render::clean(&account.account)),
+        None if lately(status.http.anonymous_poll) => "a client that does not say its account".to_owned(),
+        None => return Ok(()),
+    };
+    Err(Error::refused(
+        "in-use",
+        format!(
+            "{who} uses this wehelpd, and what is played would stand in its log and reach its bots; play against one of \
+             its own (`wehelpd --data-dir` and `--socket`), or with --force; `wehelp account forget ID --force` forgets one \
+             that was only played"
+        ),
+    ))
+}
+
+/// Tells when a signal wants it to end.
+fn listen(tell: mpsc::Sender<Polled>) -> io::Result<Signals> {
+    let mut wake = Wake::new()?;
+    let signals = Signals::watch(wake.waker(), || ())?;
+    std::thread::spawn(move || {
+        while wait([Some((wake.as_fd(), PollFlags::IN))], None).is_ok() {
+            wake.heard();
+            if tell.send(Polled::Interrupted).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(signals)
 }
 
 /// How the client names itself in its polls.
@@ -161,6 +228,7 @@ impl Player<'_> {
                     self.back();
                     self.take(commands);
                 }
+                Ok(Polled::Interrupted) => return,
                 Ok(Polled::BrokenOff) => self.ctx.out().note("broke a poll off"),
                 Ok(Polled::Failed(error)) => self.lost(&error),
                 Err(RecvTimeoutError::Timeout) => {}
