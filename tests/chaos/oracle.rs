@@ -402,17 +402,23 @@ fn commands(facts: &[Fact], quiet: &Quiet, logins: &Logins<'_>, over: &HashSet<S
                 let spans = retried.get(&receipt.id).map_or(&[][..], Vec::as_slice);
                 spans.iter().any(|span| span.from <= second.span.to && span.to >= first.span.from)
             });
-            let excused = !matches!(first.ending, Ending::Orderly | Ending::Read)
-                || is_retried
-                || daemon_died_in(facts, first.span, second.span);
+            // Of two polls that were open together either may have been the first: one that was held came later to it.
+            let may_be_first = [Some(first), Some(second).filter(|second| second.span.touches(first.span))];
+            let excused =
+                may_be_first.iter().flatten().any(|one| !matches!(one.ending, Ending::Orderly | Ending::Read))
+                    || is_retried
+                    || daemon_died_in(facts, first.span, second.span);
             if !excused {
                 let what = format!(
-                    "{text} was read by {} at {} ms, {:?}, and again by {} at {} ms",
+                    "{text} was read by {} at {} ms, {:?}, {:?}, and again by {} at {} ms, {:?}, {:?}",
                     first.peer,
                     first.span.to / 1000,
                     first.manner,
+                    first.ending,
                     second.peer,
-                    second.span.to / 1000
+                    second.span.to / 1000,
+                    second.manner,
+                    second.ending
                 );
                 findings.add(Check::HandedTwice, what);
             }
@@ -655,6 +661,13 @@ mod tests {
         comes_to(&with(&[once.clone(), failing, died(8000), twice.clone()]), &quiet, &[]);
         let retried = Fact::Retried { id: 1, span: span(200, 201) };
         comes_to(&with(&[once.clone(), retried, twice]), &quiet, &[]);
+        // A held poll gets what a later one did not take.
+        let mut held = polled(100, ORDERLY, &["t1"]);
+        if let Fact::Polled { span: of, .. } = &mut held {
+            *of = span(100, 500);
+        }
+        comes_to(&with(&[held.clone(), polled(200, Ending::Cut, &["t1"])]), &quiet, &[]);
+        comes_to(&with(&[held, polled(200, ORDERLY, &["t1"])]), &quiet, &[Check::HandedTwice]);
         // Nobody read it; whether that can be is told by what the client did.
         comes_to(&with(&[polled(100, Ending::Cut, &[])]), &quiet, &[Check::NeverHanded]);
         let unsure = queue(vec![receipt(1, "fetched", Some(("100", false)))]);
