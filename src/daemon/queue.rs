@@ -9,7 +9,15 @@
 
 pub(super) mod introduce;
 pub(super) mod read;
+mod rows;
 
+pub(super) use rows::{COMMAND, Lane, after_prefix};
+
+use self::rows::{
+    ACCEPTING, ASK_LINE, ASKED, DONE, ECHO, EXPIRY, KEY, KEY_V1, READY, REFUSABLE, TEACHES, accepting_key, add, count,
+    count_keys, entries, id_at_end, id_hash, id_key, may_be_meant, name_key, number, ready_key, ready_prefix,
+    text_hash, time_key, useful_until,
+};
 use super::accounts::Share;
 use super::ages::Ages;
 use super::pacing;
@@ -22,42 +30,11 @@ use crate::protocol::answer::{self, Conclusion, Verdict};
 use crate::protocol::command::{Api, Class, Says, Wire};
 use crate::protocol::event::Event;
 use crate::seq::Seq;
-use crate::store::{COUNT, META, Space, Txn};
+use crate::store::{META, Space, Txn};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
-
-/// Command records: id → [`Record`].
-pub(super) const COMMAND: Space = Space(b'c');
-/// What may be handed over: account, [`Lane`], due, id.
-const READY: Space = Space(b'r');
-/// The same by time alone: due, id. Tells the next due time and what is scheduled.
-const DUE: Space = Space(b't');
-/// What is in a response at this moment: id.
-const IN_FLIGHT: Space = Space(b'f');
-/// What is queued again after a hand-over that seemed to fail: id.
-const GIVEN_BACK: Space = Space(b'G');
-/// What expires: time, id.
-const EXPIRY: Space = Space(b'e');
-/// What is over: time, id. Retention walks it.
-const DONE: Space = Space(b'd');
-/// Questions without an answer: account, id → until when an answer may come, the api, what was asked for.
-const ASKED: Space = Space(b'q');
-/// Texts whose echo has not come: account, chat, hash of the text, id → until when it may come.
-const ECHO: Space = Space(b'o');
-/// Messages that a notice in their chat may refuse: account, chat, id → until when it may come.
-const REFUSABLE: Space = Space(b'j');
-/// Idempotency keys: key, account (empty: bound to nobody) → [`Key`].
-const KEY: Space = Space(b'y');
-/// The same as version 1 wrote them, account first: still looked at, and written no more.
-const KEY_V1: Space = Space(b'k');
-/// What ended and teaches the directory something that no event says by itself: id.
-pub(super) const TEACHES: Space = Space(b'U');
-/// Questions of `ask` whose turn in their chat has come or will come: account, chat, id → 1 when it waits for its turn.
-const ASK_LINE: Space = Space(b'Q');
-/// Accepts of friend requests that are under way or were successful: account, v1, id.
-const ACCEPTING: Space = Space(b'A');
 
 /// An idempotency key is remembered for so long (contract 3).
 pub(super) const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -353,190 +330,6 @@ impl Record {
     }
 }
 
-// Keys are built here and nowhere else; all numbers are big-endian, so that their order is the byte order.
-
-fn id_key(id: u64) -> Vec<u8> {
-    id.to_be_bytes().to_vec()
-}
-
-/// Times sort as unsigned numbers once the sign bit is flipped.
-fn time_bytes(time: Time) -> [u8; 8] {
-    (time.millis().cast_unsigned() ^ (1 << 63)).to_be_bytes()
-}
-
-fn bytes_time(bytes: [u8; 8]) -> Time {
-    Time::from_millis((u64::from_be_bytes(bytes) ^ (1 << 63)).cast_signed())
-}
-
-fn time_key(time: Time, id: u64) -> Vec<u8> {
-    [time_bytes(time), id.to_be_bytes()].concat()
-}
-
-/// A name with its length in front, so that no name is a prefix of another.
-fn name_key(name: &str) -> Vec<u8> {
-    let bytes = &name.as_bytes()[..name.len().min(255)];
-    let mut key = vec![u8::try_from(bytes.len()).unwrap_or(255)];
-    key.extend_from_slice(bytes);
-    key
-}
-
-/// What waits in due order by itself: so that neither what is paced, nor a broadcast, nor what only a logged-in client
-/// can do stands in the way of what can go. The numbers are part of stored keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub(super) enum Lane {
-    Question = 0,
-    Friend = 1,
-    Send = 2,
-    BulkQuestion = 3,
-    BulkFriend = 4,
-    BulkSend = 5,
-    /// What a client can be asked that nobody is logged in to.
-    Login = 6,
-}
-
-impl Lane {
-    /// What goes first.
-    pub(super) const PROMPT: [Self; 4] = [Self::Login, Self::Question, Self::Friend, Self::Send];
-    /// What goes when nothing else can.
-    pub(super) const BULK: [Self; 3] = [Self::BulkQuestion, Self::BulkFriend, Self::BulkSend];
-
-    /// For pacing.
-    pub(super) fn class(self) -> Class {
-        match self {
-            Self::Login | Self::Question | Self::BulkQuestion => Class::Question,
-            Self::Friend | Self::BulkFriend => Class::Friend,
-            Self::Send | Self::BulkSend => Class::Send,
-        }
-    }
-
-    /// The lanes whose commands go before this one's, as far as they spend the same budget.
-    pub(super) fn in_front(self) -> Option<Self> {
-        match self {
-            Self::BulkFriend => Some(Self::Friend),
-            Self::BulkSend => Some(Self::Send),
-            _ => None,
-        }
-    }
-}
-
-fn ready_prefix(account: &str, lane: Lane) -> Vec<u8> {
-    let mut key = name_key(account);
-    key.push(lane as u8);
-    key
-}
-
-fn ready_key(record: &Record) -> Vec<u8> {
-    let mut key = ready_prefix(record.account.as_deref().unwrap_or(""), record.lane());
-    key.extend(time_key(record.due, record.id));
-    key
-}
-
-/// The key after every key that begins with `prefix`.
-pub(super) fn after_prefix(prefix: &[u8]) -> Vec<u8> {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.pop() {
-        if last < 255 {
-            end.push(last + 1);
-            return end;
-        }
-    }
-    vec![255; 16]
-}
-
-fn id_at_end(key: &[u8]) -> u64 {
-    key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
-}
-
-/// What was asked for, as an index entry has it.
-fn id_hash(id: &str) -> [u8; 4] {
-    crc32fast::hash(id.as_bytes()).to_be_bytes()
-}
-
-/// The index value of an open question: what may be passed over without reading the record is told by it alone.
-fn asked_value(record: &Record, until: Time) -> Vec<u8> {
-    let mut value = time_bytes(until).to_vec();
-    value.extend(name_key(&record.api));
-    if let Some(wire) = record.wire() {
-        answer::ids_asked(&wire).iter().for_each(|id| value.extend(id_hash(id)));
-    }
-    value
-}
-
-/// Whether an event after all may be the answer to the question with this index value; one of an older version has none.
-fn may_be_meant(value: &[u8], event: &Event, told: &HashSet<[u8; 4]>) -> bool {
-    let Some((len, rest)) = value.get(8..).and_then(<[u8]>::split_first) else { return true };
-    let Some((api, ids)) = rest.split_at_checked(usize::from(*len)) else { return true };
-    let api = std::str::from_utf8(api).unwrap_or_default();
-    answer::may_answer(api, event.kind)
-        && (told.is_empty() || ids.is_empty() || ids.as_chunks::<4>().0.iter().any(|id| told.contains(id)))
-}
-
-/// Until when the entry with this value is of use; one of an older version does not tell.
-fn useful_until(value: &[u8]) -> Option<Time> {
-    value.first_chunk::<8>().map(|bytes| bytes_time(*bytes))
-}
-
-/// Echoes are compared by `answer::bearing`, which overlooks line-end style and blanks at the end; so does the hash.
-fn text_hash(text: &str) -> [u8; 4] {
-    let mut hash = crc32fast::Hasher::new();
-    for line in text.trim_end().lines() {
-        hash.update(line.as_bytes());
-        hash.update(b"\n");
-    }
-    hash.finalize().to_be_bytes()
-}
-
-/// Every index entry that a record has, with its value.
-fn entries(record: &Record) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
-    let mut entries = BTreeMap::new();
-    match record.phase {
-        Phase::Queued => {
-            if record.waits_for_its_turn().is_none() {
-                entries.insert((READY, ready_key(record)), Vec::new());
-            }
-            entries.insert((DUE, time_key(record.due, record.id)), Vec::new());
-            if let Some(expires) = record.expires {
-                entries.insert((EXPIRY, time_key(expires, record.id)), Vec::new());
-            }
-            if record.is_given_back() {
-                entries.insert((GIVEN_BACK, id_key(record.id)), Vec::new());
-            }
-        }
-        Phase::InFlight => {
-            entries.insert((IN_FLIGHT, id_key(record.id)), Vec::new());
-        }
-        _ => {
-            entries.insert((DONE, time_key(record.done.unwrap_or(record.created), record.id)), Vec::new());
-        }
-    }
-    if record.is_in_line()
-        && let Some(chat) = record.field("wxid")
-    {
-        let key = [&name_key(record.answerer())[..], &name_key(&chat), &record.id.to_be_bytes()].concat();
-        entries.insert((ASK_LINE, key), vec![u8::from(record.waits_for_its_turn().is_some())]);
-    }
-    let may_be_accepting = !matches!(record.phase, Phase::Rejected | Phase::Expired | Phase::Cancelled);
-    if may_be_accepting
-        && record.api == ACCEPT
-        && let Some(v1) = record.field("v1")
-    {
-        let key = accepting_key(record.account.as_deref().unwrap_or(""), &v1);
-        entries.insert((ACCEPTING, [&key[..], &record.id.to_be_bytes()].concat()), Vec::new());
-    }
-    if let Some(handed) = record.handed() {
-        answers_wanted(record, handed, &mut entries);
-    }
-    entries.extend(introduce::keys(record).map(|key| (key, Vec::new())));
-    entries
-}
-
-/// The key of the accepts of one friend request.
-fn accepting_key(account: &str, v1: &str) -> Vec<u8> {
-    // A ticket may be longer than a name in a key; the rest of it is in the sum.
-    [&name_key(account)[..], &name_key(v1), &crc32fast::hash(v1.as_bytes()).to_be_bytes()].concat()
-}
-
 /// The accept of the same friend request that is under way, or that was successful not long ago; not the command `own`.
 fn accepting(
     tx: &Txn<'_>,
@@ -574,52 +367,6 @@ fn accepting(
         .find(|record| tickets(&record.command).as_ref() == Some(&wanted))
 }
 
-/// The entries by which events find a command that a client has been handed.
-fn answers_wanted(record: &Record, handed: Time, entries: &mut BTreeMap<(Space, Vec<u8>), Vec<u8>>) {
-    let id = record.id.to_be_bytes();
-    let account = name_key(record.answerer());
-    let handed_over = record.is_waiting_for_an_answer();
-    let open = handed_over || record.is_given_back();
-    if open && Api::find(&record.api).is_some_and(|api| !api.answers.is_empty()) {
-        let value = asked_value(record, handed.after(ANSWER_LIFE));
-        entries.insert((ASKED, [&account[..], &id].concat()), value);
-    }
-    let says = Api::says(&record.api);
-    // An echo tells that the text stands in the chat here, and not that the other side has got it.
-    let refusable = handed_over || (record.phase == Phase::Answered && says == Says::Text);
-    let Some(chat) = record.field("wxid").filter(|_| says != Says::Nothing && (refusable || open)) else { return };
-    let chat = name_key(&chat);
-    if refusable {
-        let until = handed.after(REFUSAL_LIFE + HANDOVER_MAX + record.delay());
-        entries.insert((REFUSABLE, [&account[..], &chat, &id].concat()), time_bytes(until).to_vec());
-    }
-    if open
-        && says == Says::Text
-        && let Some(text) = record.field("text")
-    {
-        let key = [&account[..], &chat, &text_hash(&text), &id].concat();
-        entries.insert((ECHO, key), time_bytes(handed.after(ECHO_LIFE)).to_vec());
-    }
-}
-
-fn count_keys(record: &Record) -> Vec<Vec<u8>> {
-    let phase = serde_json::to_string(&record.phase).unwrap_or_default();
-    let mut keys = vec![format!("phase/{}", phase.trim_matches('"')).into_bytes()];
-    if matches!(record.phase, Phase::Queued | Phase::InFlight) {
-        keys.push(format!("waiting/{}", record.account.as_deref().unwrap_or("")).into_bytes());
-    }
-    keys
-}
-
-fn add(tx: &mut Txn<'_>, key: &[u8], by: i64) {
-    let now = count(tx, key).saturating_add_signed(by);
-    if now == 0 {
-        tx.delete(COUNT, key);
-    } else {
-        tx.put(COUNT, key, now.to_be_bytes());
-    }
-}
-
 fn next_id(tx: &Txn<'_>) -> u64 {
     number(tx.get(META, b"next_id")).max(1)
 }
@@ -631,14 +378,6 @@ pub(super) fn skip_ids(tx: &mut Txn<'_>) {
     const LOST_MAX: u64 = 1_000_000;
     let next = next_id(tx) + LOST_MAX;
     tx.put(META, b"next_id", next.to_be_bytes());
-}
-
-fn number(bytes: Option<Vec<u8>>) -> u64 {
-    bytes.and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes)
-}
-
-fn count(tx: &Txn<'_>, key: &[u8]) -> u64 {
-    number(tx.get(COUNT, key))
 }
 
 /// Whether a command has just ended in a way that teaches the directory something, or got one more piece of its answer.

@@ -7,21 +7,13 @@
 //! Leaves to others: which account a poll is for (`accounts`), and budgets, which become one when they are next looked
 //! at (`pacing`).
 
-use super::{Claimed, Record, SWEEP_MAX, after_prefix, id_at_end, load, name_key, save};
+use super::rows::{POLLER, after_prefix, id_at_end};
+use super::{Claimed, SWEEP_MAX, load, save};
 use crate::directory;
-use crate::store::{Space, Store, Txn};
+use crate::store::{Store, Txn};
 
-/// What a poller that is no account took of what is bound to nobody: name, id.
-const POLLER: Space = Space(b'z');
 /// So many names are looked at: as many as there can be accounts.
 const NAMES_MAX: usize = directory::ACCOUNTS_MAX;
-
-/// The index keys of a command.
-pub(super) fn keys(record: &Record) -> impl Iterator<Item = (Space, Vec<u8>)> {
-    let unbound = record.claimed.iter().filter(|_| record.account.is_none());
-    let names = unbound.flat_map(|claimed| &claimed.names);
-    names.map(|name| (POLLER, [&name_key(name)[..], &record.id.to_be_bytes()].concat()))
-}
 
 /// Whether pollers that are no account have taken something. One of them may have become an account just now: who looks
 /// for what is an account's lets the learner catch up first.

@@ -1,11 +1,13 @@
 //! Reads of the committed state, outside of transactions.
 
-use super::{
-    COMMAND, COUNT, DUE, EXPIRY, Lane, META, READY, Record, id_at_end, id_key, number, parse, ready_prefix, time_key,
+use super::rows::{
+    ASK_LINE, COMMAND, DONE, DUE, EXPIRY, GIVEN_BACK, IN_FLIGHT, Lane, READY, TEACHES, id_at_end, id_key, number,
+    ready_prefix, time_key,
 };
+use super::{Record, parse};
 use crate::clock::Time;
 use crate::control::{Paused, State};
-use crate::store::{Error, Store};
+use crate::store::{COUNT, Error, META, Store};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -45,13 +47,13 @@ pub(in crate::daemon) fn keeps(store: &Store, account: &str) -> Result<bool, Err
 
 /// The commands whose end the directory has yet to learn from.
 pub(in crate::daemon) fn teaching(store: &Store) -> Result<Vec<(u64, Option<Record>)>, Error> {
-    let found = store.scan(super::TEACHES, &[], &[255; 9], PAGE, false)?;
+    let found = store.scan(TEACHES, &[], &[255; 9], PAGE, false)?;
     found.iter().map(|(key, _)| (id_at_end(key), one(store, id_at_end(key)))).map(|(id, r)| Ok((id, r?))).collect()
 }
 
 /// Takes the ids of the unfinished commands, in the order they become due; those in flight first.
 fn each_unfinished_id(store: &Store, mut take: impl FnMut(u64) -> Result<(), Error>) -> Result<(), Error> {
-    for (space, width) in [(super::IN_FLIGHT, 8), (DUE, 16)] {
+    for (space, width) in [(IN_FLIGHT, 8), (DUE, 16)] {
         let mut from = vec![0; width];
         loop {
             let page = store.scan(space, &from, &[255; 17], PAGE, false)?;
@@ -73,7 +75,7 @@ pub(in crate::daemon) fn each_unfinished(
 
 /// The commands in flight, by id.
 pub(in crate::daemon) fn in_flight(store: &Store) -> Result<Vec<u64>, Error> {
-    let found = store.scan(super::IN_FLIGHT, &[], &[255; 16], usize::MAX, false)?;
+    let found = store.scan(IN_FLIGHT, &[], &[255; 16], usize::MAX, false)?;
     Ok(found.iter().map(|(key, _)| id_at_end(key)).collect())
 }
 
@@ -95,7 +97,7 @@ pub(in crate::daemon) fn newest(store: &Store) -> Result<Option<Time>, Error> {
 
 /// Whether something is queued again after a hand-over that seemed to fail.
 pub(in crate::daemon) fn has_given_back(store: &Store) -> Result<bool, Error> {
-    Ok(!store.scan(super::GIVEN_BACK, &[], &[255; 16], 1, false)?.is_empty())
+    Ok(!store.scan(GIVEN_BACK, &[], &[255; 16], 1, false)?.is_empty())
 }
 
 /// Whether something is due or expires by now: asked before a poll opens a transaction.
@@ -124,7 +126,7 @@ pub(in crate::daemon) fn next_expiry(store: &Store) -> Result<Option<Time>, Erro
 
 /// Whether something was over before a time.
 pub(in crate::daemon) fn has_done(store: &Store, before: Time) -> Result<bool, Error> {
-    Ok(!store.scan(super::DONE, &[], &time_key(before, 0), 1, false)?.is_empty())
+    Ok(!store.scan(DONE, &[], &time_key(before, 0), 1, false)?.is_empty())
 }
 
 fn due_of(key: &[u8]) -> Time {
@@ -136,7 +138,7 @@ fn due_of(key: &[u8]) -> Time {
 pub(in crate::daemon) fn asks(store: &Store) -> Result<Vec<u64>, Error> {
     /// More than can have an asker: each holds a connection.
     const ASKS_MAX: usize = 100_000;
-    let found = store.scan(super::ASK_LINE, &[], &[255; 16], ASKS_MAX, false)?;
+    let found = store.scan(ASK_LINE, &[], &[255; 16], ASKS_MAX, false)?;
     Ok(found.iter().map(|(key, _)| id_at_end(key)).collect())
 }
 

@@ -4,8 +4,10 @@
 //! opened again in between. After each step every record is compared with the model's, and every index with what the
 //! records say.
 
+use super::rows::{DUE, IN_FLIGHT};
 use super::*;
 use crate::daemon::pacing::Purse;
+use crate::store::COUNT;
 use crate::store::{Options, Store};
 use proptest::prelude::*;
 use std::ops::ControlFlow;
