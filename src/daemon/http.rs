@@ -189,7 +189,7 @@ impl About {
         let account = self.account.as_deref().map(hide);
         let answer = response.size_hint().exact();
         tracing::debug!(
-            method = %ask.method,
+            method = %tokens.hide(ask.method.as_str()),
             route,
             peer = %caller.from,
             account,

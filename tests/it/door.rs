@@ -436,6 +436,7 @@ fn a_token_that_is_typed_in_the_place_of_a_name_is_not_logged() {
         let referer = format!("http://{token}/");
         daemon.client().send("GET", "/send_msg", &[("Referer", &referer)], b"").error(403);
         daemon.client().get(&format!("/{token}")).error(404);
+        daemon.client().send(token, "/send_msg", &[], b"").error(405);
     }
     let log = daemon.log();
     assert!(log.contains(&format!("{}…", &token[..4])), "{log}");
