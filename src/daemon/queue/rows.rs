@@ -32,7 +32,7 @@ pub(super) const ASKED: Space = Space(b'q');
 pub(super) const ECHO: Space = Space(b'o');
 /// Messages that a notice in their chat may refuse: account, chat, id → until when it may come.
 pub(super) const REFUSABLE: Space = Space(b'j');
-/// Idempotency keys: key, account (empty: bound to nobody) → [`Key`].
+/// Idempotency keys: key, account (empty: bound to nobody) → which command, and since when.
 pub(super) const KEY: Space = Space(b'y');
 /// The same as version 1 wrote them, account first: still looked at, and written no more.
 pub(super) const KEY_V1: Space = Space(b'k');
