@@ -539,9 +539,8 @@ pub(super) fn print_receipt(ctx: &Ctx, receipt: &Receipt) -> Result<(), Error> {
 
 /// The receipt that a stream of questions begins with.
 pub(super) fn first_receipt(reply: &mut Reply) -> Result<Receipt, client::Error> {
-    let line = reply.next_line()?.ok_or_else(|| client::Error::Strange("no receipt".to_owned()))?;
-    match serde_json::from_slice(line).map_err(|e| client::Error::Strange(e.to_string()))? {
-        control::Progress::Receipt(receipt) => Ok(receipt),
+    match reply.next_value()? {
+        Some(control::Progress::Receipt(receipt)) => Ok(receipt),
         _ => Err(client::Error::Strange("no receipt".to_owned())),
     }
 }
@@ -628,9 +627,9 @@ fn watch_once(
     let mut reply = client.lines(&format!("/v1/commands/{id}/wait"), &WaitQuery { timeout_ms, until })?;
     reply.set_patience(Some(left.saturating_add(SLACK)))?;
     let (mut receipt, mut answers) = (None, Vec::new());
-    while let Some(line) = reply.next_line()? {
+    while let Some(progress) = reply.next_value()? {
         *there = Instant::now();
-        match serde_json::from_slice(line).map_err(|e| client::Error::Strange(e.to_string()))? {
+        match progress {
             control::Progress::Receipt(now) => {
                 seen(&now);
                 receipt = Some(now);

@@ -622,16 +622,21 @@ impl Reply {
         &self.block.bytes[..self.block.whole]
     }
 
+    /// The next line as a value.
+    ///
+    /// # Errors
+    /// As [`Reply::next_line`], and when the line is no such value.
+    pub fn next_value<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
+        let value = self.next_line()?.map(serde_json::from_slice).transpose();
+        value.map_err(|e| Error::Strange(e.to_string()))
+    }
+
     /// Every line as a value.
     ///
     /// # Errors
-    /// As [`Reply::next_line`], and when a line is no such value.
+    /// As [`Reply::next_value`].
     pub fn values<T: DeserializeOwned>(mut self) -> Result<Vec<T>, Error> {
-        let mut values = Vec::new();
-        while let Some(line) = self.next_line()? {
-            values.push(serde_json::from_slice(line).map_err(|e| Error::Strange(e.to_string()))?);
-        }
-        Ok(values)
+        std::iter::from_fn(|| self.next_value().transpose()).collect()
     }
 }
 

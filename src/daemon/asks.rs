@@ -98,8 +98,10 @@ pub(super) async fn again(service: &Service, id: u64) -> Result<mpsc::Receiver<B
             Err(failure) => {
                 // It is tried again; without, the turn ends as after a start.
                 drop(told.send(Err(failure)));
-                tokio::time::sleep(GRACE).await;
-                leave(&service, id).await;
+                tokio::select! {
+                    () = tokio::time::sleep(GRACE) => leave(&service, id).await,
+                    () = service.shutdown().wait() => {}
+                }
             }
         }
     });

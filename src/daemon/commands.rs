@@ -6,7 +6,7 @@
 
 use super::held::Holder;
 use super::queue::{Phase, Record, read};
-use super::service::{Failure, Service};
+use super::service::{Failure, Service, blocking};
 use crate::clock::Time;
 use crate::control::{CancelQuery, Held, NotCancelled, QueueQuery, Receipt, State};
 use crate::protocol::command::Api;
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use wildmatch::WildMatch;
 
 /// Receipts made at a time.
-const LINES: usize = 64;
+const LINES: usize = 256;
 /// Commands taken back in one transaction: keeps the writer free for others.
 const STEP: usize = 500;
 /// The longest pattern, bytes: a key has at most 200.
@@ -81,73 +81,83 @@ struct Found {
 /// # Errors
 /// When the query is wrong, or the store cannot be read.
 pub(super) async fn list(service: &Service, query: QueueQuery) -> Result<mpsc::Receiver<Bytes>, Failure> {
-    let (of, now) = (service.clone(), service.now());
-    let found = aside(move || find(&of, &query, now)).await?;
-    let (out, lines) = mpsc::channel(1);
+    let now = service.now();
+    let found = blocking(service, move |service| find(service, &query, now)).await?;
     let service = service.clone();
-    tokio::spawn(async move {
-        if let Err(failure) = tell(&service, found, now, &out).await {
-            fail(failure, &out).await;
-        }
-    });
-    Ok(lines)
+    Ok(lines(|out| tell(service, found, now, out)))
 }
 
 fn find(service: &Service, query: &QueueQuery, now: Time) -> Result<Found, Failure> {
     let filter = Filter::read(query)?;
     let limit = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    let mut ids = VecDeque::new();
-    if query.all || filter.asks_for_finished() {
+    let is_for_all = query.all || filter.asks_for_finished();
+    let mut ids = Vec::new();
+    if is_for_all {
+        let mut newest = VecDeque::new();
         read::each(service.store(), |record| {
             if filter.passes(&record, now) {
-                ids.push_back(record.id);
-                if ids.len() > limit {
-                    ids.pop_front();
+                newest.push_back(record.id);
+                if newest.len() > limit {
+                    newest.pop_front();
                 }
             }
             ControlFlow::Continue(())
         })?;
-    } else {
-        read::each_unfinished(service.store(), |record| {
-            if filter.passes(&record, now) {
-                ids.push_back(record.id);
-            }
-            Ok(())
-        })?;
+        ids = newest.into();
     }
-    let mut ids = Vec::from(ids);
+    let mut holder = Holder::new(service, now)?;
+    let mut held = HashMap::new();
+    read::each_unfinished(service.store(), |record| {
+        let why = holder.next(&record)?;
+        let is_meant = if is_for_all { ids.binary_search(&record.id).is_ok() } else { filter.passes(&record, now) };
+        if is_meant {
+            held.extend(why.map(|why| (record.id, why)));
+            ids.extend((!is_for_all).then_some(record.id));
+        }
+        Ok(())
+    })?;
     ids.sort_unstable();
     ids.drain(..ids.len().saturating_sub(limit));
-    let held = Holder::new(service, now)?.all(&ids)?;
     Ok(Found { filter, ids, held })
 }
 
-async fn tell(service: &Service, found: Found, now: Time, out: &mpsc::Sender<Bytes>) -> Result<(), Failure> {
+async fn tell(service: Service, found: Found, now: Time, out: mpsc::Sender<Bytes>) -> Result<(), Failure> {
     let Found { filter, ids, mut held } = found;
     for some in ids.chunks(LINES) {
-        let records = some.iter().map(|id| read::one(service.store(), *id)).collect::<Result<Vec<_>, _>>()?;
-        // One that has changed meanwhile may be none of those any more.
-        let records = records.iter().flatten().filter(|record| filter.passes(record, now));
-        let told: String =
-            records.map(|record| line(&Receipt { held: held.remove(&record.id), ..record.receipt(now) })).collect();
-        if out.send(told.into()).await.is_err() {
+        let some = some.to_vec();
+        let one = |service: &Service, id: u64| Ok(read::one(service.store(), id)?);
+        let records = blocking(&service, move |service| {
+            some.into_iter().map(|id| one(service, id)).collect::<Result<Vec<_>, Failure>>()
+        });
+        // One that has changed meanwhile may be none of those any more, or wait no more.
+        let records = records.await?.into_iter().flatten().filter(|record| filter.passes(record, now));
+        let told = records.map(|record| {
+            let receipt = record.receipt(now);
+            let held = held.remove(&record.id).filter(|_| receipt.state.is_unfinished());
+            line(&Receipt { held, ..receipt })
+        });
+        if out.send(told.collect::<String>().into()).await.is_err() {
             break;
         }
     }
     Ok(())
 }
 
-/// Runs a read of the store on a blocking thread.
-async fn aside<T: Send + 'static>(read: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
-    let failed = |_| Failure::new(500, "internal", "an internal error; the daemon's log says more");
-    tokio::task::spawn_blocking(read).await.map_err(failed)?
-}
-
-/// The last line of a stream that failed; it has no number.
-async fn fail(failure: Failure, out: &mpsc::Sender<Bytes>) {
-    let refusal = crate::control::Refusal { error: failure.code.to_owned(), message: failure.message };
-    // The reader may have gone.
-    drop(out.send(line(&refusal).into()).await);
+/// Lines as a task makes them. The last line of one that fails is the refusal; it has no number.
+fn lines<F>(make: impl FnOnce(mpsc::Sender<Bytes>) -> F) -> mpsc::Receiver<Bytes>
+where
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let (out, lines) = mpsc::channel(1);
+    let made = make(out.clone());
+    tokio::spawn(async move {
+        if let Err(failure) = made.await {
+            let refusal = crate::control::Refusal { error: failure.code.to_owned(), message: failure.message };
+            // The reader may have gone.
+            drop(out.send(line(&refusal).into()).await);
+        }
+    });
+    lines
 }
 
 /// Takes back what is unfinished and passes; its account is an id. A line for each, oldest first, as it is done; whoever
@@ -166,27 +176,20 @@ pub(super) fn cancel(service: &Service, query: CancelQuery) -> Result<mpsc::Rece
         let message = "only what is scheduled, ready or in_flight can be cancelled; leave the other states out";
         return Err(Failure::new(400, "bad-state", message));
     }
-    let (out, lines) = mpsc::channel(1);
     let service = service.clone();
-    tokio::spawn(async move {
-        if let Err(failure) = cancel_in_steps(&service, filter, dry_run, &out).await {
-            fail(failure, &out).await;
-        }
-    });
-    Ok(lines)
+    Ok(lines(|out| cancel_in_steps(service, filter, dry_run, out)))
 }
 
 async fn cancel_in_steps(
-    service: &Service,
+    service: Service,
     filter: Filter,
     dry_run: bool,
-    out: &mpsc::Sender<Bytes>,
+    out: mpsc::Sender<Bytes>,
 ) -> Result<(), Failure> {
     let now = service.now();
-    let store = service.store().clone();
-    let found = aside(move || {
+    let found = blocking(&service, move |service| {
         let mut found = Vec::new();
-        read::each_unfinished(&store, |record| {
+        read::each_unfinished(service.store(), |record| {
             if filter.passes(&record, now) {
                 found.push(record.id);
             }
@@ -197,7 +200,7 @@ async fn cancel_in_steps(
     });
     for some in found.await?.chunks(STEP) {
         let done: Vec<Result<Receipt, Failure>> = if dry_run {
-            some.iter().map(|id| would_cancel(service, *id, now)).collect()
+            some.iter().map(|id| would_cancel(&service, *id, now)).collect()
         } else {
             service.cancel_each(some.to_vec()).await?
         };

@@ -29,50 +29,42 @@ pub(super) struct Holder<'a> {
     paces: HashMap<String, Pace>,
     /// So many of an account and lane stand in front.
     before: HashMap<(String, Lane), u32>,
+    /// So many of an account are due in a lane that goes before another.
+    prompt: HashMap<(String, Lane), u32>,
 }
 
 impl<'a> Holder<'a> {
     pub(super) fn new(service: &'a Service, now: Time) -> Result<Self, Failure> {
         let paused = read::paused(service.store())?;
-        Ok(Self { service, now, paused, paces: HashMap::new(), before: HashMap::new() })
+        Ok(Self { service, now, paused, paces: HashMap::new(), before: HashMap::new(), prompt: HashMap::new() })
     }
 
-    /// Why each of these waits, by id; `wanted` is sorted. All that is unfinished is looked at, one by one and twice: how
-    /// much stands in front of one is known only then.
-    pub(super) fn all(&mut self, wanted: &[u64]) -> Result<HashMap<u64, Held>, Failure> {
-        let (store, now) = (self.service.store(), self.now);
-        let is_due = |record: &Record| record.phase == Phase::Queued && record.due <= now;
-        let mut prompt: HashMap<(String, Lane), u32> = HashMap::new();
-        read::each_unfinished(store, |record| {
-            if is_due(&record) {
-                *prompt.entry((name(&record), record.lane())).or_insert(0) += 1;
-            }
-            Ok(())
-        })?;
-        let mut held = HashMap::new();
-        read::each_unfinished(store, |record| {
-            let is_wanted = wanted.binary_search(&record.id).is_ok();
-            let reason = if is_due(&record) {
-                let place = self.before.entry((name(&record), record.lane())).or_insert(0);
-                let mut before = *place;
-                *place = place.saturating_add(1);
-                if let Some(lane) = record.lane().in_front() {
-                    before = before.saturating_add(prompt.get(&(name(&record), lane)).copied().unwrap_or(0));
-                }
-                if !is_wanted {
-                    return Ok(());
-                }
-                match self.closed(&record) {
-                    Some(reason) => Some(reason),
-                    None => self.paced(&record, before)?,
-                }
-            } else {
-                self.stuck(&record).filter(|_| is_wanted)
-            };
-            held.extend(reason.map(|reason| (record.id, reason)));
-            Ok(())
-        })?;
-        Ok(held)
+    /// Why the next one waits. Call it with all that is unfinished, in the order in which it becomes due: each is in front
+    /// of those to come.
+    pub(super) fn next(&mut self, record: &Record) -> Result<Option<Held>, store::Error> {
+        if record.phase != Phase::Queued || record.due > self.now {
+            return Ok(self.stuck(record));
+        }
+        let place = self.before.entry((name(record), record.lane())).or_insert(0);
+        let mut before = *place;
+        *place = place.saturating_add(1);
+        if let Some(reason) = self.closed(record) {
+            return Ok(Some(reason));
+        }
+        if let Some(lane) = record.lane().in_front() {
+            before = before.saturating_add(self.prompt(record, lane)?);
+        }
+        self.paced(record, before)
+    }
+
+    /// How many are due in a lane that goes before the record's.
+    fn prompt(&mut self, record: &Record, lane: Lane) -> Result<u32, store::Error> {
+        let key = (name(record), lane);
+        if let Some(known) = self.prompt.get(&key) {
+            return Ok(*known);
+        }
+        let count = read::due_in(self.service.store(), &key.0, lane, self.now, usize::MAX)?;
+        Ok(*self.prompt.entry(key).or_insert(count))
     }
 
     /// Why this one waits.

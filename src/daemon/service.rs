@@ -298,6 +298,16 @@ impl Drop for Noted<'_> {
     }
 }
 
+/// Runs a read of the store on a blocking thread.
+pub(super) async fn blocking<T: Send + 'static>(
+    service: &Service,
+    work: impl FnOnce(&Service) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let service = service.clone();
+    let done = tokio::task::spawn_blocking(move || work(&service)).await;
+    done.unwrap_or_else(|_| Err(Failure::new(500, "internal", "an internal error; the daemon's log says more")))
+}
+
 /// No lock here is held over an `.await` or a panic that could leave it half-changed, so a poisoned one is sound.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -5,7 +5,7 @@
 
 use super::follow::{self, Follow};
 use super::serve::{Head, Peer};
-use super::service::{Failure, Lease, Service};
+use super::service::{Failure, Lease, Service, blocking};
 use super::wire::Conn;
 use super::{asks, backup, commands, cursors, entry, http};
 use crate::clock::Time;
@@ -224,16 +224,6 @@ fn stream(chunks: mpsc::Receiver<Bytes>) -> Response {
     let mut response = warp::reply::stream(Chunks(chunks)).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, NDJSON);
     response
-}
-
-/// Runs a read of the store on a blocking thread.
-async fn blocking<T: Send + 'static>(
-    service: &Service,
-    work: impl FnOnce(&Service) -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    let service = service.clone();
-    let done = tokio::task::spawn_blocking(move || work(&service)).await;
-    done.unwrap_or_else(|_| Err(Failure::new(500, "internal", "an internal error; the daemon's log says more")))
 }
 
 async fn answer(service: &Service, doors: &http::Doors, ask: &Ask<'_>) -> Result<Response, Failure> {

@@ -1,5 +1,6 @@
 //! What a start owes the queue: what was in flight when the daemon before ended becomes ready again, questions wait until
-//! their askers are back, and ids that may have been given out and lost are passed over. A store that refuses writes at the start gets it when it accepts them.
+//! their askers are back, and ids that may have been given out and lost are passed over. A store that refuses writes at
+//! the start gets it when it accepts them.
 
 use super::queue::{self, read};
 use super::service::Service;

@@ -1,5 +1,4 @@
-//! What is known of the map without asking sled: which key spaces have nothing in them, and the single
-//! values and counts.
+//! What is known of the map without asking sled: which key spaces have nothing in them, and the single values and counts.
 //!
 //! Every command and every poll asks whether there is something of a kind that hardly ever is (what was given back,
 //! pollers that are no account), and for a few single values; sled takes microseconds for each. This lies under the lock

@@ -55,12 +55,15 @@ pub fn sentence(receipt: &Receipt) -> String {
 /// ` (held: …)`, when it is.
 #[must_use]
 pub fn held(receipt: &Receipt) -> String {
-    let why = |held: &Held| format!(" (held{}: {})", until(held), clean(&held.reason));
-    receipt.held.as_ref().map(why).unwrap_or_default()
+    let told = |held: &Held| format!(" (held{}{})", if held.until.is_some() { " " } else { ": " }, why(held));
+    receipt.held.as_ref().map(told).unwrap_or_default()
 }
 
-fn until(held: &Held) -> String {
-    held.until.map(|t| format!(" until {}", t.local())).unwrap_or_default()
+fn why(held: &Held) -> String {
+    match held.until {
+        Some(until) => format!("until {}: {}", until.local(), clean(&held.reason)),
+        None => clean(&held.reason).into_owned(),
+    }
 }
 
 fn event(receipt: &Receipt) -> String {
@@ -127,8 +130,6 @@ pub fn details(receipt: &Receipt) -> String {
         ("fetched", format!("{}{by} at {}{pid}{sure}", fetched.time.local(), clean(&fetched.peer)))
     }));
     lines.extend(receipt.answer.map(|seq| ("answer", format!("event {seq}"))));
-    let why =
-        |held: &Held| format!("{}: {}", until(held), clean(&held.reason)).trim_start_matches([':', ' ']).to_owned();
     lines.extend(receipt.held.as_ref().map(|held| ("held", why(held))));
     super::items::pairs(&lines)
 }

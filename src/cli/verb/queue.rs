@@ -29,8 +29,7 @@ fn list(ctx: &Ctx, list: args::List) -> Result<(), Error> {
     let mut reply = ctx.client()?.lines("/v1/commands", &query)?;
     if ctx.out().is_json() {
         // However many they are: as they come.
-        while let Some(line) = reply.next_line()? {
-            let receipt: Receipt = serde_json::from_slice(line).map_err(|e| client::Error::Strange(e.to_string()))?;
+        while let Some(receipt) = reply.next_value::<Receipt>()? {
             ctx.out().json_line(&receipt)?;
         }
         return Ok(());

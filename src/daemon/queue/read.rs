@@ -174,16 +174,20 @@ pub(in crate::daemon) fn paused(store: &Store) -> Result<Paused, Error> {
 pub(in crate::daemon) fn in_front(store: &Store, record: &Record, now: Time, max: usize) -> Result<u32, Error> {
     let account = record.account.as_deref().unwrap_or("");
     let lane = record.lane();
-    let count = |lane: Lane, until: &[u8]| -> Result<usize, Error> {
-        let from = ready_prefix(account, lane);
-        let to = [&from[..], until].concat();
-        Ok(store.scan(READY, &from, &to, max, false)?.len())
-    };
-    let mut n = count(lane, &time_key(record.due, record.id))?;
-    if let Some(front) = lane.in_front() {
-        n += count(front, &time_key(now, u64::MAX))?;
-    }
-    Ok(u32::try_from(n).unwrap_or(u32::MAX))
+    let own = ready_before(store, account, lane, &time_key(record.due, record.id), max)?;
+    let front = lane.in_front().map_or(Ok(0), |front| due_in(store, account, front, now, max))?;
+    Ok(own.saturating_add(front))
+}
+
+/// How many of an account (`""`: of nobody) are due in a lane, as far as `max`.
+pub(in crate::daemon) fn due_in(store: &Store, account: &str, lane: Lane, now: Time, max: usize) -> Result<u32, Error> {
+    ready_before(store, account, lane, &time_key(now, u64::MAX), max)
+}
+
+fn ready_before(store: &Store, account: &str, lane: Lane, until: &[u8], max: usize) -> Result<u32, Error> {
+    let from = ready_prefix(account, lane);
+    let to = [&from[..], until].concat();
+    Ok(u32::try_from(store.scan(READY, &from, &to, max, false)?.len()).unwrap_or(u32::MAX))
 }
 
 /// The command of an account that would be handed over first, or would be if nothing held it.

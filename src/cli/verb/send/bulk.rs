@@ -503,9 +503,10 @@ impl Run<'_> {
             return Err(Error::new(asked.exit, "interrupted", message));
         }
         if let Some(Ended { error, fate, lines: (first, last) }) = ended {
-            let (lines, are) = match first == last {
-                true => (format!("line {first}"), "is"),
-                false => (format!("lines {first} to {last}"), "are"),
+            let (lines, are) = if first == last {
+                (format!("line {first}"), "is")
+            } else {
+                (format!("lines {first} to {last}"), "are")
             };
             let fate = match fate {
                 Fate::NotQueued => format!("{lines} and what follows were not handed over"),
