@@ -257,7 +257,8 @@ impl Record {
         let ask = self.ask.as_ref().filter(|_| self.phase == Phase::Queued)?;
         let reason = match ask.behind {
             _ if ask.away => {
-                "ask: whoever asked is not back since wehelpd was started; it is not asked for nobody".to_owned()
+                "ask: whoever asked has not come back since wehelpd was started; without them it is not asked"
+                    .to_owned()
             }
             Some(behind) => {
                 format!("ask: another question (command {behind}) is open in this chat; this one goes after it")
