@@ -4,65 +4,46 @@
 //! followers return → connections join → hand-overs are recorded → the store thread drains, syncs, ends → socket and
 //! lock go. The store is opened first and closed last.
 
-mod admission;
 pub mod alloc;
 pub mod args;
-pub mod handover;
-pub mod http;
 pub mod instance;
-pub mod limits;
 pub mod private;
 pub mod salvage;
-pub mod serve;
-pub mod service;
 pub mod shutdown;
 pub mod signals;
-pub mod socket;
-pub mod tls;
-pub mod token;
-pub mod wire;
 
 mod accounts;
 mod ages;
-mod asks;
-mod awaited;
-mod backup;
 mod budget;
-mod checks;
-mod commands;
 mod cursors;
-mod entry;
-mod follow;
-mod forward;
-mod held;
+mod doors;
+mod forwards;
 mod janitor;
-mod lessons;
+mod learner;
+mod log;
 mod metrics;
-mod owner;
-mod pacing;
-mod places;
-mod poller;
 mod queue;
-mod react;
+mod service;
 mod slow;
-mod spill;
-mod steps;
-mod takeup;
+
+pub use doors::token::FILES as TOKEN_FILES;
 
 use crate::config::Config;
 use crate::home::{self, Home, Wishes};
 use crate::store::{self, Store};
 use args::Args;
-use limits::Limits;
+use doors::limits::{self, Limits};
+use doors::tls::Tls;
+use doors::token::Tokens;
+use doors::{client, control, serve};
+use queue::{asks, handover};
 use service::{Listen, Service};
 use signals::Asked;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tls::Tls;
-use token::Tokens;
 
-/// A stop waits so long for connections (which end earlier, `limits::STOP_PATIENCE`), and for hand-overs that are to be
+/// A stop waits so long for connections (which end earlier, `doors::limits::STOP_PATIENCE`), and for hand-overs that are to be
 /// recorded: the rest of what a stop may take in all is the store's.
 const STOP_PATIENCE: Duration = Duration::from_millis(6500);
 /// How often it is seen whether the lock is still where others look for it.
@@ -191,7 +172,7 @@ pub fn run(args: &Args, mut activated: instance::Activated, asked: &Asked) -> Re
         let socket = control.socket.as_ref().unwrap_or(&home.socket).clone();
         let home = Home { socket, ..home.clone() };
         let doors = Open { http, control, tls, tokens: Arc::new(tokens) };
-        serve(args, &home, config, store.clone(), doors, asked, &lock).await
+        live(args, &home, config, store.clone(), doors, asked, &lock).await
     });
     // What still runs on blocking threads (a forward that waits for its target) is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -227,7 +208,7 @@ struct Open {
     tokens: Arc<Tokens>,
 }
 
-async fn serve(
+async fn live(
     args: &Args,
     home: &Home,
     config: Config,
@@ -239,7 +220,7 @@ async fn serve(
     let shutdown = asked.shutdown.clone();
     let (mut died, mut health) = (store.died(), store.health());
     let (client_limits, control_limits) = Limits::of_doors(&config.http);
-    let doors = http::Doors::new(
+    let doors = client::Doors::new(
         Arc::clone(&open.tokens),
         Arc::clone(&client_limits),
         Arc::clone(&control_limits),
@@ -251,24 +232,24 @@ async fn serve(
     let read_config = home.config.exists().then(|| home.config.clone());
     service.listens(Listen { http: addresses.clone(), tls: open.tls.is_some(), config: read_config });
     // Before the doors open: a command must not be bound by half of what is known.
-    react::load_accounts(&service);
+    learner::load_accounts(&service);
     janitor::restore(&service);
     service.start(redeliver).await;
 
     let recorder = tokio::spawn(handover::run(service.clone()));
-    let learner = tokio::spawn(react::run(service.clone()));
+    let learner = tokio::spawn(learner::run(service.clone()));
     tokio::spawn(asks::resume(service.clone()));
     let janitor = tokio::spawn(janitor::run(service.clone()));
-    let forwards = tokio::spawn(forward::run(service.clone()));
+    let forwards = tokio::spawn(forwards::run(service.clone()));
     let client_door = tokio::spawn(serve::tcp(
         std::mem::take(&mut open.http),
         open.tls.clone(),
-        http::routes(service.clone(), doors.clone()),
+        client::routes(service.clone(), doors.clone()),
         client_limits,
         shutdown.clone(),
     ));
     let control_door = open.control.listener.take().map(|listener| {
-        tokio::spawn(serve::unix(listener, socket::routes(service.clone(), doors), control_limits, shutdown.clone()))
+        tokio::spawn(serve::unix(listener, control::routes(service.clone(), doors), control_limits, shutdown.clone()))
     });
     for address in &addresses {
         tracing::info!(version = crate::VERSION, socket = %home.socket.display(), "listening on {address}");

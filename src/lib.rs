@@ -25,7 +25,7 @@
 //!   anything is answered, and behind it sled, the queue's and the index's map. Only it names sled.
 //! * [`directory`] is what the events teach: accounts, contacts, rooms, open friend requests.
 //! * [`control`] is what CLI and daemon say to each other: HTTP/1.1 and NDJSON over the Unix socket.
-//! * [`daemon`] has the two doors and the service behind them. Only it names warp and hyper.
+//! * [`daemon`] has the doors, and the parts behind them: log, queue, accounts, cursors, forwards, learner. Only it names warp and hyper.
 //! * [`cli`] has the verbs: `cli/verb/NAME.rs` does what `wehelp NAME` says. Only `cli/output` prints, and
 //!   `cli/progress` draws on a terminal.
 //! * [`home`], [`config`], [`seq`], [`clock`], [`near`] are the ground: places, settings, positions, time, typing errors.
@@ -33,15 +33,15 @@
 //! # The way of the data
 //!
 //! ```text
-//! callback ─POST─▶ daemon/http ─ bytes ─▶ protocol outlines ─▶ service::receive ─▶ store thread: batch → sync → show
+//! callback ─POST─▶ doors/client ─ bytes ─▶ protocol outlines ─▶ log: receive ─▶ store thread: batch → sync → show
 //!                                                                                    │        └▶ tail := seq
 //!    200 [] ◀────────────────── only after the sync ◀────────────────────────────────┘              │
-//! wehelp events -f ◀─ NDJSON ◀─ daemon/socket ◀─ follow: { read a page after the position; wait for tail } ◀─┤
-//! directory, answers ◀─ react: the same loop, inside the daemon ◀───────────────────────────────────┘
+//! wehelp events -f ◀─ NDJSON ◀─ doors/control ◀─ log/follow: { read a page after the position; wait for tail } ◀─┤
+//! directory, answers ◀─ learner: the same loop, inside the daemon ◀───────────────────────────────────┘
 //!
-//! wehelp send ─▶ cli/args ─▶ Command ─▶ daemon/socket ─▶ service::enqueue ─▶ store thread ─▶ sync ─▶ receipt
-//! client ─poll─▶ daemon/http ─▶ service::claim ─▶ store thread: ready → in flight, sync ─▶ response
-//!                      delivered? → fetched : ready again, once and for all ◀─ daemon/handover ◀─ daemon/wire ◀┘
+//! wehelp send ─▶ cli/args ─▶ Command ─▶ doors/control ─▶ queue: enqueue ─▶ store thread ─▶ sync ─▶ receipt
+//! client ─poll─▶ doors/client ─▶ queue: claim ─▶ store thread: ready → in flight, sync ─▶ response
+//!                   delivered? → fetched : ready again, once and for all ◀─ queue/handover ◀─ doors/delivery ◀┘
 //! ```
 //!
 //! A notification carries a position, never a body; a follower that is slow, late or reconnecting runs the same loop

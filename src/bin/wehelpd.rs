@@ -68,7 +68,7 @@ fn run(args: &Args, activated: instance::Activated, asked: &Asked) -> Result<(),
         let (home, _) = daemon::settle(args).map_err(|e| e.to_string())?;
         let mut file =
             std::fs::File::open(archive).map_err(|e| format!("open the backup `{}`: {e}", archive.display()))?;
-        wehelp::store::Store::restore(&mut file, &home.data_dir, &daemon::token::FILES)
+        wehelp::store::Store::restore(&mut file, &home.data_dir, &daemon::TOKEN_FILES)
             .map_err(|e| format!("restore `{}` into `{}`: {e}", archive.display(), home.data_dir.display()))?;
         say(format!("restored into {}", home.data_dir.display()));
         return Ok(());

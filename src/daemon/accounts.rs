@@ -6,12 +6,12 @@
 //! is logged out only its login questions.
 //!
 //! Kept in memory, because every callback and every poll touches it; what must outlive the daemon is written by
-//! `react` (nick, process, logged in: the directory) and by the janitor ([`Seen`], now and then).
+//! `learner` (nick, process, logged in: the directory) and by the janitor ([`Seen`], now and then).
 
 use crate::clock::Time;
 use crate::config;
 use crate::control::{self, Account};
-use crate::daemon::pacing;
+use crate::daemon::queue::pacing;
 use crate::daemon::service::{Failure, Name, Poller};
 use crate::directory::{self, ACCOUNTS_MAX, Names, Seat, Sign};
 use crate::protocol::id::Wxid;
@@ -25,13 +25,13 @@ use std::time::{Duration, Instant};
 const POLLERS_MAX: usize = 256;
 
 /// A client that has not polled for so long is taken to be gone.
-pub(super) const POLLS_EVERY: Duration = Duration::from_secs(30);
+pub(crate) const POLLS_EVERY: Duration = Duration::from_secs(30);
 
 /// What is worth keeping over a restart, beside the directory.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Seen {
-    pub(super) last_poll: Option<Time>,
-    pub(super) last_event: Option<Time>,
+pub(crate) struct Seen {
+    pub(crate) last_poll: Option<Time>,
+    pub(crate) last_event: Option<Time>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -85,17 +85,17 @@ struct Stranger {
 
 /// A poll that said no name.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Unnamed {
+pub(crate) struct Unnamed {
     /// The process that it named: nobody's.
-    pub(super) pid: Option<u64>,
-    pub(super) peer: SocketAddr,
-    pub(super) time: Time,
-    pub(super) polled: Instant,
+    pub(crate) pid: Option<u64>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) time: Time,
+    pub(crate) polled: Instant,
 }
 
 /// The table of accounts.
 #[derive(Debug, Default)]
-pub(super) struct Accounts {
+pub(crate) struct Accounts {
     known: BTreeMap<String, Known>,
     /// Whose a process is: one account's, the last that an event told.
     pids: HashMap<u64, String>,
@@ -111,22 +111,22 @@ pub(super) struct Accounts {
 
 /// What an event says of its account.
 #[derive(Debug, Clone)]
-pub(super) struct Told<'a> {
+pub(crate) struct Told<'a> {
     /// `cwxid`
-    pub(super) account: Option<&'a str>,
+    pub(crate) account: Option<&'a str>,
     /// `processid`
-    pub(super) pid: Option<u64>,
-    pub(super) sign: Sign,
+    pub(crate) pid: Option<u64>,
+    pub(crate) sign: Sign,
     /// What its account is called.
-    pub(super) names: Names,
+    pub(crate) names: Names,
     /// Its place in the log.
-    pub(super) seq: Seq,
-    pub(super) time: Time,
+    pub(crate) seq: Seq,
+    pub(crate) time: Time,
 }
 
 /// How much of what waits somewhere a poll takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Share {
+pub(crate) enum Share {
     /// Whatever is due.
     All,
     /// Questions about the login (36, 20): what a client can do that nobody is logged in to.
@@ -135,22 +135,22 @@ pub(super) enum Share {
 
 /// Whose commands a poll takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Routed {
+pub(crate) struct Routed {
     /// Who it is taken for.
-    pub(super) account: Option<String>,
+    pub(crate) account: Option<String>,
     /// How the name reads that it said, when that is no account: one way, or two.
-    pub(super) names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// It did not say who it is, or not in a way that we know.
-    pub(super) anonymous: bool,
+    pub(crate) anonymous: bool,
     /// Bound commands: of whom, and which.
-    pub(super) bound: Vec<(String, Share)>,
+    pub(crate) bound: Vec<(String, Share)>,
     /// Commands that are bound to nobody.
-    pub(super) unbound: Share,
+    pub(crate) unbound: Share,
 }
 
 impl Accounts {
     /// An event told of an account and its process. True when it is the first account of all.
-    pub(super) fn event(&mut self, told: Told<'_>) -> bool {
+    pub(crate) fn event(&mut self, told: Told<'_>) -> bool {
         let pid = told.pid.filter(|pid| *pid != 0);
         // Most events are of an account that is where it was.
         if let (Sign::Alive, Some(account)) = (told.sign, told.account)
@@ -243,7 +243,7 @@ impl Accounts {
     }
 
     /// What the directory knows of an account. Where it is, this table may know better.
-    pub(super) fn learn(&mut self, told: &directory::Account) {
+    pub(crate) fn learn(&mut self, told: &directory::Account) {
         if !self.known.contains_key(&told.account) {
             if self.known.len() >= ACCOUNTS_MAX {
                 return;
@@ -292,7 +292,7 @@ impl Accounts {
     }
 
     /// What a former run had seen of the accounts.
-    pub(super) fn restore(&mut self, former: BTreeMap<String, Seen>) {
+    pub(crate) fn restore(&mut self, former: BTreeMap<String, Seen>) {
         for (account, seen) in former {
             match self.known.get_mut(&account) {
                 Some(known) => known.seen = seen,
@@ -302,12 +302,12 @@ impl Accounts {
     }
 
     /// What to keep, when it changed since the last call.
-    pub(super) fn take_seen(&mut self) -> Option<BTreeMap<String, Seen>> {
+    pub(crate) fn take_seen(&mut self) -> Option<BTreeMap<String, Seen>> {
         std::mem::take(&mut self.changed).then(|| self.seen())
     }
 
     /// Whether an account has polled, since the last call, that had not since the start.
-    pub(super) fn take_polled_anew(&mut self) -> bool {
+    pub(crate) fn take_polled_anew(&mut self) -> bool {
         std::mem::take(&mut self.polled_anew)
     }
 
@@ -316,7 +316,7 @@ impl Accounts {
     }
 
     /// Forgets an account, or a poller; false when there is neither.
-    pub(super) fn forget(&mut self, name: &str) -> bool {
+    pub(crate) fn forget(&mut self, name: &str) -> bool {
         let poller = self.strangers.remove(name).is_some();
         self.former.remove(name);
         let Some(known) = self.known.remove(name) else { return poller };
@@ -328,7 +328,7 @@ impl Accounts {
     }
 
     /// Who a poller is, as far as it said, and what it takes (contract 5); notes the poll.
-    pub(super) fn route(&mut self, poller: &Poller, settings: &config::Accounts, now: Time) -> Routed {
+    pub(crate) fn route(&mut self, poller: &Poller, settings: &config::Accounts, now: Time) -> Routed {
         let pid = poller.pid.filter(|pid| *pid != 0);
         // Who is there, as events told: a process whose account is logged out is nobody's.
         let there = pid.and_then(|pid| self.owner(pid));
@@ -399,7 +399,7 @@ impl Accounts {
     }
 
     /// Who is logged in in a process.
-    pub(super) fn owner(&self, pid: u64) -> Option<String> {
+    pub(crate) fn owner(&self, pid: u64) -> Option<String> {
         self.pids.get(&pid).filter(|account| pid != 0 && !self.is_out(account)).cloned()
     }
 
@@ -444,7 +444,7 @@ impl Accounts {
 
     /// Whether a client in that process, which is nobody's, may be the account's: not while that is logged in in
     /// another. `WeChat` that was started anew waits for the event that tells so; a second one never gets what is not its.
-    pub(super) fn may_be_at(&self, account: &str, pid: Option<u64>) -> bool {
+    pub(crate) fn may_be_at(&self, account: &str, pid: Option<u64>) -> bool {
         let is_elsewhere = |known: &Known| !known.seat.is_out() && known.seat.pid.is_some_and(|own| Some(own) != pid);
         pid.is_none() || !self.known.get(account).is_some_and(is_elsewhere)
     }
@@ -456,50 +456,50 @@ impl Accounts {
     }
 
     /// Whether events told that an account is logged out.
-    pub(super) fn is_out(&self, account: &str) -> bool {
+    pub(crate) fn is_out(&self, account: &str) -> bool {
         self.known.get(account).is_some_and(|known| known.seat.is_out())
     }
 
     /// Whether there are accounts, and none of them is logged in.
-    pub(super) fn all_out(&self) -> bool {
+    pub(crate) fn all_out(&self) -> bool {
         !self.known.is_empty() && self.known.values().all(|known| known.seat.is_out())
     }
 
     /// Whether an event told of an account.
-    pub(super) fn is_known(&self, account: &str) -> bool {
+    pub(crate) fn is_known(&self, account: &str) -> bool {
         self.known.contains_key(account)
     }
 
     /// Whether this is the only account that events told of.
-    pub(super) fn is_only(&self, account: &str) -> bool {
+    pub(crate) fn is_only(&self, account: &str) -> bool {
         self.known.len() == 1 && self.known.contains_key(account)
     }
 
     /// Whether a client has polled under that name lately: an account's, or a poller's.
-    pub(super) fn is_polled(&self, name: &str, lately: Duration) -> bool {
+    pub(crate) fn is_polled(&self, name: &str, lately: Duration) -> bool {
         let polled = self.known.get(name).and_then(|known| known.polled);
         let polled = polled.max(self.strangers.get(name).map(|stranger| stranger.polled));
         polled.is_some_and(|polled| polled.elapsed() < lately)
     }
 
     /// When the account's client polled last, since the start.
-    pub(super) fn last_polled(&self, account: &str) -> Option<Instant> {
+    pub(crate) fn last_polled(&self, account: &str) -> Option<Instant> {
         self.known.get(account)?.polled
     }
 
     /// The last poll that said no name.
-    pub(super) fn unnamed(&self) -> Option<Unnamed> {
+    pub(crate) fn unnamed(&self) -> Option<Unnamed> {
         self.unnamed
     }
 
     /// The last poll by a name that is no account's: the name, whether several are called so, from where, and when.
-    pub(super) fn misnamed(&self) -> Option<(&str, bool, SocketAddr, Instant)> {
+    pub(crate) fn misnamed(&self) -> Option<(&str, bool, SocketAddr, Instant)> {
         let (name, stranger) = self.strangers.iter().max_by_key(|(_, stranger)| stranger.polled)?;
         Some((name, self.called(name).len() > 1, stranger.peer, stranger.polled))
     }
 
     /// Whose budget a poll spends.
-    pub(super) fn purse_of(&self, routed: &Routed, pid: Option<u64>) -> pacing::Purse {
+    pub(crate) fn purse_of(&self, routed: &Routed, pid: Option<u64>) -> pacing::Purse {
         match &routed.account {
             Some(account) => self.purse(account),
             None => pacing::Purse::unnamed(pid.filter(|pid| *pid != 0)),
@@ -507,7 +507,7 @@ impl Accounts {
     }
 
     /// Whose budgets are an account's: its own, and what was spent before it was known by that name.
-    pub(super) fn purse(&self, account: &str) -> pacing::Purse {
+    pub(crate) fn purse(&self, account: &str) -> pacing::Purse {
         let mut purse = pacing::Purse::of(account);
         let Some(known) = self.known.get(account) else { return purse };
         if let Some(pid) = known.seat.pid {
@@ -525,7 +525,7 @@ impl Accounts {
     }
 
     /// The budget of the only account known.
-    pub(super) fn only_purse(&self) -> Option<pacing::Purse> {
+    pub(crate) fn only_purse(&self) -> Option<pacing::Purse> {
         self.only().map(|only| self.purse(&only))
     }
 
@@ -550,12 +550,12 @@ impl Accounts {
     }
 
     /// The id that a name means, or the name, which is then one.
-    pub(super) fn id_of(&self, name: &str, settings: &config::Accounts) -> String {
+    pub(crate) fn id_of(&self, name: &str, settings: &config::Accounts) -> String {
         self.find(name, settings).unwrap_or_else(|| name.to_owned())
     }
 
     /// Whether a name is an alias or the id of a known account, which no event can make mean another.
-    pub(super) fn is_id(&self, name: &str, settings: &config::Accounts) -> bool {
+    pub(crate) fn is_id(&self, name: &str, settings: &config::Accounts) -> bool {
         settings.alias.contains_key(name) || self.known.contains_key(name)
     }
 
@@ -569,7 +569,7 @@ impl Accounts {
     ///
     /// # Errors
     /// `ambiguous-account` with a list, or `unknown-account`.
-    pub(super) fn mean(&self, named: Option<&str>, settings: &config::Accounts) -> Result<Option<String>, Failure> {
+    pub(crate) fn mean(&self, named: Option<&str>, settings: &config::Accounts) -> Result<Option<String>, Failure> {
         match named.or(settings.default.as_deref()) {
             Some(name) => self.named(name, settings).map(Some),
             None if self.known.len() > 1 => Err(Failure::new(
@@ -584,7 +584,7 @@ impl Accounts {
     /// The account of that name, for a command: one that nothing has told of yet counts when it is an alias or has
     /// the form `wxid_…`, for a script may be ahead of the login. Any other word is rather a mistyped alias, and its
     /// commands would wait for ever.
-    pub(super) fn named(&self, name: &str, settings: &config::Accounts) -> Result<String, Failure> {
+    pub(crate) fn named(&self, name: &str, settings: &config::Accounts) -> Result<String, Failure> {
         match self.found(name, settings)? {
             Some(found) => Ok(found),
             None if directory::is_account(name) && name.strip_prefix("wxid_").is_some_and(|rest| !rest.is_empty()) => {
@@ -595,7 +595,7 @@ impl Accounts {
     }
 
     /// The account of that name, for a filter: an event has told of it.
-    pub(super) fn told(&self, name: &str, settings: &config::Accounts) -> Result<String, Failure> {
+    pub(crate) fn told(&self, name: &str, settings: &config::Accounts) -> Result<String, Failure> {
         match self.found(name, settings)? {
             Some(found) if self.known.contains_key(&found) => Ok(found),
             _ => Err(self.unknown(name, settings)),
@@ -603,7 +603,7 @@ impl Accounts {
     }
 
     /// The account or the poller of that name.
-    pub(super) fn known_or_polled(&self, name: &str, settings: &config::Accounts) -> Result<String, Failure> {
+    pub(crate) fn known_or_polled(&self, name: &str, settings: &config::Accounts) -> Result<String, Failure> {
         match self.found(name, settings)? {
             Some(found) if self.known.contains_key(&found) || self.strangers.contains_key(&found) => Ok(found),
             _ if self.strangers.contains_key(name) => Ok(name.to_owned()),
@@ -654,7 +654,7 @@ impl Accounts {
     }
 
     /// Every account, for `status` and `account list`; what is waiting is filled in by the caller.
-    pub(super) fn all(&self, settings: &config::Accounts, now: Time) -> Vec<Account> {
+    pub(crate) fn all(&self, settings: &config::Accounts, now: Time) -> Vec<Account> {
         let of = |(account, known): (&String, &Known)| Account {
             account: account.clone(),
             nick: known.nick.name.clone(),
@@ -674,7 +674,7 @@ impl Accounts {
     }
 
     /// Those who polled by a name that is no account's.
-    pub(super) fn pollers(&self) -> Vec<control::Poller> {
+    pub(crate) fn pollers(&self) -> Vec<control::Poller> {
         let of = |(name, stranger): (&String, &Stranger)| control::Poller {
             name: name.clone(),
             pid: stranger.pid,
@@ -692,7 +692,7 @@ impl Accounts {
 ///
 /// # Errors
 /// A sentence that names the key and says what to do.
-pub(super) fn check(settings: &config::Accounts) -> Result<(), String> {
+pub(crate) fn check(settings: &config::Accounts) -> Result<(), String> {
     for (alias, account) in &settings.alias {
         if alias.trim().is_empty() || alias.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(format!("accounts.alias: `{alias}` is no alias; give a word without blanks"));

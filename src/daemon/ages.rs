@@ -28,7 +28,7 @@ const STEPS_MAX: usize = 64;
 
 /// By how much the wall clock was ahead of the line, and when.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Ages {
+pub(crate) struct Ages {
     /// Oldest first; before the first one, and without any, the two are the same.
     steps: Vec<Ahead>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,21 +64,21 @@ fn less(time: Time, by: i64) -> Time {
 
 /// The events that one cutoff is for, and the cutoff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cutoff {
+pub(crate) struct Cutoff {
     /// By the clock those events were stored with.
-    pub(super) before: Time,
+    pub(crate) before: Time,
     /// The last one of them.
-    pub(super) last: Seq,
+    pub(crate) last: Seq,
 }
 
 impl Ages {
     /// As stored.
-    pub(super) fn load(tx: &Txn<'_>) -> Self {
+    pub(crate) fn load(tx: &Txn<'_>) -> Self {
         Self::parse(tx.get(META, AGES))
     }
 
     /// As [`load`](Self::load), outside of a transaction.
-    pub(super) fn read(store: &Store) -> Result<Self, Error> {
+    pub(crate) fn read(store: &Store) -> Result<Self, Error> {
         Ok(Self::parse(store.get(META, AGES)?))
     }
 
@@ -87,7 +87,7 @@ impl Ages {
     }
 
     /// Stores them, unless there is nothing to say.
-    pub(super) fn put(&self, tx: &mut Txn<'_>) {
+    pub(crate) fn put(&self, tx: &mut Txn<'_>) {
         if *self == Self::default() {
             tx.delete(META, AGES);
         } else {
@@ -104,27 +104,27 @@ impl Ages {
     }
 
     /// Where a moment of the wall clock of now is on the line.
-    pub(super) fn now(&self, wall: Time) -> Time {
+    pub(crate) fn now(&self, wall: Time) -> Time {
         less(wall, self.ahead())
     }
 
     /// As [`now`](Self::now), but not later than is certain: for what is dropped, or forgotten, for its age.
-    pub(super) fn surely(&self, wall: Time) -> Time {
+    pub(crate) fn surely(&self, wall: Time) -> Time {
         less(self.now(wall), self.doubt.map_or(0, Doubt::counted))
     }
 
     /// Where the time that is stored with an event is on the line.
-    pub(super) fn of_event(&self, seq: Seq, time: Time) -> Time {
+    pub(crate) fn of_event(&self, seq: Seq, time: Time) -> Time {
         less(time, self.ahead_at(seq))
     }
 
     /// What the wall clock of now calls a moment on the line.
-    pub(super) fn wall(&self, moment: Time) -> Time {
+    pub(crate) fn wall(&self, moment: Time) -> Time {
         Time::from_millis(moment.millis().saturating_add(self.ahead()))
     }
 
     /// Events of `first` and on that are older than `keep`, as far as one cutoff tells.
-    pub(super) fn cutoff(&self, first: Seq, keep: Duration, wall: Time) -> Cutoff {
+    pub(crate) fn cutoff(&self, first: Seq, keep: Duration, wall: Time) -> Cutoff {
         let by = self.ahead_at(first);
         let next = self.steps.iter().find(|step| step.from > first);
         Cutoff {
@@ -134,7 +134,7 @@ impl Ages {
     }
 
     /// The wall clock was set by so many milliseconds; events from `from` on are stored by it.
-    pub(super) fn step(&mut self, by: i64, from: Seq, wall: Time) {
+    pub(crate) fn step(&mut self, by: i64, from: Seq, wall: Time) {
         let mut ahead = by;
         if let Some(doubt) = &mut self.doubt {
             // Somebody puts right what the clock said of the time that the machine was off.
@@ -158,7 +158,7 @@ impl Ages {
     }
 
     /// The machine was off, by its clock for so long.
-    pub(super) fn doubt(&mut self, off: Duration, wall: Time) {
+    pub(crate) fn doubt(&mut self, off: Duration, wall: Time) {
         let before = self.doubt.map_or(0, Doubt::counted);
         let off = i64::try_from(off.as_millis()).unwrap_or(i64::MAX).saturating_add(before);
         self.doubt = Some(Doubt { off, since: self.now(wall) });
@@ -166,7 +166,7 @@ impl Ages {
 
     /// Believes the clock when it has stood for long enough, and drops what no kept event needs; true when that changed
     /// anything.
-    pub(super) fn settle(&mut self, wall: Time, first: Seq) -> bool {
+    pub(crate) fn settle(&mut self, wall: Time, first: Seq) -> bool {
         let was = self.clone();
         let now = self.now(wall);
         let stands = |doubt: Doubt| {

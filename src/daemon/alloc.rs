@@ -35,7 +35,7 @@ pub fn give_back() {
 
 /// Gives back what was freed and lies between blocks in use: left alone, only what lies at an arena's end goes back. Takes
 /// some milliseconds; worth it after work that took much memory.
-pub(super) fn give_back_freed() {
+pub(crate) fn give_back_freed() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "it has no safe wrapper")]
     // SAFETY: it only gives back what nobody uses.

@@ -5,37 +5,37 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The budget; clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     used: Arc<AtomicUsize>,
     max: usize,
 }
 
 /// What somebody has taken of a budget; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(crate) struct Taken {
     budget: Budget,
     bytes: usize,
 }
 
 impl Budget {
-    pub(super) fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self { used: Arc::default(), max }
     }
 
     /// Nothing yet.
-    pub(super) fn open(&self) -> Taken {
+    pub(crate) fn open(&self) -> Taken {
         Taken { budget: self.clone(), bytes: 0 }
     }
 }
 
 impl Taken {
     /// How many bytes that are.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Takes more; false, and nothing taken, when there is not so much left.
-    pub(super) fn grow(&mut self, bytes: usize) -> bool {
+    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let Budget { used, max } = &self.budget;
         let fits = |now: usize| now.checked_add(bytes).filter(|all| all <= max);
         let took = used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok();

@@ -1,11 +1,11 @@
 //! Cursors: named, durable positions of readers in the event log (contract 7).
 
-use super::entry::Edge;
-use super::follow;
-use super::queue::after_prefix;
-use super::service::{Failure, Service};
 use crate::clock::Time;
 use crate::control::{Cursor, CursorCommit};
+use crate::daemon::log::entry::Edge;
+use crate::daemon::log::follow;
+use crate::daemon::queue::after_prefix;
+use crate::daemon::service::{Failure, Service};
 use crate::seq::Seq;
 use crate::store::{self, Query, Space, Txn};
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,7 @@ fn show(service: &Service, name: &str, at: &At) -> Cursor {
 }
 
 /// Every cursor, by name.
-pub(super) fn list(service: &Service) -> Result<Vec<Cursor>, Failure> {
+pub(crate) fn list(service: &Service) -> Result<Vec<Cursor>, Failure> {
     Ok(kept(service)?.into_iter().map(|(cursor, _)| cursor).collect())
 }
 
@@ -88,7 +88,7 @@ fn kept(service: &Service) -> Result<Vec<(Cursor, Time)>, Failure> {
 
 /// Where a reader of this cursor starts: after what it has consumed; a new one after `from` (contract 7: the oldest).
 /// A new one is made durable at once, so that its start does not move. Also whether it is new.
-pub(super) async fn position(service: &Service, name: &str, from: Option<&str>) -> Result<(Seq, bool), Failure> {
+pub(crate) async fn position(service: &Service, name: &str, from: Option<&str>) -> Result<(Seq, bool), Failure> {
     check(name)?;
     if let Some(seq) = used(service, name).await? {
         return Ok((seq, false));
@@ -117,13 +117,13 @@ async fn used(service: &Service, name: &str) -> Result<Option<Seq>, Failure> {
 }
 
 /// Up to where all cursors in use have read, by the age `now`; `None` when there are none. Retention waits for what comes after.
-pub(super) fn wanted_after(service: &Service, now: Time) -> Result<Option<Seq>, Failure> {
+pub(crate) fn wanted_after(service: &Service, now: Time) -> Result<Option<Seq>, Failure> {
     let in_use = |(cursor, used): &(Cursor, Time)| cursor.holder.is_some() || now.since(*used) < WAITED_FOR;
     Ok(kept(service)?.iter().filter(|cursor| in_use(cursor)).map(|(cursor, _)| cursor.seq).min())
 }
 
 /// The position that `oldest`, `now`, `#SEQ` or a time means: the newest event that counts as consumed.
-pub(super) fn place(service: &Service, to: &str) -> Result<Seq, Failure> {
+pub(crate) fn place(service: &Service, to: &str) -> Result<Seq, Failure> {
     match to.trim() {
         // Not 0: whoever stands before what is kept has missed something.
         "oldest" => Ok(Seq(service.store().first().0 - 1)),
@@ -184,7 +184,7 @@ fn check_free(service: &Service, name: &str) -> Result<(), Failure> {
 }
 
 /// Moves a cursor to where its owner says.
-pub(super) async fn set(service: &Service, name: &str, to: &str) -> Result<Cursor, Failure> {
+pub(crate) async fn set(service: &Service, name: &str, to: &str) -> Result<Cursor, Failure> {
     check(name)?;
     // Here a bare number can only be the position that `cursor list` prints.
     let is_number = !to.trim().is_empty() && to.trim().bytes().all(|b| b.is_ascii_digit());
@@ -194,7 +194,7 @@ pub(super) async fn set(service: &Service, name: &str, to: &str) -> Result<Curso
 
 /// Remembers what was consumed. Never moves backwards. While somebody reads, only that reader moves the cursor: who
 /// names no lease, or one that was lost, is refused.
-pub(super) async fn commit(service: &Service, name: &str, commit: &CursorCommit) -> Result<Cursor, Failure> {
+pub(crate) async fn commit(service: &Service, name: &str, commit: &CursorCommit) -> Result<Cursor, Failure> {
     check(name)?;
     follow::check_log(service.store(), commit.log.as_deref())?;
     follow::check_reached(service.store(), commit.seq, "what was consumed")?;
@@ -228,7 +228,7 @@ pub(super) async fn commit(service: &Service, name: &str, commit: &CursorCommit)
 }
 
 /// Forgets a cursor.
-pub(super) async fn delete(service: &Service, name: &str) -> Result<(), Failure> {
+pub(crate) async fn delete(service: &Service, name: &str) -> Result<(), Failure> {
     check(name)?;
     if read(service, name)?.is_none() {
         return Err(not_found(name));

@@ -4,8 +4,8 @@
 //! then the store's own locks keep a second daemon out. With it held, a left-over socket is nobody's and may be replaced.
 //! The control socket lies in a folder where nobody else can replace it, and has mode 0600 before anybody can connect. A socket that systemd handed over is not unlinked: it is not ours.
 
-use super::private;
 use crate::config::{Http, RequireToken};
+use crate::daemon::private;
 use crate::home::{self, Home};
 use crate::store;
 use std::fs::{self, File, TryLockError};
@@ -34,7 +34,7 @@ pub enum Error {
         holder: String,
     },
     /// Something with a file or folder.
-    #[error("{act} `{path}`: {source}{hint}", hint = super::token::what_to_do(source))]
+    #[error("{act} `{path}`: {source}{hint}", hint = crate::daemon::doors::token::what_to_do(source))]
     File {
         /// What was tried.
         act: &'static str,
@@ -177,7 +177,7 @@ impl Lock {
     /// Sees whether the file that is held still stands where others look for it, and puts it back when somebody deleted
     /// it; what could not be written into it is written as soon as it can. To be called now and then.
     pub fn mind(&self) {
-        let mut held = super::service::lock(&self.held);
+        let mut held = crate::daemon::service::lock(&self.held);
         let Ok(own) = held.file.metadata() else { return };
         if fs::symlink_metadata(&self.path).is_ok_and(|stands| place(&stands) == place(&own)) {
             if !held.named

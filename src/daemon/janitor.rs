@@ -2,11 +2,16 @@
 //!
 //! It sleeps until something is due; an idle daemon is woken once a minute at most.
 
-use super::accounts::Seen;
-use super::ages::Ages;
-use super::service::{Failure, Service};
-use super::{cursors, entry, forward, pacing, queue, react};
 use crate::clock::Time;
+use crate::daemon::accounts::Seen;
+use crate::daemon::ages::Ages;
+use crate::daemon::cursors;
+use crate::daemon::forwards;
+use crate::daemon::learner;
+use crate::daemon::log::entry;
+use crate::daemon::queue;
+use crate::daemon::queue::pacing;
+use crate::daemon::service::{Failure, Service};
 use crate::directory::ACCOUNTS_MAX;
 use crate::seq::Seq;
 use crate::store::{self, META, Query, Read, Retention, Store, Txn};
@@ -27,7 +32,7 @@ const GATHER: Duration = Duration::from_millis(100);
 const ROUND_MIN: Duration = Duration::from_secs(1);
 
 /// Brings back what a former run had seen of the accounts, and what it did not come to remember of that.
-pub(super) fn restore(service: &Service) {
+pub(crate) fn restore(service: &Service) {
     let get = |key| service.store().get(META, key).ok().flatten();
     let mut seen = get(SEEN).and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
     let upto = get(SEEN_UPTO).and_then(|b| b.try_into().ok()).map_or(Seq::ZERO, |b| Seq(u64::from_be_bytes(b)));
@@ -62,7 +67,7 @@ fn look_back(store: &Store, upto: Seq, seen: &mut BTreeMap<String, Seen>) -> Res
 }
 
 /// Runs until shutdown.
-pub(super) async fn run(service: Service) {
+pub(crate) async fn run(service: Service) {
     let events = service.config().events.clone();
     let mut round = ROUND;
     for keep in [events.keep, service.config().queue.keep_done].into_iter().flatten() {
@@ -162,7 +167,7 @@ async fn retain(service: &Service) {
 /// Drops old events; those that were stored before the clock was set and those after it by one cutoff each.
 async fn trim(service: &Service, ages: &Ages, now: Time) -> Result<(), String> {
     let (store, events) = (service.store(), &service.config().events);
-    note(react::remember_before_a_drop(service).await);
+    note(learner::remember_before_a_drop(service).await);
     let wanted = wanted_after(service, ages.surely(now)).map_err(|failure| failure.message)?;
     loop {
         let cutoff = events.keep.map(|keep| ages.cutoff(store.first(), keep, now));
@@ -183,11 +188,11 @@ async fn trim(service: &Service, ages: &Ages, now: Time) -> Result<(), String> {
 /// `now`: by age.
 fn wanted_after(service: &Service, now: Time) -> Result<Option<Seq>, Failure> {
     let learned = *service.reacted().borrow();
-    let readers = [cursors::wanted_after(service, now)?, forward::wanted_after(service)?];
+    let readers = [cursors::wanted_after(service, now)?, forwards::wanted_after(service)?];
     Ok(readers.into_iter().flatten().chain([learned]).min())
 }
 
-pub(super) async fn remember(service: &Service) {
+pub(crate) async fn remember(service: &Service) {
     if let Some(put) = seen(service) {
         note(service.store().write_lazily(put).await);
     }
@@ -206,7 +211,7 @@ fn seen(service: &Service) -> Option<impl FnOnce(&mut Txn<'_>) -> Result<(), Inf
 }
 
 /// What is kept now and then need not be kept: it is kept the next time.
-pub(super) fn note<T>(kept: Result<T, store::Error>) {
+pub(crate) fn note<T>(kept: Result<T, store::Error>) {
     if let Err(error) = kept {
         tracing::debug!("cannot remember how things stand: {error}");
     }

@@ -2,24 +2,24 @@
 //!
 //! Written by hand: it's lines of `name{label="value"} number`, and every number exists already.
 
-use super::queue::read;
-use super::service::Service;
 use crate::clock::Time;
+use crate::daemon::queue::read;
+use crate::daemon::service::Service;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Numbers counted since the start.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Totals {
-    pub(super) enqueued: u64,
-    pub(super) polls: u64,
-    pub(super) handed: u64,
-    pub(super) given_back: u64,
-    pub(super) followers: u64,
+pub(crate) struct Totals {
+    pub(crate) enqueued: u64,
+    pub(crate) polls: u64,
+    pub(crate) handed: u64,
+    pub(crate) given_back: u64,
+    pub(crate) followers: u64,
 }
 
 /// Everything the service knows. What cannot be read at the moment is left out, which is what scrapers expect.
-pub(super) fn service(service: &Service, kinds: &BTreeMap<&'static str, u64>, totals: &Totals) -> String {
+pub(crate) fn service(service: &Service, kinds: &BTreeMap<&'static str, u64>, totals: &Totals) -> String {
     let mut out = String::new();
     let now = Time::now();
     head(&mut out, "wehelp_events_total", "counter", "Events stored since the start, by kind.");
@@ -80,7 +80,7 @@ pub(super) fn service(service: &Service, kinds: &BTreeMap<&'static str, u64>, to
             line(&mut out, "wehelp_account_logged_in", &[("account", &account.account)], value);
         }
     }
-    if let Ok(forwards) = super::forward::statuses(service) {
+    if let Ok(forwards) = crate::daemon::forwards::statuses(service) {
         for (name, kind, help, of) in [
             ("wehelp_forward_lag", "gauge", "Events that a forward has still to look at.", FORWARD_LAG),
             ("wehelp_forward_failures", "gauge", "Failures of a forward in a row.", |f| f.failures.into()),
@@ -105,13 +105,13 @@ type OfForward = fn(&crate::control::Forward) -> u64;
 const FORWARD_LAG: OfForward = |forward| forward.lag;
 
 /// The lines that open a metric.
-pub(super) fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+pub(crate) fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     // Writing to a String cannot fail.
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
 /// One sample.
-pub(super) fn line(out: &mut String, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+pub(crate) fn line(out: &mut String, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
     let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{}\"", escape(v))).collect();
     let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };

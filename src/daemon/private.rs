@@ -7,7 +7,7 @@
 //! its end. The mode of a folder is changed only where it is
 //! one that we made inside the data folder.
 
-use super::instance::Error;
+use crate::daemon::instance::Error;
 use crate::store;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
@@ -27,7 +27,7 @@ pub fn close_to_others() {
 }
 
 /// Makes a folder, and those above it, closed to others.
-pub(super) fn make_dir(dir: &Path) -> Result<(), Error> {
+pub(crate) fn make_dir(dir: &Path) -> Result<(), Error> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.map_err(|source| Error::File { act: "make the folder", path: dir.to_owned(), source })
 }
@@ -36,7 +36,7 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), Error> {
 ///
 /// # Errors
 /// A sentence that names the folder or file and what to do.
-pub(super) fn prepare(data_dir: &Path) -> Result<(), Error> {
+pub(crate) fn prepare(data_dir: &Path) -> Result<(), Error> {
     make_dir(data_dir)?;
     let found = fs::metadata(data_dir).map_err(|source| error("look at", data_dir, source))?;
     let me = rustix::process::geteuid().as_raw();
@@ -126,7 +126,7 @@ fn close(path: &Path, me: u32, depth: usize) -> Result<(), Error> {
 }
 
 /// Refuses a socket's folder in which others could put another socket in its place, or which they could replace.
-pub(super) fn check_socket_dir(dir: &Path) -> Result<(), Error> {
+pub(crate) fn check_socket_dir(dir: &Path) -> Result<(), Error> {
     let look = |path: &Path| fs::metadata(path).map_err(|source| error("look at", path, source));
     let me = rustix::process::geteuid().as_raw();
     let owner = look(dir)?.uid();

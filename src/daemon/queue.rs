@@ -2,28 +2,36 @@
 //!
 //! It promises what contract 3, 4 and 6 say of a command's life: `enqueue` → (`claim` → `settle`)* → `answer`.
 //! Every function runs on the store's writer thread, inside one transaction, so claims never race. It reads no clock
-//! and knows no socket; what an event means for a command is `protocol::answer`'s business, joined in `react`.
+//! and knows no socket; what an event means for a command is `protocol::answer`'s business, joined in `learner`.
 //!
 //! A [`Record`] is stored whole; everything else (what is due, what expires, who waits for an answer, the counts) is
 //! an index that [`save`] derives from the record, so that an index cannot disagree with it.
 
-pub(super) mod introduce;
-pub(super) mod read;
+pub(crate) mod asks;
+pub(crate) mod awaited;
+pub(crate) mod checks;
+pub(crate) mod clock_steps;
+pub(crate) mod handover;
+pub(crate) mod held;
+pub(crate) mod introduce;
+pub(crate) mod list;
+pub(crate) mod pacing;
+pub(crate) mod read;
 mod rows;
+pub(crate) mod takeup;
 
-pub(super) use rows::{COMMAND, Lane, after_prefix};
+pub(crate) use rows::{COMMAND, Lane, after_prefix};
 
-use self::rows::{
+use crate::clock::Time;
+use crate::config;
+use crate::control::{Fetched, Held, Receipt, State};
+use crate::daemon::accounts::Share;
+use crate::daemon::ages::Ages;
+use crate::daemon::queue::rows::{
     ACCEPTING, ASK_LINE, ASKED, DONE, ECHO, EXPIRY, KEY, KEY_V1, READY, REFUSABLE, TEACHES, accepting_key, add, count,
     count_keys, entries, id_at_end, id_hash, id_key, may_be_meant, name_key, number, ready_key, ready_prefix,
     text_hash, time_key, useful_until,
 };
-use super::accounts::Share;
-use super::ages::Ages;
-use super::pacing;
-use crate::clock::Time;
-use crate::config;
-use crate::control::{Fetched, Held, Receipt, State};
 use crate::daemon::service::Failure;
 use crate::directory::Lesson;
 use crate::protocol::answer::{self, Conclusion, Verdict};
@@ -37,7 +45,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 /// An idempotency key is remembered for so long (contract 3).
-pub(super) const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// A question whose answer has not come for so long after it was fetched waits no more: an answer that late is
 /// rather to somebody else's question.
 const ANSWER_LIFE: Duration = Duration::from_secs(3600);
@@ -49,7 +57,7 @@ const REFUSAL_LIFE: Duration = Duration::from_secs(10);
 /// So long it may take until a hand-over is known to have been one.
 const HANDOVER_MAX: Duration = Duration::from_secs(15);
 /// Commands expired, deleted or given back in one transaction: keeps the writer free for others.
-pub(super) const SWEEP_MAX: usize = 500;
+pub(crate) const SWEEP_MAX: usize = 500;
 /// How many open questions of one account are looked through for one event, the newest ones.
 const ASKED_MAX: usize = 20_000;
 /// How many sends of an account to one chat an event there is compared with, the newest ones.
@@ -63,7 +71,7 @@ const ACCEPT: &str = "acceptFriend";
 /// Where a command stands, as stored. `scheduled` and `ready` are both [`Phase::Queued`]: the time tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// Waits for its time or its client.
     Queued,
     /// Claimed.
@@ -82,56 +90,56 @@ pub(super) enum Phase {
 
 /// Who claimed a command, before it is known whether it arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Claimed {
-    pub(super) time: Time,
-    pub(super) account: Option<String>,
+pub(crate) struct Claimed {
+    pub(crate) time: Time,
+    pub(crate) account: Option<String>,
     /// How the name reads that it said, when no event has told whose that is: one way, or two.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) names: Vec<String>,
-    pub(super) pid: Option<u64>,
-    pub(super) peer: String,
+    pub(crate) names: Vec<String>,
+    pub(crate) pid: Option<u64>,
+    pub(crate) peer: String,
     /// The newest event then: no older one can answer it.
-    pub(super) tail: Seq,
+    pub(crate) tail: Seq,
     /// Whose budget it spent ([`pacing::Purse::key`]).
     #[serde(default)]
-    pub(super) purse: String,
+    pub(crate) purse: String,
 }
 
 /// A command as stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Record {
-    pub(super) id: u64,
-    pub(super) phase: Phase,
-    pub(super) account: Option<String>,
-    pub(super) api: String,
-    pub(super) command: Box<RawValue>,
-    pub(super) created: Time,
-    pub(super) due: Time,
-    pub(super) expires: Option<Time>,
+pub(crate) struct Record {
+    pub(crate) id: u64,
+    pub(crate) phase: Phase,
+    pub(crate) account: Option<String>,
+    pub(crate) api: String,
+    pub(crate) command: Box<RawValue>,
+    pub(crate) created: Time,
+    pub(crate) due: Time,
+    pub(crate) expires: Option<Time>,
     /// `due` was given as a moment, and not as a length of time from `created`.
     #[serde(default)]
-    pub(super) fixed: bool,
+    pub(crate) fixed: bool,
     /// Everything else of its account goes first.
     #[serde(default)]
-    pub(super) bulk: bool,
-    pub(super) key: Option<String>,
-    pub(super) attempts: u32,
+    pub(crate) bulk: bool,
+    pub(crate) key: Option<String>,
+    pub(crate) attempts: u32,
     /// A client had it before it was queued again, or may have had it.
     #[serde(default)]
-    pub(super) was_out: bool,
+    pub(crate) was_out: bool,
     /// Who has it, had it, or seemed not to get it.
     #[serde(default)]
-    pub(super) claimed: Option<Claimed>,
-    pub(super) fetched: Option<Fetched>,
-    pub(super) answer: Option<Seq>,
+    pub(crate) claimed: Option<Claimed>,
+    pub(crate) fetched: Option<Fetched>,
+    pub(crate) answer: Option<Seq>,
     #[serde(default)]
-    pub(super) answers: Vec<Seq>,
+    pub(crate) answers: Vec<Seq>,
     /// Ids asked for that no event has told yet; absent before the first part.
     #[serde(default)]
-    pub(super) missing: Option<Vec<String>>,
+    pub(crate) missing: Option<Vec<String>>,
     /// When it was over, by age ([`Ages`]).
     #[serde(default)]
-    pub(super) done: Option<Time>,
+    pub(crate) done: Option<Time>,
     /// When it was queued, by age.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     queued_at: Option<Time>,
@@ -143,12 +151,12 @@ pub(super) struct Record {
     had_at: Option<Time>,
     /// Somebody waits for the reply of a person (`wehelp ask`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) ask: Option<Ask>,
+    pub(crate) ask: Option<Ask>,
 }
 
 /// A question to a person: only one is open in a chat.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(super) struct Ask {
+pub(crate) struct Ask {
     /// The command whose reply is waited for first.
     #[serde(default)]
     behind: Option<u64>,
@@ -176,7 +184,7 @@ impl Key {
 
 impl Record {
     /// The state as users see it.
-    pub(super) fn state(&self, now: Time) -> State {
+    pub(crate) fn state(&self, now: Time) -> State {
         match self.phase {
             Phase::Queued if self.due > now => State::Scheduled,
             Phase::Queued => State::Ready,
@@ -190,7 +198,7 @@ impl Record {
     }
 
     /// What users see.
-    pub(super) fn receipt(&self, now: Time) -> Receipt {
+    pub(crate) fn receipt(&self, now: Time) -> Receipt {
         let several = self.answers.len() > 1 || (self.answer.is_none() && !self.answers.is_empty());
         Receipt {
             id: self.id,
@@ -214,16 +222,16 @@ impl Record {
     }
 
     /// The command as protocol sees it. It was parsed when it was queued, so it parses.
-    pub(super) fn wire(&self) -> Option<Wire> {
+    pub(crate) fn wire(&self) -> Option<Wire> {
         Wire::from_value(serde_json::from_str(self.command.get()).ok()?).ok()
     }
 
-    pub(super) fn class(&self) -> Class {
+    pub(crate) fn class(&self) -> Class {
         Api::find(&self.api).map_or(Class::Send, |api| api.class)
     }
 
     /// Where it waits to be handed over.
-    pub(super) fn lane(&self) -> Lane {
+    pub(crate) fn lane(&self) -> Lane {
         let api = crate::protocol::command::Api::find(&self.api);
         if api.is_some_and(crate::protocol::command::Api::is_about_login) {
             return Lane::Login;
@@ -239,13 +247,13 @@ impl Record {
     }
 
     /// Whose events can answer it.
-    pub(super) fn answerer(&self) -> &str {
+    pub(crate) fn answerer(&self) -> &str {
         let claimed = self.claimed.as_ref().and_then(|c| c.account.as_deref());
         claimed.or(self.account.as_deref()).unwrap_or("")
     }
 
     /// Who was asked: the account, or else the process of the client.
-    pub(super) fn asked_whom(&self) -> (&str, Option<u64>) {
+    pub(crate) fn asked_whom(&self) -> (&str, Option<u64>) {
         match self.answerer() {
             "" => ("", self.claimed.as_ref().and_then(|claimed| claimed.pid)),
             account => (account, None),
@@ -253,7 +261,7 @@ impl Record {
     }
 
     /// Why it waits, when another question is open in its chat, or whoever asked may be gone.
-    pub(super) fn waits_for_its_turn(&self) -> Option<Held> {
+    pub(crate) fn waits_for_its_turn(&self) -> Option<Held> {
         let ask = self.ask.as_ref().filter(|_| self.phase == Phase::Queued)?;
         let reason = match ask.behind {
             _ if ask.away => {
@@ -283,7 +291,7 @@ impl Record {
     }
 
     /// When its hand-over began, by age.
-    pub(super) fn handed(&self) -> Option<Time> {
+    pub(crate) fn handed(&self) -> Option<Time> {
         self.claimed.as_ref().map(|claimed| self.handed_at.unwrap_or(claimed.time))
     }
 
@@ -306,7 +314,7 @@ impl Record {
     }
 
     /// When a client had it, as far as is known, by age.
-    pub(super) fn had(&self) -> Option<Time> {
+    pub(crate) fn had(&self) -> Option<Time> {
         self.fetched.as_ref().map(|fetched| self.had_at.unwrap_or(fetched.time)).or_else(|| self.handed())
     }
 
@@ -320,12 +328,12 @@ impl Record {
     }
 
     /// Queued again after a hand-over that seemed to fail. An answer that comes now proves that it did not.
-    pub(super) fn is_given_back(&self) -> bool {
+    pub(crate) fn is_given_back(&self) -> bool {
         self.phase == Phase::Queued && self.claimed.is_some()
     }
 
     /// The text in a member of the command.
-    pub(super) fn field(&self, name: &str) -> Option<String> {
+    pub(crate) fn field(&self, name: &str) -> Option<String> {
         let value: serde_json::Value = serde_json::from_str(self.command.get()).ok()?;
         value.get(name)?.as_str().map(str::to_owned)
     }
@@ -374,7 +382,7 @@ fn next_id(tx: &Txn<'_>) -> u64 {
 
 /// Goes on with ids that no command can have had that the store has lost with a part of its journal: a receipt's id must
 /// not become another command's.
-pub(super) fn skip_ids(tx: &mut Txn<'_>) {
+pub(crate) fn skip_ids(tx: &mut Txn<'_>) {
     /// More than the largest part has room for.
     const LOST_MAX: u64 = 1_000_000;
     let next = next_id(tx) + LOST_MAX;
@@ -395,7 +403,7 @@ fn teaches(before: Option<&Record>, after: &Record) -> bool {
 }
 
 /// The lesson has been learned.
-pub(super) fn taught(tx: &mut Txn<'_>, id: u64) {
+pub(crate) fn taught(tx: &mut Txn<'_>, id: u64) {
     tx.delete(TEACHES, &id_key(id));
 }
 
@@ -432,7 +440,7 @@ fn save(tx: &mut Txn<'_>, before: Option<&Record>, after: Option<&Record>) {
 }
 
 /// Reads a record out of its stored bytes.
-pub(super) fn parse(bytes: &[u8]) -> Option<Record> {
+pub(crate) fn parse(bytes: &[u8]) -> Option<Record> {
     serde_json::from_slice(bytes).ok()
 }
 
@@ -498,29 +506,29 @@ fn keyed(
 
 /// A command to be queued.
 #[derive(Debug, Clone)]
-pub(super) struct New {
-    pub(super) wire: Box<RawValue>,
-    pub(super) api: String,
-    pub(super) key: Option<String>,
+pub(crate) struct New {
+    pub(crate) wire: Box<RawValue>,
+    pub(crate) api: String,
+    pub(crate) key: Option<String>,
 }
 
 /// When commands may be handed over.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct When {
+pub(crate) struct When {
     /// From then on.
-    pub(super) due: Time,
+    pub(crate) due: Time,
     /// Until then.
-    pub(super) expires: Option<Time>,
+    pub(crate) expires: Option<Time>,
     /// `due` is a moment that was named, and stays when the clock is set.
-    pub(super) fixed: bool,
+    pub(crate) fixed: bool,
     /// Everything else of the account goes first.
-    pub(super) bulk: bool,
+    pub(crate) bulk: bool,
 }
 
 /// Queues commands, all or none, in order. A key that stands for the same command already ([`keyed`]) gives that one's
 /// record back, marked true; with another command it is refused. So does the accept of a friend request that is being
 /// accepted already, or was.
-pub(super) fn enqueue(
+pub(crate) fn enqueue(
     tx: &mut Txn<'_>,
     now: Time,
     account: Option<&str>,
@@ -594,7 +602,7 @@ pub(super) fn enqueue(
 }
 
 /// Queues a question to a person: while another one is open in its chat, it waits for its turn. `queue`: whether it may.
-pub(super) fn ask(
+pub(crate) fn ask(
     tx: &mut Txn<'_>,
     now: Time,
     account: Option<&str>,
@@ -630,7 +638,7 @@ pub(super) fn ask(
 }
 
 /// Nobody waits for the reply to a question any more: when no client has it, it is not asked; the next one's turn comes.
-pub(super) fn end_ask(tx: &mut Txn<'_>, id: u64, now: Time) {
+pub(crate) fn end_ask(tx: &mut Txn<'_>, id: u64, now: Time) {
     let Some(before) = load(tx, id).filter(Record::is_in_line) else { return };
     let mut record = before.clone();
     record.ask = Some(Ask { over: true, ..Ask::default() });
@@ -644,7 +652,7 @@ pub(super) fn end_ask(tx: &mut Txn<'_>, id: u64, now: Time) {
 }
 
 /// A question waits until whoever asked is back (`away`), or no longer.
-pub(super) fn ask_waits(tx: &mut Txn<'_>, id: u64, away: bool) {
+pub(crate) fn ask_waits(tx: &mut Txn<'_>, id: u64, away: bool) {
     let Some(before) = load(tx, id).filter(Record::is_in_line) else { return };
     let mut record = before.clone();
     if let Some(ask) = record.ask.as_mut().filter(|ask| ask.away != away) {
@@ -691,18 +699,18 @@ fn take_turns(tx: &mut Txn<'_>, accounts: &[&str], now: Time) {
 
 /// Whose commands a poll may take.
 #[derive(Debug, Clone)]
-pub(super) struct Lists {
+pub(crate) struct Lists {
     /// Bound commands: of whom, and which.
-    pub(super) bound: Vec<(String, Share)>,
+    pub(crate) bound: Vec<(String, Share)>,
     /// Commands bound to nobody.
-    pub(super) unbound: Share,
+    pub(crate) unbound: Share,
     /// Whose budget they spend.
-    pub(super) purse: pacing::Purse,
+    pub(crate) purse: pacing::Purse,
 }
 
 /// Takes what is due, oldest first and bulk last, at most `batch`, and marks it in flight. Expired ones are dropped on
 /// the way, paced and paused ones are left.
-pub(super) fn claim(
+pub(crate) fn claim(
     tx: &mut Txn<'_>,
     lists: &Lists,
     by: &Claimed,
@@ -777,7 +785,7 @@ fn due(tx: &Txn<'_>, names: &[(&str, Share)], lanes: &[Lane], now: Time, batch: 
 }
 
 /// What waits for an account, whenever it is due: at most `max`.
-pub(super) fn queued_of(tx: &Txn<'_>, account: &str, max: usize) -> Vec<u64> {
+pub(crate) fn queued_of(tx: &Txn<'_>, account: &str, max: usize) -> Vec<u64> {
     let prefix = name_key(account);
     // A question that waits for its turn is only in its line.
     let found =
@@ -788,7 +796,7 @@ pub(super) fn queued_of(tx: &Txn<'_>, account: &str, max: usize) -> Vec<u64> {
 
 /// What is known of a hand-over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Settled {
+pub(crate) enum Settled {
     /// The peer has it; whether it surely read it.
     Fetched { confirmed: bool },
     /// It did not arrive.
@@ -796,7 +804,7 @@ pub(super) enum Settled {
 }
 
 /// Ends a hand-over. A command that was answered in the meantime stays answered: the answer proves that it arrived.
-pub(super) fn settle(tx: &mut Txn<'_>, ids: &[u64], settled: Settled, now: Time) {
+pub(crate) fn settle(tx: &mut Txn<'_>, ids: &[u64], settled: Settled, now: Time) {
     let age = Ages::load(tx).now(now);
     for &id in ids {
         let Some(before) = load(tx, id) else { continue };
@@ -844,7 +852,7 @@ fn fetched(record: &Record, now: Time, confirmed: bool) -> Fetched {
 
 /// After a start: what was in flight when the daemon died becomes ready again, unless it was answered in part. `left` are
 /// the ids that the start has found: what is claimed since is none of them.
-pub(super) fn redeliver(tx: &mut Txn<'_>, left: &[u64], now: Time) {
+pub(crate) fn redeliver(tx: &mut Txn<'_>, left: &[u64], now: Time) {
     let age = Ages::load(tx).now(now);
     for before in left.iter().filter_map(|id| load(tx, *id)).collect::<Vec<_>>() {
         if before.phase != Phase::InFlight {
@@ -862,7 +870,7 @@ pub(super) fn redeliver(tx: &mut Txn<'_>, left: &[u64], now: Time) {
 }
 
 /// Takes a command back that nobody has fetched. `live`: it is in a response at this moment.
-pub(super) fn cancel(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<Record, Failure> {
+pub(crate) fn cancel(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<Record, Failure> {
     let before = load(tx, id).ok_or_else(|| not_found(id))?;
     match before.phase {
         Phase::Cancelled => return Ok(before),
@@ -886,7 +894,7 @@ pub(super) fn cancel(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result
 }
 
 /// Puts a command back into the queue, due now. `live`: it is in a response at this moment.
-pub(super) fn retry(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<Record, Failure> {
+pub(crate) fn retry(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<Record, Failure> {
     let before = load(tx, id).ok_or_else(|| not_found(id))?;
     if (before.phase == Phase::InFlight && live) || before.phase == Phase::Answered {
         let state = before.state(now);
@@ -953,7 +961,7 @@ fn is_still_its_own(tx: &mut Txn<'_>, record: &Record, now: Time) -> Result<(), 
 }
 
 /// Drops what nobody fetched in time. Returns how many.
-pub(super) fn expire(tx: &mut Txn<'_>, now: Time) -> usize {
+pub(crate) fn expire(tx: &mut Txn<'_>, now: Time) -> usize {
     let found = tx.scan(EXPIRY, &[], &time_key(now, u64::MAX), SWEEP_MAX, false);
     let age = Ages::load(tx).now(now);
     for (key, _) in &found {
@@ -968,7 +976,7 @@ pub(super) fn expire(tx: &mut Txn<'_>, now: Time) -> usize {
 }
 
 /// Moves what waits for a length of time by so many milliseconds: the clock was set.
-pub(super) fn shift(tx: &mut Txn<'_>, ids: &[u64], by: i64) {
+pub(crate) fn shift(tx: &mut Txn<'_>, ids: &[u64], by: i64) {
     let moved = |time: Time| Time::from_millis(time.millis().saturating_add(by));
     for &id in ids {
         let waits = |record: &Record| matches!(record.phase, Phase::Queued | Phase::InFlight);
@@ -986,7 +994,7 @@ pub(super) fn shift(tx: &mut Txn<'_>, ids: &[u64], by: i64) {
 
 /// Forgets what was over before `before`; both times are by age, as far as it is certain. Returns how many it looked at;
 /// call again while it is not zero.
-pub(super) fn forget(tx: &mut Txn<'_>, before: Time, now: Time) -> usize {
+pub(crate) fn forget(tx: &mut Txn<'_>, before: Time, now: Time) -> usize {
     let found = tx.scan(DONE, &[], &time_key(before, 0), SWEEP_MAX, false);
     for (key, _) in &found {
         let Some(record) = load(tx, id_at_end(key)) else {
@@ -1019,14 +1027,14 @@ pub(super) fn forget(tx: &mut Txn<'_>, before: Time, now: Time) -> usize {
 
 /// The open questions of an account that `event`, which has the number `seq`, may answer, oldest first; those too old
 /// are closed.
-pub(super) fn asked(tx: &mut Txn<'_>, account: &str, event: &Event, seq: Seq, now: Time) -> Vec<Record> {
+pub(crate) fn asked(tx: &mut Txn<'_>, account: &str, event: &Event, seq: Seq, now: Time) -> Vec<Record> {
     let prefix = name_key(account);
     let to = after_prefix(&prefix);
     asked_in(tx, &prefix, &to, event, seq, now)
 }
 
 /// As [`asked`], of every account: for events of clients that nobody is logged in to, which name none.
-pub(super) fn asked_by_anybody(tx: &mut Txn<'_>, event: &Event, seq: Seq, now: Time) -> Vec<Record> {
+pub(crate) fn asked_by_anybody(tx: &mut Txn<'_>, event: &Event, seq: Seq, now: Time) -> Vec<Record> {
     asked_in(tx, &[], &[255; 16], event, seq, now)
 }
 
@@ -1038,14 +1046,14 @@ fn asked_in(tx: &mut Txn<'_>, from: &[u8], to: &[u8], event: &Event, seq: Seq, n
 }
 
 /// The texts of an account to `chat` whose echo an event after `seq` may be, oldest first.
-pub(super) fn echoable(tx: &mut Txn<'_>, account: &str, chat: &str, text: &str, seq: Seq, now: Time) -> Vec<Record> {
+pub(crate) fn echoable(tx: &mut Txn<'_>, account: &str, chat: &str, text: &str, seq: Seq, now: Time) -> Vec<Record> {
     let prefix = [&name_key(account)[..], &name_key(chat), &text_hash(text)].concat();
     let found = tx.scan(ECHO, &prefix, &after_prefix(&prefix), SENT_MAX, true);
     still_open(tx, ECHO, found, seq, now)
 }
 
 /// The messages of an account to `chat` that a notice after `seq` may refuse, oldest first.
-pub(super) fn refusable(tx: &mut Txn<'_>, account: &str, chat: &str, seq: Seq, now: Time) -> Vec<Record> {
+pub(crate) fn refusable(tx: &mut Txn<'_>, account: &str, chat: &str, seq: Seq, now: Time) -> Vec<Record> {
     let prefix = [&name_key(account)[..], &name_key(chat)].concat();
     let found = tx.scan(REFUSABLE, &prefix, &after_prefix(&prefix), SENT_MAX, true);
     let mut open = still_open(tx, REFUSABLE, found, seq, now);
@@ -1059,7 +1067,7 @@ pub(super) fn refusable(tx: &mut Txn<'_>, account: &str, chat: &str, seq: Seq, n
 /// A client reports what it said before what WeChat says of it: so it is the one whose echo came last. Where there is
 /// no echo since the last hand-over, it is what went out first then: what went out earlier has been there for longer
 /// without a word.
-pub(super) fn refused(sent: &[Record]) -> Option<&Record> {
+pub(crate) fn refused(sent: &[Record]) -> Option<&Record> {
     let echo = |record: &Record| record.answer.filter(|_| record.phase == Phase::Answered);
     let newest = sent.iter().filter_map(Record::handed).max()?;
     let last_out = || sent.iter().filter(|record| record.handed() == Some(newest));
@@ -1090,12 +1098,12 @@ fn still_open(tx: &mut Txn<'_>, space: Space, found: Vec<(Vec<u8>, Vec<u8>)>, se
 }
 
 /// One command, for an event that may be one more piece of its answer.
-pub(super) fn answered(tx: &Txn<'_>, id: u64) -> Option<Record> {
+pub(crate) fn answered(tx: &Txn<'_>, id: u64) -> Option<Record> {
     load(tx, id).filter(|record| record.phase == Phase::Answered)
 }
 
 /// Records what an event means for a command.
-pub(super) fn conclude(tx: &mut Txn<'_>, before: &Record, seq: Seq, conclusion: &Conclusion, now: Time) {
+pub(crate) fn conclude(tx: &mut Txn<'_>, before: &Record, seq: Seq, conclusion: &Conclusion, now: Time) {
     let age = Ages::load(tx).of_event(seq, now);
     let mut record = before.clone();
     if record.answers.len() < ANSWERS_MAX && !record.answers.contains(&seq) {
@@ -1129,12 +1137,12 @@ pub(super) fn conclude(tx: &mut Txn<'_>, before: &Record, seq: Seq, conclusion: 
 }
 
 /// What is paused.
-pub(super) fn paused(tx: &Txn<'_>) -> crate::control::Paused {
+pub(crate) fn paused(tx: &Txn<'_>) -> crate::control::Paused {
     tx.get(META, b"paused").and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default()
 }
 
 /// Pauses or resumes an account, or everything.
-pub(super) fn set_paused(tx: &mut Txn<'_>, account: Option<&str>, pause: bool) -> crate::control::Paused {
+pub(crate) fn set_paused(tx: &mut Txn<'_>, account: Option<&str>, pause: bool) -> crate::control::Paused {
     let mut now = paused(tx);
     match account {
         None if pause => now.all = true,

@@ -1,7 +1,8 @@
 //! `wehelpd --salvage`: gets out of a damaged store what can be read, as JSON lines.
 
-use super::{entry, queue};
 use crate::clock::Time;
+use crate::daemon::log::entry;
+use crate::daemon::queue;
 use crate::store::{self, Salvaged};
 use std::io::{self, Write};
 use std::path::Path;

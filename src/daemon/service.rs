@@ -2,21 +2,21 @@
 //!
 //! Steps of a callback: read the body → append → (synced) → note the account → answer. Steps of a poll: who is it →
 //! is anything due → claim (synced) → response → `handover`. Nothing is answered before its effect is
-//! synced (contract 6). What an event *means* is worked out after its answer, by `react`.
+//! synced (contract 6). What an event *means* is worked out after its answer, by `learner`.
 
-use super::accounts::{Accounts, POLLS_EVERY, Told};
-use super::ages::Ages;
-use super::budget::Budget;
-use super::entry;
-use super::handover::{Handover, Handovers};
-use super::pacing;
-use super::queue::{self, Claimed, Lists, read};
-use super::shutdown::Shutdown;
-use super::slow;
-use super::steps::Reading;
 use crate::clock::Time;
 use crate::config::Config;
 use crate::control::{self, Enqueue, Receipt, State};
+use crate::daemon::accounts::{Accounts, POLLS_EVERY, Told};
+use crate::daemon::ages::Ages;
+use crate::daemon::budget::Budget;
+use crate::daemon::log::entry;
+use crate::daemon::queue::clock_steps::Reading;
+use crate::daemon::queue::handover::{Handover, Handovers};
+use crate::daemon::queue::pacing;
+use crate::daemon::queue::{self, Claimed, Lists, read};
+use crate::daemon::shutdown::Shutdown;
+use crate::daemon::slow;
 use crate::directory::{Names, Sign};
 use crate::home::Home;
 use crate::protocol::event::{Kind, Outline};
@@ -42,7 +42,7 @@ const BODIES_BYTES_MAX: usize = 256 << 20;
 
 /// What both doors call; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Service(Arc<Inner>);
+pub(crate) struct Service(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -55,7 +55,7 @@ struct Inner {
     /// Commands in a response at this moment.
     handovers: Arc<Handovers>,
     waiters: Arc<Waiters>,
-    /// How far `react` has read.
+    /// How far `learner` has read.
     reacted: watch::Sender<Seq>,
     /// How far the log went at the start: until all that is learned from, nobody knows whose commands are whose.
     started_at: Seq,
@@ -72,16 +72,16 @@ struct Inner {
     leases: Mutex<HashMap<String, (u64, String)>>,
     lease_next: AtomicU64,
     followers: AtomicU64,
-    following: super::follow::Following,
+    following: crate::daemon::log::follow::Following,
     /// Bodies of requests under way, at both doors.
     bodies: Budget,
     counters: Counters,
-    forwards: super::forward::Forwards,
-    steps: super::steps::Steps,
+    forwards: crate::daemon::forwards::Forwards,
+    steps: crate::daemon::queue::clock_steps::Steps,
     /// Who asks, and holds a connection for it.
-    asks: super::asks::Asks,
+    asks: crate::daemon::queue::asks::Asks,
     /// Who waits for which answer.
-    awaited: super::awaited::Awaited,
+    awaited: crate::daemon::queue::awaited::Awaited,
     /// What the doors listen on.
     listen: Mutex<Listen>,
 }
@@ -129,18 +129,18 @@ impl Drop for News {
 
 /// What the daemon tells the service of its doors, for `status`.
 #[derive(Debug, Clone, Default)]
-pub struct Listen {
+pub(crate) struct Listen {
     /// `ip:port` of each listener of the client door.
-    pub http: Vec<SocketAddr>,
+    pub(crate) http: Vec<SocketAddr>,
     /// Whether it speaks TLS.
-    pub tls: bool,
+    pub(crate) tls: bool,
     /// The settings file that was read.
-    pub config: Option<std::path::PathBuf>,
+    pub(crate) config: Option<std::path::PathBuf>,
 }
 
 /// What is counted since the start, for `/metrics`.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     kinds: Mutex<BTreeMap<&'static str, u64>>,
     polls: AtomicU64,
     handed: AtomicU64,
@@ -150,24 +150,24 @@ pub(super) struct Counters {
 
 /// Who asks for commands, as far as it said. Nothing-words are already `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Poller {
+pub(crate) struct Poller {
     /// `?wxid=`, which newer clients add by themselves: a wxid, or what else an account is called.
-    pub wxid: Option<Name>,
+    pub(crate) wxid: Option<Name>,
     /// `?account=`, which a person typed: likewise.
-    pub account: Option<Name>,
+    pub(crate) account: Option<Name>,
     /// `?pid=`
-    pub pid: Option<u64>,
+    pub(crate) pid: Option<u64>,
     /// Where it comes from.
-    pub peer: SocketAddr,
+    pub(crate) peer: SocketAddr,
 }
 
 /// What a poller calls itself. The bytes of some names are right in more than one encoding, and mean somebody in one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Name {
+pub(crate) struct Name {
     /// As it most likely reads.
-    pub text: String,
+    pub(crate) text: String,
     /// As it reads otherwise.
-    pub or: Option<String>,
+    pub(crate) or: Option<String>,
 }
 
 impl From<String> for Name {
@@ -178,26 +178,26 @@ impl From<String> for Name {
 
 impl Name {
     /// As it reads, the most likely first.
-    pub fn readings(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn readings(&self) -> impl Iterator<Item = &str> {
         [Some(&self.text), self.or.as_ref()].into_iter().flatten().map(String::as_str)
     }
 }
 
 /// A refusal or failure, for both doors: status, kebab code, sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// HTTP status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// Stable kebab-case code.
-    pub code: &'static str,
+    pub(crate) code: &'static str,
     /// A sentence that says what to do.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl Failure {
     /// A refusal.
     #[must_use]
-    pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
     }
 }
@@ -217,7 +217,7 @@ impl From<store::Error> for Failure {
 
 /// What became of a callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Received {
+pub(crate) enum Received {
     /// Durable; answer 200.
     Stored(Seq),
     /// Durable as `unparsed`; answer 400 with the reason.
@@ -226,13 +226,13 @@ pub enum Received {
 
 /// Commands for one poll.
 #[derive(Debug)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// The response body: an ASCII JSON array, `[]` when there is nothing.
-    pub body: Bytes,
+    pub(crate) body: Bytes,
     /// `None` when there is nothing to settle (an empty answer).
-    pub handover: Option<Handover>,
+    pub(crate) handover: Option<Handover>,
     /// Whose poll it was taken for, as far as that is known.
-    pub account: Option<String>,
+    pub(crate) account: Option<String>,
 }
 
 impl Claim {
@@ -248,10 +248,10 @@ impl Claim {
 
 /// A reader's hold on a cursor; others are refused until it is dropped.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(crate) struct Lease {
     service: Service,
     name: String,
-    pub(super) id: u64,
+    pub(crate) id: u64,
 }
 
 impl Drop for Lease {
@@ -290,7 +290,7 @@ impl Drop for Noted<'_> {
     fn drop(&mut self) {
         if !self.is_noted {
             // Its place is not known here, and is this or a later one. Names that have a wrong place would stay; it was
-            // not answered, so they may come by way of `react`.
+            // not answered, so they may come by way of `learner`.
             let tail = *self.service.0.store.tail().borrow();
             self.names = Names::default();
             self.note(tail);
@@ -299,7 +299,7 @@ impl Drop for Noted<'_> {
 }
 
 /// Runs a read of the store on a blocking thread.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     service: &Service,
     work: impl FnOnce(&Service) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
@@ -309,16 +309,16 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 /// No lock here is held over an `.await` or a panic that could leave it half-changed, so a poisoned one is sound.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl Service {
     /// A service over an open store.
     #[must_use]
-    pub fn new(home: Home, config: Config, store: Store, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(home: Home, config: Config, store: Store, shutdown: Shutdown) -> Self {
         let started_at = *store.tail().borrow();
-        let following = super::follow::Following::new(home.data_dir.clone());
+        let following = crate::daemon::log::follow::Following::new(home.data_dir.clone());
         Self(Arc::new(Inner {
             home,
             config,
@@ -342,104 +342,104 @@ impl Service {
             following,
             bodies: Budget::new(BODIES_BYTES_MAX),
             counters: Counters::default(),
-            forwards: super::forward::Forwards::default(),
-            steps: super::steps::Steps::default(),
-            asks: super::asks::Asks::default(),
-            awaited: super::awaited::Awaited::default(),
+            forwards: crate::daemon::forwards::Forwards::default(),
+            steps: crate::daemon::queue::clock_steps::Steps::default(),
+            asks: crate::daemon::queue::asks::Asks::default(),
+            awaited: crate::daemon::queue::awaited::Awaited::default(),
             listen: Mutex::default(),
         }))
     }
 
     /// The settings in force.
     #[must_use]
-    pub fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         &self.0.config
     }
 
-    pub(super) fn home(&self) -> &Home {
+    pub(crate) fn home(&self) -> &Home {
         &self.0.home
     }
 
-    pub(super) fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         &self.0.store
     }
 
-    pub(super) fn shutdown(&self) -> &Shutdown {
+    pub(crate) fn shutdown(&self) -> &Shutdown {
         &self.0.shutdown
     }
 
-    pub(super) fn accounts(&self) -> MutexGuard<'_, Accounts> {
+    pub(crate) fn accounts(&self) -> MutexGuard<'_, Accounts> {
         lock(&self.0.accounts)
     }
 
-    pub(super) fn forwards(&self) -> &super::forward::Forwards {
+    pub(crate) fn forwards(&self) -> &crate::daemon::forwards::Forwards {
         &self.0.forwards
     }
 
-    pub(super) fn reacted(&self) -> &watch::Sender<Seq> {
+    pub(crate) fn reacted(&self) -> &watch::Sender<Seq> {
         &self.0.reacted
     }
 
     /// Held while the directory is written to: by one at a time.
-    pub(super) fn learner(&self) -> &tokio::sync::Mutex<()> {
+    pub(crate) fn learner(&self) -> &tokio::sync::Mutex<()> {
         &self.0.learner
     }
 
-    /// Told when somebody waits for `react`.
-    pub(super) fn hurry(&self) -> &Notify {
+    /// Told when somebody waits for `learner`.
+    pub(crate) fn hurry(&self) -> &Notify {
         &self.0.hurry
     }
 
     /// Told when an account has polled that had not since the start.
-    pub(super) fn polled_anew(&self) -> &Notify {
+    pub(crate) fn polled_anew(&self) -> &Notify {
         &self.0.polled_anew
     }
 
-    pub(super) fn handovers(&self) -> &Arc<Handovers> {
+    pub(crate) fn handovers(&self) -> &Arc<Handovers> {
         &self.0.handovers
     }
 
-    pub(super) fn count_given_back(&self, commands: u64) {
+    pub(crate) fn count_given_back(&self, commands: u64) {
         self.0.counters.given_back.fetch_add(commands, Ordering::Relaxed);
     }
 
-    pub(super) fn asks(&self) -> &super::asks::Asks {
+    pub(crate) fn asks(&self) -> &crate::daemon::queue::asks::Asks {
         &self.0.asks
     }
 
-    pub(super) fn awaited(&self) -> &super::awaited::Awaited {
+    pub(crate) fn awaited(&self) -> &crate::daemon::queue::awaited::Awaited {
         &self.0.awaited
     }
 
-    pub(super) fn following(&self) -> &super::follow::Following {
+    pub(crate) fn following(&self) -> &crate::daemon::log::follow::Following {
         &self.0.following
     }
 
     /// What bodies of requests may take together.
-    pub(super) fn bodies(&self) -> &Budget {
+    pub(crate) fn bodies(&self) -> &Budget {
         &self.0.bodies
     }
 
-    pub(super) fn followers(&self) -> &AtomicU64 {
+    pub(crate) fn followers(&self) -> &AtomicU64 {
         &self.0.followers
     }
 
-    pub(super) fn queue_changed(&self) -> watch::Receiver<u64> {
+    pub(crate) fn queue_changed(&self) -> watch::Receiver<u64> {
         self.0.waiters.queue_changed.subscribe()
     }
 
     /// Where large events are learned from.
-    pub(super) fn learning(&self) -> &slow::Lane {
+    pub(crate) fn learning(&self) -> &slow::Lane {
         &self.0.learning
     }
 
     /// Told when a command may expire earlier than what was looked for last.
-    pub(super) fn expiring(&self) -> &Notify {
+    pub(crate) fn expiring(&self) -> &Notify {
         &self.0.waiters.expiring
     }
 
     /// Tells waiters that the queue is not what it was.
-    pub(super) fn bump(&self) {
+    pub(crate) fn bump(&self) {
         self.0.waiters.queue_changed.send_modify(|n| *n += 1);
     }
 
@@ -449,51 +449,51 @@ impl Service {
     }
 
     /// Tells what the doors listen on, for `status`.
-    pub fn listens(&self, listen: Listen) {
+    pub(crate) fn listens(&self, listen: Listen) {
         *lock(&self.0.listen) = listen;
     }
 
     /// After a start: lets go, or says, what was in flight when the daemon before ended.
-    pub(super) async fn start(&self, redeliver: bool) {
-        if let Err(error) = super::steps::restore(&self.0.store, &self.0.steps) {
+    pub(crate) async fn start(&self, redeliver: bool) {
+        if let Err(error) = crate::daemon::queue::clock_steps::restore(&self.0.store, &self.0.steps) {
             tracing::error!("cannot see whether the clock was set: {error}");
         }
-        super::takeup::run(self, redeliver).await;
+        crate::daemon::queue::takeup::run(self, redeliver).await;
     }
 
     /// What the wall clock says, steps that are not followed yet apart.
-    pub(super) fn now(&self) -> Time {
+    pub(crate) fn now(&self) -> Time {
         self.0.steps.now()
     }
 
     /// The same for what is stored by it: no step is followed while this lives.
-    pub(super) async fn reading(&self) -> Reading {
+    pub(crate) async fn reading(&self) -> Reading {
         self.0.steps.reading().await
     }
 
     /// The same for the end of a hand-over.
-    pub(super) async fn reading_in_flight(&self) -> Reading {
+    pub(crate) async fn reading_in_flight(&self) -> Reading {
         self.0.steps.reading_in_flight().await
     }
 
     /// How old things are.
-    pub(super) fn ages(&self) -> Ages {
+    pub(crate) fn ages(&self) -> Ages {
         self.0.steps.ages()
     }
 
     /// Remembers how the clock stands.
-    pub(super) async fn remember_the_clock(&self) {
-        super::steps::remember(self, &self.0.steps).await;
+    pub(crate) async fn remember_the_clock(&self) {
+        crate::daemon::queue::clock_steps::remember(self, &self.0.steps).await;
     }
 
     /// Sees whether the clock was set, before anything is done by it.
-    pub(super) async fn mind_the_clock(&self) -> Result<(), store::Error> {
-        super::steps::mind(self, &self.0.steps).await
+    pub(crate) async fn mind_the_clock(&self) -> Result<(), store::Error> {
+        crate::daemon::queue::clock_steps::mind(self, &self.0.steps).await
     }
 
     /// Waits until everything answered so far has been learned from: so that a question asked after a callback was
     /// answered sees what it told. Bounded, because a slow directory must not hold a user up.
-    pub(super) async fn caught_up(&self) {
+    pub(crate) async fn caught_up(&self) {
         const PATIENCE: Duration = Duration::from_secs(2);
         let tail = *self.0.store.tail().borrow();
         let mut reacted = self.0.reacted.subscribe();
@@ -503,18 +503,18 @@ impl Service {
     }
 
     /// How far the log went at the start.
-    pub(super) fn started_at(&self) -> Seq {
+    pub(crate) fn started_at(&self) -> Seq {
         self.0.started_at
     }
 
     /// As [`caught_up`](Self::caught_up), and waits also for what the ends of commands teach: for questions about people
     /// and rooms. A list that may get another piece teaches nothing yet.
-    pub(super) async fn all_learned(&self) {
+    pub(crate) async fn all_learned(&self) {
         const PATIENCE: Duration = Duration::from_secs(1);
         const LOOK: Duration = Duration::from_millis(10);
         self.caught_up().await;
         let until = tokio::time::Instant::now() + PATIENCE;
-        while super::lessons::are_left(self) && tokio::time::Instant::now() < until {
+        while crate::daemon::learner::lessons::are_left(self) && tokio::time::Instant::now() < until {
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -533,17 +533,12 @@ impl Service {
         }
     }
 
-    /// Stores one callback; returns when it is durable.
+    /// Stores one callback; returns when it is durable, with the account and process that the event is of.
+    /// `via` is what the request said of the daemons that it has passed.
     ///
     /// # Errors
     /// 503 when the store refuses writes.
-    pub async fn receive(&self, body: Bytes) -> Result<Received, Failure> {
-        self.receive_from(body, None).await.map(|(received, ..)| received)
-    }
-
-    /// As `receive`, and tells of which account and process the event is (for commands in the answer).
-    /// `via` is what the request said of the daemons that it has passed.
-    pub(super) async fn receive_from(
+    pub(crate) async fn receive(
         &self,
         body: Bytes,
         via: Option<String>,
@@ -593,7 +588,7 @@ impl Service {
     ///
     /// # Errors
     /// 503 when something is due but the store refuses writes.
-    pub async fn claim(
+    pub(crate) async fn claim(
         &self,
         poller: &Poller,
         hold: Duration,
@@ -695,7 +690,7 @@ impl Service {
     ///
     /// # Errors
     /// Why it does not.
-    pub fn healthy(&self) -> Result<(), String> {
+    pub(crate) fn healthy(&self) -> Result<(), String> {
         match &*self.0.store.health().borrow() {
             Health::Writable => Ok(()),
             Health::Refusing(reason) => Err(reason.clone()),
@@ -705,12 +700,12 @@ impl Service {
     // What the control door asks for.
 
     /// Queues commands; all or none.
-    pub(super) async fn enqueue(&self, request: Enqueue) -> Result<Vec<Receipt>, Failure> {
+    pub(crate) async fn enqueue(&self, request: Enqueue) -> Result<Vec<Receipt>, Failure> {
         self.enqueue_by(request, queue::enqueue).await
     }
 
     /// Queues a question to a person; it has a turn in its chat, see `asks`.
-    pub(super) async fn enqueue_ask(&self, request: Enqueue, queue: bool) -> Result<Receipt, Failure> {
+    pub(crate) async fn enqueue_ask(&self, request: Enqueue, queue: bool) -> Result<Receipt, Failure> {
         let one = || Failure::new(400, "no-question", "give one command, the question");
         if request.commands.len() != 1 || request.dry_run {
             return Err(one());
@@ -724,7 +719,7 @@ impl Service {
     }
 
     /// A question whose asker came back after a start may be asked.
-    pub(super) async fn asker_is_back(&self, id: u64) -> Result<(), store::Error> {
+    pub(crate) async fn asker_is_back(&self, id: u64) -> Result<(), store::Error> {
         let news = self.news();
         let back = self.0.store.write(move |tx| {
             queue::ask_waits(tx, id, false);
@@ -735,7 +730,7 @@ impl Service {
     }
 
     /// Ends the turn of a question that nobody waits for any more.
-    pub(super) async fn end_ask(&self, id: u64) -> Result<(), store::Error> {
+    pub(crate) async fn end_ask(&self, id: u64) -> Result<(), store::Error> {
         let (reading, news) = (self.reading().await, self.news());
         let ended = self.0.store.write(move |tx| {
             queue::end_ask(tx, id, reading.now);
@@ -780,7 +775,7 @@ impl Service {
         let now = reading.now;
         let meant = self.accounts().mean(request.account.as_deref(), &self.0.config.accounts);
         // What is wrong with the commands is told before whose they are.
-        let new = super::checks::commands(&request, &self.0.config.files, |name| {
+        let new = crate::daemon::queue::checks::commands(&request, &self.0.config.files, |name| {
             let account = meant.as_ref().ok().cloned().flatten();
             let query = control::ResolveQuery { name: name.to_owned(), account, ..control::ResolveQuery::default() };
             crate::directory::resolve(&self.0.store, &query).is_ok_and(|found| !found.is_empty())
@@ -817,7 +812,8 @@ impl Service {
         };
         // Of a batch the first tells how it stands; the others wait behind it. They are queued, whatever is told of it.
         let first = made.first().filter(|_| !dry_run);
-        let mut held = first.and_then(|(first, _)| super::held::Holder::new(self, now).ok()?.one(first).ok()?);
+        let mut held =
+            first.and_then(|(first, _)| crate::daemon::queue::held::Holder::new(self, now).ok()?.one(first).ok()?);
         let receipt = |(record, repeated): &(queue::Record, bool)| Receipt {
             repeated: *repeated,
             held: held.take(),
@@ -826,12 +822,12 @@ impl Service {
         Ok(made.iter().map(receipt).collect())
     }
 
-    pub(super) async fn cancel(&self, id: u64) -> Result<Receipt, Failure> {
+    pub(crate) async fn cancel(&self, id: u64) -> Result<Receipt, Failure> {
         self.cancel_each(vec![id]).await?.remove(0)
     }
 
     /// Takes commands back that nobody has fetched, each by itself; tells of each what became of it.
-    pub(super) async fn cancel_each(&self, ids: Vec<u64>) -> Result<Vec<Result<Receipt, Failure>>, Failure> {
+    pub(crate) async fn cancel_each(&self, ids: Vec<u64>) -> Result<Vec<Result<Receipt, Failure>>, Failure> {
         let (handovers, news) = (Arc::clone(&self.0.handovers), self.news());
         let reading = self.reading().await;
         let now = reading.now;
@@ -843,7 +839,7 @@ impl Service {
         Ok(cancelled.into_iter().map(|done| done.map(|record| record.receipt(now))).collect())
     }
 
-    pub(super) async fn retry(&self, id: u64) -> Result<Receipt, Failure> {
+    pub(crate) async fn retry(&self, id: u64) -> Result<Receipt, Failure> {
         let (handovers, mut news) = (Arc::clone(&self.0.handovers), self.news());
         news.expiring = true;
         self.knows_its_pollers().await?;
@@ -858,7 +854,7 @@ impl Service {
         Ok(record.receipt(now))
     }
 
-    pub(super) fn record(&self, id: u64) -> Result<queue::Record, Failure> {
+    pub(crate) fn record(&self, id: u64) -> Result<queue::Record, Failure> {
         read::one(&self.0.store, id)?.ok_or_else(|| {
             Failure::new(
                 404,
@@ -869,21 +865,21 @@ impl Service {
     }
 
     /// One command as it is now. Cheap: waiters ask at each change of the queue.
-    pub(super) fn receipt(&self, id: u64, now: Time) -> Result<Receipt, Failure> {
+    pub(crate) fn receipt(&self, id: u64, now: Time) -> Result<Receipt, Failure> {
         Ok(self.record(id)?.receipt(now))
     }
 
     /// One command, with the reason why it is held, if it is: that needs a look at all those in front.
-    pub(super) fn command(&self, id: u64, now: Time) -> Result<Receipt, Failure> {
+    pub(crate) fn command(&self, id: u64, now: Time) -> Result<Receipt, Failure> {
         let record = self.record(id)?;
         if !matches!(record.state(now), State::Ready | State::Scheduled) {
             return Ok(record.receipt(now));
         }
-        let held = super::held::Holder::new(self, now)?.one(&record)?;
+        let held = crate::daemon::queue::held::Holder::new(self, now)?.one(&record)?;
         Ok(Receipt { held, ..record.receipt(now) })
     }
 
-    pub(super) async fn pause(&self, account: Option<&str>, pause: bool) -> Result<control::Paused, Failure> {
+    pub(crate) async fn pause(&self, account: Option<&str>, pause: bool) -> Result<control::Paused, Failure> {
         // What can be sent to can be paused, and what commands are kept of.
         let sendable = account.map(|name| self.accounts().named(name, &self.0.config.accounts));
         let account = match sendable {
@@ -904,7 +900,7 @@ impl Service {
     ///
     /// # Errors
     /// When it is neither (contract 5), or several have the name.
-    pub(super) async fn account_filter(&self, name: Option<&str>) -> Result<Option<String>, Failure> {
+    pub(crate) async fn account_filter(&self, name: Option<&str>) -> Result<Option<String>, Failure> {
         let Some(name) = name else { return Ok(None) };
         let told = self.account_told(Some(name)).await;
         let meant = self.account_or_name(name);
@@ -921,7 +917,7 @@ impl Service {
     ///
     /// # Errors
     /// When none has (contract 5), or several have the name.
-    pub(super) async fn account_told(&self, name: Option<&str>) -> Result<Option<String>, Failure> {
+    pub(crate) async fn account_told(&self, name: Option<&str>) -> Result<Option<String>, Failure> {
         let Some(name) = name else { return Ok(None) };
         if !self.accounts().is_id(name, &self.0.config.accounts) {
             self.knows_the_accounts().await;
@@ -930,12 +926,12 @@ impl Service {
     }
 
     /// The account that a name means, or the name: for what may not be told of yet, or be forgotten since.
-    pub(super) fn account_or_name(&self, name: &str) -> String {
+    pub(crate) fn account_or_name(&self, name: &str) -> String {
         self.accounts().id_of(name, &self.0.config.accounts)
     }
 
     /// What to type into a client so that it gets the commands of an account.
-    pub(super) fn poll_address(&self, account: &str) -> String {
+    pub(crate) fn poll_address(&self, account: &str) -> String {
         let port = lock(&self.0.listen).http.first().map_or(4567, SocketAddr::port);
         format!("http://HOST:{port}/send_msg?account={account}")
     }
@@ -944,7 +940,7 @@ impl Service {
     ///
     /// # Errors
     /// `account-in-use` while its client polls or commands wait, unless `force`, which cancels those.
-    pub(super) async fn forget_account(&self, name: &str, force: bool) -> Result<control::Forgotten, Failure> {
+    pub(crate) async fn forget_account(&self, name: &str, force: bool) -> Result<control::Forgotten, Failure> {
         /// Cancelled, or forgotten, in one transaction: keeps the writer free for others.
         const STEP: usize = 500;
         self.caught_up().await;
@@ -980,7 +976,7 @@ impl Service {
                 if done {
                     pacing::forget(tx, &purse);
                     queue::set_paused(tx, Some(&of), false);
-                    super::react::remember(tx, at);
+                    crate::daemon::learner::remember(tx, at);
                 }
                 Ok::<_, std::convert::Infallible>(done)
             });
@@ -990,16 +986,16 @@ impl Service {
             }
         }
         self.accounts().forget(&account);
-        super::janitor::remember(self).await;
+        crate::daemon::janitor::remember(self).await;
         Ok(control::Forgotten { account, cancelled })
     }
 
     /// Every account, with what waits for it.
-    pub(super) fn account_list(&self) -> Result<Vec<control::Account>, Failure> {
+    pub(crate) fn account_list(&self) -> Result<Vec<control::Account>, Failure> {
         let paused = read::paused(&self.0.store)?;
         let now = self.now();
         let mut accounts = self.accounts().all(&self.0.config.accounts, now);
-        let mut holder = super::held::Holder::new(self, now)?;
+        let mut holder = crate::daemon::queue::held::Holder::new(self, now)?;
         for account in &mut accounts {
             account.waiting = read::waiting(&self.0.store, &account.account)?;
             account.paused = paused.all || paused.accounts.contains(&account.account);
@@ -1013,7 +1009,7 @@ impl Service {
     }
 
     /// Holds a cursor for one reader.
-    pub(super) fn lease(&self, name: &str, holder: String, own: Option<u64>) -> Result<Lease, Failure> {
+    pub(crate) fn lease(&self, name: &str, holder: String, own: Option<u64>) -> Result<Lease, Failure> {
         let mut leases = lock(&self.0.leases);
         if let Some((id, other)) = leases.get(name)
             && own != Some(*id)
@@ -1030,7 +1026,7 @@ impl Service {
     }
 
     /// Ends a lease, unless another reader has the cursor by now.
-    pub(super) fn release(&self, name: &str, lease: u64) {
+    pub(crate) fn release(&self, name: &str, lease: u64) {
         let mut leases = lock(&self.0.leases);
         if leases.get(name).is_some_and(|(id, _)| *id == lease) {
             leases.remove(name);
@@ -1038,12 +1034,12 @@ impl Service {
     }
 
     /// Who reads from a cursor: lease and description.
-    pub(super) fn holder(&self, name: &str) -> Option<(u64, String)> {
+    pub(crate) fn holder(&self, name: &str) -> Option<(u64, String)> {
         lock(&self.0.leases).get(name).cloned()
     }
 
     /// Which daemon this is.
-    pub(super) fn daemon_status(&self) -> control::DaemonStatus {
+    pub(crate) fn daemon_status(&self) -> control::DaemonStatus {
         control::DaemonStatus {
             version: crate::VERSION.to_owned(),
             pid: std::process::id(),
@@ -1055,7 +1051,7 @@ impl Service {
     }
 
     /// Everything that `wehelp status` shows; the doors' own counters are filled in by the caller.
-    pub(super) fn status(&self) -> Result<control::Status, Failure> {
+    pub(crate) fn status(&self) -> Result<control::Status, Failure> {
         let now = self.now();
         let stats = self.0.store.stats()?;
         let listen = lock(&self.0.listen).clone();
@@ -1094,11 +1090,13 @@ impl Service {
             ));
         }
         let pollers = self.accounts().pollers();
-        hints.extend(pollers.iter().filter(|p| p.last_poll_s < super::held::UNNAMED_COUNTS.as_secs()).map(hint));
+        hints.extend(
+            pollers.iter().filter(|p| p.last_poll_s < crate::daemon::queue::held::UNNAMED_COUNTS.as_secs()).map(hint),
+        );
         if paused.all {
             hints.push("the queue is paused; `wehelp queue resume` lets it go on".to_owned());
         }
-        let forwards = super::forward::statuses(self)?;
+        let forwards = crate::daemon::forwards::statuses(self)?;
         hints.extend(forwards.iter().filter_map(control::Forward::trouble));
         Ok(control::Status {
             daemon: self.daemon_status(),
@@ -1134,12 +1132,12 @@ impl Service {
 
     /// Prometheus text of everything the service knows.
     #[must_use]
-    pub fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         let kinds = lock(&self.0.counters.kinds).clone();
-        super::metrics::service(
+        crate::daemon::metrics::service(
             self,
             &kinds,
-            &super::metrics::Totals {
+            &crate::daemon::metrics::Totals {
                 enqueued: self.0.waiters.enqueued.load(Ordering::Relaxed),
                 polls: self.0.counters.polls.load(Ordering::Relaxed),
                 handed: self.0.counters.handed.load(Ordering::Relaxed),

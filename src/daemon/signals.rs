@@ -4,7 +4,7 @@
 //! The main thread watches, and the work is done in another one. So nobody but `main` ends the process, also when what
 //! is still at work hangs in a disk that does not answer.
 
-use super::shutdown::Shutdown;
+use crate::daemon::shutdown::Shutdown;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 //! Reading a list of some megabytes takes tens of milliseconds of a processor. On the runtime's own threads, or beside
 //! them with the same rights, it would keep the store's writer waiting, and with it everybody.
 
-use super::service::lock;
+use crate::daemon::service::lock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, mpsc};
 use tokio::sync::oneshot;
@@ -15,18 +15,18 @@ type Work = Box<dyn FnOnce() + Send>;
 
 /// The lane; its thread begins with the first work, and ends with the lane.
 #[derive(Debug, Default)]
-pub(super) struct Lane(Mutex<Option<mpsc::Sender<Work>>>);
+pub(crate) struct Lane(Mutex<Option<mpsc::Sender<Work>>>);
 
 /// The work panicked, or no thread could be made for it.
 #[derive(Debug)]
-pub(super) struct Failed;
+pub(crate) struct Failed;
 
 impl Lane {
     /// Does it after what was asked before it.
     ///
     /// # Errors
     /// When it panicked.
-    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, Failed>
+    pub(crate) async fn run<T, F>(&self, work: F) -> Result<T, Failed>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,

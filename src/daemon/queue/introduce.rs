@@ -7,8 +7,8 @@
 //! Leaves to others: which account a poll is for (`accounts`), and budgets, which become one when they are next looked
 //! at (`pacing`).
 
-use super::rows::{POLLER, after_prefix, id_at_end};
-use super::{Claimed, SWEEP_MAX, load, save};
+use crate::daemon::queue::rows::{POLLER, after_prefix, id_at_end};
+use crate::daemon::queue::{Claimed, SWEEP_MAX, load, save};
 use crate::directory;
 use crate::store::{Store, Txn};
 
@@ -20,12 +20,12 @@ const NAMES_MAX: usize = directory::ACCOUNTS_MAX;
 ///
 /// # Errors
 /// When the store cannot be read.
-pub(in crate::daemon) fn has_pollers(store: &Store) -> Result<bool, crate::store::Error> {
+pub(crate) fn has_pollers(store: &Store) -> Result<bool, crate::store::Error> {
     Ok(!store.scan(POLLER, &[], &[255; 16], 1, false)?.is_empty())
 }
 
 /// The poller as the account that it is, if events have told of its name since it was looked up.
-pub(super) fn known_by_now(tx: &Txn<'_>, by: &Claimed) -> Claimed {
+pub(crate) fn known_by_now(tx: &Txn<'_>, by: &Claimed) -> Claimed {
     let mut by = by.clone();
     if !by.names.is_empty()
         && let Some(account) = whose(&directory::accounts_in(tx), &by.names)
@@ -36,7 +36,7 @@ pub(super) fn known_by_now(tx: &Txn<'_>, by: &Claimed) -> Claimed {
 }
 
 /// Gives commands to the accounts that their pollers have become, the newest ones first. True when it gave some.
-pub(in crate::daemon) fn introduce(tx: &mut Txn<'_>) -> bool {
+pub(crate) fn introduce(tx: &mut Txn<'_>) -> bool {
     let mut accounts = None;
     let (mut from, mut some) = (Vec::new(), false);
     for _ in 0..NAMES_MAX {

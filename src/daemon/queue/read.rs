@@ -1,12 +1,12 @@
 //! Reads of the committed state, outside of transactions.
 
-use super::rows::{
+use crate::clock::Time;
+use crate::control::{Paused, State};
+use crate::daemon::queue::rows::{
     ASK_LINE, COMMAND, DONE, DUE, EXPIRY, GIVEN_BACK, IN_FLIGHT, Lane, READY, TEACHES, id_at_end, id_key, number,
     ready_prefix, time_key,
 };
-use super::{Record, parse};
-use crate::clock::Time;
-use crate::control::{Paused, State};
+use crate::daemon::queue::{Record, parse};
 use crate::store::{COUNT, Error, META, Store};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -15,12 +15,12 @@ use std::ops::ControlFlow;
 const PAGE: usize = 500;
 
 /// One command.
-pub(in crate::daemon) fn one(store: &Store, id: u64) -> Result<Option<Record>, Error> {
+pub(crate) fn one(store: &Store, id: u64) -> Result<Option<Record>, Error> {
     Ok(store.get(COMMAND, &id_key(id))?.and_then(|b| parse(&b)))
 }
 
 /// Every command kept, oldest first, until `f` breaks.
-pub(in crate::daemon) fn each(store: &Store, mut f: impl FnMut(Record) -> ControlFlow<()>) -> Result<(), Error> {
+pub(crate) fn each(store: &Store, mut f: impl FnMut(Record) -> ControlFlow<()>) -> Result<(), Error> {
     let mut from = id_key(0);
     loop {
         let page = store.scan(COMMAND, &from, &[255; 16], PAGE, false)?;
@@ -33,7 +33,7 @@ pub(in crate::daemon) fn each(store: &Store, mut f: impl FnMut(Record) -> Contro
 }
 
 /// Whether a command is kept that is bound to this account, in whatever state. Reads all of them where there is none.
-pub(in crate::daemon) fn keeps(store: &Store, account: &str) -> Result<bool, Error> {
+pub(crate) fn keeps(store: &Store, account: &str) -> Result<bool, Error> {
     if waiting(store, account)? > 0 {
         return Ok(true);
     }
@@ -46,7 +46,7 @@ pub(in crate::daemon) fn keeps(store: &Store, account: &str) -> Result<bool, Err
 }
 
 /// The commands whose end the directory has yet to learn from.
-pub(in crate::daemon) fn teaching(store: &Store) -> Result<Vec<(u64, Option<Record>)>, Error> {
+pub(crate) fn teaching(store: &Store) -> Result<Vec<(u64, Option<Record>)>, Error> {
     let found = store.scan(TEACHES, &[], &[255; 9], PAGE, false)?;
     found.iter().map(|(key, _)| (id_at_end(key), one(store, id_at_end(key)))).map(|(id, r)| Ok((id, r?))).collect()
 }
@@ -66,21 +66,18 @@ fn each_unfinished_id(store: &Store, mut take: impl FnMut(u64) -> Result<(), Err
 }
 
 /// Takes the unfinished commands one by one, in the order they become due; those in flight first.
-pub(in crate::daemon) fn each_unfinished(
-    store: &Store,
-    mut take: impl FnMut(Record) -> Result<(), Error>,
-) -> Result<(), Error> {
+pub(crate) fn each_unfinished(store: &Store, mut take: impl FnMut(Record) -> Result<(), Error>) -> Result<(), Error> {
     each_unfinished_id(store, |id| one(store, id)?.map_or(Ok(()), &mut take))
 }
 
 /// The commands in flight, by id.
-pub(in crate::daemon) fn in_flight(store: &Store) -> Result<Vec<u64>, Error> {
+pub(crate) fn in_flight(store: &Store) -> Result<Vec<u64>, Error> {
     let found = store.scan(IN_FLIGHT, &[], &[255; 16], usize::MAX, false)?;
     Ok(found.iter().map(|(key, _)| id_at_end(key)).collect())
 }
 
 /// What is in flight, or waits to be handed over, whenever it is due: its ids, without a look at the commands.
-pub(in crate::daemon) fn queued(store: &Store) -> Result<Vec<u64>, Error> {
+pub(crate) fn queued(store: &Store) -> Result<Vec<u64>, Error> {
     let mut ids = Vec::new();
     each_unfinished_id(store, |id| {
         ids.push(id);
@@ -90,42 +87,42 @@ pub(in crate::daemon) fn queued(store: &Store) -> Result<Vec<u64>, Error> {
 }
 
 /// When the newest command kept was queued.
-pub(in crate::daemon) fn newest(store: &Store) -> Result<Option<Time>, Error> {
+pub(crate) fn newest(store: &Store) -> Result<Option<Time>, Error> {
     let newest = store.scan(COMMAND, &[], &[255; 16], 1, true)?;
     Ok(newest.first().and_then(|(_, bytes)| parse(bytes)).map(|record| record.created))
 }
 
 /// Whether something is queued again after a hand-over that seemed to fail.
-pub(in crate::daemon) fn has_given_back(store: &Store) -> Result<bool, Error> {
+pub(crate) fn has_given_back(store: &Store) -> Result<bool, Error> {
     Ok(!store.scan(GIVEN_BACK, &[], &[255; 16], 1, false)?.is_empty())
 }
 
 /// Whether something is due or expires by now: asked before a poll opens a transaction.
-pub(in crate::daemon) fn has_due(store: &Store, now: Time) -> Result<bool, Error> {
+pub(crate) fn has_due(store: &Store, now: Time) -> Result<bool, Error> {
     let by = |space| Ok(!store.scan(space, &[], &time_key(now, u64::MAX), 1, false)?.is_empty());
     Ok(by(DUE)? || by(EXPIRY)?)
 }
 
 /// When the next command becomes due after `now`.
-pub(in crate::daemon) fn next_due(store: &Store, now: Time) -> Result<Option<Time>, Error> {
+pub(crate) fn next_due(store: &Store, now: Time) -> Result<Option<Time>, Error> {
     let next = store.scan(DUE, &time_key(now, u64::MAX), &[255; 17], 1, false)?;
     Ok(next.first().map(|(key, _)| due_of(key)))
 }
 
 /// When the oldest due command became due.
-pub(in crate::daemon) fn oldest_due(store: &Store, now: Time) -> Result<Option<Time>, Error> {
+pub(crate) fn oldest_due(store: &Store, now: Time) -> Result<Option<Time>, Error> {
     let oldest = store.scan(DUE, &[], &time_key(now, u64::MAX), 1, false)?;
     Ok(oldest.first().map(|(key, _)| due_of(key)))
 }
 
 /// When the next command expires.
-pub(in crate::daemon) fn next_expiry(store: &Store) -> Result<Option<Time>, Error> {
+pub(crate) fn next_expiry(store: &Store) -> Result<Option<Time>, Error> {
     let next = store.scan(EXPIRY, &[], &[255; 17], 1, false)?;
     Ok(next.first().map(|(key, _)| due_of(key)))
 }
 
 /// Whether something was over before a time.
-pub(in crate::daemon) fn has_done(store: &Store, before: Time) -> Result<bool, Error> {
+pub(crate) fn has_done(store: &Store, before: Time) -> Result<bool, Error> {
     Ok(!store.scan(DONE, &[], &time_key(before, 0), 1, false)?.is_empty())
 }
 
@@ -135,7 +132,7 @@ fn due_of(key: &[u8]) -> Time {
 }
 
 /// The questions of `ask` that are in line.
-pub(in crate::daemon) fn asks(store: &Store) -> Result<Vec<u64>, Error> {
+pub(crate) fn asks(store: &Store) -> Result<Vec<u64>, Error> {
     /// More than can have an asker: each holds a connection.
     const ASKS_MAX: usize = 100_000;
     let found = store.scan(ASK_LINE, &[], &[255; 16], ASKS_MAX, false)?;
@@ -143,7 +140,7 @@ pub(in crate::daemon) fn asks(store: &Store) -> Result<Vec<u64>, Error> {
 }
 
 /// How many commands are in each state.
-pub(in crate::daemon) fn counts(store: &Store, now: Time) -> Result<BTreeMap<State, u64>, Error> {
+pub(crate) fn counts(store: &Store, now: Time) -> Result<BTreeMap<State, u64>, Error> {
     /// Scheduled commands counted one by one; more are more than the queue holds by default.
     const SCHEDULED_MAX: usize = 1_000_000;
     let scheduled = store.scan(DUE, &time_key(now, u64::MAX), &[255; 17], SCHEDULED_MAX, false)?.len() as u64;
@@ -160,18 +157,18 @@ pub(in crate::daemon) fn counts(store: &Store, now: Time) -> Result<BTreeMap<Sta
 }
 
 /// Unfinished commands bound to an account (`""`: to nobody).
-pub(in crate::daemon) fn waiting(store: &Store, account: &str) -> Result<u64, Error> {
+pub(crate) fn waiting(store: &Store, account: &str) -> Result<u64, Error> {
     Ok(number(store.get(COUNT, format!("waiting/{account}").as_bytes())?))
 }
 
 /// What is paused.
-pub(in crate::daemon) fn paused(store: &Store) -> Result<Paused, Error> {
+pub(crate) fn paused(store: &Store) -> Result<Paused, Error> {
     Ok(store.get(META, b"paused")?.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default())
 }
 
 /// Whether something waits for an account or for nobody (`""`) that is due, and how many stand in its lane and those
 /// that go before it, as far as `max`.
-pub(in crate::daemon) fn in_front(store: &Store, record: &Record, now: Time, max: usize) -> Result<u32, Error> {
+pub(crate) fn in_front(store: &Store, record: &Record, now: Time, max: usize) -> Result<u32, Error> {
     let account = record.account.as_deref().unwrap_or("");
     let lane = record.lane();
     let own = ready_before(store, account, lane, &time_key(record.due, record.id), max)?;
@@ -180,7 +177,7 @@ pub(in crate::daemon) fn in_front(store: &Store, record: &Record, now: Time, max
 }
 
 /// How many of an account (`""`: of nobody) are due in a lane, as far as `max`.
-pub(in crate::daemon) fn due_in(store: &Store, account: &str, lane: Lane, now: Time, max: usize) -> Result<u32, Error> {
+pub(crate) fn due_in(store: &Store, account: &str, lane: Lane, now: Time, max: usize) -> Result<u32, Error> {
     ready_before(store, account, lane, &time_key(now, u64::MAX), max)
 }
 
@@ -191,7 +188,7 @@ fn ready_before(store: &Store, account: &str, lane: Lane, until: &[u8], max: usi
 }
 
 /// The command of an account that would be handed over first, or would be if nothing held it.
-pub(in crate::daemon) fn foremost(store: &Store, account: &str, now: Time) -> Result<Option<Record>, Error> {
+pub(crate) fn foremost(store: &Store, account: &str, now: Time) -> Result<Option<Record>, Error> {
     for lanes in [&Lane::PROMPT[..], &Lane::BULK[..]] {
         let mut first: Option<Vec<u8>> = None;
         for lane in lanes {

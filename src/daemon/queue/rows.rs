@@ -4,8 +4,8 @@
 //! of the bytes. What [`entries`] and [`count_keys`] say of a record is all that `save` writes beside it.
 //! Leaves to others: when a record changes (`queue`), and reading (`queue::read`).
 
-use super::{ACCEPT, ANSWER_LIFE, ECHO_LIFE, HANDOVER_MAX, Phase, REFUSAL_LIFE, Record};
 use crate::clock::Time;
+use crate::daemon::queue::{ACCEPT, ANSWER_LIFE, ECHO_LIFE, HANDOVER_MAX, Phase, REFUSAL_LIFE, Record};
 use crate::protocol::answer;
 use crate::protocol::command::{Api, Class, Says};
 use crate::protocol::event::Event;
@@ -13,57 +13,57 @@ use crate::store::{COUNT, Space, Txn};
 use std::collections::{BTreeMap, HashSet};
 
 /// Command records: id → [`Record`].
-pub(in crate::daemon) const COMMAND: Space = Space(b'c');
+pub(crate) const COMMAND: Space = Space(b'c');
 /// What may be handed over: account, [`Lane`], due, id.
-pub(super) const READY: Space = Space(b'r');
+pub(crate) const READY: Space = Space(b'r');
 /// The same by time alone: due, id. Tells the next due time and what is scheduled.
-pub(super) const DUE: Space = Space(b't');
+pub(crate) const DUE: Space = Space(b't');
 /// What is in a response at this moment: id.
-pub(super) const IN_FLIGHT: Space = Space(b'f');
+pub(crate) const IN_FLIGHT: Space = Space(b'f');
 /// What is queued again after a hand-over that seemed to fail: id.
-pub(super) const GIVEN_BACK: Space = Space(b'G');
+pub(crate) const GIVEN_BACK: Space = Space(b'G');
 /// What expires: time, id.
-pub(super) const EXPIRY: Space = Space(b'e');
+pub(crate) const EXPIRY: Space = Space(b'e');
 /// What is over: time, id. Retention walks it.
-pub(super) const DONE: Space = Space(b'd');
+pub(crate) const DONE: Space = Space(b'd');
 /// Questions without an answer: account, id → until when an answer may come, the api, what was asked for.
-pub(super) const ASKED: Space = Space(b'q');
+pub(crate) const ASKED: Space = Space(b'q');
 /// Texts whose echo has not come: account, chat, hash of the text, id → until when it may come.
-pub(super) const ECHO: Space = Space(b'o');
+pub(crate) const ECHO: Space = Space(b'o');
 /// Messages that a notice in their chat may refuse: account, chat, id → until when it may come.
-pub(super) const REFUSABLE: Space = Space(b'j');
+pub(crate) const REFUSABLE: Space = Space(b'j');
 /// Idempotency keys: key, account (empty: bound to nobody) → which command, and since when.
-pub(super) const KEY: Space = Space(b'y');
+pub(crate) const KEY: Space = Space(b'y');
 /// The same as version 1 wrote them, account first: still looked at, and written no more.
-pub(super) const KEY_V1: Space = Space(b'k');
+pub(crate) const KEY_V1: Space = Space(b'k');
 /// What ended and teaches the directory something that no event says by itself: id.
-pub(in crate::daemon) const TEACHES: Space = Space(b'U');
+pub(crate) const TEACHES: Space = Space(b'U');
 /// Questions of `ask` whose turn in their chat has come or will come: account, chat, id → 1 when it waits for its turn.
-pub(super) const ASK_LINE: Space = Space(b'Q');
+pub(crate) const ASK_LINE: Space = Space(b'Q');
 /// Accepts of friend requests that are under way or were successful: account, v1, id.
-pub(super) const ACCEPTING: Space = Space(b'A');
+pub(crate) const ACCEPTING: Space = Space(b'A');
 /// What a poller that is no account took of what is bound to nobody: name, id.
-pub(super) const POLLER: Space = Space(b'z');
+pub(crate) const POLLER: Space = Space(b'z');
 
-pub(super) fn id_key(id: u64) -> Vec<u8> {
+pub(crate) fn id_key(id: u64) -> Vec<u8> {
     id.to_be_bytes().to_vec()
 }
 
 /// Times sort as unsigned numbers once the sign bit is flipped.
-pub(super) fn time_bytes(time: Time) -> [u8; 8] {
+pub(crate) fn time_bytes(time: Time) -> [u8; 8] {
     (time.millis().cast_unsigned() ^ (1 << 63)).to_be_bytes()
 }
 
-pub(super) fn bytes_time(bytes: [u8; 8]) -> Time {
+pub(crate) fn bytes_time(bytes: [u8; 8]) -> Time {
     Time::from_millis((u64::from_be_bytes(bytes) ^ (1 << 63)).cast_signed())
 }
 
-pub(super) fn time_key(time: Time, id: u64) -> Vec<u8> {
+pub(crate) fn time_key(time: Time, id: u64) -> Vec<u8> {
     [time_bytes(time), id.to_be_bytes()].concat()
 }
 
 /// A name with its length in front, so that no name is a prefix of another.
-pub(super) fn name_key(name: &str) -> Vec<u8> {
+pub(crate) fn name_key(name: &str) -> Vec<u8> {
     let bytes = &name.as_bytes()[..name.len().min(255)];
     let mut key = vec![u8::try_from(bytes.len()).unwrap_or(255)];
     key.extend_from_slice(bytes);
@@ -74,7 +74,7 @@ pub(super) fn name_key(name: &str) -> Vec<u8> {
 /// can do stands in the way of what can go. The numbers are part of stored keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-pub(in crate::daemon) enum Lane {
+pub(crate) enum Lane {
     Question = 0,
     Friend = 1,
     Send = 2,
@@ -87,12 +87,12 @@ pub(in crate::daemon) enum Lane {
 
 impl Lane {
     /// What goes first.
-    pub(in crate::daemon) const PROMPT: [Self; 4] = [Self::Login, Self::Question, Self::Friend, Self::Send];
+    pub(crate) const PROMPT: [Self; 4] = [Self::Login, Self::Question, Self::Friend, Self::Send];
     /// What goes when nothing else can.
-    pub(in crate::daemon) const BULK: [Self; 3] = [Self::BulkQuestion, Self::BulkFriend, Self::BulkSend];
+    pub(crate) const BULK: [Self; 3] = [Self::BulkQuestion, Self::BulkFriend, Self::BulkSend];
 
     /// For pacing.
-    pub(in crate::daemon) fn class(self) -> Class {
+    pub(crate) fn class(self) -> Class {
         match self {
             Self::Login | Self::Question | Self::BulkQuestion => Class::Question,
             Self::Friend | Self::BulkFriend => Class::Friend,
@@ -101,7 +101,7 @@ impl Lane {
     }
 
     /// The lanes whose commands go before this one's, as far as they spend the same budget.
-    pub(in crate::daemon) fn in_front(self) -> Option<Self> {
+    pub(crate) fn in_front(self) -> Option<Self> {
         match self {
             Self::BulkFriend => Some(Self::Friend),
             Self::BulkSend => Some(Self::Send),
@@ -110,20 +110,20 @@ impl Lane {
     }
 }
 
-pub(super) fn ready_prefix(account: &str, lane: Lane) -> Vec<u8> {
+pub(crate) fn ready_prefix(account: &str, lane: Lane) -> Vec<u8> {
     let mut key = name_key(account);
     key.push(lane as u8);
     key
 }
 
-pub(super) fn ready_key(record: &Record) -> Vec<u8> {
+pub(crate) fn ready_key(record: &Record) -> Vec<u8> {
     let mut key = ready_prefix(record.account.as_deref().unwrap_or(""), record.lane());
     key.extend(time_key(record.due, record.id));
     key
 }
 
 /// The key after every key that begins with `prefix`.
-pub(in crate::daemon) fn after_prefix(prefix: &[u8]) -> Vec<u8> {
+pub(crate) fn after_prefix(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if last < 255 {
@@ -134,12 +134,12 @@ pub(in crate::daemon) fn after_prefix(prefix: &[u8]) -> Vec<u8> {
     vec![255; 16]
 }
 
-pub(super) fn id_at_end(key: &[u8]) -> u64 {
+pub(crate) fn id_at_end(key: &[u8]) -> u64 {
     key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// What was asked for, as an index entry has it.
-pub(super) fn id_hash(id: &str) -> [u8; 4] {
+pub(crate) fn id_hash(id: &str) -> [u8; 4] {
     crc32fast::hash(id.as_bytes()).to_be_bytes()
 }
 
@@ -154,7 +154,7 @@ fn asked_value(record: &Record, until: Time) -> Vec<u8> {
 }
 
 /// Whether an event after all may be the answer to the question with this index value; one of an older version has none.
-pub(super) fn may_be_meant(value: &[u8], event: &Event, told: &HashSet<[u8; 4]>) -> bool {
+pub(crate) fn may_be_meant(value: &[u8], event: &Event, told: &HashSet<[u8; 4]>) -> bool {
     let Some((len, rest)) = value.get(8..).and_then(<[u8]>::split_first) else { return true };
     let Some((api, ids)) = rest.split_at_checked(usize::from(*len)) else { return true };
     let api = std::str::from_utf8(api).unwrap_or_default();
@@ -163,12 +163,12 @@ pub(super) fn may_be_meant(value: &[u8], event: &Event, told: &HashSet<[u8; 4]>)
 }
 
 /// Until when the entry with this value is of use; one of an older version does not tell.
-pub(super) fn useful_until(value: &[u8]) -> Option<Time> {
+pub(crate) fn useful_until(value: &[u8]) -> Option<Time> {
     value.first_chunk::<8>().map(|bytes| bytes_time(*bytes))
 }
 
 /// Echoes are compared by `answer::bearing`, which overlooks line-end style and blanks at the end; so does the hash.
-pub(super) fn text_hash(text: &str) -> [u8; 4] {
+pub(crate) fn text_hash(text: &str) -> [u8; 4] {
     let mut hash = crc32fast::Hasher::new();
     for line in text.trim_end().lines() {
         hash.update(line.as_bytes());
@@ -178,7 +178,7 @@ pub(super) fn text_hash(text: &str) -> [u8; 4] {
 }
 
 /// Every index entry that a record has, with its value.
-pub(super) fn entries(record: &Record) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
+pub(crate) fn entries(record: &Record) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
     let mut entries = BTreeMap::new();
     match record.phase {
         Phase::Queued => {
@@ -222,7 +222,7 @@ pub(super) fn entries(record: &Record) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
 }
 
 /// The key of the accepts of one friend request.
-pub(super) fn accepting_key(account: &str, v1: &str) -> Vec<u8> {
+pub(crate) fn accepting_key(account: &str, v1: &str) -> Vec<u8> {
     // A ticket may be longer than a name in a key; the rest of it is in the sum.
     [&name_key(account)[..], &name_key(v1), &crc32fast::hash(v1.as_bytes()).to_be_bytes()].concat()
 }
@@ -262,7 +262,7 @@ fn answers_wanted(record: &Record, handed: Time, entries: &mut BTreeMap<(Space, 
     }
 }
 
-pub(super) fn count_keys(record: &Record) -> Vec<Vec<u8>> {
+pub(crate) fn count_keys(record: &Record) -> Vec<Vec<u8>> {
     let phase = serde_json::to_string(&record.phase).unwrap_or_default();
     let mut keys = vec![format!("phase/{}", phase.trim_matches('"')).into_bytes()];
     if matches!(record.phase, Phase::Queued | Phase::InFlight) {
@@ -271,15 +271,15 @@ pub(super) fn count_keys(record: &Record) -> Vec<Vec<u8>> {
     keys
 }
 
-pub(super) fn number(bytes: Option<Vec<u8>>) -> u64 {
+pub(crate) fn number(bytes: Option<Vec<u8>>) -> u64 {
     bytes.and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes)
 }
 
-pub(super) fn count(tx: &Txn<'_>, key: &[u8]) -> u64 {
+pub(crate) fn count(tx: &Txn<'_>, key: &[u8]) -> u64 {
     number(tx.get(COUNT, key))
 }
 
-pub(super) fn add(tx: &mut Txn<'_>, key: &[u8], by: i64) {
+pub(crate) fn add(tx: &mut Txn<'_>, key: &[u8], by: i64) {
     let now = count(tx, key).saturating_add_signed(by);
     if now == 0 {
         tx.delete(COUNT, key);

@@ -6,7 +6,7 @@
 
 use super::rows::{DUE, IN_FLIGHT};
 use super::*;
-use crate::daemon::pacing::Purse;
+use crate::daemon::queue::pacing::Purse;
 use crate::store::COUNT;
 use crate::store::{Options, Store};
 use proptest::prelude::*;

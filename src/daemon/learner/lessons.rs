@@ -1,0 +1,175 @@
+//! What the end of a command teaches the directory: who is missing from a whole list, who was deleted (contract 5).
+//!
+//! The queue notes such commands in the transaction that ends them, so a crash loses none. `learner` asks for them between
+//! two steps: only its task writes to the directory. A list that comes in pieces is whole when it has answered its
+//! question and no further piece has come for [`PIECES`]. Until then it only adds; and when this daemon was not there all
+//! that time, pieces may be lost, and it never does more.
+
+use crate::clock::Time;
+use crate::daemon::ages::Ages;
+use crate::daemon::alloc;
+use crate::daemon::doors::control::PIECES;
+use crate::daemon::log::entry;
+use crate::daemon::log::follow;
+use crate::daemon::queue::{self, Record, read};
+use crate::daemon::service::Service;
+use crate::directory::{self, Change, Draft, Ended, Lesson, Told};
+use crate::seq::Seq;
+use crate::store::{Error, Store};
+use std::time::Duration;
+
+/// A deletion waits for what was reported before it: so often it looks whether that was learned.
+const LOOK: Duration = Duration::from_millis(50);
+/// What is unlearned is written in steps of so many changes, as what is learned.
+const CHANGES_MAX: usize = 200;
+
+/// Learns from what has ended; `at`: events up to there were learned from. Tells when to come again, if something is
+/// left.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub(crate) async fn learn(service: &Service, at: Seq) -> Result<Option<Duration>, Error> {
+    let mut again: Option<Duration> = None;
+    for (id, record) in read::teaching(service.store())? {
+        let lesson = record.as_ref().and_then(|record| Lesson::of(&record.api));
+        let changes = match record.zip(lesson) {
+            // It was taken back into the queue, or is kept no longer.
+            None => Vec::new(),
+            Some((record, lesson)) => {
+                let more = match more_may_come(service, &record, lesson) {
+                    More::No if lesson == Lesson::Deleted && asked(&record) > at => More::Within(LOOK),
+                    more => more,
+                };
+                if let More::Within(wait) = more {
+                    again = Some(again.map_or(wait, |again| again.min(wait)));
+                    continue;
+                }
+                if more == More::IsLost {
+                    Vec::new()
+                } else {
+                    let (store, ages) = (service.store().clone(), service.ages());
+                    let worked_out = service.learning().run(move || study(&store, &record, lesson, &ages)).await;
+                    // A whole list was read for it.
+                    drop(tokio::task::spawn_blocking(alloc::give_back_freed).await);
+                    worked_out.map_err(|_| Error::Other("learning from a list panicked".into()))??
+                }
+            }
+        };
+        write(service, id, changes).await?;
+    }
+    Ok(again)
+}
+
+/// Whether something is over that was not learned from yet.
+pub(crate) fn are_left(service: &Service) -> bool {
+    let is_over = |record: &Record, lesson| !matches!(more_may_come(service, record, lesson), More::Within(_));
+    let is_left = |(_, record): &(u64, Option<Record>)| {
+        let lesson = record.as_ref().and_then(|record| Lesson::of(&record.api));
+        record.as_ref().zip(lesson).is_none_or(|(record, lesson)| is_over(record, lesson))
+    };
+    read::teaching(service.store()).is_ok_and(|found| found.iter().any(is_left))
+}
+
+/// Whether a list may get another piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum More {
+    No,
+    /// Within so long.
+    Within(Duration),
+    /// One may have been missed.
+    IsLost,
+}
+
+fn more_may_come(service: &Service, record: &Record, lesson: Lesson) -> More {
+    let last = record.answers.iter().max().filter(|_| lesson.comes_in_pieces());
+    let came = last.and_then(|last| Some((*last, follow::one(service.store(), *last).ok()?.time)));
+    let Some((last, came)) = came else { return More::No };
+    let (ages, began) = (service.ages(), service.started_at());
+    more(last <= began, ages.of_event(last, came), ages.now(service.now()))
+}
+
+/// `is_old`: the last piece came before this daemon did; `came`: when.
+fn more(is_old: bool, came: Time, now: Time) -> More {
+    let passed = now.since(came);
+    match passed {
+        _ if is_old => More::IsLost,
+        // A clock that was set back does not keep it waiting.
+        _ if passed >= PIECES || came > now => More::No,
+        _ => More::Within(PIECES - passed),
+    }
+}
+
+/// The newest event when it was handed out.
+fn asked(record: &Record) -> Seq {
+    record.claimed.as_ref().map(|claimed| claimed.tail).unwrap_or_default()
+}
+
+fn study(store: &Store, record: &Record, lesson: Lesson, ages: &Ages) -> Result<Vec<Change>, Error> {
+    let mut told = Told::default();
+    for &seq in record.answers.iter().filter(|_| lesson != Lesson::Deleted) {
+        // What cannot be read any more (retention, damage) may have told of anybody: then nobody is missing.
+        let Some(mut pieces) = follow::one(store, seq).ok().and_then(|stored| entry::pieces(&stored).ok()) else {
+            return Ok(Vec::new());
+        };
+        loop {
+            match entry::piece(&mut pieces) {
+                Ok(Some(piece)) => told.hear(lesson, seq, &piece),
+                Ok(None) => break,
+                Err(_) => return Ok(Vec::new()),
+            }
+        }
+    }
+    let whom = record.field("wxid");
+    // A client that did not say who it is: the answer does.
+    let account = Some(record.answerer()).filter(|account| !account.is_empty()).or_else(|| told.account());
+    let mut draft = Draft::new(store);
+    let ended = Ended {
+        lesson,
+        account: account.unwrap_or_default(),
+        asked: asked(record),
+        told: &told,
+        whom: whom.as_deref().map(str::trim),
+        time: record.done.map_or(record.created, |done| ages.wall(done)),
+    };
+    directory::unlearn(&mut draft, &ended)?;
+    Ok(draft.changes())
+}
+
+async fn write(service: &Service, id: u64, mut changes: Vec<Change>) -> Result<(), Error> {
+    loop {
+        let rest = changes.split_off(changes.len().min(CHANGES_MAX));
+        let some = std::mem::replace(&mut changes, rest);
+        let is_last = changes.is_empty();
+        let written = service.store().write_lazily(move |tx| {
+            some.iter().for_each(|change| change.apply(tx));
+            if is_last {
+                queue::taught(tx, id);
+            }
+            Ok::<_, std::convert::Infallible>(())
+        });
+        let Ok(()) = written.await?;
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_whole_when_nothing_more_came_and_nothing_can_have_been_missed() {
+        let at = |millis: i32| Time::from_millis(1_800_000_000_000 + i64::from(millis));
+        for (is_old, now, then) in [
+            (false, 0, More::Within(PIECES)),
+            (false, 2000, More::Within(Duration::from_secs(1))),
+            (false, 3000, More::No),
+            (false, -1000, More::No),
+            (true, 0, More::IsLost),
+            (true, 90_000, More::IsLost),
+        ] {
+            assert_eq!(more(is_old, at(0), at(now)), then, "{is_old} {now}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The log of events, as the daemon's other parts see it: `entry` stands between protocol and store, `follow` reads for
+//! those who catch up and those who are live, `spill` holds large lines on their way.
+
+pub(crate) mod entry;
+pub(crate) mod follow;
+mod spill;

@@ -1,0 +1,705 @@
+//! Events between protocol and store: what is written beside the bytes, the tags to look them up by, the filters of
+//! contract 7, and the line that a follower sees.
+//!
+//! The original bytes are the truth and are decoded again on reading. The packed outline beside them only saves that
+//! work for events that a filter turns away; it says by which decoder it was made, and an older one's is not believed.
+
+use crate::clock::{Bare, Time};
+use crate::control::EventsQuery;
+use crate::daemon::service::Failure;
+use crate::directory::{Names, Sign};
+use crate::near;
+use crate::protocol::answer;
+use crate::protocol::command::Wire;
+use crate::protocol::event::{self, Body, Event, Kind, Outline, Pieces};
+use crate::seq::Seq;
+use crate::store::{Append, Query, Stored};
+use bytes::Bytes;
+use std::borrow::Cow;
+use std::io;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Raise it whenever `protocol` derives kind, account, chat, speaker or `self` differently: outlines made before are
+/// then derived anew from the bytes.
+const DECODER: u8 = 3;
+
+/// Decoder, kind, self, and where the inner object lies.
+const PACKED_HEAD_BYTES: usize = 3 + 2 * 4;
+
+/// In the byte of `is_self`: the event names no account, and the one that is stored is its process's.
+const BY_PROCESS: u8 = 4;
+
+/// What is stored beside an event's bytes.
+#[derive(Debug, PartialEq, Eq)]
+struct Packed<'a> {
+    kind: Kind,
+    is_self: Option<bool>,
+    account: Option<&'a str>,
+    /// The event does not name it: it was logged in in the event's process when that came.
+    by_process: bool,
+    chat: Option<&'a str>,
+    from: Option<&'a str>,
+    /// Where the inner object lies in the body, when it lies there byte for byte.
+    inner: Option<Range<usize>>,
+}
+
+/// A callback, read as far as storing it needs.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    /// To be appended.
+    pub(crate) append: Append,
+    /// What the event says of itself.
+    pub(crate) outline: Outline,
+    /// What it says of its account's login.
+    pub(crate) sign: Sign,
+    /// What it says its account is called.
+    pub(crate) names: Names,
+    /// Why it cannot be read, when it cannot.
+    pub(crate) unreadable: Option<String>,
+}
+
+/// Reads a callback's body for the store.
+///
+/// `via` is what the request said of the daemons that it has passed, if it was forwarded; `owner_of` tells who is logged
+/// in in a process.
+pub(crate) fn incoming(
+    body: Bytes,
+    time: Time,
+    via: Option<&str>,
+    owner_of: impl Fn(u64) -> Option<String>,
+) -> Incoming {
+    let mut by_process = false;
+    let (outline, (sign, names), inner, unreadable) = match read(&body) {
+        Body::Readable(data) => {
+            let inner = match &data {
+                Cow::Borrowed(slice) => position(&body, slice),
+                Cow::Owned(_) => None,
+            };
+            let mut outline = outline_of(&data, None);
+            let owner = outline.pid.filter(|_| is_of_owner(&outline)).and_then(owner_of);
+            if owner.is_some() {
+                (outline, by_process) = (outline_of(&data, owner.as_deref()), true);
+            }
+            let told = told_at_once(&outline, &data);
+            (outline, told, inner, None)
+        }
+        Body::Unreadable(reason) => {
+            let outline = Outline { kind: Some(Kind::Unparsed), ..Outline::default() };
+            (outline, (Sign::Nothing, Names::default()), None, Some(reason))
+        }
+    };
+    let kind = outline.kind.unwrap_or(Kind::Other);
+    let packed = Packed {
+        kind,
+        is_self: outline.is_self,
+        account: outline.account.as_deref(),
+        by_process,
+        chat: outline.chat.as_deref(),
+        from: outline.from.as_deref(),
+        inner,
+    };
+    let mut tags = Vec::with_capacity(4);
+    tags.push(tag('k', kind.as_str()));
+    for (what, value) in [('a', packed.account), ('c', packed.chat), ('f', packed.from)] {
+        tags.extend(value.map(|v| tag(what, v)));
+    }
+    let append = Append { time, outline: pack(&packed, via), tags, body };
+    Incoming { append, outline, sign, names, unreadable }
+}
+
+/// Whether an event that names no account is of the one that is logged in in its process: who logs in may be another.
+fn is_of_owner(outline: &Outline) -> bool {
+    let is_login = matches!(outline.kind, Some(Kind::Login | Kind::LoginState | Kind::LoginQrcode));
+    outline.account.is_none() && !is_login
+}
+
+/// What an event says of its account's login and names. It is known at once, for the next poll must not be taken for
+/// what it was before.
+fn told_at_once(outline: &Outline, data: &str) -> (Sign, Names) {
+    let kind = outline.kind.unwrap_or(Kind::Other);
+    let told = |decoded: &serde_json::Value| (Sign::of(kind, decoded), Names::of(kind, decoded));
+    if !Sign::needs_decoded(kind) {
+        return told(&serde_json::Value::Null);
+    }
+    let event = guarded(|| Pieces::of_account(data, outline.account.as_deref()).whole());
+    event.map_or_else(|_| Default::default(), |event| told(&event.decoded))
+}
+
+/// Where `data`, a slice of `body`, lies in it.
+fn position(body: &[u8], data: &str) -> Option<Range<usize>> {
+    let start = (data.as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
+    let end = start.checked_add(data.len())?;
+    (end <= body.len()).then_some(start..end)
+}
+
+/// A stable hash of what an event can be looked up by.
+fn tag(what: char, value: &str) -> u64 {
+    let mut low = crc32fast::Hasher::new();
+    low.update(&[what as u8]);
+    low.update(value.as_bytes());
+    let mut high = crc32fast::Hasher::new_with_initial(0x9e37_79b9);
+    high.update(value.as_bytes());
+    high.update(&[what as u8]);
+    u64::from(low.finalize()) | u64::from(high.finalize()) << 32
+}
+
+fn pack(packed: &Packed<'_>, via: Option<&str>) -> Bytes {
+    let texts = [packed.account, packed.chat, packed.from].map(|text| text.unwrap_or("").as_bytes());
+    let mut out = Vec::with_capacity(PACKED_HEAD_BYTES + texts.iter().map(|text| 2 + text.len()).sum::<usize>());
+    out.extend([
+        DECODER,
+        packed.kind.number(),
+        match packed.is_self {
+            None => 0,
+            Some(false) => 1,
+            Some(true) => 2,
+        } | if packed.by_process { BY_PROCESS } else { 0 },
+    ]);
+    let range = packed.inner.clone().unwrap_or(0..0);
+    for n in [range.start, range.end] {
+        out.extend(u32::try_from(n).unwrap_or(0).to_be_bytes());
+    }
+    for text in texts {
+        let text = if text.len() > usize::from(u16::MAX) { &[] } else { text };
+        out.extend(u16::try_from(text.len()).unwrap_or(0).to_be_bytes());
+        out.extend(text);
+    }
+    out.extend(via.unwrap_or_default().as_bytes());
+    out.into()
+}
+
+fn unpack(bytes: &[u8]) -> Option<Packed<'_>> {
+    fn text<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a str>> {
+        let (len, rest) = bytes.split_first_chunk::<2>()?;
+        let (text, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
+        *bytes = rest;
+        let text = std::str::from_utf8(text).ok()?;
+        Some((!text.is_empty()).then_some(text))
+    }
+    let (head, rest) = bytes.split_first_chunk::<3>()?;
+    if head[0] != DECODER {
+        return None;
+    }
+    let (start, rest) = rest.split_first_chunk::<4>()?;
+    let (end, mut rest) = rest.split_first_chunk::<4>()?;
+    let inner = u32::from_be_bytes(*start) as usize..u32::from_be_bytes(*end) as usize;
+    Some(Packed {
+        kind: Kind::from_number(head[1])?,
+        is_self: match head[2] & !BY_PROCESS {
+            1 => Some(false),
+            2 => Some(true),
+            _ => None,
+        },
+        account: text(&mut rest)?,
+        by_process: head[2] & BY_PROCESS != 0,
+        chat: text(&mut rest)?,
+        from: text(&mut rest)?,
+        inner: (!inner.is_empty()).then_some(inner),
+    })
+}
+
+/// The logs that a stored event has passed on its way here, when another wehelpd forwarded it: see `forwards`.
+///
+/// They are the rest of the outline, and cannot be derived from the event's bytes; so they are read whatever decoder made
+/// the outline. Its layout must not change without a way to find them.
+pub(crate) fn via(outline: &[u8]) -> Option<&str> {
+    let mut rest = outline.get(PACKED_HEAD_BYTES..)?;
+    for _ in 0..3 {
+        let (len, after) = rest.split_first_chunk::<2>()?;
+        rest = after.get(usize::from(u16::from_be_bytes(*len))..)?;
+    }
+    std::str::from_utf8(rest).ok().filter(|via| !via.is_empty())
+}
+
+/// The account whose process a stored event came from, where the event names none: like [`via`] it cannot be derived from
+/// the event's bytes.
+fn owner(outline: &[u8]) -> Option<&str> {
+    let (head, rest) = outline.split_at_checked(PACKED_HEAD_BYTES)?;
+    let (len, rest) = rest.split_first_chunk::<2>()?;
+    let text = std::str::from_utf8(rest.get(..usize::from(u16::from_be_bytes(*len)))?).ok()?;
+    (head[2] & BY_PROCESS != 0 && !text.is_empty()).then_some(text)
+}
+
+/// The account that a stored event is of.
+pub(crate) fn account(stored: &Stored) -> Option<String> {
+    match unpack(&stored.outline) {
+        Some(packed) => packed.account.map(str::to_owned),
+        None => outline_of(&data(stored).ok()?, owner(&stored.outline)).account,
+    }
+}
+
+/// The inner object of a stored event, or why there is none.
+pub(crate) fn data(stored: &Stored) -> Result<Cow<'_, str>, String> {
+    let inner = unpack(&stored.outline).and_then(|p| p.inner);
+    if let Some(text) = inner.and_then(|range| stored.body.get(range)).and_then(|b| std::str::from_utf8(b).ok()) {
+        return Ok(text.into());
+    }
+    match read(&stored.body) {
+        Body::Readable(data) => Ok(data),
+        Body::Unreadable(reason) => Err(reason),
+    }
+}
+
+/// A stored event, decoded, or why it cannot be.
+pub(crate) fn decoded(stored: &Stored) -> Result<Event, String> {
+    let data = data(stored)?;
+    guarded(|| Pieces::of_account(&*data, owner(&stored.outline)).whole())
+}
+
+/// A stored event, whose list is decoded piece by piece, or why it cannot be.
+pub(crate) fn pieces(stored: &Stored) -> Result<Pieces<Bytes>, String> {
+    let text = match data(stored)? {
+        Cow::Borrowed(text) => stored.body.slice_ref(text.as_bytes()),
+        Cow::Owned(text) => text.into(),
+    };
+    guarded(|| Pieces::of_account(text, owner(&stored.outline)))
+}
+
+/// The next piece, or why it cannot be read.
+pub(crate) fn piece(pieces: &mut Pieces<Bytes>) -> Result<Option<Event>, String> {
+    guarded(|| pieces.next())
+}
+
+/// Whether it is an event of a kind that has a list.
+pub(crate) fn has_list(stored: &Stored) -> bool {
+    let kind = match unpack(&stored.outline) {
+        Some(packed) => Some(packed.kind),
+        None => data(stored).ok().and_then(|data| outline_of(&data, None).kind),
+    };
+    kind.is_some_and(event::has_list)
+}
+
+/// What a line is written to. What was written of it last can be taken back.
+pub(crate) trait Line: io::Write {
+    /// How much there is.
+    fn len(&mut self) -> io::Result<u64>;
+
+    /// Makes it so long again.
+    fn cut(&mut self, len: u64) -> io::Result<()>;
+}
+
+impl Line for Vec<u8> {
+    fn len(&mut self) -> io::Result<u64> {
+        Ok(Vec::len(self) as u64)
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.truncate(usize::try_from(len).unwrap_or(usize::MAX));
+        Ok(())
+    }
+}
+
+/// Writes the line that a follower sees, without its end.
+///
+/// # Errors
+/// Those of `out`.
+pub(crate) fn write_line(out: &mut impl Line, stored: &Stored) -> io::Result<()> {
+    let begin = out.len()?;
+    let Stored { seq, time, outline, body } = stored;
+    let written = data(stored).and_then(|data| guarded(|| event::write_entry(out, *seq, *time, &data, owner(outline))));
+    written.unwrap_or_else(|reason| {
+        out.cut(begin)?;
+        event::write_unparsed(out, *seq, *time, &reason, body)
+    })
+}
+
+/// The line that a follower sees, without its end.
+pub(crate) fn line(stored: &Stored) -> String {
+    let mut out = Vec::with_capacity(stored.body.len() * 2);
+    write_line(&mut out, stored).expect("a vector takes it");
+    String::from_utf8(out).expect("only texts were put together")
+}
+
+/// Writes the line of a wait that tells what answered: the event, and what it holds for the command, item by item.
+///
+/// # Errors
+/// Those of `out`.
+pub(crate) fn write_answer(out: &mut impl Line, stored: &Stored, command: &Wire) -> io::Result<()> {
+    out.write_all(br#"{"answer":{"event":"#)?;
+    write_line(out, stored)?;
+    out.write_all(br#","items":["#)?;
+    let mut before: &[u8] = b"";
+    if let Ok(mut pieces) = pieces(stored) {
+        // Of what cannot be read nothing is told; the event says why.
+        while let Ok(Some(piece)) = piece(&mut pieces) {
+            for item in answer::items(command, &piece) {
+                out.write_all(before)?;
+                before = b",";
+                serde_json::to_writer(&mut *out, &item)?;
+            }
+        }
+    }
+    out.write_all(b"]}}\n")
+}
+
+fn read(body: &[u8]) -> Body<'_> {
+    guarded(|| event::read_body(body)).unwrap_or_else(Body::Unreadable)
+}
+
+fn outline_of(data: &str, owner: Option<&str>) -> Outline {
+    guarded(|| event::outline_of(data, owner))
+        .unwrap_or_else(|_| Outline { kind: Some(Kind::Other), ..Outline::default() })
+}
+
+/// What reading comes to. Anybody may send us an event; one that panics the reader must neither be lost nor end those
+/// who follow.
+fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(read)).map_err(|_| "reading it failed, please report this".to_owned())
+}
+
+/// Filters on events (contract 7); all must hold.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    kinds: Option<Vec<Kind>>,
+    chat: Option<String>,
+    from: Option<String>,
+    account: Option<String>,
+    text: Option<regex::Regex>,
+    is_self: Option<bool>,
+}
+
+/// Regular expressions are compiled to at most so many bytes: a pattern comes from the user's own shell, but a typo
+/// like `(a{1000}){1000}` must not take the daemon's memory.
+const REGEX_BYTES_MAX: usize = 1 << 20;
+
+impl Filter {
+    /// Compiles the filters of a query. `account` is the resolved one.
+    pub(crate) fn new(query: &EventsQuery, account: Option<String>) -> Result<Self, Failure> {
+        Self::of(
+            query.kind.as_deref(),
+            query.chat.clone(),
+            query.from.clone(),
+            account,
+            query.r#match.as_deref(),
+            query.is_self,
+        )
+    }
+
+    /// Compiles filters.
+    pub(crate) fn of(
+        kind: Option<&str>,
+        chat: Option<String>,
+        from: Option<String>,
+        account: Option<String>,
+        text: Option<&str>,
+        is_self: Option<bool>,
+    ) -> Result<Self, Failure> {
+        let text = match text {
+            None => None,
+            Some(pattern) => Some(
+                regex::RegexBuilder::new(pattern)
+                    .size_limit(REGEX_BYTES_MAX)
+                    .build()
+                    .map_err(|e| Failure::new(400, "bad-match", format!("--match is no regular expression: {e}")))?,
+            ),
+        };
+        Ok(Self { kinds: kind.map(kinds).transpose()?, chat, from, account, text, is_self })
+    }
+
+    /// What the store can skip blocks by.
+    pub(crate) fn tags(&self) -> Vec<Vec<u64>> {
+        let mut any_of = Vec::new();
+        if let Some(kinds) = &self.kinds {
+            any_of.push(kinds.iter().map(|k| tag('k', k.as_str())).collect());
+        }
+        for (what, value) in [('a', &self.account), ('c', &self.chat), ('f', &self.from)] {
+            any_of.extend(value.as_ref().map(|v| vec![tag(what, v)]));
+        }
+        any_of
+    }
+
+    /// Whether everything passes.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.kinds.is_none()
+            && self.chat.is_none()
+            && self.from.is_none()
+            && self.account.is_none()
+            && self.text.is_none()
+            && self.is_self.is_none()
+    }
+
+    /// Whether an event passes.
+    pub(crate) fn matches(&self, stored: &Stored) -> bool {
+        if self.is_empty() {
+            return true;
+        }
+        let outline;
+        let packed = match unpack(&stored.outline) {
+            Some(packed) => packed,
+            None => {
+                let Ok(data) = data(stored) else {
+                    return self.text.is_none() && self.passes(Kind::Unparsed, None, None, None, None);
+                };
+                outline = outline_of(&data, owner(&stored.outline));
+                Packed {
+                    kind: outline.kind.unwrap_or(Kind::Other),
+                    is_self: outline.is_self,
+                    account: outline.account.as_deref(),
+                    by_process: false,
+                    chat: outline.chat.as_deref(),
+                    from: outline.from.as_deref(),
+                    inner: None,
+                }
+            }
+        };
+        if !self.passes(packed.kind, packed.account, packed.chat, packed.from, packed.is_self) {
+            return false;
+        }
+        let Some(pattern) = &self.text else { return true };
+        // Only messages have text; others may be megabytes of contacts.
+        packed.kind.is_message()
+            && decoded(stored).is_ok_and(|event| event.text.is_some_and(|text| pattern.is_match(&text)))
+    }
+
+    fn passes(
+        &self,
+        kind: Kind,
+        account: Option<&str>,
+        chat: Option<&str>,
+        from: Option<&str>,
+        is_self: Option<bool>,
+    ) -> bool {
+        fn is(wanted: &Option<String>, given: Option<&str>) -> bool {
+            wanted.as_deref().is_none_or(|w| given == Some(w))
+        }
+        self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
+            && is(&self.account, account)
+            && is(&self.chat, chat)
+            && is(&self.from, from)
+            // Events that are no messages are nobody's own.
+            && self.is_self.is_none_or(|wanted| wanted == is_self.unwrap_or(false))
+    }
+}
+
+/// The kinds that a comma-separated list of names and globs means; one with `!` in front leaves out what it means. A list
+/// that only leaves out is about all kinds.
+fn kinds(list: &str) -> Result<Vec<Kind>, Failure> {
+    let (mut wanted, mut unwanted) = (None::<Vec<Kind>>, Vec::new());
+    for pattern in list.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        match pattern.strip_prefix('!').map(str::trim_start) {
+            Some(pattern) => unwanted.extend(kinds_like(pattern)?),
+            None => wanted.get_or_insert_default().extend(kinds_like(pattern)?),
+        }
+    }
+    let mut kinds = match wanted {
+        None if !unwanted.is_empty() => Kind::ALL.to_vec(),
+        wanted => wanted.unwrap_or_default(),
+    };
+    kinds.retain(|kind| !unwanted.contains(kind));
+    Ok(kinds)
+}
+
+/// The kinds that one name or glob means, of which there must be some.
+fn kinds_like(pattern: &str) -> Result<Vec<Kind>, Failure> {
+    let glob = wildmatch::WildMatch::new(pattern);
+    let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| glob.matches(kind.as_str())).collect();
+    if !kinds.is_empty() {
+        return Ok(kinds);
+    }
+    let names = Kind::ALL.iter().map(|kind| kind.as_str());
+    let groups: Vec<String> = names.clone().filter_map(|name| Some(format!("{}.*", name.split_once('.')?.0))).collect();
+    let hint = match near::nearest(pattern, names.chain(groups.iter().map(String::as_str))) {
+        Some(nearest) => format!("the nearest is `{nearest}`"),
+        None => "wehelp-events(7) lists them".to_owned(),
+    };
+    Err(Failure::new(400, "bad-kind", format!("no kind of event is called `{pattern}`; {hint}")))
+}
+
+/// Where a range of events begins or ends: a position or a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Edge {
+    /// `#SEQ`
+    Seq(Seq),
+    /// RFC 3339, `2h ago`
+    Time(Time),
+}
+
+impl Edge {
+    /// Reads `#SEQ`, RFC 3339 or a duration that lies in the past.
+    pub(crate) fn parse(text: &str, now: Time) -> Result<Self, Failure> {
+        if let Some(seq) = text.trim().strip_prefix('#') {
+            return seq.parse().map(|n| Self::Seq(Seq(n))).map_err(|_| {
+                Failure::new(400, "bad-time", format!("`{text}` is no position; write # and a number, as #17"))
+            });
+        }
+        Time::parse(text, now, Bare::Ago).map(Self::Time).map_err(|e| Failure::new(400, "bad-time", e.to_string()))
+    }
+}
+
+/// The part of the log that `since` and `until` mean.
+pub(crate) fn range(since: Option<&str>, until: Option<&str>, now: Time) -> Result<Query, Failure> {
+    let mut query = Query::default();
+    match since.map(|s| Edge::parse(s, now)).transpose()? {
+        Some(Edge::Seq(seq)) => query.after = Seq(seq.0.saturating_sub(1)),
+        Some(Edge::Time(time)) => query.since = Some(time),
+        None => {}
+    }
+    match until.map(|s| Edge::parse(s, now)).transpose()? {
+        Some(Edge::Seq(seq)) => query.upto = Some(seq),
+        Some(Edge::Time(time)) => query.until = Some(time),
+        None => {}
+    }
+    Ok(query)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(body: &str) -> Stored {
+        let incoming = incoming(Bytes::copy_from_slice(body.as_bytes()), Time::from_millis(5), None, |_| None);
+        Stored { seq: Seq(1), time: Time::from_millis(5), outline: incoming.append.outline, body: incoming.append.body }
+    }
+
+    const TEXT: &str = r#"{"data":{"type":78,"msgType":"1","processid":"7","cwxid":"wxid_me","wxid":"1@chatroom","formWxid":"wxid_a","nick":"g","message":"hello"}}"#;
+
+    #[test]
+    fn an_outline_is_packed_and_unpacked() {
+        let event = stored(TEXT);
+        let packed = unpack(&event.outline).unwrap();
+        assert_eq!(packed.kind, Kind::MessageText);
+        assert_eq!((packed.account, packed.chat, packed.from), (Some("wxid_me"), Some("1@chatroom"), Some("wxid_a")));
+        assert_eq!(packed.inner, Some(8..TEXT.len() - 1));
+        for cut in 0..event.outline.len() {
+            let _ = unpack(&event.outline[..cut]);
+        }
+    }
+
+    #[test]
+    fn what_an_event_has_passed_is_kept_beside_it() {
+        assert_eq!(via(&stored(TEXT).outline), None);
+        for body in [TEXT, "no event at all", "{}"] {
+            let event =
+                incoming(Bytes::copy_from_slice(body.as_bytes()), Time::from_millis(5), Some("one,two"), |_| None);
+            let mut outline = event.append.outline.to_vec();
+            assert_eq!(via(&outline), Some("one,two"));
+            outline[0] = DECODER + 1;
+            assert_eq!(via(&outline), Some("one,two"), "whatever decoder made it");
+            for cut in 0..outline.len() {
+                let _ = via(&outline[..cut]);
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_that_names_no_account_is_of_the_one_in_its_process() {
+        let came = |body: &str| {
+            let owner_of = |pid| (pid == 7).then(|| "wxid_me".to_owned());
+            let came = incoming(Bytes::copy_from_slice(body.as_bytes()), Time::from_millis(5), None, owner_of);
+            let (outline, body) = (came.append.outline.to_vec(), came.append.body);
+            // Also when a later version derives something else from the bytes.
+            [DECODER, DECODER + 1].map(|decoder| {
+                let outline = [&[decoder][..], &outline[1..]].concat().into();
+                Stored { seq: Seq(1), time: Time::from_millis(5), outline, body: body.clone() }
+            })
+        };
+        let unnamed = |pid: &str, more: &str| {
+            format!(r#"{{"type":78,"msgType":"1","processid":{pid},"wxid":"wxid_a","message":"hello"{more}}}"#)
+        };
+        let told = |stored: &Stored| {
+            let line: serde_json::Value = serde_json::from_str(&line(stored)).unwrap();
+            let event = decoded(stored).unwrap();
+            assert_eq!(account(stored), event.account);
+            assert_eq!(line["account"].as_str(), event.account.as_deref());
+            let query = EventsQuery { is_self: event.is_self, from: event.from.clone(), ..EventsQuery::default() };
+            assert!(Filter::new(&query, event.account.clone()).unwrap().matches(stored));
+            (event.account, event.is_self, event.from)
+        };
+        let of =
+            |account: Option<&str>, own, from: &str| (account.map(str::to_owned), Some(own), Some(from.to_owned()));
+        for (body, expected) in [
+            (unnamed("7", ""), of(Some("wxid_me"), false, "wxid_a")),
+            (unnamed("\"7\"", r#","cwxid":"null""#), of(Some("wxid_me"), false, "wxid_a")),
+            (unnamed("7", r#","myMsg":"1""#), of(Some("wxid_me"), true, "wxid_me")),
+            (unnamed("7", r#","formWxid":"wxid_me""#), of(Some("wxid_me"), true, "wxid_me")),
+            (unnamed("7", r#","cwxid":"wxid_you""#), of(Some("wxid_you"), false, "wxid_a")),
+            (unnamed("8", ""), of(None, false, "wxid_a")),
+            (unnamed("null", ""), of(None, false, "wxid_a")),
+        ] {
+            for stored in came(&body) {
+                assert_eq!(told(&stored), expected, "{body}");
+            }
+        }
+        // Who logs in may be another.
+        for login in [r#""type":67,"code":200"#, r#""type":66"#, r#""type":82"#] {
+            let [stored, _] = came(&format!(r#"{{{login},"processid":7}}"#));
+            assert_eq!(account(&stored), None, "{login}");
+        }
+        let [stored, _] = came(&unnamed("7", ""));
+        for cut in 0..stored.outline.len() {
+            let _ = owner(&stored.outline[..cut]);
+        }
+    }
+
+    #[test]
+    fn a_reader_that_panics_gives_a_reason() {
+        assert_eq!(guarded(|| 7), Ok(7));
+        let failed = guarded(|| "文".split_at(1).0.len());
+        assert_eq!(failed, Err("reading it failed, please report this".to_owned()));
+    }
+
+    #[test]
+    fn filters_all_must_hold() {
+        let event = stored(TEXT);
+        let pass = |query: EventsQuery| {
+            let account = query.account.clone();
+            Filter::new(&query, account).unwrap().matches(&event)
+        };
+        let q = EventsQuery::default;
+        assert!(pass(q()));
+        assert!(pass(EventsQuery { kind: Some("message.*".into()), chat: Some("1@chatroom".into()), ..q() }));
+        assert!(!pass(EventsQuery { kind: Some("message.*".into()), chat: Some("2@chatroom".into()), ..q() }));
+        assert!(pass(EventsQuery { r#match: Some("^hel+o$".into()), is_self: Some(false), ..q() }));
+        assert!(!pass(EventsQuery { r#match: Some("bye".into()), ..q() }));
+        assert!(!pass(EventsQuery { is_self: Some(true), ..q() }));
+        assert!(!pass(EventsQuery { account: Some("wxid_other".into()), ..q() }));
+        assert!(!pass(EventsQuery { from: Some("wxid_b".into()), ..q() }));
+    }
+
+    #[test]
+    fn an_outline_of_another_decoder_is_derived_anew() {
+        let mut event = stored(TEXT);
+        let mut outline = event.outline.to_vec();
+        outline[0] = 200;
+        event.outline = outline.into();
+        let query = EventsQuery { kind: Some("message.text".into()), ..EventsQuery::default() };
+        assert!(Filter::new(&query, None).unwrap().matches(&event));
+    }
+
+    #[test]
+    fn a_kind_with_a_mark_in_front_is_left_out() {
+        let all = Kind::ALL.len();
+        let texts = |list: &str| kinds(list).unwrap().contains(&Kind::MessageText);
+        assert!(!texts("!message.text") && kinds("!message.text").unwrap().len() == all - 1);
+        assert!(texts("!message.system, ! login*") && !texts("message.*,!message.text") && !texts("!message.*"));
+        assert!(!texts("!message.text,message.*"), "in any order");
+        assert_eq!(kinds("message.image,message.text,!message.text").unwrap(), [Kind::MessageImage]);
+        assert!(kinds("!mesage.text").unwrap_err().message.contains("`mesage.text`"));
+    }
+
+    #[test]
+    fn a_pattern_may_name_a_script() {
+        for pattern in [r"\p{Han}+", r"\p{L}", r"\p{Emoji}", r"(?i)ÄÖ\b"] {
+            let query = EventsQuery { r#match: Some(pattern.into()), ..EventsQuery::default() };
+            assert!(Filter::new(&query, None).is_ok(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn only_a_near_kind_is_named_as_the_nearest() {
+        let says = |kind: &str| kinds(kind).unwrap_err().message;
+        for (kind, nearest) in [("mesage.*", "message.*"), ("message.txt", "message.text"), ("!logins", "login")] {
+            assert!(says(kind).ends_with(&format!("; the nearest is `{nearest}`")), "{}", says(kind));
+        }
+        assert!(says("nosuch").ends_with("`nosuch`; wehelp-events(7) lists them"), "{}", says("nosuch"));
+    }
+
+    #[test]
+    fn unknown_kinds_and_bad_patterns_are_refused_with_a_hint() {
+        let kind = EventsQuery { kind: Some("mesage.text".into()), ..EventsQuery::default() };
+        assert!(Filter::new(&kind, None).unwrap_err().message.contains("message.text"));
+        let pattern = EventsQuery { r#match: Some("(".into()), ..EventsQuery::default() };
+        assert_eq!(Filter::new(&pattern, None).unwrap_err().status, 400);
+    }
+}

@@ -1,0 +1,179 @@
+//! Why a due command is not handed over now: what receipts and `status` print as `held`.
+//!
+//! Reasons are the contract's words: `paused`, `logged out`, `no client may take it: …`, `pacing: …`.
+
+use crate::clock::Time;
+use crate::control::{Held, NOBODY_MAY, Paused};
+use crate::daemon::accounts::{Accounts, POLLS_EVERY, Unnamed};
+use crate::daemon::queue::pacing::{Pace, Purse};
+use crate::daemon::queue::{Lane, Phase, Record, read};
+use crate::daemon::service::{Failure, Service};
+use crate::protocol::command::Class;
+use crate::store;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// For one command so many in front of it are counted; with more, it is told a time that is too early.
+const IN_FRONT_MAX: usize = 2000;
+
+/// A client that did not say who it is still counts as the one that may be meant, for so long.
+pub(crate) const UNNAMED_COUNTS: Duration = Duration::from_secs(600);
+
+/// Tells of commands why they wait.
+#[derive(Debug)]
+pub(crate) struct Holder<'a> {
+    service: &'a Service,
+    now: Time,
+    paused: Paused,
+    paces: HashMap<String, Pace>,
+    /// So many of an account and lane stand in front.
+    before: HashMap<(String, Lane), u32>,
+    /// So many of an account are due in a lane that goes before another.
+    prompt: HashMap<(String, Lane), u32>,
+}
+
+impl<'a> Holder<'a> {
+    pub(crate) fn new(service: &'a Service, now: Time) -> Result<Self, Failure> {
+        let paused = read::paused(service.store())?;
+        Ok(Self { service, now, paused, paces: HashMap::new(), before: HashMap::new(), prompt: HashMap::new() })
+    }
+
+    /// Why the next one waits. Call it with all that is unfinished, in the order in which it becomes due: each is in front
+    /// of those to come.
+    pub(crate) fn next(&mut self, record: &Record) -> Result<Option<Held>, store::Error> {
+        if record.phase != Phase::Queued || record.due > self.now {
+            return Ok(self.stuck(record));
+        }
+        let place = self.before.entry((name(record), record.lane())).or_insert(0);
+        let mut before = *place;
+        *place = place.saturating_add(1);
+        if let Some(reason) = self.closed(record) {
+            return Ok(Some(reason));
+        }
+        if let Some(lane) = record.lane().in_front() {
+            before = before.saturating_add(self.prompt(record, lane)?);
+        }
+        self.paced(record, before)
+    }
+
+    /// How many are due in a lane that goes before the record's.
+    fn prompt(&mut self, record: &Record, lane: Lane) -> Result<u32, store::Error> {
+        let key = (name(record), lane);
+        if let Some(known) = self.prompt.get(&key) {
+            return Ok(*known);
+        }
+        let count = read::due_in(self.service.store(), &key.0, lane, self.now, usize::MAX)?;
+        Ok(*self.prompt.entry(key).or_insert(count))
+    }
+
+    /// Why this one waits.
+    pub(crate) fn one(&mut self, record: &Record) -> Result<Option<Held>, Failure> {
+        if record.phase != Phase::Queued || record.due > self.now {
+            return Ok(self.stuck(record));
+        }
+        if let Some(reason) = self.closed(record) {
+            return Ok(Some(reason));
+        }
+        if !Pace::can_hold(record.class(), &self.service.config().pacing) {
+            return Ok(None);
+        }
+        // A look at thousands of keys: not for nothing, at every command that is queued.
+        let before = read::in_front(self.service.store(), record, self.now, IN_FRONT_MAX)?;
+        Ok(self.paced(record, before)?)
+    }
+
+    fn stuck(&self, record: &Record) -> Option<Held> {
+        let stuck = record.phase == Phase::InFlight && !self.service.handovers().has(record.id);
+        stuck.then(|| Held {
+            until: None,
+            reason: "handed over, and not known to have arrived; `wehelp queue retry` hands it over again".to_owned(),
+        })
+    }
+
+    /// Why nobody may take it, whatever stands in front of it.
+    fn closed(&self, record: &Record) -> Option<Held> {
+        let held = |reason: String| Some(Held { until: None, reason });
+        let account = record.account.as_deref();
+        if self.paused.all || account.is_some_and(|a| self.paused.accounts.iter().any(|paused| paused == a)) {
+            return held("paused".to_owned());
+        }
+        if let Some(held) = record.waits_for_its_turn() {
+            return Some(held);
+        }
+        let accounts = self.service.accounts();
+        let is_out = account.map_or_else(|| accounts.all_out(), |account| accounts.is_out(account));
+        if is_out {
+            return (record.lane() != Lane::Login).then(|| Held { until: None, reason: "logged out".to_owned() });
+        }
+        let account = account?;
+        let address = || self.service.poll_address(account);
+        if !accounts.is_known(account) {
+            let polled = accounts.is_polled(account, UNNAMED_COUNTS);
+            return if polled {
+                None
+            } else {
+                held(format!(
+                    "{NOBODY_MAY}no event has told of the account `{account}` yet; it goes to the client that polls {}",
+                    address()
+                ))
+            };
+        }
+        let (peer, says) = astray(&accounts, account)?;
+        held(format!("{NOBODY_MAY}the client at {} {says}; type {} into it as its poll address", peer.ip(), address()))
+    }
+
+    /// Until when pacing holds it, with so many in front.
+    fn paced(&mut self, record: &Record, before: u32) -> Result<Option<Held>, store::Error> {
+        let class = record.class();
+        if class == Class::Question {
+            return Ok(None);
+        }
+        let pacing = &self.service.config().pacing;
+        let name = name(record);
+        if !self.paces.contains_key(&name) {
+            let purse = self.purse(record);
+            let pace = Pace::read(self.service.store(), &purse, self.now, pacing)?;
+            self.paces.insert(name.clone(), pace);
+        }
+        Ok(self.paces[&name].held(class, before, self.now, pacing))
+    }
+
+    /// What is bound to nobody goes by whoever polls; with one account known, that is the likely one.
+    fn purse(&self, record: &Record) -> Purse {
+        let accounts = self.service.accounts();
+        match &record.account {
+            Some(account) => accounts.purse(account),
+            None => accounts.only_purse().unwrap_or_else(|| Purse::unnamed(None)),
+        }
+    }
+}
+
+/// Who has polled lately and may not take what is bound to a known account whose own client has not, and what that one
+/// says of itself.
+fn astray(accounts: &Accounts, account: &str) -> Option<(SocketAddr, String)> {
+    let polled = accounts.last_polled(account);
+    let is_fresh = |at: Instant| at.elapsed() < UNNAMED_COUNTS && polled.is_none_or(|own| own < at);
+    let unnamed = accounts.unnamed().filter(|unnamed| is_fresh(unnamed.polled));
+    let is_only = accounts.is_only(account);
+    let is_elsewhere = |unnamed: &Unnamed| is_only && !accounts.may_be_at(account, unnamed.pid);
+    if let Some(Unnamed { pid: Some(pid), peer, .. }) = unnamed.filter(is_elsewhere) {
+        // It took the place of the account's own, as far as anybody can tell.
+        return polled
+            .is_none_or(|own| own.elapsed() > POLLS_EVERY)
+            .then(|| (peer, format!("polls from the process {pid}, which no event has told to be that account's")));
+    }
+    if polled.is_some_and(|own| own.elapsed() < UNNAMED_COUNTS) {
+        return None;
+    }
+    if let Some((name, are_several, peer, _)) = accounts.misnamed().filter(|(.., at)| is_fresh(*at)) {
+        let what = if are_several { "which is the name of several accounts" } else { "which no event has told of" };
+        return Some((peer, format!("polls as `{name}`, {what}")));
+    }
+    let unnamed = unnamed.filter(|_| !is_only)?;
+    Some((unnamed.peer, "does not say which account it is".to_owned()))
+}
+
+fn name(record: &Record) -> String {
+    record.account.clone().unwrap_or_default()
+}
