@@ -17,14 +17,18 @@ mod ages;
 mod budget;
 mod cursors;
 mod doors;
+mod failure;
 mod forwards;
 mod janitor;
+mod kept;
 mod learner;
 mod log;
 mod metrics;
 mod queue;
+mod seldom;
 mod service;
 mod slow;
+mod sync;
 
 pub use doors::token::FILES as TOKEN_FILES;
 

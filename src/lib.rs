@@ -25,7 +25,8 @@
 //!   anything is answered, and behind it sled, the queue's and the index's map. Only it names sled.
 //! * [`directory`] is what the events teach: accounts, contacts, rooms, open friend requests.
 //! * [`control`] is what CLI and daemon say to each other: HTTP/1.1 and NDJSON over the Unix socket.
-//! * [`daemon`] has the doors, and the parts behind them: log, queue, accounts, cursors, forwards, learner. Only it names warp and hyper.
+//! * [`daemon`] has the doors, and the parts behind them: log, queue, accounts, cursors, forwards, learner. Only it
+//!   names warp and hyper.
 //! * [`cli`] has the verbs: `cli/verb/NAME.rs` does what `wehelp NAME` says. Only `cli/output` prints, and
 //!   `cli/progress` draws on a terminal.
 //! * [`home`], [`config`], [`seq`], [`clock`], [`near`] are the ground: places, settings, positions, time, typing errors.

@@ -8,11 +8,15 @@
 //! Kept in memory, because every callback and every poll touches it; what must outlive the daemon is written by
 //! `learner` (nick, process, logged in: the directory) and by the janitor ([`Seen`], now and then).
 
+pub(crate) mod poller;
+
 use crate::clock::Time;
 use crate::config;
 use crate::control::{self, Account};
+use crate::daemon::accounts::poller::{Name, Poller};
+use crate::daemon::failure::Failure;
+use crate::daemon::queue::claim::Share;
 use crate::daemon::queue::pacing;
-use crate::daemon::service::{Failure, Name, Poller};
 use crate::directory::{self, ACCOUNTS_MAX, Names, Seat, Sign};
 use crate::protocol::id::Wxid;
 use crate::seq::Seq;
@@ -122,15 +126,6 @@ pub(crate) struct Told<'a> {
     /// Its place in the log.
     pub(crate) seq: Seq,
     pub(crate) time: Time,
-}
-
-/// How much of what waits somewhere a poll takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Share {
-    /// Whatever is due.
-    All,
-    /// Questions about the login (36, 20): what a client can do that nobody is logged in to.
-    Login,
 }
 
 /// Whose commands a poll takes.

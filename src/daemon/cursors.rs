@@ -2,10 +2,11 @@
 
 use crate::clock::Time;
 use crate::control::{Cursor, CursorCommit};
+use crate::daemon::failure::Failure;
 use crate::daemon::log::entry::Edge;
 use crate::daemon::log::follow;
 use crate::daemon::queue::after_prefix;
-use crate::daemon::service::{Failure, Service};
+use crate::daemon::service::Service;
 use crate::seq::Seq;
 use crate::store::{self, Query, Space, Txn};
 use serde::{Deserialize, Serialize};

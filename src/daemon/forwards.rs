@@ -13,10 +13,12 @@ pub(crate) mod post;
 
 use crate::clock::Time;
 use crate::control::{Forward, ForwardState, OnRefused};
-use crate::daemon::doors::limits::Seldom;
+use crate::daemon::failure::Failure;
 use crate::daemon::log::entry::{self, Filter};
 use crate::daemon::log::follow;
-use crate::daemon::service::{Failure, Service, lock};
+use crate::daemon::seldom::Seldom;
+use crate::daemon::service::Service;
+use crate::daemon::sync::lock;
 use crate::seq::Seq;
 use crate::store::{Dropped, Query, Read, Space, Stored, Txn};
 use post::{Address, LOOP, Message, Outcome, Poster, RETRY_AFTER_MAX, VIA, without_password};

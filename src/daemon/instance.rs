@@ -6,6 +6,7 @@
 
 use crate::config::{Http, RequireToken};
 use crate::daemon::private;
+use crate::daemon::sync;
 use crate::home::{self, Home};
 use crate::store;
 use std::fs::{self, File, TryLockError};
@@ -34,15 +35,8 @@ pub enum Error {
         holder: String,
     },
     /// Something with a file or folder.
-    #[error("{act} `{path}`: {source}{hint}", hint = crate::daemon::doors::token::what_to_do(source))]
-    File {
-        /// What was tried.
-        act: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Private(#[from] private::Error),
     /// An address cannot be listened on.
     #[error("listen on {address}: {source}")]
     Address {
@@ -54,9 +48,6 @@ pub enum Error {
     /// The client door would be open to the world.
     #[error("{0}")]
     Exposed(String),
-    /// Others own or may change what would be ours.
-    #[error("{0}")]
-    Unsafe(String),
     /// Another daemon answers at this socket.
     #[error("another wehelpd answers at `{0}`; stop it first, or choose another --socket")]
     SocketInUse(PathBuf),
@@ -64,7 +55,7 @@ pub enum Error {
 
 fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
-    move |source| Error::File { act, path, source }
+    move |source| private::Error::File { act, path, source }.into()
 }
 
 /// The lock on a data folder; held until dropped.
@@ -177,7 +168,7 @@ impl Lock {
     /// Sees whether the file that is held still stands where others look for it, and puts it back when somebody deleted
     /// it; what could not be written into it is written as soon as it can. To be called now and then.
     pub fn mind(&self) {
-        let mut held = crate::daemon::service::lock(&self.held);
+        let mut held = sync::lock(&self.held);
         let Ok(own) = held.file.metadata() else { return };
         if fs::symlink_metadata(&self.path).is_ok_and(|stands| place(&stands) == place(&own)) {
             if !held.named
@@ -374,7 +365,9 @@ pub fn bind_control(activated: &mut Activated, home: &Home, _lock: &Lock) -> Res
             (listener, false)
         }
         None => match bind_private(path) {
-            Err(Error::File { source, .. }) if takes_nothing(&source) && path.starts_with(&home.data_dir) => {
+            Err(Error::Private(private::Error::File { source, .. }))
+                if takes_nothing(&source) && path.starts_with(&home.data_dir) =>
+            {
                 return Ok(bind_elsewhere(home, &source));
             }
             bound => (bound?, true),

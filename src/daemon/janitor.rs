@@ -6,12 +6,14 @@ use crate::clock::Time;
 use crate::daemon::accounts::Seen;
 use crate::daemon::ages::Ages;
 use crate::daemon::cursors;
+use crate::daemon::failure::Failure;
 use crate::daemon::forwards;
+use crate::daemon::kept;
 use crate::daemon::learner;
 use crate::daemon::log::entry;
 use crate::daemon::queue;
 use crate::daemon::queue::pacing;
-use crate::daemon::service::{Failure, Service};
+use crate::daemon::service::Service;
 use crate::directory::ACCOUNTS_MAX;
 use crate::seq::Seq;
 use crate::store::{self, META, Query, Read, Retention, Store, Txn};
@@ -100,7 +102,7 @@ pub(crate) async fn run(service: Service) {
                 // Many clients come at once after a start.
                 tokio::time::sleep(GATHER).await;
                 if let Some(put) = seen(&service) {
-                    note(service.store().write(put).await);
+                    kept::or_later(service.store().write(put).await);
                 }
             }
             () = service.shutdown().wait() => break,
@@ -167,7 +169,7 @@ async fn retain(service: &Service) {
 /// Drops old events; those that were stored before the clock was set and those after it by one cutoff each.
 async fn trim(service: &Service, ages: &Ages, now: Time) -> Result<(), String> {
     let (store, events) = (service.store(), &service.config().events);
-    note(learner::remember_before_a_drop(service).await);
+    kept::or_later(learner::remember_before_a_drop(service).await);
     let wanted = wanted_after(service, ages.surely(now)).map_err(|failure| failure.message)?;
     loop {
         let cutoff = events.keep.map(|keep| ages.cutoff(store.first(), keep, now));
@@ -194,7 +196,7 @@ fn wanted_after(service: &Service, now: Time) -> Result<Option<Seq>, Failure> {
 
 pub(crate) async fn remember(service: &Service) {
     if let Some(put) = seen(service) {
-        note(service.store().write_lazily(put).await);
+        kept::or_later(service.store().write_lazily(put).await);
     }
 }
 
@@ -208,11 +210,4 @@ fn seen(service: &Service) -> Option<impl FnOnce(&mut Txn<'_>) -> Result<(), Inf
         tx.put(META, SEEN_UPTO, upto.to_be_bytes());
         Ok(())
     })
-}
-
-/// What is kept now and then need not be kept: it is kept the next time.
-pub(crate) fn note<T>(kept: Result<T, store::Error>) {
-    if let Err(error) = kept {
-        tracing::debug!("cannot remember how things stand: {error}");
-    }
 }

@@ -7,11 +7,11 @@
 //! its end. The mode of a folder is changed only where it is
 //! one that we made inside the data folder.
 
-use crate::daemon::instance::Error;
 use crate::store;
 use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Files in the data folder, and what their names may begin with. Others are not ours to judge: a volume has a
 /// `lost+found`, an admin leaves a note.
@@ -20,6 +20,37 @@ const FILES: [&str; 7] = ["lock", "token", "version", "checkpoint", "socket", "w
 const RUN: &str = "run";
 /// Folders in folders: the store keeps some. Deeper is nothing of ours.
 const DEPTH_MAX: usize = 3;
+
+/// Why something of ours cannot be had, or is not ours alone.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something with a file or folder.
+    #[error("{act} `{path}`: {source}{hint}", hint = what_to_do(source))]
+    File {
+        /// What was tried.
+        act: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others own or may change what would be ours.
+    #[error("{0}")]
+    Unsafe(String),
+}
+
+/// What helps against a file system that takes nothing.
+pub(crate) fn what_to_do(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; wehelpd begins only where it has room: make some, or choose another --data-dir"
+        }
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            "; wehelpd begins only where it may write: make that possible, or choose another --data-dir"
+        }
+        _ => "",
+    }
+}
 
 /// Lets nobody else read or write what this process makes from now on, whatever the umask was.
 pub fn close_to_others() {
@@ -58,7 +89,7 @@ fn is_variant(rest: &str) -> bool {
     rest.is_empty() || rest.starts_with('.')
 }
 
-fn error(act: &'static str, path: &Path, source: std::io::Error) -> Error {
+fn error(act: &'static str, path: &Path, source: io::Error) -> Error {
     Error::File { act, path: path.to_owned(), source }
 }
 
@@ -83,7 +114,7 @@ fn refuse_shared(what: &str, path: &Path, found: &Metadata, me: u32) -> Result<(
 fn close(path: &Path, me: u32, depth: usize) -> Result<(), Error> {
     let found = match fs::symlink_metadata(path) {
         // Gone in between: a left-over that somebody removed.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(|source| error("look at", path, source))?,
     };
     if found.is_symlink() {
@@ -112,7 +143,7 @@ fn close(path: &Path, me: u32, depth: usize) -> Result<(), Error> {
         let changed = fs::set_permissions(path, fs::Permissions::from_mode(closed));
         match changed {
             // It cannot be opened for writing either; the store tells of that in its own words, and reads.
-            Err(e) if e.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {}
+            Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
             other => other.map_err(|source| error("close to others", path, source))?,
         }
     }

@@ -7,16 +7,19 @@
 use crate::clock::Time;
 use crate::config::Config;
 use crate::control::{self, Enqueue, Receipt, State};
+use crate::daemon::accounts::poller::Poller;
 use crate::daemon::accounts::{Accounts, POLLS_EVERY, Told};
 use crate::daemon::ages::Ages;
 use crate::daemon::budget::Budget;
+use crate::daemon::failure::Failure;
 use crate::daemon::log::entry;
-use crate::daemon::queue::clock_steps::Reading;
+use crate::daemon::queue::clock_steps::{Clock, Reading};
 use crate::daemon::queue::handover::{Handover, Handovers};
 use crate::daemon::queue::pacing;
 use crate::daemon::queue::{self, Claimed, Lists, read};
 use crate::daemon::shutdown::Shutdown;
 use crate::daemon::slow;
+use crate::daemon::sync::lock;
 use crate::directory::{Names, Sign};
 use crate::home::Home;
 use crate::protocol::event::{Kind, Outline};
@@ -77,7 +80,7 @@ struct Inner {
     bodies: Budget,
     counters: Counters,
     forwards: crate::daemon::forwards::Forwards,
-    steps: crate::daemon::queue::clock_steps::Steps,
+    clock: Arc<Clock>,
     /// Who asks, and holds a connection for it.
     asks: crate::daemon::queue::asks::Asks,
     /// Who waits for which answer.
@@ -146,73 +149,6 @@ pub(crate) struct Counters {
     handed: AtomicU64,
     given_back: AtomicU64,
     last_callback: Mutex<Option<Time>>,
-}
-
-/// Who asks for commands, as far as it said. Nothing-words are already `None`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Poller {
-    /// `?wxid=`, which newer clients add by themselves: a wxid, or what else an account is called.
-    pub(crate) wxid: Option<Name>,
-    /// `?account=`, which a person typed: likewise.
-    pub(crate) account: Option<Name>,
-    /// `?pid=`
-    pub(crate) pid: Option<u64>,
-    /// Where it comes from.
-    pub(crate) peer: SocketAddr,
-}
-
-/// What a poller calls itself. The bytes of some names are right in more than one encoding, and mean somebody in one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Name {
-    /// As it most likely reads.
-    pub(crate) text: String,
-    /// As it reads otherwise.
-    pub(crate) or: Option<String>,
-}
-
-impl From<String> for Name {
-    fn from(text: String) -> Self {
-        Self { text, or: None }
-    }
-}
-
-impl Name {
-    /// As it reads, the most likely first.
-    pub(crate) fn readings(&self) -> impl Iterator<Item = &str> {
-        [Some(&self.text), self.or.as_ref()].into_iter().flatten().map(String::as_str)
-    }
-}
-
-/// A refusal or failure, for both doors: status, kebab code, sentence.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
-    /// HTTP status.
-    pub(crate) status: u16,
-    /// Stable kebab-case code.
-    pub(crate) code: &'static str,
-    /// A sentence that says what to do.
-    pub(crate) message: String,
-}
-
-impl Failure {
-    /// A refusal.
-    #[must_use]
-    pub(crate) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
-    }
-}
-
-impl From<store::Error> for Failure {
-    fn from(error: store::Error) -> Self {
-        match error {
-            store::Error::Refusing(reason) => Self::new(
-                503,
-                "store-refuses-writes",
-                format!("the store does not accept writes: {reason}; what was stored stays readable"),
-            ),
-            other => Self::new(500, "store-failed", other.to_string()),
-        }
-    }
 }
 
 /// What became of a callback.
@@ -308,17 +244,13 @@ pub(crate) async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|_| Err(Failure::new(500, "internal", "an internal error; the daemon's log says more")))
 }
 
-/// No lock here is held over an `.await` or a panic that could leave it half-changed, so a poisoned one is sound.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 impl Service {
     /// A service over an open store.
     #[must_use]
     pub(crate) fn new(home: Home, config: Config, store: Store, shutdown: Shutdown) -> Self {
         let started_at = *store.tail().borrow();
         let following = crate::daemon::log::follow::Following::new(home.data_dir.clone());
+        let clock = Arc::new(Clock::new(store.clone()));
         Self(Arc::new(Inner {
             home,
             config,
@@ -343,7 +275,7 @@ impl Service {
             bodies: Budget::new(BODIES_BYTES_MAX),
             counters: Counters::default(),
             forwards: crate::daemon::forwards::Forwards::default(),
-            steps: crate::daemon::queue::clock_steps::Steps::default(),
+            clock,
             asks: crate::daemon::queue::asks::Asks::default(),
             awaited: crate::daemon::queue::awaited::Awaited::default(),
             listen: Mutex::default(),
@@ -455,7 +387,7 @@ impl Service {
 
     /// After a start: lets go, or says, what was in flight when the daemon before ended.
     pub(crate) async fn start(&self, redeliver: bool) {
-        if let Err(error) = crate::daemon::queue::clock_steps::restore(&self.0.store, &self.0.steps) {
+        if let Err(error) = self.0.clock.restore() {
             tracing::error!("cannot see whether the clock was set: {error}");
         }
         crate::daemon::queue::takeup::run(self, redeliver).await;
@@ -463,32 +395,32 @@ impl Service {
 
     /// What the wall clock says, steps that are not followed yet apart.
     pub(crate) fn now(&self) -> Time {
-        self.0.steps.now()
+        self.0.clock.now()
     }
 
     /// The same for what is stored by it: no step is followed while this lives.
     pub(crate) async fn reading(&self) -> Reading {
-        self.0.steps.reading().await
+        self.0.clock.reading().await
     }
 
     /// The same for the end of a hand-over.
     pub(crate) async fn reading_in_flight(&self) -> Reading {
-        self.0.steps.reading_in_flight().await
+        self.0.clock.reading_in_flight().await
     }
 
     /// How old things are.
     pub(crate) fn ages(&self) -> Ages {
-        self.0.steps.ages()
+        self.0.clock.ages()
     }
 
     /// Remembers how the clock stands.
     pub(crate) async fn remember_the_clock(&self) {
-        crate::daemon::queue::clock_steps::remember(self, &self.0.steps).await;
+        self.0.clock.remember().await;
     }
 
     /// Sees whether the clock was set, before anything is done by it.
     pub(crate) async fn mind_the_clock(&self) -> Result<(), store::Error> {
-        crate::daemon::queue::clock_steps::mind(self, &self.0.steps).await
+        self.0.clock.mind().await
     }
 
     /// Waits until everything answered so far has been learned from: so that a question asked after a callback was
@@ -544,7 +476,7 @@ impl Service {
         via: Option<String>,
     ) -> Result<(Received, Option<String>, Option<u64>), Failure> {
         let now = self.now();
-        if !self.0.steps.is_quiet() {
+        if !self.0.clock.is_quiet() {
             // The janitor follows it; a callback does not wait for that.
             self.expiring().notify_one();
         }

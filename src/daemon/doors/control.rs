@@ -11,11 +11,13 @@ use crate::daemon::doors::client;
 use crate::daemon::doors::delivery::Conn;
 use crate::daemon::doors::forwards;
 use crate::daemon::doors::serve::{Head, Peer};
+use crate::daemon::failure::Failure;
 use crate::daemon::log::entry;
 use crate::daemon::log::follow::{self, Follow};
+use crate::daemon::queue::PIECES;
 use crate::daemon::queue::asks;
 use crate::daemon::queue::list;
-use crate::daemon::service::{Failure, Lease, Service, blocking};
+use crate::daemon::service::{Lease, Service, blocking};
 use crate::home;
 use crate::protocol::command::Wire;
 use crate::seq::Seq;
@@ -40,9 +42,6 @@ const WAIT_MAX: Duration = Duration::from_secs(86_400);
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// After a text was fetched, a notice that refuses it is waited for so long (contract 3).
 const NOTICE: Duration = Duration::from_millis(500);
-/// Pieces are one answer while no more than this lies between two (contract 3).
-pub(crate) const PIECES: Duration = Duration::from_secs(3);
-
 /// The routes of the control door. They reject nothing: every error is JSON.
 pub(crate) fn routes(
     service: Service,

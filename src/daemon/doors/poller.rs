@@ -5,7 +5,7 @@
 //! than what was typed, and counts. A name that could be no id, and the process 0, are nothing.
 //! Leaves to others: which account that is (`accounts`).
 
-use crate::daemon::service::{Name, Poller};
+use crate::daemon::accounts::poller::{Name, Poller};
 use crate::protocol::contact;
 use std::io;
 use std::net::SocketAddr;

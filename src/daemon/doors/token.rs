@@ -2,7 +2,8 @@
 //! logged.
 
 use crate::clock::Time;
-use crate::daemon::service::lock;
+use crate::daemon::private::what_to_do;
+use crate::daemon::sync::lock;
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -185,19 +186,6 @@ pub(crate) enum Fault {
          every client must then be given"
     )]
     NoToken(&'static str),
-}
-
-/// What helps against a file system that takes nothing.
-pub(crate) fn what_to_do(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; wehelpd begins only where it has room: make some, or choose another --data-dir"
-        }
-        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-            "; wehelpd begins only where it may write: make that possible, or choose another --data-dir"
-        }
-        _ => "",
-    }
 }
 
 fn read(path: &Path) -> Result<String, Fault> {

@@ -8,9 +8,9 @@
 use crate::clock::Time;
 use crate::daemon::ages::Ages;
 use crate::daemon::alloc;
-use crate::daemon::doors::control::PIECES;
 use crate::daemon::log::entry;
 use crate::daemon::log::follow;
+use crate::daemon::queue::PIECES;
 use crate::daemon::queue::{self, Record, read};
 use crate::daemon::service::Service;
 use crate::directory::{self, Change, Draft, Ended, Lesson, Told};

@@ -6,7 +6,7 @@
 
 use crate::clock::{Bare, Time};
 use crate::control::EventsQuery;
-use crate::daemon::service::Failure;
+use crate::daemon::failure::Failure;
 use crate::directory::{Names, Sign};
 use crate::near;
 use crate::protocol::answer;

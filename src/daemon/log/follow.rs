@@ -9,9 +9,10 @@
 
 use crate::clock::Time;
 use crate::control;
+use crate::daemon::failure::Failure;
 use crate::daemon::log::entry::{self, Filter};
 use crate::daemon::log::spill::{Spilled, Spills, Writing, piece_bytes};
-use crate::daemon::service::{Failure, Lease, Service};
+use crate::daemon::service::{Lease, Service};
 use crate::protocol::command::Wire;
 use crate::seq::Seq;
 use crate::store::{Dropped, Query, Read, Store, Stored};

@@ -3,7 +3,7 @@
 //! A reader may take as long as it likes for a line of tens of megabytes, and so may two hundred of them.
 
 use crate::daemon::log::entry::Line;
-use crate::daemon::service::lock;
+use crate::daemon::sync::lock;
 use crate::seq::Seq;
 use bytes::Bytes;
 use std::collections::HashMap;

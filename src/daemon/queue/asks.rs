@@ -6,8 +6,10 @@
 //! its asker is back.
 
 use crate::control::{Enqueue, Progress, Receipt};
-use crate::daemon::queue;
-use crate::daemon::service::{Failure, Service, lock};
+use crate::daemon::failure::Failure;
+use crate::daemon::queue::read;
+use crate::daemon::service::Service;
+use crate::daemon::sync::lock;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -150,7 +152,7 @@ async fn end(service: &Service, id: u64) {
 
 /// After a start: ends the turns of those whose askers do not come back.
 pub(crate) async fn resume(service: Service) {
-    let left = queue::read::asks(service.store()).unwrap_or_default();
+    let left = read::asks(service.store()).unwrap_or_default();
     if left.is_empty() {
         return;
     }

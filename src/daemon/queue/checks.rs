@@ -3,8 +3,8 @@
 
 use crate::config::Files;
 use crate::control::{self, Enqueue};
-use crate::daemon::queue::New;
-use crate::daemon::service::Failure;
+use crate::daemon::failure::Failure;
+use crate::daemon::queue::enqueue::New;
 use crate::protocol::command::{self, Fault, Wire};
 use serde_json::value::RawValue;
 

@@ -8,14 +8,15 @@
 //! The difference of the two clocks is stored ([`Fact`]), so that a step while no daemon ran is seen as well, without
 //! reading what waits: in the same uptime of the machine exactly; after a restart of the machine only one backwards, by
 //! the newest moment that the store knows. What is to be moved is moved when somebody asks by the clock
-//! ([`mind`]), not before the doors open, and goes on after a crash where it was.
+//! ([`Clock::mind`]), not before the doors open, and goes on after a crash where it was.
 
 use crate::clock::{self, Time};
 use crate::daemon::ages::Ages;
-use crate::daemon::janitor;
+use crate::daemon::kept;
+use crate::daemon::queue::change::shift;
 use crate::daemon::queue::pacing;
-use crate::daemon::queue::{self, read};
-use crate::daemon::service::Service;
+use crate::daemon::queue::read;
+use crate::daemon::sync::lock;
 use crate::seq::Seq;
 use crate::store::{Error, META, Query, Store, Txn};
 use serde::{Deserialize, Serialize};
@@ -58,7 +59,8 @@ struct Moving {
 
 /// Watches the clock.
 #[derive(Debug)]
-pub(crate) struct Steps {
+pub(crate) struct Clock {
+    store: Store,
     boot: String,
     /// Wall clock less time since the machine started, milliseconds, as of when everything was last right.
     offset: AtomicI64,
@@ -82,9 +84,10 @@ pub(crate) struct Reading {
     _held: [Option<OwnedRwLockReadGuard<()>>; 2],
 }
 
-impl Default for Steps {
-    fn default() -> Self {
+impl Clock {
+    pub(crate) fn new(store: Store) -> Self {
         Self {
+            store,
             // Without it a step while no daemon ran is seen as after a restart of the machine.
             boot: std::fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned()).unwrap_or_default(),
             offset: AtomicI64::new(offset()),
@@ -94,9 +97,7 @@ impl Default for Steps {
             turn: Arc::default(),
         }
     }
-}
 
-impl Steps {
     fn step(&self) -> i64 {
         offset() - self.offset.load(Ordering::Acquire)
     }
@@ -122,16 +123,126 @@ impl Steps {
 
     /// How old things are.
     pub(crate) fn ages(&self) -> Ages {
-        crate::daemon::service::lock(&self.ages).clone()
+        lock(&self.ages).clone()
     }
 
     /// Whether no step waits to be followed.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.step().abs() < STEP_MIN && crate::daemon::service::lock(&self.unfinished).is_none()
+        self.step().abs() < STEP_MIN && lock(&self.unfinished).is_none()
     }
 
     fn fact(&self, moving: Option<Moving>) -> Fact {
         Fact { boot: self.boot.clone(), offset: self.offset.load(Ordering::Acquire), wall: self.now(), moving }
+    }
+
+    /// Sees whether the clock was set since the last call, and moves what waits. Call it before anything is due, expired
+    /// or queued by the clock.
+    ///
+    /// # Errors
+    /// When the store refuses; then the next call tries again.
+    pub(crate) async fn mind(&self) -> Result<(), Error> {
+        if self.is_quiet() {
+            return Ok(());
+        }
+        let _moving = self.moving.write().await;
+        let begun = *lock(&self.unfinished);
+        if let Some(begun) = begun {
+            self.finish(begun).await?;
+        }
+        let step = self.step();
+        if step.abs() >= STEP_MIN {
+            self.finish(Moving { by: step, upto: 0 }).await?;
+        }
+        Ok(())
+    }
+
+    /// Moves what is not moved yet.
+    async fn finish(&self, from: Moving) -> Result<(), Error> {
+        let Moving { by, upto } = from;
+        let store = self.store.clone();
+        // A hand-over under way may still be given back.
+        let ids = tokio::task::spawn_blocking(move || read::queued(&store));
+        let mut ids = ids.await.map_err(|_| Error::Other("reading the queue panicked".into()))??;
+        ids.retain(|id| *id > upto);
+        ids.sort_unstable();
+        ids.dedup();
+        for some in ids.chunks(MOVED_MAX) {
+            let last = some.last().copied().unwrap_or(upto);
+            let (some, fact, ages) = (some.to_vec(), self.fact(Some(Moving { by, upto: last })), self.ages());
+            let moved = move |tx: &mut Txn<'_>| {
+                shift(tx, &some, by);
+                put(tx, &fact, &ages);
+                Ok::<_, std::convert::Infallible>(())
+            };
+            let Ok(()) = self.store.write(moved).await?;
+            *lock(&self.unfinished) = Some(Moving { by, upto: last });
+        }
+        let fact = Fact { offset: self.offset.load(Ordering::Acquire) + by, ..self.fact(None) };
+        let _turn = self.turn.write().await;
+        let mut ages = self.ages();
+        let tail = *self.store.tail().borrow();
+        ages.step(by, Seq(tail.0 + 1), Time::from_millis(self.now().millis().saturating_add(by)));
+        let followed = ages.clone();
+        let end = move |tx: &mut Txn<'_>| {
+            pacing::shift(tx, by);
+            put(tx, &fact, &ages);
+            Ok::<_, std::convert::Infallible>(())
+        };
+        let Ok(()) = self.store.write(end).await?;
+        *lock(&self.ages) = followed;
+        self.offset.fetch_add(by, Ordering::AcqRel);
+        *lock(&self.unfinished) = None;
+        tracing::warn!(seconds = by / 1000, moved = ids.len(), "the clock was set; waiting commands keep their waits");
+        Ok(())
+    }
+
+    /// At a start: sees by what is stored whether the clock was set meanwhile; the next [`mind`](Self::mind) does what is to be done.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) fn restore(&self) -> Result<(), Error> {
+        let mut ages = Ages::read(&self.store)?;
+        let fact: Option<Fact> = self.store.get(META, FACT)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        *lock(&self.unfinished) = fact.as_ref().and_then(|fact| fact.moving);
+        match fact {
+            Some(fact) if fact.boot == self.boot && !fact.boot.is_empty() => {
+                self.offset.store(fact.offset, Ordering::Release);
+            }
+            fact => {
+                let last = *self.store.tail().borrow();
+                let told = if last > Seq::ZERO { told_at(&self.store, last)? } else { None };
+                let newest = [fact.map(|fact| fact.wall), told, read::newest(&self.store)?].into_iter().flatten().max();
+                let wall = Time::now();
+                let off = newest.map_or(0, |time| wall.millis() - time.millis());
+                if off <= -STEP_MIN {
+                    self.offset.fetch_sub(off, Ordering::AcqRel);
+                }
+                // The next step that is followed says so when the clock is behind.
+                if off.abs() >= STEP_MIN {
+                    ages.doubt(Duration::from_millis(u64::try_from(off).unwrap_or(0)), wall);
+                }
+            }
+        }
+        *lock(&self.ages) = ages;
+        Ok(())
+    }
+
+    /// Remembers how the clocks stand, unless something is to be moved.
+    pub(crate) async fn remember(&self) {
+        if !self.is_quiet() {
+            return;
+        }
+        let fact = self.fact(None);
+        let ages = {
+            let mut ages = lock(&self.ages);
+            ages.settle(fact.wall, self.store.first());
+            ages.clone()
+        };
+        let kept = self.store.write_lazily(move |tx| {
+            put(tx, &fact, &ages);
+            Ok::<_, std::convert::Infallible>(())
+        });
+        kept::or_later(kept.await);
     }
 }
 
@@ -139,123 +250,13 @@ fn offset() -> i64 {
     Time::now().millis() - i64::try_from(clock::uptime().as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Sees whether the clock was set since the last call, and moves what waits. Call it before anything is due, expired
-/// or queued by the clock.
-///
-/// # Errors
-/// When the store refuses; then the next call tries again.
-pub(crate) async fn mind(service: &Service, steps: &Steps) -> Result<(), Error> {
-    if steps.is_quiet() {
-        return Ok(());
-    }
-    let _moving = steps.moving.write().await;
-    let begun = *crate::daemon::service::lock(&steps.unfinished);
-    if let Some(begun) = begun {
-        finish(service, steps, begun).await?;
-    }
-    let step = steps.step();
-    if step.abs() >= STEP_MIN {
-        finish(service, steps, Moving { by: step, upto: 0 }).await?;
-    }
-    Ok(())
-}
-
-/// Moves what is not moved yet.
-async fn finish(service: &Service, steps: &Steps, from: Moving) -> Result<(), Error> {
-    let Moving { by, upto } = from;
-    let store = service.store().clone();
-    // A hand-over under way may still be given back.
-    let ids = tokio::task::spawn_blocking(move || read::queued(&store));
-    let mut ids = ids.await.map_err(|_| Error::Other("reading the queue panicked".into()))??;
-    ids.retain(|id| *id > upto);
-    ids.sort_unstable();
-    ids.dedup();
-    for some in ids.chunks(MOVED_MAX) {
-        let last = some.last().copied().unwrap_or(upto);
-        let (some, fact, ages) = (some.to_vec(), steps.fact(Some(Moving { by, upto: last })), steps.ages());
-        let shift = move |tx: &mut Txn<'_>| {
-            queue::shift(tx, &some, by);
-            put(tx, &fact, &ages);
-            Ok::<_, std::convert::Infallible>(())
-        };
-        let Ok(()) = service.store().write(shift).await?;
-        *crate::daemon::service::lock(&steps.unfinished) = Some(Moving { by, upto: last });
-    }
-    let fact = Fact { offset: steps.offset.load(Ordering::Acquire) + by, ..steps.fact(None) };
-    let _turn = steps.turn.write().await;
-    let mut ages = steps.ages();
-    let tail = *service.store().tail().borrow();
-    ages.step(by, Seq(tail.0 + 1), Time::from_millis(steps.now().millis().saturating_add(by)));
-    let followed = ages.clone();
-    let end = move |tx: &mut Txn<'_>| {
-        pacing::shift(tx, by);
-        put(tx, &fact, &ages);
-        Ok::<_, std::convert::Infallible>(())
-    };
-    let Ok(()) = service.store().write(end).await?;
-    *crate::daemon::service::lock(&steps.ages) = followed;
-    steps.offset.fetch_add(by, Ordering::AcqRel);
-    *crate::daemon::service::lock(&steps.unfinished) = None;
-    tracing::warn!(seconds = by / 1000, moved = ids.len(), "the clock was set; waiting commands keep their waits");
-    Ok(())
-}
-
 fn put(tx: &mut Txn<'_>, fact: &Fact, ages: &Ages) {
     ages.put(tx);
     tx.put(META, FACT, serde_json::to_vec(fact).expect("plain data"));
-}
-
-/// At a start: sees by what is stored whether the clock was set meanwhile; the next [`mind`] does what is to be done.
-///
-/// # Errors
-/// When the store cannot be read.
-pub(crate) fn restore(store: &Store, steps: &Steps) -> Result<(), Error> {
-    let mut ages = Ages::read(store)?;
-    let fact: Option<Fact> = store.get(META, FACT)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    *crate::daemon::service::lock(&steps.unfinished) = fact.as_ref().and_then(|fact| fact.moving);
-    match fact {
-        Some(fact) if fact.boot == steps.boot && !fact.boot.is_empty() => {
-            steps.offset.store(fact.offset, Ordering::Release);
-        }
-        fact => {
-            let last = *store.tail().borrow();
-            let told = if last > Seq::ZERO { told_at(store, last)? } else { None };
-            let newest = [fact.map(|fact| fact.wall), told, read::newest(store)?].into_iter().flatten().max();
-            let wall = Time::now();
-            let off = newest.map_or(0, |time| wall.millis() - time.millis());
-            if off <= -STEP_MIN {
-                steps.offset.fetch_sub(off, Ordering::AcqRel);
-            }
-            // The next step that is followed says so when the clock is behind.
-            if off.abs() >= STEP_MIN {
-                ages.doubt(Duration::from_millis(u64::try_from(off).unwrap_or(0)), wall);
-            }
-        }
-    }
-    *crate::daemon::service::lock(&steps.ages) = ages;
-    Ok(())
 }
 
 /// When an event came.
 fn told_at(store: &Store, seq: Seq) -> Result<Option<Time>, Error> {
     let page = store.read_kept(&Query { after: Seq(seq.0 - 1), ..Query::default() }, 1)?;
     Ok(page.entries.first().map(|stored| stored.time))
-}
-
-/// Remembers how the clocks stand, unless something is to be moved.
-pub(crate) async fn remember(service: &Service, steps: &Steps) {
-    if !steps.is_quiet() {
-        return;
-    }
-    let fact = steps.fact(None);
-    let ages = {
-        let mut ages = crate::daemon::service::lock(&steps.ages);
-        ages.settle(fact.wall, service.store().first());
-        ages.clone()
-    };
-    let kept = service.store().write_lazily(move |tx| {
-        put(tx, &fact, &ages);
-        Ok::<_, std::convert::Infallible>(())
-    });
-    janitor::note(kept.await);
 }

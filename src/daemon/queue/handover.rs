@@ -5,8 +5,11 @@
 //! dropping only sends a word to the one task that records ends (`run`). Nothing else settles a command, so nothing
 //! that is claimed stays in flight because somebody had no runtime, no time or no next poll.
 
-use crate::daemon::queue::{self, Settled, read};
-use crate::daemon::service::{Service, lock};
+use crate::daemon::queue::read;
+use crate::daemon::queue::record::Phase;
+use crate::daemon::queue::settle::{Settled, settle};
+use crate::daemon::service::Service;
+use crate::daemon::sync::lock;
 use crate::store::{Error, Health, Store};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -117,7 +120,7 @@ impl Handovers {
         let mut hanging = Vec::new();
         for id in read::in_flight(store)? {
             // Its end may be recorded between the two looks.
-            let still = || read::one(store, id).map(|record| record.is_some_and(|r| r.phase == queue::Phase::InFlight));
+            let still = || read::one(store, id).map(|record| record.is_some_and(|r| r.phase == Phase::InFlight));
             if hangs(id) && still()? && hangs(id) {
                 hanging.push(id);
             }
@@ -248,7 +251,7 @@ async fn record_together(service: &Service, handovers: &Arc<Handovers>, ended: &
                 Outcome::Uncertain => Settled::Fetched { confirmed: false },
                 Outcome::Failed => Settled::GivenBack,
             };
-            queue::settle(tx, &handovers.own(ended), settled, reading.now);
+            settle(tx, &handovers.own(ended), settled, reading.now);
         }
         Ok::<_, std::convert::Infallible>(reading)
     });
@@ -262,7 +265,7 @@ mod tests {
     use crate::clock::Time;
     use crate::config::Config;
     use crate::control::{Enqueue, State};
-    use crate::daemon::service::Poller;
+    use crate::daemon::accounts::poller::Poller;
     use crate::daemon::shutdown::Shutdown;
     use crate::home::{Home, Wishes};
     use crate::store::Options;

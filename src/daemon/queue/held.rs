@@ -5,9 +5,12 @@
 use crate::clock::Time;
 use crate::control::{Held, NOBODY_MAY, Paused};
 use crate::daemon::accounts::{Accounts, POLLS_EVERY, Unnamed};
+use crate::daemon::failure::Failure;
 use crate::daemon::queue::pacing::{Pace, Purse};
-use crate::daemon::queue::{Lane, Phase, Record, read};
-use crate::daemon::service::{Failure, Service};
+use crate::daemon::queue::read;
+use crate::daemon::queue::record::{Phase, Record};
+use crate::daemon::queue::rows::Lane;
+use crate::daemon::service::Service;
 use crate::protocol::command::Class;
 use crate::store;
 use std::collections::HashMap;

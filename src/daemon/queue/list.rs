@@ -6,9 +6,11 @@
 
 use crate::clock::Time;
 use crate::control::{CancelQuery, Held, NotCancelled, QueueQuery, Receipt, State};
+use crate::daemon::failure::Failure;
 use crate::daemon::queue::held::Holder;
-use crate::daemon::queue::{Phase, Record, read};
-use crate::daemon::service::{Failure, Service, blocking};
+use crate::daemon::queue::read;
+use crate::daemon::queue::record::{Phase, Record};
+use crate::daemon::service::{Service, blocking};
 use crate::protocol::command::Api;
 use bytes::Bytes;
 use serde::Serialize;

@@ -2,11 +2,11 @@
 
 use crate::clock::Time;
 use crate::control::{Paused, State};
+use crate::daemon::queue::record::{Record, parse};
 use crate::daemon::queue::rows::{
     ASK_LINE, COMMAND, DONE, DUE, EXPIRY, GIVEN_BACK, IN_FLIGHT, Lane, READY, TEACHES, id_at_end, id_key, number,
     ready_prefix, time_key,
 };
-use crate::daemon::queue::{Record, parse};
 use crate::store::{COUNT, Error, META, Store};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

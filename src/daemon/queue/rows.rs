@@ -5,7 +5,7 @@
 //! Leaves to others: when a record changes (`queue`), and reading (`queue::read`).
 
 use crate::clock::Time;
-use crate::daemon::queue::{ACCEPT, ANSWER_LIFE, ECHO_LIFE, HANDOVER_MAX, Phase, REFUSAL_LIFE, Record};
+use crate::daemon::queue::record::{ACCEPT, ANSWER_LIFE, ECHO_LIFE, HANDOVER_MAX, Phase, REFUSAL_LIFE, Record};
 use crate::protocol::answer;
 use crate::protocol::command::{Api, Class, Says};
 use crate::protocol::event::Event;

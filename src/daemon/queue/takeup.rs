@@ -2,7 +2,10 @@
 //! their askers are back, and ids that may have been given out and lost are passed over. A store that refuses writes at
 //! the start gets it when it accepts them.
 
-use crate::daemon::queue::{self, read};
+use crate::daemon::queue::change::SWEEP_MAX;
+use crate::daemon::queue::settle::redeliver;
+use crate::daemon::queue::turns::ask_waits;
+use crate::daemon::queue::{read, table};
 use crate::daemon::service::Service;
 use crate::store::{Error, Health};
 use std::convert::Infallible;
@@ -53,30 +56,30 @@ async fn take_up(service: &Service, left: &[u64]) -> Result<(), Error> {
         let Ok(()) = service
             .store()
             .write(|tx| {
-                queue::skip_ids(tx);
+                table::skip_ids(tx);
                 Ok::<_, Infallible>(())
             })
             .await?;
     }
-    for ids in left.chunks(queue::SWEEP_MAX) {
+    for ids in left.chunks(SWEEP_MAX) {
         let (ids, now) = (ids.to_vec(), service.now());
         let Ok(()) = service
             .store()
             .write(move |tx| {
-                queue::redeliver(tx, &ids, now);
+                redeliver(tx, &ids, now);
                 Ok::<_, Infallible>(())
             })
             .await?;
         service.bump();
     }
-    for ids in read::asks(service.store())?.chunks(queue::SWEEP_MAX) {
+    for ids in read::asks(service.store())?.chunks(SWEEP_MAX) {
         let (ids, askers) = (ids.to_vec(), service.asks().clone());
         let Ok(()) = service
             .store()
             .write(move |tx| {
                 // Looked at here: one who comes back later stores it after this.
                 for id in ids.into_iter().filter(|id| !askers.has(*id)) {
-                    queue::ask_waits(tx, id, true);
+                    ask_waits(tx, id, true);
                 }
                 Ok::<_, Infallible>(())
             })

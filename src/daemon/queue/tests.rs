@@ -4,14 +4,27 @@
 //! opened again in between. After each step every record is compared with the model's, and every index with what the
 //! records say.
 
-use super::rows::{DUE, IN_FLIGHT};
+use super::change::shift;
+use super::claim::Share;
+use super::pacing::Purse;
+use super::record::*;
+use super::rows::*;
+use super::settle::*;
+use super::table::*;
 use super::*;
-use crate::daemon::queue::pacing::Purse;
-use crate::store::COUNT;
-use crate::store::{Options, Store};
+use crate::clock::Time;
+use crate::config;
+use crate::control::State;
+use crate::daemon::ages::Ages;
+use crate::protocol::answer::{Conclusion, Verdict};
+use crate::seq::Seq;
+use crate::store::{COUNT, Options, Space, Store, Txn};
 use proptest::prelude::*;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Duration;
 use tempfile::TempDir;
 
 const ACCOUNTS: [Option<&str>; 3] = [None, Some("wxid_a"), Some("wxid_b")];

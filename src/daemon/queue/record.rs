@@ -1,0 +1,298 @@
+//! A command as it is stored, and what can be read off it.
+//!
+//! Promises: what users see of a command ([`Record::receipt`]) is derived here, from the record and the time alone.
+//! Leaves to others: when a record changes.
+
+use crate::clock::Time;
+use crate::control::{Fetched, Held, Receipt, State};
+use crate::daemon::queue::rows::Lane;
+use crate::protocol::command::{Api, Class, Wire};
+use crate::seq::Seq;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::time::Duration;
+
+/// An idempotency key is remembered for so long (contract 3).
+pub(crate) const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// A question whose answer has not come for so long after it was fetched waits no more: an answer that late is
+/// rather to somebody else's question.
+pub(super) const ANSWER_LIFE: Duration = Duration::from_secs(3600);
+
+/// An echo comes within so long after a text was fetched: the client's own delay (`time`) included.
+pub(super) const ECHO_LIFE: Duration = Duration::from_secs(600);
+
+/// A notice that refuses a message comes within so long after it was fetched (contract 3), and after the client's own
+/// delay.
+pub(super) const REFUSAL_LIFE: Duration = Duration::from_secs(10);
+
+/// Pieces are one answer while no more than this lies between two (contract 3).
+pub(crate) const PIECES: Duration = Duration::from_secs(3);
+
+/// So long it may take until a hand-over is known to have been one.
+pub(super) const HANDOVER_MAX: Duration = Duration::from_secs(15);
+
+/// The api that accepts a friend request.
+pub(super) const ACCEPT: &str = "acceptFriend";
+
+/// Where a command stands, as stored. `scheduled` and `ready` are both [`Phase::Queued`]: the time tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Phase {
+    /// Waits for its time or its client.
+    Queued,
+    /// Claimed.
+    InFlight,
+    /// Handed over.
+    Fetched,
+    /// Over.
+    Answered,
+    /// Over.
+    Rejected,
+    /// Over.
+    Expired,
+    /// Over.
+    Cancelled,
+}
+
+/// Who claimed a command, before it is known whether it arrived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claimed {
+    pub(crate) time: Time,
+    pub(crate) account: Option<String>,
+    /// How the name reads that it said, when no event has told whose that is: one way, or two.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) names: Vec<String>,
+    pub(crate) pid: Option<u64>,
+    pub(crate) peer: String,
+    /// The newest event then: no older one can answer it.
+    pub(crate) tail: Seq,
+    /// Whose budget it spent (see `pacing`).
+    #[serde(default)]
+    pub(crate) purse: String,
+}
+
+/// A command as stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) id: u64,
+    pub(crate) phase: Phase,
+    pub(crate) account: Option<String>,
+    pub(crate) api: String,
+    pub(crate) command: Box<RawValue>,
+    pub(crate) created: Time,
+    pub(crate) due: Time,
+    pub(crate) expires: Option<Time>,
+    /// `due` was given as a moment, and not as a length of time from `created`.
+    #[serde(default)]
+    pub(crate) fixed: bool,
+    /// Everything else of its account goes first.
+    #[serde(default)]
+    pub(crate) bulk: bool,
+    pub(crate) key: Option<String>,
+    pub(crate) attempts: u32,
+    /// A client had it before it was queued again, or may have had it.
+    #[serde(default)]
+    pub(crate) was_out: bool,
+    /// Who has it, had it, or seemed not to get it.
+    #[serde(default)]
+    pub(crate) claimed: Option<Claimed>,
+    pub(crate) fetched: Option<Fetched>,
+    pub(crate) answer: Option<Seq>,
+    #[serde(default)]
+    pub(crate) answers: Vec<Seq>,
+    /// Ids asked for that no event has told yet; absent before the first part.
+    #[serde(default)]
+    pub(crate) missing: Option<Vec<String>>,
+    /// When it was over, by age (see `ages`).
+    #[serde(default)]
+    pub(crate) done: Option<Time>,
+    /// When it was queued, by age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) queued_at: Option<Time>,
+    /// When its hand-over began, by age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) handed_at: Option<Time>,
+    /// When a client had it, by age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) had_at: Option<Time>,
+    /// Somebody waits for the reply of a person (`wehelp ask`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ask: Option<Ask>,
+}
+
+/// A question to a person: only one is open in a chat.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Ask {
+    /// The command whose reply is waited for first.
+    #[serde(default)]
+    pub(super) behind: Option<u64>,
+    /// Nobody waits for the reply any more.
+    #[serde(default)]
+    pub(super) over: bool,
+    /// Whoever asked has not come back since the daemon started, and may never.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) away: bool,
+}
+
+impl Record {
+    /// The state as users see it.
+    pub(crate) fn state(&self, now: Time) -> State {
+        match self.phase {
+            Phase::Queued if self.due > now => State::Scheduled,
+            Phase::Queued => State::Ready,
+            Phase::InFlight => State::InFlight,
+            Phase::Fetched => State::Fetched,
+            Phase::Answered => State::Answered,
+            Phase::Rejected => State::Rejected,
+            Phase::Expired => State::Expired,
+            Phase::Cancelled => State::Cancelled,
+        }
+    }
+
+    /// What users see.
+    pub(crate) fn receipt(&self, now: Time) -> Receipt {
+        let several = self.answers.len() > 1 || (self.answer.is_none() && !self.answers.is_empty());
+        Receipt {
+            id: self.id,
+            state: self.state(now),
+            account: self.account.clone(),
+            api: self.api.clone(),
+            command: self.command.clone(),
+            created: self.created,
+            due: self.due,
+            expires: self.expires,
+            key: self.key.clone(),
+            attempts: self.attempts,
+            fetched: self.fetched.clone(),
+            answer: self.answer,
+            answers: if several { self.answers.clone() } else { Vec::new() },
+            missing: if self.phase == Phase::Answered { Vec::new() } else { self.missing.clone().unwrap_or_default() },
+            held: self.waits_for_its_turn().filter(|_| self.due <= now),
+            bulk: self.bulk,
+            repeated: false,
+        }
+    }
+
+    /// The command as protocol sees it. It was parsed when it was queued, so it parses.
+    pub(crate) fn wire(&self) -> Option<Wire> {
+        Wire::from_value(serde_json::from_str(self.command.get()).ok()?).ok()
+    }
+
+    pub(crate) fn class(&self) -> Class {
+        Api::find(&self.api).map_or(Class::Send, |api| api.class)
+    }
+
+    /// Where it waits to be handed over.
+    pub(crate) fn lane(&self) -> Lane {
+        let api = crate::protocol::command::Api::find(&self.api);
+        if api.is_some_and(crate::protocol::command::Api::is_about_login) {
+            return Lane::Login;
+        }
+        match (self.class(), self.bulk) {
+            (Class::Question, false) => Lane::Question,
+            (Class::Friend, false) => Lane::Friend,
+            (Class::Send, false) => Lane::Send,
+            (Class::Question, true) => Lane::BulkQuestion,
+            (Class::Friend, true) => Lane::BulkFriend,
+            (Class::Send, true) => Lane::BulkSend,
+        }
+    }
+
+    /// Whose events can answer it.
+    pub(crate) fn answerer(&self) -> &str {
+        let claimed = self.claimed.as_ref().and_then(|c| c.account.as_deref());
+        claimed.or(self.account.as_deref()).unwrap_or("")
+    }
+
+    /// Who was asked: the account, or else the process of the client.
+    pub(crate) fn asked_whom(&self) -> (&str, Option<u64>) {
+        match self.answerer() {
+            "" => ("", self.claimed.as_ref().and_then(|claimed| claimed.pid)),
+            account => (account, None),
+        }
+    }
+
+    /// Why it waits, when another question is open in its chat, or whoever asked may be gone.
+    pub(crate) fn waits_for_its_turn(&self) -> Option<Held> {
+        let ask = self.ask.as_ref().filter(|_| self.phase == Phase::Queued)?;
+        let reason = match ask.behind {
+            _ if ask.away => {
+                "ask: whoever asked has not come back since wehelpd was started; without them it is not asked"
+                    .to_owned()
+            }
+            Some(behind) => {
+                format!("ask: another question (command {behind}) is open in this chat; this one goes after it")
+            }
+            None => return None,
+        };
+        Some(Held { until: None, reason })
+    }
+
+    /// It is a question whose turn has come or will come.
+    pub(super) fn is_in_line(&self) -> bool {
+        let lives = matches!(self.phase, Phase::Queued | Phase::InFlight | Phase::Fetched | Phase::Answered);
+        lives && self.ask.as_ref().is_some_and(|ask| !ask.over)
+    }
+
+    /// Back in the queue; but a question that nobody waits for any more is not asked.
+    pub(super) fn give_back(&mut self, now: Time) {
+        self.phase = Phase::Queued;
+        if self.ask.as_ref().is_some_and(|ask| ask.over) {
+            (self.phase, self.done) = (Phase::Cancelled, Some(now));
+        }
+    }
+
+    /// When its hand-over began, by age.
+    pub(crate) fn handed(&self) -> Option<Time> {
+        self.claimed.as_ref().map(|claimed| self.handed_at.unwrap_or(claimed.time))
+    }
+
+    /// Whose it is: bound, or taken unbound.
+    pub(super) fn owner(&self) -> Option<&str> {
+        let taken = self.fetched.as_ref().and_then(|f| f.account.as_deref());
+        let claimed = || self.claimed.as_ref().filter(|_| !self.is_given_back()).and_then(|c| c.account.as_deref());
+        self.account.as_deref().or(taken).or_else(claimed)
+    }
+
+    /// Over, and certainly with no client.
+    pub(super) fn ended_unsent(&self) -> bool {
+        matches!(self.phase, Phase::Expired | Phase::Cancelled) && self.fetched.is_none() && !self.was_out
+    }
+
+    /// The client's own delay, which the command asks for.
+    pub(super) fn delay(&self) -> Duration {
+        let value: Option<serde_json::Value> = serde_json::from_str(self.command.get()).ok();
+        Duration::from_secs(value.and_then(|v| v.get("time")?.as_u64()).unwrap_or(0))
+    }
+
+    /// When a client had it, as far as is known, by age.
+    pub(crate) fn had(&self) -> Option<Time> {
+        self.fetched.as_ref().map(|fetched| self.had_at.unwrap_or(fetched.time)).or_else(|| self.handed())
+    }
+
+    /// When it was queued, by age.
+    pub(super) fn queued(&self) -> Time {
+        self.queued_at.unwrap_or(self.created)
+    }
+
+    pub(super) fn is_waiting_for_an_answer(&self) -> bool {
+        matches!(self.phase, Phase::InFlight | Phase::Fetched) && self.claimed.is_some()
+    }
+
+    /// Queued again after a hand-over that seemed to fail. An answer that comes now proves that it did not.
+    pub(crate) fn is_given_back(&self) -> bool {
+        self.phase == Phase::Queued && self.claimed.is_some()
+    }
+
+    /// The text in a member of the command.
+    pub(crate) fn field(&self, name: &str) -> Option<String> {
+        let value: serde_json::Value = serde_json::from_str(self.command.get()).ok()?;
+        value.get(name)?.as_str().map(str::to_owned)
+    }
+}
+
+/// Reads a record out of its stored bytes.
+pub(crate) fn parse(bytes: &[u8]) -> Option<Record> {
+    serde_json::from_slice(bytes).ok()
+}

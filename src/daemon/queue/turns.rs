@@ -1,0 +1,109 @@
+//! Questions to persons: one is open in each chat, and the others wait for their turn (contract 3).
+
+use crate::clock::Time;
+use crate::config;
+use crate::daemon::ages::Ages;
+use crate::daemon::failure::Failure;
+use crate::daemon::queue::enqueue::{New, When, enqueue};
+use crate::daemon::queue::record::{Ask, Phase, Record};
+use crate::daemon::queue::rows::{ASK_LINE, after_prefix, id_at_end, name_key};
+use crate::daemon::queue::table::{load, save};
+use crate::protocol::command::{Api, Says};
+use crate::store::Txn;
+use std::collections::BTreeMap;
+
+/// Queues a question to a person: while another one is open in its chat, it waits for its turn. `queue`: whether it may.
+pub(crate) fn ask(
+    tx: &mut Txn<'_>,
+    now: Time,
+    account: Option<&str>,
+    new: New,
+    when: When,
+    limits: &config::Queue,
+    queue: bool,
+) -> Result<(Record, bool), Failure> {
+    if Api::says(&new.api) != Says::Text {
+        return Err(Failure::new(400, "no-question", "only a text can be asked; give one `sendTextMessage`"));
+    }
+    let mut made = enqueue(tx, now, account, vec![new], when, limits)?;
+    let (mut record, repeated) = made.pop().ok_or_else(|| Failure::new(400, "no-command", "give one command"))?;
+    if !repeated {
+        let before = record.clone();
+        record.ask = Some(Ask::default());
+        save(tx, Some(&before), Some(&record));
+    }
+    take_turns(tx, &[account.unwrap_or("")], now);
+    let record = load(tx, record.id).unwrap_or(record);
+    let behind = record.ask.as_ref().and_then(|ask| ask.behind);
+    if let Some(behind) = behind.filter(|_| !queue && !repeated) {
+        return Err(Failure::new(
+            409,
+            "ask-open",
+            format!(
+                "another question (command {behind}) is open in this chat, and nothing was queued; ask again later, or \
+                 without --no-queue to wait for the turn"
+            ),
+        ));
+    }
+    Ok((record, repeated))
+}
+
+/// Nobody waits for the reply to a question any more: when no client has it, it is not asked; the next one's turn comes.
+pub(crate) fn end_ask(tx: &mut Txn<'_>, id: u64, now: Time) {
+    let Some(before) = load(tx, id).filter(Record::is_in_line) else { return };
+    let mut record = before.clone();
+    record.ask = Some(Ask { over: true, ..Ask::default() });
+    if before.phase == Phase::Queued {
+        let expired = before.expires.is_some_and(|expires| expires <= now);
+        record.phase = if expired { Phase::Expired } else { Phase::Cancelled };
+        record.done = Some(Ages::load(tx).now(now));
+    }
+    save(tx, Some(&before), Some(&record));
+    take_turns(tx, &[before.answerer(), before.account.as_deref().unwrap_or("")], now);
+}
+
+/// A question waits until whoever asked is back (`away`), or no longer.
+pub(crate) fn ask_waits(tx: &mut Txn<'_>, id: u64, away: bool) {
+    let Some(before) = load(tx, id).filter(Record::is_in_line) else { return };
+    let mut record = before.clone();
+    if let Some(ask) = record.ask.as_mut().filter(|ask| ask.away != away) {
+        ask.away = away;
+        save(tx, Some(&before), Some(&record));
+    }
+}
+
+/// Decides in each chat of these accounts, and of nobody's, which question is open: one that a client has, else the one
+/// that was due first. The others wait.
+pub(super) fn take_turns(tx: &mut Txn<'_>, accounts: &[&str], now: Time) {
+    /// So many questions of one account are looked at.
+    const LINE_MAX: usize = 10_000;
+    let mut names: Vec<&str> = accounts.iter().copied().chain(std::iter::once("")).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut chats: BTreeMap<Vec<u8>, (Vec<u64>, bool)> = BTreeMap::new();
+    for name in names {
+        let prefix = name_key(name);
+        for (key, value) in tx.scan(ASK_LINE, &prefix, &after_prefix(&prefix), LINE_MAX, false) {
+            let Some(chat) = key.get(prefix.len()..key.len().saturating_sub(8)) else { continue };
+            let (ids, waits) = chats.entry(chat.to_vec()).or_default();
+            ids.push(id_at_end(&key));
+            *waits |= value.first() == Some(&1);
+        }
+    }
+    // One that is alone and does not wait is most of them, and needs no look.
+    for (ids, _) in chats.into_values().filter(|(ids, waits)| *waits || ids.len() > 1) {
+        let line: Vec<Record> = ids.into_iter().filter_map(|id| load(tx, id)).collect();
+        let due = |record: &&Record| record.due <= now;
+        let open = line.iter().find(|record| record.phase != Phase::Queued);
+        let open = open.or_else(|| line.iter().filter(due).min_by_key(|record| (record.due, record.id)));
+        let open = open.map(|record| record.id);
+        for before in line.iter().filter(|record| record.phase == Phase::Queued) {
+            let behind = open.filter(|open| *open != before.id && before.due <= now);
+            let away = before.ask.as_ref().is_some_and(|ask| ask.away);
+            let ask = Ask { behind, over: false, away };
+            if before.ask.as_ref() != Some(&ask) {
+                save(tx, Some(before), Some(&Record { ask: Some(ask), ..before.clone() }));
+            }
+        }
+    }
+}
