@@ -6,17 +6,24 @@
 //!
 //! # Layers
 //!
-//! Imports go downwards only; `tests/tidy.rs` holds the source to it.
+//! A room is a module with what is below it in its folder. Each uses those named behind its arrow and no other, all of
+//! them below it, and the files of a room use each other in no circle: `tests/tidy` draws the graph from the code and
+//! compares it with this map.
 //!
 //! ```text
-//!  bin/wehelp   bin/wehelpd
-//!      │             │
-//!     cli          daemon           never each other
-//!    ╱   ╲       ╱   │   ╲
-//!  control config    │  directory   store ⟂ protocol: neither knows the other, daemon joins them
-//!     │       │      │      │
-//!  protocol  home  store  protocol
-//!       └─ seq, clock, near ─┘
+//! bin/wehelp   → cli, home
+//! bin/wehelpd  → config, daemon, home, store
+//! cli          → config, control, protocol, home, near, clock, seq
+//! daemon       → config, directory, store, control, protocol, home, near, clock, seq
+//! config       → near, clock
+//! directory    → control, store, protocol, clock, seq
+//! store        → clock, seq
+//! control      → home, clock, seq
+//! protocol     → near, clock, seq
+//! home         → nothing
+//! near         → nothing
+//! clock        → nothing
+//! seq          → nothing
 //! ```
 //!
 //! * [`protocol`] is the WeHelp wire, pure: commands and events, their repairs, the XML and the packets inside. No

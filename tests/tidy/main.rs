@@ -1,30 +1,17 @@
-//! What the source promises of itself, read out of it: the layers of `src/lib.rs`, who names which crate, no left-overs,
-//! a contract at the head of every file, and no trace of the machine that it was written on.
+//! What the source promises of itself, read out of it: the map of `src/lib.rs` (`graph`), who names which crate, no
+//! left-overs, a contract at the head of every file, and no trace of the machine that it was written on.
 //!
-//! It reads text, not syntax: comments and unit tests are left out, and what remains is searched for paths. A file that
-//! is added is held to the rules of its folder without being named here.
+//! It reads text, not meaning: comments and unit tests are left out. A file that is added is held to the rules of its
+//! folder without being named here.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod graph;
+mod reader;
 
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// What each layer may use of the crate, beside itself: the picture in `src/lib.rs`, as a table. Everything not named
-/// here is nobody's to use but the bins'.
-const LAYERS: &[(&str, &[&str])] = &[
-    ("seq", &[]),
-    ("clock", &[]),
-    ("home", &[]),
-    ("near", &[]),
-    ("config", &["clock", "home", "near"]),
-    ("protocol", &["clock", "near", "seq"]),
-    ("store", &["clock", "seq"]),
-    ("control", &["clock", "home", "seq"]),
-    ("directory", &["clock", "control", "protocol", "seq", "store"]),
-    ("cli", &["clock", "config", "control", "home", "near", "protocol", "seq", "VERSION"]),
-    ("daemon", &["clock", "config", "control", "directory", "home", "near", "protocol", "seq", "store", "VERSION"]),
-];
 
 /// Which files a rule is about.
 type Files = fn(&str) -> bool;
@@ -81,87 +68,22 @@ fn sources(folder: &str) -> impl Iterator<Item = (String, String)> {
     })
 }
 
+/// The files of the product: those that hold nothing but unit tests are left out.
+fn product() -> impl Iterator<Item = (String, String)> {
+    sources("src").filter(|(file, _)| !file.ends_with("/tests.rs") && !file.contains("/tests/"))
+}
+
 /// The code of the product: without comments, and without unit tests, which may read fixtures and clocks.
 fn code() -> impl Iterator<Item = (String, String)> {
-    let is_test = |file: &str| file.ends_with("/tests.rs") || file.contains("/tests/");
-    sources("src").filter(move |(file, _)| !is_test(file)).map(|(file, text)| {
+    product().map(|(file, text)| {
         let tested = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
         let lines = text[..tested].lines().filter(|line| !line.trim_start().starts_with("//"));
         (file, lines.collect::<Vec<_>>().join("\n"))
     })
 }
 
-/// The modules of the crate that a text uses: `crate::a::b`, `crate::{a, b::{c, d}}`.
-fn used(code: &str) -> BTreeSet<String> {
-    let mut used = BTreeSet::new();
-    for (at, path) in code.match_indices("crate::") {
-        // `$crate` and another crate's path are others' business.
-        if code[..at].ends_with(|before: char| before.is_alphanumeric() || matches!(before, '_' | ':' | '$')) {
-            continue;
-        }
-        let rest = &code[at + path.len()..];
-        let Some(list) = rest.strip_prefix('{') else {
-            used.extend(first_word(rest));
-            continue;
-        };
-        let (mut depth, mut begins) = (1, true);
-        for (at, c) in list.char_indices() {
-            match c {
-                '{' => depth += 1,
-                '}' => depth -= 1,
-                ',' if depth == 1 => begins = true,
-                _ if begins && depth == 1 && !c.is_whitespace() => {
-                    used.extend(first_word(&list[at..]));
-                    begins = false;
-                }
-                _ => {}
-            }
-            if depth == 0 {
-                break;
-            }
-        }
-    }
-    used
-}
-
-fn first_word(text: &str) -> Option<String> {
-    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
-    (end > 0).then(|| text[..end].to_owned())
-}
-
 fn none(found: &[String]) {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
-}
-
-#[test]
-fn uses_are_found_in_every_form() {
-    let code =
-        "use crate::a::{b, c};\nuse crate::{d, e::{f, g}, h as i};\nlet x = crate::j::k(); mycrate::l; $crate::m;";
-    assert_eq!(used(code).into_iter().collect::<Vec<_>>(), ["a", "d", "e", "h", "j"]);
-}
-
-#[test]
-fn imports_go_downwards_only() {
-    let mut wrong = Vec::new();
-    for (file, code) in code() {
-        let Some((layer, below)) = LAYERS.iter().find(|(layer, _)| is_in(&file, layer)) else {
-            let known = file == "src/lib.rs" || is_in(&file, "bin");
-            wrong.extend(
-                (!known).then(|| format!("{file}: which layer is this? Say so in tests/tidy.rs and src/lib.rs")),
-            );
-            continue;
-        };
-        let above = used(&code).into_iter().filter(|module| module != layer && !below.contains(&module.as_str()));
-        wrong.extend(above.map(|module| format!("{file}: {layer} uses {module}")));
-    }
-    none(&wrong);
-}
-
-#[test]
-fn the_map_names_every_room() {
-    let map = fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    let rooms = LAYERS.iter().filter(|(layer, _)| !map.contains(&format!("[`{layer}`]")));
-    none(&rooms.map(|(layer, _)| format!("src/lib.rs says nothing of [`{layer}`]")).collect::<Vec<_>>());
 }
 
 #[test]

@@ -1,0 +1,254 @@
+//! The graph of the source: which file uses which, drawn from the code itself, against the map in `src/lib.rs`.
+//!
+//! The map has a row for each room, `room → the rooms that it uses`, and stands in the order of the layers: a room uses
+//! only what stands below it. A room is a module with all that is below it, but for what is a room of its own. Every
+//! arrow of the code is on the map and every arrow of the map is in the code; and the files of a room do not go in a
+//! circle, so that each can be read, and tested, after those that it uses.
+
+use crate::reader::{self, Named, Path};
+use crate::{none, product, root};
+use regex::Regex;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The files that still stand in a circle. It may only shrink: whoever cuts a circle deletes its lines here, and a line
+/// that is not needed any more fails.
+const IN_CIRCLES: &[&str] = &[
+    "src/cli/args.rs",
+    "src/cli/args/account.rs",
+    "src/cli/args/contact.rs",
+    "src/cli/args/daemon.rs",
+    "src/cli/args/events.rs",
+    "src/cli/args/friend.rs",
+    "src/cli/args/room.rs",
+    "src/cli/args/send.rs",
+    "src/cli/args/simulate.rs",
+    "src/cli/ctx.rs",
+    "src/cli/output.rs",
+    "src/cli/render/setup.rs",
+    "src/cli/verb/daemon.rs",
+    "src/cli/verb/daemon/logs.rs",
+    "src/cli/verb/setup.rs",
+    "src/cli/verb/simulate.rs",
+    "src/cli/verb/simulate/answer.rs",
+    "src/cli/verb/simulate/sample.rs",
+    "src/cli/verb/simulate/world.rs",
+    "src/cli/who.rs",
+    "src/daemon/cursors.rs",
+    "src/daemon/doors/control.rs",
+    "src/daemon/doors/forwards.rs",
+    "src/daemon/forwards.rs",
+    "src/daemon/janitor.rs",
+    "src/daemon/learner.rs",
+    "src/daemon/learner/lessons.rs",
+    "src/daemon/log/follow.rs",
+    "src/daemon/metrics.rs",
+    "src/daemon/queue/asks.rs",
+    "src/daemon/queue/enqueue.rs",
+    "src/daemon/queue/handover.rs",
+    "src/daemon/queue/held.rs",
+    "src/daemon/queue/keys.rs",
+    "src/daemon/queue/record.rs",
+    "src/daemon/queue/rows.rs",
+    "src/daemon/queue/takeup.rs",
+    "src/daemon/service.rs",
+    "src/directory.rs",
+    "src/directory/draft.rs",
+    "src/directory/learn.rs",
+    "src/directory/map.rs",
+    "src/directory/query.rs",
+    "src/directory/record.rs",
+    "src/protocol/answer.rs",
+    "src/protocol/answer/refusal.rs",
+    "src/protocol/command.rs",
+    "src/protocol/command/check.rs",
+    "src/protocol/event.rs",
+    "src/protocol/event/pieces.rs",
+    "src/protocol/message.rs",
+    "src/protocol/message/app.rs",
+    "src/protocol/message/notice.rs",
+    "src/protocol/packet.rs",
+    "src/protocol/packet/scan.rs",
+    "src/store.rs",
+    "src/store/archive.rs",
+    "src/store/claim.rs",
+    "src/store/files.rs",
+    "src/store/frame.rs",
+    "src/store/health.rs",
+    "src/store/index.rs",
+    "src/store/journal.rs",
+    "src/store/keeper.rs",
+    "src/store/known.rs",
+    "src/store/live.rs",
+    "src/store/map.rs",
+    "src/store/open.rs",
+    "src/store/read.rs",
+    "src/store/retention.rs",
+    "src/store/salvage.rs",
+    "src/store/shared.rs",
+    "src/store/snapshot.rs",
+    "src/store/txn.rs",
+    "src/store/writer.rs",
+];
+
+/// From a file to those that it uses, with the names that it uses of each.
+type Graph = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+
+/// The module that a file is: `src/store/journal.rs` is `store::journal`.
+fn module(file: &str) -> Path {
+    let path = file.trim_start_matches("src/").trim_end_matches(".rs");
+    if path == "lib" { Path::new() } else { path.split('/').map(str::to_owned).collect() }
+}
+
+fn graph() -> Graph {
+    let mut files: BTreeMap<Path, String> = BTreeMap::new();
+    let mut named: BTreeMap<String, Named> = BTreeMap::new();
+    for (file, text) in product() {
+        let here = module(&file);
+        let crates: &[&str] = if file.starts_with("src/bin/") { &["wehelp"] } else { &[] };
+        let tokens = reader::tokens(&text);
+        named.insert(file.clone(), reader::named(&reader::without_tests(&tokens), &here, crates));
+        files.insert(here, file);
+    }
+    let mut graph = Graph::new();
+    for (file, named_here) in &named {
+        let arrows = graph.entry(file.clone()).or_default();
+        for path in &named_here.used {
+            if let Some((target, name)) = home(path, &files, &named).filter(|(target, _)| target != file) {
+                arrows.entry(target).or_default().insert(name);
+            }
+        }
+    }
+    graph
+}
+
+/// The file that a path leads to and what it names there: down to the last module that is a file, and on from there when
+/// that file only passes the name on. The root has only modules and a constant.
+fn home(path: &Path, files: &BTreeMap<Path, String>, named: &BTreeMap<String, Named>) -> Option<(String, String)> {
+    let mut path = path.clone();
+    loop {
+        let (length, file) = (1..=path.len()).rev().find_map(|length| Some((length, files.get(&path[..length])?)))?;
+        match path.get(length).and_then(|name| named[file].passed_on.get(name)) {
+            Some(from) => path = from.iter().chain(&path[length + 1..]).cloned().collect(),
+            None => return Some((file.clone(), path[length..].join("::"))),
+        }
+    }
+}
+
+fn head() -> String {
+    std::fs::read_to_string(root().join("src/lib.rs")).unwrap()
+}
+
+/// The rows of the map, in their order.
+fn map() -> Vec<(String, BTreeSet<String>)> {
+    let head = head();
+    let row = Regex::new(r"(?m)^//! +([a-z_/]+) +→ ([a-z_/, ]+)$").unwrap();
+    let words = |list: &str| list.split(", ").filter(|used| *used != "nothing").map(str::to_owned).collect();
+    let rows: Vec<_> = row.captures_iter(&head).map(|row| (row[1].to_owned(), words(&row[2]))).collect();
+    assert!(rows.len() > 5, "the map is not where it was: {rows:?}");
+    rows
+}
+
+/// The room of a file: the longest one whose folder it is in.
+fn room<'a>(file: &str, rooms: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    rooms.filter(|room| crate::is_in(file, room)).max_by_key(|room| room.len())
+}
+
+/// The shortest way from a file along the arrows back to itself.
+fn circle(graph: &Graph, file: &str) -> Option<Vec<String>> {
+    let mut from: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut queue = VecDeque::from([file]);
+    while let Some(at) = queue.pop_front() {
+        for next in graph.get(at).into_iter().flat_map(BTreeMap::keys) {
+            if from.contains_key(next.as_str()) {
+                continue;
+            }
+            from.insert(next, at);
+            queue.push_back(next);
+        }
+    }
+    let mut way = vec![file.to_owned()];
+    let mut at = *from.get(file)?;
+    while at != file {
+        way.push(at.to_owned());
+        at = from[at];
+    }
+    way.push(file.to_owned());
+    way.reverse();
+    Some(way)
+}
+
+/// A circle as one reads it: each file with what ties it to the next.
+fn told(graph: &Graph, way: &[String]) -> String {
+    let steps = way.windows(2).map(|step| {
+        let names: Vec<&str> = graph[&step[0]][&step[1]].iter().map(String::as_str).take(4).collect();
+        format!("{} ─({})→ ", step[0], names.join(" "))
+    });
+    steps.chain(way.last().cloned()).collect()
+}
+
+#[test]
+fn the_map_has_every_arrow_of_the_code_and_no_other() {
+    let map = map();
+    let mut wrong = Vec::new();
+    let mut seen: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let graph = graph();
+    for (file, arrows) in &graph {
+        let rooms = || map.iter().map(|(room, _)| room.as_str());
+        let Some(here) = room(file, rooms()) else {
+            wrong.extend((file != "src/lib.rs").then(|| format!("{file}: the map in src/lib.rs has no such room")));
+            continue;
+        };
+        let uses = &map.iter().find(|(room, _)| room == here).unwrap().1;
+        for (target, names) in arrows {
+            let there = room(target, rooms()).unwrap_or("lib");
+            seen.insert((here, there));
+            if there != here && !uses.contains(there) {
+                wrong.push(format!("{file}: {here} uses {there} ({names:?}), which the map does not say"));
+            }
+        }
+    }
+    let head = head();
+    for (at, (room, uses)) in map.iter().enumerate() {
+        if !room.starts_with("bin/") && !head.contains(&format!("`{room}`")) {
+            wrong.push(format!("src/lib.rs does not say what `{room}` is"));
+        }
+        for used in uses {
+            if !seen.contains(&(room.as_str(), used.as_str())) {
+                wrong.push(format!("the map says that {room} uses {used}, which no file does"));
+            } else if !map[at + 1..].iter().any(|(below, _)| below == used) {
+                wrong.push(format!("the map says that {room} uses {used}, which does not stand below it"));
+            }
+        }
+    }
+    none(&wrong);
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    let graph = graph();
+    let mut wrong = Vec::new();
+    for file in graph.keys() {
+        let way = circle(&graph, file);
+        match (way, IN_CIRCLES.contains(&file.as_str())) {
+            (Some(way), false) => wrong.push(told(&graph, &way)),
+            (None, true) => wrong.push(format!("{file} stands in no circle any more: delete its line in IN_CIRCLES")),
+            _ => {}
+        }
+    }
+    let gone = IN_CIRCLES.iter().filter(|file| !graph.contains_key(**file));
+    wrong.extend(gone.map(|file| format!("{file} is not there any more: delete its line in IN_CIRCLES")));
+    none(&wrong);
+}
+
+#[test]
+fn circles_are_found_and_the_shortest_is_told() {
+    let arrow = |to: &str, name: &str| (to.to_owned(), BTreeSet::from([name.to_owned()]));
+    let graph = Graph::from([
+        ("a".to_owned(), BTreeMap::from([arrow("b", "X")])),
+        ("b".to_owned(), BTreeMap::from([arrow("a", "Y"), arrow("c", "Z")])),
+        ("c".to_owned(), BTreeMap::from([arrow("d", "W")])),
+    ]);
+    assert_eq!(told(&graph, &circle(&graph, "a").unwrap()), "a ─(X)→ b ─(Y)→ a");
+    assert_eq!(circle(&graph, "c"), None);
+    assert_eq!(circle(&graph, "d"), None);
+}
