@@ -1,5 +1,5 @@
-//! What the source promises of itself, read out of it: the map of `src/lib.rs` (`graph`), who names which crate, no
-//! left-overs, a contract at the head of every file, and no trace of the machine that it was written on.
+//! What the source promises of itself, read out of it: the map of `src/lib.rs` (`graph`), one word for one thing
+//! (`words`), functions that can be read (`sizes`), who names which crate, no left-overs, a contract at the head of every file, and no trace of the machine that it was written on.
 //!
 //! It reads text, not meaning: comments and unit tests are left out. A file that is added is held to the rules of its
 //! folder without being named here.
@@ -7,6 +7,8 @@
 
 mod graph;
 mod reader;
+mod sizes;
+mod words;
 
 use regex::Regex;
 use std::collections::BTreeSet;

@@ -152,7 +152,7 @@ pub(crate) fn without_tests<'a>(tokens: &[Token<'a>]) -> Vec<Token<'a>> {
             while begins(&tokens[at..], &["#", "["]) {
                 at = group_end(tokens, at + 1) + 1;
             }
-            at = item_end(tokens, at) + 1;
+            at = item(tokens, at).1 + 1;
         } else {
             kept.push(tokens[at]);
             at += 1;
@@ -181,20 +181,20 @@ pub(crate) fn group_end(tokens: &[Token<'_>], open: usize) -> usize {
     tokens.len()
 }
 
-/// Where an item ends: at its semicolon, or with its block.
-fn item_end(tokens: &[Token<'_>], from: usize) -> usize {
+/// Where the block of an item opens and where it closes; both are its semicolon where it has no block.
+fn item(tokens: &[Token<'_>], from: usize) -> (usize, usize) {
     let mut at = from;
     while at < tokens.len() {
         let token = tokens[at];
         if token.is(";") {
-            return at;
+            return (at, at);
         }
         if token.is("{") {
-            return group_end(tokens, at);
+            return (at, group_end(tokens, at));
         }
         at = if token.is("(") || token.is("[") { group_end(tokens, at) } else { at } + 1;
     }
-    at
+    (at, at)
 }
 
 /// The places in a file where a module begins, and what its path is.
@@ -354,6 +354,100 @@ fn absolute(path: &[String], here: &[String], names: &BTreeMap<String, Path>, cr
     }
     let base = names.get(first)?;
     Some(base.iter().chain(rest).cloned().collect())
+}
+
+/// The names of the types and traits that a file defines. Left out is what an `impl` or a trait calls a type, and what
+/// is parsed from the command line: a verb's arguments have the name that users type.
+pub(crate) fn types<'a>(tokens: &[Token<'a>]) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    let mut inside_until = 0;
+    let mut is_typed_by_users = false;
+    for (at, pair) in tokens.windows(2).enumerate() {
+        let [keyword, name] = [pair[0], pair[1]];
+        if keyword.is("#") && name.is("[") {
+            let attribute = &tokens[at..group_end(tokens, at + 1)];
+            let says = |words: &[&str]| attribute.iter().any(|token| words.contains(&token.text));
+            is_typed_by_users |= says(&["derive"]) && says(&["Args", "Parser", "Subcommand", "ValueEnum"]);
+        }
+        let before = at.checked_sub(1).map(|before| tokens[before].text);
+        let begins_item = before.is_none_or(|before| ["}", ";", "]", "{", ")", "pub", "unsafe"].contains(&before));
+        if keyword.kind != Kind::Word || !begins_item {
+            continue;
+        }
+        if ["impl", "trait"].contains(&keyword.text) && at >= inside_until {
+            inside_until = item(tokens, at).1;
+        }
+        let is_type = ["struct", "enum", "trait", "union"].contains(&keyword.text)
+            || (keyword.text == "type" && at >= inside_until);
+        if is_type && name.text.starts_with(char::is_uppercase) {
+            found.extend((!is_typed_by_users).then_some(name.text));
+            is_typed_by_users = false;
+        }
+    }
+    found
+}
+
+/// A function with a body.
+pub(crate) struct Function<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) line: usize,
+    /// Lines that hold code, from its `fn` to its brace.
+    pub(crate) lines: usize,
+    /// How many blocks stand in each other inside its own.
+    pub(crate) depth: usize,
+}
+
+/// The functions of a file, also those inside others.
+pub(crate) fn functions<'a>(tokens: &[Token<'a>]) -> impl Iterator<Item = Function<'a>> {
+    let begins = |at: &usize| tokens[*at].is("fn") && tokens.get(at + 1).is_some_and(|name| name.kind == Kind::Word);
+    (0..tokens.len()).filter(begins).filter_map(|at| {
+        let (open, close) = item(tokens, at);
+        let whole = tokens.get(at..=close).filter(|_| open < close)?;
+        let lines: BTreeSet<usize> = whole.iter().map(|token| token.line).collect();
+        Some(Function {
+            name: tokens[at + 1].text,
+            line: tokens[at].line,
+            lines: lines.len(),
+            depth: depth(&tokens[open + 1..close]),
+        })
+    })
+}
+
+/// How many blocks stand in each other. The braces of a struct, a pattern and a macro's data are no blocks.
+fn depth(body: &[Token<'_>]) -> usize {
+    let (mut deepest, mut deep) = (0, 0);
+    // For each open bracket: whether it is a block, and whether a keyword in it still waits for its own.
+    let mut open = vec![(false, false)];
+    let mut in_pattern = false;
+    let mut before = "";
+    for token in body.iter().filter(|token| token.kind != Kind::Text) {
+        let waits = open.last().is_some_and(|(_, waits)| *waits);
+        match token.text {
+            "if" | "while" | "match" | "for" => {
+                open.last_mut().expect("brackets are closed as often as they open").1 = true;
+                in_pattern = token.text == "for";
+            }
+            "let" => in_pattern = true,
+            "in" => in_pattern = false,
+            "=" if before != "." => in_pattern = false,
+            "{" => {
+                let is_data = in_pattern || ["(", "[", ",", ":"].contains(&before);
+                let names_type = before.starts_with(char::is_uppercase) && before.contains(char::is_lowercase);
+                let is_block = !is_data && (waits || !names_type);
+                if is_block {
+                    open.last_mut().expect("brackets are closed as often as they open").1 = false;
+                    deep += 1;
+                    deepest = deepest.max(deep);
+                }
+                open.push((is_block, false));
+            }
+            "(" | "[" => open.push((false, false)),
+            "}" | ")" | "]" => deep -= usize::from(open.pop().is_some_and(|(is_block, _)| is_block)),
+            _ => {}
+        }
+        before = token.text;
+    }
+    deepest
 }
 
 #[cfg(test)]
