@@ -22,6 +22,8 @@ mod callbacks;
 mod commands;
 #[path = "speed/daemon.rs"]
 mod daemon;
+#[path = "speed/decode.rs"]
+mod decode;
 #[path = "speed/followers.rs"]
 mod followers;
 #[path = "speed/http.rs"]
@@ -58,6 +60,7 @@ const CASES: &[Case] = &[
     ("follow", followers::latency),
     ("idle-followers", followers::idle),
     ("idle", rest::run),
+    ("decode", decode::run),
     ("million", million::run),
 ];
 

