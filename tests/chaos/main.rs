@@ -17,6 +17,8 @@ mod client;
 #[allow(dead_code, reason = "shared with the integration suite; not all of it is used here")]
 #[path = "../it/fixture.rs"]
 mod fixture;
+#[path = "../it/trustful.rs"]
+mod trustful;
 
 mod door;
 mod faults;
@@ -405,7 +407,7 @@ fn nothing_is_lost_stuck_twice_or_anybody_elses_whatever_happens() {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/tls/one.{part}.pem"));
         std::fs::copy(from, folder.join(format!("{part}.pem"))).unwrap();
     }
-    let trusted = door::trustful();
+    let trusted = trustful::trustful();
     let mut settings = Settings::any(&mut rng, &folder);
     daemon.rewrite_config(&settings.text);
     daemon.start();

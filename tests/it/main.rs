@@ -8,6 +8,7 @@
 
 mod client;
 mod fixture;
+mod trustful;
 
 mod accounts;
 mod answers;

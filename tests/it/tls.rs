@@ -250,55 +250,12 @@ mod by_hand {
     use super::secure;
     use crate::client::Wire;
     use crate::fixture::Daemon;
+    use crate::trustful::trustful;
     use socket2::SockRef;
     use std::io::{Read, Write};
     use std::net::TcpStream;
-    use std::sync::Arc;
     use std::time::{Duration, Instant};
-    use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use tokio_rustls::rustls::{
-        ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned, crypto,
-    };
-
-    /// What is tested here is not whom it trusts.
-    #[derive(Debug)]
-    struct Trusting;
-
-    impl ServerCertVerifier for Trusting {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
-        }
-    }
+    use tokio_rustls::rustls::{ClientConnection, StreamOwned};
 
     type Client = Wire<StreamOwned<ClientConnection, TcpStream>>;
 
@@ -308,13 +265,7 @@ mod by_hand {
     }
 
     fn over(stream: TcpStream) -> Client {
-        let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Trusting))
-            .with_no_client_auth();
-        let session = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+        let session = ClientConnection::new(trustful(), "localhost".try_into().unwrap()).unwrap();
         SockRef::from(&stream).set_tcp_quickack(false).unwrap();
         Wire::new(StreamOwned::new(session, stream))
     }
