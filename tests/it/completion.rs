@@ -3,7 +3,6 @@
 use crate::fixture::{DEADLINE, Daemon, WEHELP, clean, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 /// A daemon that knows people, a room, a command, a cursor and a friend request.
 fn known() -> Daemon {
@@ -161,9 +160,7 @@ fn a_daemon_that_hangs_holds_no_shell_up() {
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let mut command = daemon.wehelp(["--", "wehelp", "send", "text", "wxid_"]);
     command.env("WEHELP_SOCKET", &socket).env("COMPLETE", "fish");
-    let start = Instant::now();
     let run = run(command, None, DEADLINE).exits(0);
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!((run.out.as_str(), run.err.as_str()), ("", ""));
 }
 

@@ -254,7 +254,7 @@ mod by_hand {
     use socket2::SockRef;
     use std::io::{Read, Write};
     use std::net::TcpStream;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
     use tokio_rustls::rustls::{ClientConnection, StreamOwned};
 
     type Client = Wire<StreamOwned<ClientConnection, TcpStream>>;
@@ -357,12 +357,10 @@ mod by_hand {
         let id = daemon.queue_text("x");
         let mut client = connect(&daemon);
         poll(&mut client, "1.0");
-        let start = Instant::now();
         let mut answer = String::new();
         // A goodbye that did not come would be an error here.
         client.stream.read_to_string(&mut answer).unwrap();
         assert!(answer.contains("\"text\":\"x\""), "{answer}");
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
         client.stream.conn.send_close_notify();
         client.stream.flush().unwrap();
         drop(client);
