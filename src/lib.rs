@@ -85,6 +85,9 @@ pub mod control;
 pub mod daemon;
 pub mod directory;
 pub mod home;
+#[cfg(test)]
+#[path = "../tests/untested/missing.rs"]
+mod missing;
 pub mod near;
 pub mod protocol;
 pub mod seq;

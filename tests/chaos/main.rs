@@ -17,6 +17,8 @@ mod client;
 #[allow(dead_code, reason = "shared with the integration suite; not all of it is used here")]
 #[path = "../it/fixture.rs"]
 mod fixture;
+#[path = "../untested/missing.rs"]
+mod missing;
 #[path = "../it/trustful.rs"]
 mod trustful;
 

@@ -1,10 +1,12 @@
 //! What is generated is checked in, and is what would be generated now. `UPDATE=1 cargo test --test generated` rewrites
 //! it.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says aloud what it skips")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it wrote")]
 
 mod completions;
 mod manual;
+#[path = "../untested/missing.rs"]
+mod missing;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -4,7 +4,8 @@
 //! The pages try every way that a page, or the browser for it, can ask a server, against every spelling of an address
 //! that leads here, and against the pages' own server as well: only a way that is seen to arrive there proves anything.
 
-use crate::fixture::{Daemon, Recipe, clean, eventually, present};
+use crate::fixture::{Daemon, Recipe, clean, eventually};
+use crate::missing::is_installed;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -248,7 +249,7 @@ fn is_untouched(daemon: &Daemon, id: u64) {
 
 #[test]
 fn no_page_in_a_real_chromium_drains_the_queue_or_injects_an_event() {
-    if !present("chromium") {
+    if !is_installed("chromium") {
         return;
     }
     let daemon = Recipe::default().listen("[::]:0").start();
@@ -299,7 +300,7 @@ fn no_page_in_a_real_chromium_drains_the_queue_or_injects_an_event() {
 
 #[test]
 fn an_address_typed_into_a_real_chromium_says_that_it_works_and_gives_nothing() {
-    if !present("chromium") {
+    if !is_installed("chromium") {
         return;
     }
     let daemon = Daemon::new();

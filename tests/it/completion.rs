@@ -1,6 +1,7 @@
 //! Contract 8: completions, in the three real shells, with ids and names from the running daemon.
 
 use crate::fixture::{DEADLINE, Daemon, WEHELP, clean, run};
+use crate::missing::is_installed;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,8 +31,7 @@ fn script(name: &str) -> PathBuf {
 
 /// A shell with `wehelp` in PATH, or none when this machine has no such shell.
 fn shell(daemon: &Daemon, name: &str) -> Option<Command> {
-    if Command::new(name).arg("--version").output().is_err() {
-        eprintln!("SKIPPED: no {name}");
+    if !is_installed(name) {
         return None;
     }
     let mut command = clean(name, &daemon.path("home"));

@@ -2,7 +2,8 @@
 //! which needs root and the file system's `mkfs`; elsewhere it says that it was skipped.
 
 use crate::faults::{ballast, everything, refuses_to_write, writes_again};
-use crate::fixture::{DEADLINE, Daemon, Recipe, Running, WEHELP, WEHELPD, clean, eventually, message, present, run};
+use crate::fixture::{DEADLINE, Daemon, Recipe, Running, WEHELP, WEHELPD, clean, eventually, message, run};
+use crate::missing::{self, is_installed};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,7 +13,7 @@ struct Disk(PathBuf);
 impl Disk {
     /// `None` where this user cannot make one with this `mkfs`.
     fn make(mkfs: &str, dir: &Path, at: PathBuf) -> Option<Self> {
-        if !present(mkfs) {
+        if !is_installed(mkfs) {
             return None;
         }
         /// The least that XFS makes.
@@ -27,7 +28,7 @@ impl Disk {
         for command in [make, mount] {
             let run = run(command, None, DEADLINE);
             if run.code != 0 {
-                eprintln!("SKIPPED: cannot mount what {mkfs} makes here: {}", run.err.trim());
+                missing::other(&format!("no right to mount what {mkfs} makes: {}", run.err.trim()));
                 return None;
             }
         }

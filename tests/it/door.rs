@@ -2,6 +2,7 @@
 
 use crate::client::{Client, Wire};
 use crate::fixture::{Daemon, Recipe, clean, eventually, run};
+use crate::missing::{self, is_installed};
 use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -89,8 +90,7 @@ fn loopback_needs_no_token_unless_it_is_always_required() {
 #[test]
 fn other_addresses_need_the_token() {
     let Some(ip) = remote_address() else {
-        eprintln!("SKIPPED: this machine has no address but loopback");
-        return;
+        return missing::other("no address but loopback");
     };
     let daemon = Recipe::default().listen("0.0.0.0:0").start();
     let token = token(&daemon);
@@ -232,12 +232,11 @@ fn verbose_logs_each_request_without_text_or_token() {
 
 /// Whether another user can be played here: only root may.
 fn setpriv() -> bool {
-    let can = rustix::process::geteuid().is_root()
-        && std::process::Command::new("setpriv").arg("--version").output().is_ok_and(|out| out.status.success());
-    if !can {
-        eprintln!("SKIPPED: only root, with setpriv, can play another user");
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        missing::other("no right to play another user");
     }
-    can
+    is_root && is_installed("setpriv")
 }
 
 #[test]
@@ -491,7 +490,7 @@ fn connections_possible(wanted: u64) -> usize {
 fn four_thousand_slow_connections_leave_a_good_client_its_answers() {
     let slow_ones = connections_possible(4000);
     if slow_ones < 4000 {
-        eprintln!("SKIPPED in part: only {slow_ones} slow connections, this process may have no more files open");
+        missing::other(&format!("no right to have more files open than for {slow_ones} connections of 4000"));
     }
     let daemon = Recipe::default().config("[http]\nconnections_max = 256\n").start();
     let client = daemon.client();
@@ -623,8 +622,7 @@ fn setup_names_the_two_addresses_to_type_in() {
 #[test]
 fn setup_names_the_addresses_of_this_machine_with_the_token() {
     let Some(ip) = remote_address() else {
-        eprintln!("SKIPPED: this machine has no address but loopback");
-        return;
+        return missing::other("no address but loopback");
     };
     let daemon = Recipe::default().listen("0.0.0.0:0").start();
     let out = daemon.cli(&["setup", "--text"]).exits(0).out;

@@ -39,18 +39,6 @@ pub(crate) fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) ->
     }
 }
 
-/// Whether a program is installed here, which CI's script sees to; else its test is skipped aloud.
-pub(crate) fn present(program: &str) -> bool {
-    let places = ["/usr/sbin", "/sbin"].map(PathBuf::from).into_iter();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = std::env::split_paths(&path).chain(places).any(|dir| dir.join(program).is_file());
-    if !is_there {
-        assert!(std::env::var_os("CI").is_none(), "no {program}");
-        eprintln!("SKIPPED: no {program}");
-    }
-    is_there
-}
-
 /// A command without anything of this process's environment but PATH.
 pub(crate) fn clean(program: impl AsRef<OsStr>, home: &Path) -> Command {
     let mut command = Command::new(program);

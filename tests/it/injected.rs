@@ -4,7 +4,8 @@
 //! N calls of each, once and three times in a row.
 
 use crate::client::Client;
-use crate::fixture::{Daemon, Recipe, clean, eventually, message, present};
+use crate::fixture::{Daemon, Recipe, clean, eventually, message};
+use crate::missing::is_installed;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use std::os::unix::process::CommandExt;
@@ -115,7 +116,7 @@ fn survives(call: &str, fault: &str, is_new: bool) {
 
 #[test]
 fn a_call_that_fails_costs_nothing_that_was_answered() {
-    if !present("strace") {
+    if !is_installed("strace") {
         return;
     }
     let many: Option<usize> = std::env::var("WEHELP_FAULTS").ok().and_then(|n| n.parse().ok());

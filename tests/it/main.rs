@@ -4,10 +4,12 @@
 //! the contract alone: nothing here names a type of the product. `fixture` starts, kills and reaps daemons and runs
 //! the command line; `client` is the hand-played client. Tests wait for conditions with deadlines, use no fixed
 //! port, and clean up after themselves, so they run in parallel.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says aloud what it skips")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and a long one says how far it is")]
 
 mod client;
 mod fixture;
+#[path = "../untested/missing.rs"]
+mod missing;
 mod trustful;
 
 mod accounts;

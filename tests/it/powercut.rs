@@ -7,7 +7,8 @@
 //! `WEHELP_POWERCUTS=100 cargo test --test it powercut -- --nocapture` runs more rounds than the suite does.
 
 use crate::client::Client;
-use crate::fixture::{Daemon, Recipe, eventually, message, present};
+use crate::fixture::{Daemon, Recipe, eventually, message};
+use crate::missing::{self, is_installed};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::os::fd::AsRawFd;
@@ -133,7 +134,7 @@ fn a_power_cut_under_load_loses_nothing_that_was_answered_on_xfs() {
 }
 
 fn survives_on(mkfs: &str) {
-    if !present(mkfs) {
+    if !is_installed(mkfs) {
         return;
     }
     let rounds = std::env::var("WEHELP_POWERCUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS);
@@ -141,7 +142,7 @@ fn survives_on(mkfs: &str) {
     let settings = "[pacing]\nsends_per_minute = 0\n[events]\nmax_bytes = \"20MB\"\n[store]\nsegment = \"1MiB\"\n";
     let mut daemon = Recipe::default().config(settings).lay_out();
     let Some(disk) = Disk::make(mkfs, &daemon.path("home"), daemon.data_dir()) else {
-        eprintln!("SKIPPED: this user cannot mount a file system on a loop device here");
+        missing::other("no right to mount a file system on a loop device");
         return;
     };
     daemon.start();

@@ -2,6 +2,7 @@
 
 use crate::exec::says;
 use crate::fixture::{Daemon, Run, Running, WEHELP, clean, eventually, message, run};
+use crate::missing::is_installed;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -38,14 +39,6 @@ fn shell(daemon: &Daemon, script: &str) -> Command {
         .env("WEHELP_SOCKET", daemon.socket())
         .args(["-c", script]);
     command
-}
-
-fn jq_is_there() -> bool {
-    let there = Command::new("jq").arg("--version").output().is_ok();
-    if !there {
-        eprintln!("SKIPPED: no jq");
-    }
-    there
 }
 
 /// A daemon whose one client is known.
@@ -146,7 +139,7 @@ fn a_build_is_told_once() {
 
 #[test]
 fn a_deployment_goes_on_when_the_boss_says_yes() {
-    if !jq_is_there() {
+    if !is_installed("jq") {
         return;
     }
     let daemon = known();
@@ -164,7 +157,7 @@ fn a_deployment_goes_on_when_the_boss_says_yes() {
 
 #[test]
 fn the_days_messages_become_csv() {
-    if !jq_is_there() {
+    if !is_installed("jq") {
         return;
     }
     let daemon = known();
