@@ -14,6 +14,8 @@
     reason = "a bench that cannot measure should stop with a trace, and speaks to people"
 )]
 
+#[path = "speed/appends.rs"]
+mod appends;
 #[path = "speed/bare.rs"]
 mod bare;
 #[path = "speed/callbacks.rs"]
@@ -61,6 +63,7 @@ const CASES: &[Case] = &[
     ("idle-followers", followers::idle),
     ("idle", rest::run),
     ("decode", decode::run),
+    ("appends", appends::run),
     ("million", million::run),
 ];
 

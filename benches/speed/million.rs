@@ -186,5 +186,12 @@ fn starts(run: &mut Run, daemon: Daemon, dir: &Path) -> Daemon {
     let began = Instant::now();
     let daemon = Daemon::start(dir);
     run.table.alone("  start after a kill", Unit::Millis, began.elapsed().as_secs_f64() * 1e3, Goal::OursMax(3000.0));
+    // The journal is the truth: the map is made of it again.
+    let Daemon { child, .. } = daemon;
+    assert!(child.stop().success(), "wehelpd did not stop well");
+    std::fs::remove_dir_all(dir.join("data/sled")).unwrap();
+    let began = Instant::now();
+    let daemon = Daemon::start(dir);
+    run.table.alone("  start without its map", Unit::Millis, began.elapsed().as_secs_f64() * 1e3, Goal::Known);
     daemon
 }

@@ -8,7 +8,6 @@ mod fixture;
 mod lost;
 mod powercut;
 mod retention;
-mod scale;
 
 use super::*;
 use std::future::Future;
