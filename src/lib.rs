@@ -58,16 +58,34 @@
 //!
 //! # Invariants
 //!
-//! 1. A callback, a receipt and a poll are answered only after their effect is synced.
-//! 2. The store has one writer, and it is a thread, not a task.
-//! 3. A [`seq::Seq`] never goes back: retention keeps the newest record. A cursor moves backwards only by `cursor set`.
-//! 4. `protocol` does no I/O and reads no clock. `store` does not know what a chat is.
-//! 5. The daemon prints nothing to stdout; the CLI opens no database.
-//! 6. Text from chats is never logged; ids and lengths are. Tokens never.
-//! 7. One daemon per home, and what it writes is its user's alone. Nothing of another home is ever talked to by mistake.
-//! 8. Every queue, line, body, page and wait has a named limit with a reason.
-//! 9. Nothing exits but `main`. What is claimed is settled, on whatever thread and in whatever phase its owner is dropped.
-//! 10. A failed sync refuses further writes, and says so, until a write is known to work again.
+//! Each with tests that hold it; `tests/tidy` sees to it that they are there.
+//!
+//! 1. A callback, a receipt and a poll are answered only after their effect is synced
+//!    (`a_trace_shows_the_data_sync_before_every_answer`, `a_kill_at_any_time_leaves_everything_that_was_answered`).
+//! 2. The store has one writer, and it is a thread, not a task; a data folder has one daemon
+//!    (`concurrent_writers_are_all_answered_in_the_order_of_their_seqs`,
+//!    `a_store_in_use_is_refused_and_left_alone_whatever_lock_is_gone`).
+//! 3. A [`seq::Seq`] never goes back: retention keeps the newest record. A cursor moves backwards only by `cursor set`
+//!    (`old_events_go_and_their_numbers_are_never_reused`, `only_the_reader_that_holds_a_cursor_moves_it`).
+//! 4. What is claimed is settled, on whatever thread and in whatever phase its owner is dropped
+//!    (`a_claim_that_is_dropped_at_any_await_gives_its_commands_back`,
+//!    `a_hand_over_that_ends_on_a_thread_without_a_runtime_is_recorded`).
+//! 5. `protocol` does no I/O and reads no clock. `store` does not know what a chat is
+//!    (`the_map_has_every_arrow_of_the_code_and_no_other`, `a_crate_is_named_only_where_it_belongs`).
+//! 6. The daemon prints nothing to stdout; the CLI opens no database
+//!    (`the_daemon_prints_nothing_to_stdout_and_logs_no_chat`, `the_map_has_every_arrow_of_the_code_and_no_other`).
+//! 7. Text from chats is never logged; ids and lengths are. Tokens never
+//!    (`verbose_logs_each_request_without_text_or_token`, `logs_for_machines_are_json_and_hold_no_text_of_chats`).
+//! 8. One daemon per home, and what it writes is its user's alone. Nothing of another home is ever talked to by mistake
+//!    (`a_second_daemon_says_who_holds_the_data_and_exits_1`, `a_request_for_the_daemon_of_another_folder_is_refused`,
+//!    `what_the_daemon_makes_is_closed_to_others_and_what_it_finds_stays_as_it_was`).
+//! 9. Every queue, line, body, page and wait has a named limit with a reason
+//!    (`full_load_with_followers_of_which_half_do_not_read_loses_nothing_and_grows_nothing`,
+//!    `a_body_beyond_what_all_may_have_under_way_is_refused_until_there_is_room_again`).
+//! 10. Nothing exits but `main`. A failed sync refuses further writes, and says so, until a write is known to work again
+//!     (`a_crate_is_named_only_where_it_belongs`,
+//!     `a_full_disk_refuses_writes_loses_nothing_and_is_recovered_from_by_itself`,
+//!     `a_call_that_fails_costs_nothing_that_was_answered`).
 //!
 //! # Deliberately absent
 //!

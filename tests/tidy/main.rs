@@ -140,6 +140,31 @@ fn the_page_for_contributors_names_every_long_run_and_no_file_that_is_not_there(
     none(&unnamed.chain(gone).collect::<Vec<_>>());
 }
 
+/// Every invariant names a test that holds it, and every test that the map or a page of `docs/` names is there.
+#[test]
+fn each_invariant_is_held_by_a_test() {
+    let texts: Vec<String> = ["src", "tests"].into_iter().flat_map(sources).map(|(_, text)| text).collect();
+    let test = Regex::new(r"#\[(?:tokio::)?test\](?:\s*#\[[^\n]*\])*\s*(?:async )?fn (\w+)").unwrap();
+    let tests: BTreeSet<&str> =
+        texts.iter().flat_map(|text| test.captures_iter(text)).map(|found| found.get(1).unwrap().as_str()).collect();
+    let head = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let (_, invariants) = head.split_once("//! # Invariants").unwrap();
+    let (invariants, _) = invariants.split_once("//! # ").unwrap();
+    let mut wrong = Vec::new();
+    // A name of four words or more is a test's.
+    let named = Regex::new(r"`([a-z0-9]+(?:_[a-z0-9]+){3,})`").unwrap();
+    let items: Vec<&str> = Regex::new(r"(?m)^//! +\d+\. ").unwrap().split(invariants).skip(1).collect();
+    assert!(items.len() >= 10, "{}", items.len());
+    let bare = items.iter().filter(|item| !named.is_match(item));
+    wrong.extend(bare.map(|item| format!("no test is named that holds: {}", item.lines().next().unwrap())));
+    let pages = files("docs").into_iter().map(|page| fs::read_to_string(root().join(page)).unwrap());
+    for page in pages.chain([head.clone()]) {
+        let names = named.captures_iter(&page).map(|name| name[1].to_owned());
+        wrong.extend(names.filter(|name| !tests.contains(name.as_str())).map(|name| format!("{name} is no test")));
+    }
+    none(&wrong);
+}
+
 #[test]
 fn no_path_of_this_machine_is_written_down() {
     let here = root().parent().and_then(Path::to_str).map(|dir| format!("{dir}/"));
@@ -148,7 +173,7 @@ fn no_path_of_this_machine_is_written_down() {
     let ours = |path: &String| !["/", "//", "/tmp/"].contains(&path.as_str());
     let paths: Vec<String> = here.into_iter().chain(home).filter(ours).collect();
     let mut wrong = Vec::new();
-    let folders = ["src", "tests", "benches", "packaging", "man", "completions", ".ci"];
+    let folders = ["src", "tests", "benches", "packaging", "man", "completions", ".ci", "docs"];
     let top = [
         "Cargo.toml",
         "README.md",
