@@ -22,6 +22,8 @@ mod bare;
 mod callbacks;
 #[path = "speed/commands.rs"]
 mod commands;
+#[path = "speed/crowd.rs"]
+mod crowd;
 #[path = "speed/daemon.rs"]
 mod daemon;
 #[path = "speed/decode.rs"]
@@ -64,6 +66,7 @@ const CASES: &[Case] = &[
     ("idle", rest::run),
     ("decode", decode::run),
     ("appends", appends::run),
+    ("crowd", crowd::run),
     ("million", million::run),
 ];
 

@@ -10,7 +10,7 @@ use crate::table::{Goal, Unit};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-const PATH: &str = "/recieve_msg";
+pub(crate) const PATH: &str = "/recieve_msg";
 
 /// A 600-byte text event, as a client reports it.
 pub(crate) fn event() -> String {

@@ -94,15 +94,15 @@ fn body(n: u64) -> String {
 }
 
 /// What a `wehelp` came to.
-struct Ran {
-    time: Duration,
-    lines: u64,
+pub(crate) struct Ran {
+    pub(crate) time: Duration,
+    pub(crate) lines: u64,
     /// The most memory of it, MiB.
     memory: f64,
 }
 
 /// Runs a `wehelp` with its output in a file.
-fn ran(daemon: &Daemon, args: &[&str], out: &Path) -> Ran {
+pub(crate) fn ran(daemon: &Daemon, args: &[&str], out: &Path) -> Ran {
     let began = Instant::now();
     let file = std::fs::File::create(out).unwrap();
     let mut child = daemon.wehelp(args).stdout(file).stderr(Stdio::null()).spawn().unwrap();
