@@ -140,6 +140,21 @@ fn the_page_for_contributors_names_every_long_run_and_no_file_that_is_not_there(
     none(&unnamed.chain(gone).collect::<Vec<_>>());
 }
 
+#[test]
+fn a_page_names_no_file_that_is_not_there() {
+    let named = Regex::new(r"`((?:\w+/)*\w+\.rs)`").unwrap();
+    let mut wrong = Vec::new();
+    for page in files("docs") {
+        let text = fs::read_to_string(root().join(&page)).unwrap();
+        for file in named.captures_iter(&text).map(|found| found[1].to_owned()) {
+            // Short names are of the rooms below `src`, or of the daemon's.
+            let is_there = ["", "src", "src/daemon"].iter().any(|at| root().join(at).join(&file).is_file());
+            wrong.extend((!is_there).then(|| format!("{page}: {file} is not there")));
+        }
+    }
+    none(&wrong);
+}
+
 /// Every invariant names a test that holds it, and every test that the map or a page of `docs/` names is there.
 #[test]
 fn each_invariant_is_held_by_a_test() {
