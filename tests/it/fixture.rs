@@ -4,6 +4,7 @@
 //! it kills and reaps the process. A run of `wehelp` has a deadline; one that overstays is killed and the test fails.
 
 use crate::client::{Client, PATIENCE, Response, Wire, request};
+use crate::missing;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -37,6 +38,18 @@ pub(crate) fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) ->
         assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
         std::thread::sleep(LOOK);
     }
+}
+
+/// Whether a signal reaches what is started here: what ran these tests in the background, or under `nohup`, had some of
+/// them ignored, and every program that they start ignores them, too, as it should.
+pub(crate) fn is_heard(signal: Signal) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    let is_heard = u64::from_str_radix(ignored, 16).unwrap() >> (signal.as_raw() - 1) & 1 == 0;
+    if !is_heard {
+        missing::other(&format!("no {signal:?} in the background of a script"));
+    }
+    is_heard
 }
 
 /// A command without anything of this process's environment but PATH.

@@ -1,6 +1,6 @@
 //! Contract 7: following, cursors, filters and `--exec`: every event exactly once and in order.
 
-use crate::fixture::{DEADLINE, Daemon, Running, eventually, message, run};
+use crate::fixture::{DEADLINE, Daemon, Running, eventually, is_heard, message, run};
 use crate::missing::is_installed;
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
@@ -469,22 +469,13 @@ fn the_curl_of_the_contract_follows_too() {
     assert_eq!(curl.next_json()["text"], "y");
 }
 
-/// What interrupts a program: SIGINT, unless these tests run in the background of a script. Then it is ignored, as it
-/// should be, by every program that they start.
-fn interrupt() -> Signal {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let ignored = status.lines().find_map(|l| l.strip_prefix("SigIgn:")).unwrap().trim();
-    let ignored = u64::from_str_radix(ignored, 16).unwrap();
-    if ignored & (1 << (Signal::INT.as_raw() - 1)) == 0 { Signal::INT } else { Signal::TERM }
-}
-
 #[test]
 fn a_follower_ends_quietly_when_its_reader_leaves_or_it_is_interrupted() {
     let daemon = Daemon::new();
     say(&daemon, "x");
     let mut follower = daemon.beside(&["events", "-f"]);
     follower.next();
-    kill_process(follower.pid(), interrupt()).unwrap();
+    kill_process(follower.pid(), if is_heard(Signal::INT) { Signal::INT } else { Signal::TERM }).unwrap();
     let run_ = follower.end();
     assert!(!run_.err.contains("panic"), "{run_:?}");
     let mut shell = crate::fixture::clean("sh", &daemon.path("home"));

@@ -1,6 +1,6 @@
 //! The played client, the background daemon and the backup: what stands in for Windows, systemd and luck.
 
-use crate::fixture::{DEADLINE, Daemon, Recipe, Running, UNPACED, WEHELP, WEHELPD, clean, eventually, run};
+use crate::fixture::{DEADLINE, Daemon, Recipe, Running, UNPACED, WEHELP, WEHELPD, clean, eventually, is_heard, run};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
@@ -58,8 +58,9 @@ fn a_played_client_waits_for_its_daemon_and_ends_in_order() {
     let client = daemon.beside(&["simulate", "--interval", "50ms"]);
     daemon.start();
     eventually("a login", || (daemon.status()["events"]["count"].as_u64()? > 0).then_some(()));
-    kill_process(client.pid(), Signal::INT).unwrap();
-    client.end().exits(130).says(&["wehelp account forget wxid_simulated01 --force"]);
+    let (signal, code) = if is_heard(Signal::INT) { (Signal::INT, 130) } else { (Signal::TERM, 143) };
+    kill_process(client.pid(), signal).unwrap();
+    client.end().exits(code).says(&["wehelp account forget wxid_simulated01 --force"]);
 }
 
 #[test]

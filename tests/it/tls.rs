@@ -215,7 +215,7 @@ print(httpx.get(sys.argv[1], verify=ssl.create_default_context(cafile=sys.argv[2
 /// Runs a program in a clean environment; `None` when it does not exist.
 fn program(words: &[String], home: &Path) -> Option<Run> {
     let found = std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(&words[0]).exists()));
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(&words[0]).is_file()));
     found.then(|| {
         let mut command = clean(&words[0], home);
         command.args(&words[1..]);
