@@ -47,7 +47,7 @@ pub(crate) fn is_heard(signal: Signal) -> bool {
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
     let is_heard = u64::from_str_radix(ignored, 16).unwrap() >> (signal.as_raw() - 1) & 1 == 0;
     if !is_heard {
-        missing::other(&format!("no {signal:?} in the background of a script"));
+        missing::other(&format!("signal {} is ignored in the background of a script", signal.as_raw()));
     }
     is_heard
 }
