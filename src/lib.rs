@@ -14,13 +14,15 @@
 //! bin/wehelp   → cli, home
 //! bin/wehelpd  → config, daemon, home, store
 //! cli          → config, control, protocol, home, near, clock, seq
-//! daemon       → config, directory, store, control, protocol, home, near, clock, seq
+//! daemon       → config, directory, store, control, protocol, home, near, key, clock, seq
 //! config       → near, clock
-//! directory    → control, store, protocol, clock, seq
-//! store        → clock, seq
+//! directory    → control, store, protocol, key, clock, seq
+//! store        → codec, key, clock, seq
 //! control      → home, clock, seq
 //! protocol     → near, clock, seq
 //! home         → nothing
+//! key          → clock
+//! codec        → nothing
 //! near         → nothing
 //! clock        → nothing
 //! seq          → nothing
@@ -37,6 +39,7 @@
 //! * [`cli`] has the verbs: `cli/verb/NAME.rs` does what `wehelp NAME` says. Only `cli/output` prints, and
 //!   `cli/progress` draws on a terminal.
 //! * [`home`], [`config`], [`seq`], [`clock`], [`near`] are the ground: places, settings, positions, time, typing errors.
+//!   So are [`key`], the table of the map's key spaces, and [`codec`], the reader and writer of every stored format.
 //!
 //! # The way of the data
 //!
@@ -98,11 +101,13 @@ pub const VERSION: &str = env!("WEHELP_VERSION");
 
 pub mod cli;
 pub mod clock;
+pub mod codec;
 pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod directory;
 pub mod home;
+pub mod key;
 #[cfg(test)]
 #[path = "../tests/untested/missing.rs"]
 mod missing;

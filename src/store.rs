@@ -42,7 +42,7 @@
 //!
 //! # Limits
 //!
-//! A transaction takes at most 64 MiB, a key 4 KiB, an outline 64 KiB; [`Space`] 0 and 255 are the store's own. Frames
+//! A transaction takes at most 64 MiB, a key 4 KiB, an outline 64 KiB; [`key`](crate::key) lists the key spaces. Frames
 //! with map changes and kept events share segments, so changes stay on disk as long as their neighbours.
 
 mod archive;
@@ -61,15 +61,20 @@ mod page;
 mod read;
 mod retention;
 mod salvage;
+mod scan;
 mod shared;
 mod snapshot;
 mod txn;
 mod writer;
 
+pub use crate::key::{COUNT, META, Space};
 pub use claim::holder as lock_holder;
+pub use scan::{Pages, Scan};
 pub use txn::Txn;
 
-use crate::{clock::Time, seq::Seq};
+use crate::clock::Time;
+use crate::key::{Keys, OWN};
+use crate::seq::Seq;
 use bytes::Bytes;
 use shared::Shared;
 use std::collections::VecDeque;
@@ -227,15 +232,6 @@ pub enum Health {
     /// It does not, and why; it goes back to `Writable` by itself.
     Refusing(String),
 }
-
-/// A key space of the durable map: the first byte of the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Space(pub u8);
-
-/// Single values. These and the [`COUNT`]s are few and short, and kept in memory: they are asked for all the time.
-pub const META: Space = Space(b'm');
-/// Counts.
-pub const COUNT: Space = Space(b'n');
 
 /// A key within its space, and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
@@ -541,35 +537,12 @@ impl Store {
     /// # Errors
     /// When the map cannot be read.
     pub fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.0.shared.live().get(&frame::full_key(space, key))
+        self.0.shared.live().get(&space.full(key))
     }
 
-    /// Pairs with `from <= key < to`, at most `limit`, in order (or reversed). Blocking.
-    ///
-    /// # Errors
-    /// When the map cannot be read.
-    pub fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> Result<Vec<Pair>, Error> {
-        /// The writer waits for a look at so many.
-        const PAGE: usize = 500;
-        let (mut from, mut to) = (frame::full_key(space, from), frame::full_key(space, to));
-        let live = self.0.shared.live();
-        let mut found = Vec::new();
-        while found.len() < limit {
-            let wanted = PAGE.min(limit - found.len());
-            let page = live.scan(None, &from, &to, wanted, reverse)?;
-            let Some((last, _)) = page.last().filter(|_| page.len() == wanted) else {
-                found.extend(page);
-                break;
-            };
-            if reverse {
-                to.clone_from(last);
-            } else {
-                // The least key after it.
-                from = [&last[..], &[0]].concat();
-            }
-            found.extend(page);
-        }
-        Ok(found.into_iter().map(txn::without_space).collect())
+    /// Pairs of a range of keys: in order, or with [`rev`](Scan::rev) the last ones first. Reading it blocks.
+    pub fn scan(&self, space: Space, keys: impl Into<Keys>) -> Scan<&Self> {
+        Scan::new(self, space, &keys.into())
     }
 
     /// What tells this log from every other one: random, made with it, and made anew by a restore. Positions of two logs
@@ -578,7 +551,7 @@ impl Store {
     /// # Errors
     /// When the map cannot be read.
     pub fn identity(&self) -> Result<Option<String>, Error> {
-        let identity = self.get(txn::OWN, open::IDENTITY)?;
+        let identity = self.get(OWN, open::IDENTITY)?;
         Ok(identity.and_then(|bytes| String::from_utf8(bytes).ok()))
     }
 

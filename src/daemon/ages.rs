@@ -10,8 +10,9 @@
 //! for a while.
 
 use crate::clock::Time;
+use crate::key::META;
 use crate::seq::Seq;
-use crate::store::{Error, META, Store, Txn};
+use crate::store::{Error, Store, Txn};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 

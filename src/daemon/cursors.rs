@@ -5,15 +5,13 @@ use crate::control::{Cursor, CursorCommit};
 use crate::daemon::failure::Failure;
 use crate::daemon::log::entry::Edge;
 use crate::daemon::log::follow;
-use crate::daemon::queue::after_prefix;
 use crate::daemon::service::Service;
+use crate::key::CURSOR;
 use crate::seq::Seq;
-use crate::store::{self, Query, Space, Txn};
+use crate::store::{self, Query, Txn};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Name → [`At`].
-const CURSOR: Space = Space(b'u');
 /// The longest name, bytes: it's a store key, and people read it.
 const NAME_BYTES_MAX: usize = 100;
 /// Cursors listed; nobody keeps so many.
@@ -79,7 +77,7 @@ pub(crate) fn list(service: &Service) -> Result<Vec<Cursor>, Failure> {
 
 /// Every cursor, and when it was used, by age.
 fn kept(service: &Service) -> Result<Vec<(Cursor, Time)>, Failure> {
-    let pairs = service.store().scan(CURSOR, &[], &after_prefix(&[255; 4]), LIST_MAX, false)?;
+    let pairs = service.store().scan(CURSOR, ..).take(LIST_MAX).collect::<Result<Vec<_>, _>>()?;
     let cursor = |(name, at): (Vec<u8>, Vec<u8>)| {
         let at: At = serde_json::from_slice(&at).ok()?;
         Some((show(service, std::str::from_utf8(&name).ok()?, &at), at.used_at.unwrap_or(at.used)))

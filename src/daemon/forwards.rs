@@ -19,8 +19,9 @@ use crate::daemon::log::follow;
 use crate::daemon::seldom::Seldom;
 use crate::daemon::service::Service;
 use crate::daemon::sync::lock;
+use crate::key::FORWARD;
 use crate::seq::Seq;
-use crate::store::{Dropped, Query, Read, Space, Stored, Txn};
+use crate::store::{Dropped, Query, Read, Stored, Txn};
 use post::{Address, LOOP, Message, Outcome, Poster, RETRY_AFTER_MAX, VIA, without_password};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,8 +32,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use warp::http::HeaderMap;
 
-/// Name → [`Target`].
-pub(crate) const FORWARD: Space = Space(b'h');
 /// Targets: each has a task and a connection.
 pub(crate) const TARGETS_MAX: usize = 64;
 /// The pause after a first failure; it doubles up to [`PAUSE_MAX`].
@@ -260,7 +259,7 @@ fn start(service: &Service, name: String, target: Target, end: mpsc::UnboundedSe
 }
 
 pub(crate) fn targets(service: &Service) -> Result<BTreeMap<String, Target>, Failure> {
-    let pairs = service.store().scan(FORWARD, &[], &[255; 16], TARGETS_MAX, false)?;
+    let pairs = service.store().scan(FORWARD, ..).take(TARGETS_MAX).collect::<Result<Vec<_>, _>>()?;
     let read = |(name, target): (Vec<u8>, Vec<u8>)| {
         Some((String::from_utf8(name).ok()?, serde_json::from_slice(&target).ok()?))
     };

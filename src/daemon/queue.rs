@@ -33,7 +33,6 @@ pub(crate) use claim::{Lists, claim, queued_of};
 pub(crate) use enqueue::{New, When, enqueue};
 pub(crate) use pause::set_paused;
 pub(crate) use record::{Claimed, PIECES, Record, parse};
-pub(crate) use rows::{COMMAND, after_prefix};
 pub(crate) use table::taught;
 pub(crate) use turns::{ask, ask_waits, end_ask};
 

@@ -3,6 +3,7 @@
 use crate::clock::Time;
 use crate::daemon::log::entry;
 use crate::daemon::queue;
+use crate::key::COMMAND;
 use crate::store::{self, Salvaged};
 use std::io::{self, Write};
 use std::path::Path;
@@ -19,7 +20,7 @@ pub fn run(dir: &Path, out: &mut dyn Write, say: &mut dyn FnMut(String)) -> Resu
     let report = store::salvage(dir, &mut |found| {
         let line = match found {
             Salvaged::Event(stored) => entry::line(&stored),
-            Salvaged::Pair(space, _, value) if space == queue::COMMAND => {
+            Salvaged::Pair(space, _, value) if space == COMMAND => {
                 let Some(record) = queue::parse(&value) else { return };
                 let receipt = record.receipt(now);
                 if !receipt.state.is_unfinished() {

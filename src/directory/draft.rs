@@ -6,7 +6,8 @@
 
 use super::Learned;
 use super::map::{Map, Pairs, View};
-use crate::store::{Error, Space, Store, Txn};
+use crate::key::Space;
+use crate::store::{Error, Store, Txn};
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, Hash, RandomState};
 
@@ -89,7 +90,7 @@ impl View for Draft<'_> {
         }
         let changed: Vec<_> = self.changes.range((space, from.to_vec())..(space, to.to_vec())).collect();
         let gone = changed.iter().filter(|(_, value)| value.is_none()).count();
-        let stored = self.store.scan(space, from, to, limit.saturating_add(gone), false)?;
+        let stored = View::scan(self.store, space, from, to, limit.saturating_add(gone))?;
         if changed.is_empty() {
             return Ok(stored);
         }

@@ -8,25 +8,14 @@
 //! version byte and JSON, of a record without its nulls and without what stands in the key.
 
 use super::record::Record;
+use crate::key::Space;
+pub(super) use crate::key::{ACCOUNTS, PEOPLE, PIDS, REQUESTS, ROOMS, ROSTERS};
 use crate::protocol::id;
-use crate::store::{self, Space, Store, Txn};
+use crate::store::{self, Store, Txn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::convert::Infallible;
 use std::ops::ControlFlow;
-
-/// Accounts; the key is the id alone.
-pub(super) const ACCOUNTS: Space = Space(b'a');
-/// Process id, big-endian → the account that it drives.
-pub(super) const PIDS: Space = Space(b'i');
-/// People, public accounts, company contacts.
-pub(super) const PEOPLE: Space = Space(b'w');
-/// Rooms.
-pub(super) const ROOMS: Space = Space(b'g');
-/// The ids of a room's members.
-pub(super) const ROSTERS: Space = Space(b'l');
-/// Open friend requests.
-pub(super) const REQUESTS: Space = Space(b'v');
 
 /// The version of the stored values; one of another version counts as unknown.
 const VERSION: u8 = 1;
@@ -58,7 +47,7 @@ impl View for Store {
     }
 
     fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Pairs, store::Error> {
-        Store::scan(self, space, from, to, limit, false)
+        Store::scan(self, space, from..to).take(limit).collect()
     }
 }
 
@@ -70,7 +59,7 @@ impl View for Txn<'_> {
     }
 
     fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Pairs, Infallible> {
-        Ok(Txn::scan(self, space, from, to, limit, false))
+        Ok(Txn::scan(self, space, from..to).take(limit).collect())
     }
 }
 

@@ -7,11 +7,11 @@
 use super::map;
 use super::presence::Seat;
 use crate::clock::Time;
+use crate::key::Space;
 use crate::protocol::contact::Emptied;
 use crate::protocol::event::Kind;
 use crate::protocol::id;
 use crate::seq::Seq;
-use crate::store::Space;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

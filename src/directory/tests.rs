@@ -4,9 +4,9 @@ use super::map::{Map, Pairs, View};
 use super::{Ended, Learned, Lesson, Told, learn, query, record};
 use crate::clock::Time;
 use crate::control::{DirectoryQuery, ResolveQuery};
+use crate::key::Space;
 use crate::protocol::event;
 use crate::seq::Seq;
-use crate::store::Space;
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -29,12 +29,12 @@ impl View for Fake {
 
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Infallible> {
         self.reads.set(self.reads.get() + 1);
-        Ok(self.pairs.get(&(space.0, key.to_vec())).cloned())
+        Ok(self.pairs.get(&(space.byte(), key.to_vec())).cloned())
     }
 
     fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Pairs, Infallible> {
         self.reads.set(self.reads.get() + 1);
-        let range = (space.0, from.to_vec())..(space.0, to.to_vec());
+        let range = (space.byte(), from.to_vec())..(space.byte(), to.to_vec());
         Ok(self.pairs.range(range).take(limit).map(|((_, key), value)| (key.clone(), value.clone())).collect())
     }
 }
@@ -43,12 +43,12 @@ impl Map for Fake {
     fn put(&mut self, space: Space, key: &[u8], value: Vec<u8>) {
         assert!(key.len() <= 512, "the store's longest key");
         self.writes += 1;
-        self.pairs.insert((space.0, key.to_vec()), value);
+        self.pairs.insert((space.byte(), key.to_vec()), value);
     }
 
     fn delete(&mut self, space: Space, key: &[u8]) {
         self.writes += 1;
-        self.pairs.remove(&(space.0, key.to_vec()));
+        self.pairs.remove(&(space.byte(), key.to_vec()));
     }
 }
 
@@ -252,7 +252,7 @@ fn a_draft_learns_what_a_transaction_would() {
         }
         for ((space, key), value) in &map.pairs {
             assert_eq!(
-                draft.get(Space(*space), key).unwrap().as_ref(),
+                draft.get(Space::of(*space), key).unwrap().as_ref(),
                 Some(value),
                 "{}",
                 String::from_utf8_lossy(key)
@@ -260,7 +260,7 @@ fn a_draft_learns_what_a_transaction_would() {
         }
         let (from, to) = (&[][..], &[0xff][..]);
         let spaces = map.pairs.keys().map(|(space, _)| *space).collect::<std::collections::BTreeSet<_>>();
-        let drafted = spaces.into_iter().map(|space| draft.scan(Space(space), from, to, usize::MAX).unwrap().len());
+        let drafted = spaces.into_iter().map(|space| draft.scan(Space::of(space), from, to, usize::MAX).unwrap().len());
         assert_eq!(drafted.sum::<usize>(), map.pairs.len());
     }
 }

@@ -13,7 +13,9 @@ use super::frame::{self, Record, Records, Run};
 use super::index::{self, Block, Builder};
 use super::journal::{self, Active, Begin, HEADER, Item, Scanner};
 use super::shared::Shared;
-use super::{Append, Error, VERSION, open, txn};
+use super::{Append, Error, VERSION, open};
+use crate::codec::Reader;
+use crate::key::OWN;
 use bytes::Bytes;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -202,7 +204,7 @@ impl Source<'_> {
         let damaged = || Error::Other("the archive is damaged".to_owned());
         let mut head = [0; 5];
         self.exact(&mut head)?;
-        let len = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let len = Reader(&head[1..]).len32().unwrap_or(usize::MAX);
         if len > PIECE_BYTES_MAX {
             return Err(damaged());
         }
@@ -222,8 +224,8 @@ impl Source<'_> {
     }
 
     fn number(&self, at: usize) -> Result<u64, Error> {
-        let bytes = self.buf.get(at..at + 8).and_then(|b| b.try_into().ok());
-        bytes.map(u64::from_le_bytes).ok_or_else(|| Error::Other("the archive is damaged".to_owned()))
+        let number = self.buf.get(at..).and_then(|bytes| Reader(bytes).u64());
+        number.ok_or_else(|| Error::Other("the archive is damaged".to_owned()))
     }
 }
 
@@ -340,7 +342,7 @@ fn make(archive: &mut dyn Read, dir: &Path, files: &[&str]) -> Result<(), Error>
     if magic[..8] != MAGIC {
         return Err(Error::Other("this is no backup of wehelp".to_owned()));
     }
-    let version = u32::from_le_bytes([magic[8], magic[9], magic[10], magic[11]]);
+    let version = Reader(&magic[8..]).u32().unwrap_or(u32::MAX);
     if version > VERSION {
         let why = format!("the backup was written by a newer wehelpd (format {version}): restore it with that version");
         return Err(Error::Other(why));
@@ -367,10 +369,10 @@ fn make(archive: &mut dyn Read, dir: &Path, files: &[&str]) -> Result<(), Error>
                 (first, last) = (source.number(0)?, source.number(8)?);
                 next = first;
                 making.run.begin(making.lsn, next);
-                let key = frame::full_key(txn::OWN, open::FIRST);
+                let key = OWN.full(open::FIRST);
                 making.run.put(&key, &open::first_bytes(first, 0));
                 // What comes next to this log is not what came next to the one that was copied.
-                let key = frame::full_key(txn::OWN, open::IDENTITY);
+                let key = OWN.full(open::IDENTITY);
                 making.run.put(&key, open::new_identity()?.as_bytes());
                 making.end_frame();
                 making.write(next)?;

@@ -11,8 +11,9 @@
 //!
 //! The payload is a row of records: an event, a put or a delete.
 
-use super::{Append, Space};
+use super::Append;
 use crate::clock::Time;
+use crate::codec::{Reader, Writer};
 use bytes::Bytes;
 
 /// First bytes of each frame; not text, and not zeros.
@@ -23,8 +24,6 @@ pub(super) const HEAD: usize = 36;
 pub(super) const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 /// A body of at least this many bytes is written from where it lies instead of being copied together.
 const APART_BYTES: usize = 64 << 10;
-/// Bytes of an event record before its tags.
-const EVENT_HEAD: usize = 19;
 
 const EVENT: u8 = 1;
 const PUT: u8 = 2;
@@ -73,37 +72,38 @@ impl Bad {
     }
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
+/// Reads a head, and the checksum that it says; that is not verified.
+fn head_and_crc(bytes: &[u8]) -> Option<(Head, u32)> {
+    let mut from = Reader(bytes.get(MAGIC.len()..HEAD)?);
+    let crc = from.u32()?;
+    let head = Head { len: from.len32()?, events: from.u32()?, lsn: from.u64()?, seq: from.u64()?, back: from.u32()? };
+    Some((head, crc))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
+fn checked(bytes: &[u8]) -> Result<(Head, u32), Bad> {
+    let (head, crc) = head_and_crc(bytes).ok_or(Bad::Short(HEAD))?;
+    if !bytes.starts_with(&MAGIC) {
+        return Err(Bad::Magic);
+    }
+    if head.len > PAYLOAD_BYTES_MAX {
+        return Err(Bad::Length);
+    }
+    Ok((head, crc))
 }
 
 /// Reads a head; its checksum is not verified.
 pub(super) fn head(bytes: &[u8]) -> Result<Head, Bad> {
-    if bytes.len() < HEAD {
-        return Err(Bad::Short(HEAD));
-    }
-    if bytes[..4] != MAGIC {
-        return Err(Bad::Magic);
-    }
-    let len = u32_at(bytes, 8) as usize;
-    if len > PAYLOAD_BYTES_MAX {
-        return Err(Bad::Length);
-    }
-    Ok(Head { len, events: u32_at(bytes, 12), lsn: u64_at(bytes, 16), seq: u64_at(bytes, 24), back: u32_at(bytes, 32) })
+    checked(bytes).map(|(head, _)| head)
 }
 
 /// Reads a whole frame at the start of `bytes`, verified.
 pub(super) fn parse(bytes: &[u8]) -> Result<(Head, &[u8]), Bad> {
-    let head = head(bytes)?;
+    let (head, crc) = checked(bytes)?;
     let end = head.frame_bytes();
     if bytes.len() < end {
         return Err(Bad::Short(end));
     }
-    if crc32fast::hash(&bytes[8..end]) != u32_at(bytes, 4) {
+    if crc32fast::hash(&bytes[8..end]) != crc {
         return Err(Bad::Checksum);
     }
     Ok((head, &bytes[HEAD..end]))
@@ -129,7 +129,7 @@ pub(super) struct Tags<'a>(&'a [u8]);
 
 impl Tags<'_> {
     pub(super) fn iter(self) -> impl Iterator<Item = u64> {
-        self.0.chunks_exact(8).map(|b| u64_at(b, 0))
+        self.0.as_chunks().0.iter().map(|tag| u64::from_le_bytes(*tag))
     }
 }
 
@@ -138,38 +138,31 @@ impl Tags<'_> {
 #[derive(Debug)]
 pub(super) struct Records<'a>(pub(super) &'a [u8]);
 
-impl<'a> Records<'a> {
-    fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(bytes)?;
-        self.0 = rest;
-        Some(taken)
-    }
-}
-
 impl<'a> Iterator for Records<'a> {
     type Item = Record<'a>;
 
     fn next(&mut self) -> Option<Record<'a>> {
-        match *self.0.first()? {
+        let mut from = Reader(self.0);
+        let record = match from.u8()? {
             EVENT => {
-                let head = self.take(EVENT_HEAD)?;
-                let time = Time::from_millis(u64_at(head, 1).cast_signed());
-                let tags = usize::from(head[9]) | usize::from(head[10]) << 8;
-                let (outline, body) = (u32_at(head, 11) as usize, u32_at(head, 15) as usize);
-                let tags = Tags(self.take(tags * 8)?);
-                Some(Record::Event { time, tags, outline: self.take(outline)?, body: self.take(body)? })
+                let time = Time::from_millis(from.i64()?);
+                let tags = usize::from(from.u16()?);
+                let (outline, body) = (from.len32()?, from.len32()?);
+                let tags = Tags(from.bytes(tags * 8)?);
+                Record::Event { time, tags, outline: from.bytes(outline)?, body: from.bytes(body)? }
             }
             PUT => {
-                let head = self.take(9)?;
-                let (key, value) = (u32_at(head, 1) as usize, u32_at(head, 5) as usize);
-                Some(Record::Put { key: self.take(key)?, value: self.take(value)? })
+                let (key, value) = (from.len32()?, from.len32()?);
+                Record::Put { key: from.bytes(key)?, value: from.bytes(value)? }
             }
             DELETE => {
-                let head = self.take(5)?;
-                Some(Record::Delete { key: self.take(u32_at(head, 1) as usize)? })
+                let key = from.len32()?;
+                Record::Delete { key: from.bytes(key)? }
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        self.0 = from.0;
+        Some(record)
     }
 }
 
@@ -209,25 +202,21 @@ struct Opened {
     info: Info,
 }
 
-fn put_len(buf: &mut Vec<u8>, len: usize) {
-    // Longer ones are refused by `finish`, which sees the payload's true length.
-    buf.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
-}
-
 /// Adds the record of a put.
 pub(super) fn put(buf: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     buf.push(PUT);
-    put_len(buf, key.len());
-    put_len(buf, value.len());
-    buf.extend_from_slice(key);
-    buf.extend_from_slice(value);
+    // What is too long for it is refused by `Txn::end`, which sees the payload's true length.
+    buf.len32(key.len());
+    buf.len32(value.len());
+    buf.bytes(key);
+    buf.bytes(value);
 }
 
 /// Adds the record of a delete.
 pub(super) fn delete(buf: &mut Vec<u8>, key: &[u8]) {
     buf.push(DELETE);
-    put_len(buf, key.len());
-    buf.extend_from_slice(key);
+    buf.len32(key.len());
+    buf.bytes(key);
 }
 
 impl Run {
@@ -271,20 +260,18 @@ impl Run {
         let Append { time, outline, mut tags, body } = event;
         tags.truncate(usize::from(u16::MAX));
         self.buf.push(EVENT);
-        self.buf.extend_from_slice(&time.millis().to_le_bytes());
-        self.buf.extend_from_slice(&u16::try_from(tags.len()).unwrap_or(u16::MAX).to_le_bytes());
-        put_len(&mut self.buf, outline.len());
-        put_len(&mut self.buf, body.len());
-        for tag in &tags {
-            self.buf.extend_from_slice(&tag.to_le_bytes());
-        }
+        self.buf.i64(time.millis());
+        self.buf.u16(u16::try_from(tags.len()).unwrap_or(u16::MAX));
+        self.buf.len32(outline.len());
+        self.buf.len32(body.len());
+        tags.iter().for_each(|tag| self.buf.u64(*tag));
         self.tags.extend_from_slice(&tags);
-        self.buf.extend_from_slice(&outline);
+        self.buf.bytes(&outline);
         if body.len() >= APART_BYTES {
             self.apart_bytes += body.len();
             self.apart.push((self.buf.len(), body));
         } else {
-            self.buf.extend_from_slice(&body);
+            self.buf.bytes(&body);
         }
         if let Some(open) = &mut self.open {
             open.info.events += 1;
@@ -321,14 +308,14 @@ impl Run {
         let Opened { buf, apart, tags, mut info, .. } = self.open.take()?;
         info.bytes = self.bytes() as u64 - info.at;
         info.tags = (tags, self.tags.len());
-        let mut head = [0; HEAD];
-        head[..4].copy_from_slice(&MAGIC);
-        let len = usize::try_from(info.bytes).unwrap_or(usize::MAX).saturating_sub(HEAD);
-        head[8..12].copy_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
-        head[12..16].copy_from_slice(&info.events.to_le_bytes());
-        head[16..24].copy_from_slice(&info.lsn.to_le_bytes());
-        head[24..32].copy_from_slice(&info.seq.to_le_bytes());
-        head[32..36].copy_from_slice(&back.to_le_bytes());
+        let mut head = Vec::with_capacity(HEAD);
+        head.bytes(&MAGIC);
+        head.u32(0);
+        head.len32(usize::try_from(info.bytes).unwrap_or(usize::MAX).saturating_sub(HEAD));
+        head.u32(info.events);
+        head.u64(info.lsn);
+        head.u64(info.seq);
+        head.u32(back);
         self.buf[buf..buf + HEAD].copy_from_slice(&head);
         let mut crc = crc32fast::Hasher::new();
         let mut at = buf + 8;
@@ -367,12 +354,4 @@ impl Run {
             ..*f
         }));
     }
-}
-
-/// The key of a pair: its space, and the key within.
-pub(super) fn full_key(space: Space, key: &[u8]) -> Vec<u8> {
-    let mut full = Vec::with_capacity(1 + key.len());
-    full.push(space.0);
-    full.extend_from_slice(key);
-    full
 }

@@ -8,6 +8,7 @@
 use super::frame::Info;
 use super::{Error, VERSION, files, journal};
 use crate::clock::Time;
+use crate::codec::{Reader, Writer, sealed, unsealed};
 use crate::seq::Seq;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,36 +42,27 @@ pub(super) struct Block {
     pub(super) tags: Vec<u8>,
 }
 
-fn number(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
-}
-
 impl Block {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(FIXED + self.tags.len());
-        for n in [self.last, self.segment, self.start, self.end] {
-            bytes.extend_from_slice(&n.to_le_bytes());
-        }
-        for time in [self.times.0, self.times.1] {
-            bytes.extend_from_slice(&time.millis().to_le_bytes());
-        }
-        bytes.extend_from_slice(&self.cum.to_le_bytes());
-        bytes.extend_from_slice(&self.tags);
+        [self.last, self.segment, self.start, self.end].into_iter().for_each(|n| bytes.u64(n));
+        [self.times.0, self.times.1].into_iter().for_each(|time| bytes.i64(time.millis()));
+        bytes.u64(self.cum);
+        bytes.bytes(&self.tags);
         bytes
     }
 
     pub(super) fn decode(first: u64, bytes: &[u8]) -> Option<Self> {
-        let n = |i: usize| number(bytes, i * 8);
-        let time = |i: usize| Some(Time::from_millis(n(i)?.cast_signed()));
+        let mut from = Reader(bytes);
         Some(Self {
             first,
-            last: n(0)?,
-            segment: n(1)?,
-            start: n(2)?,
-            end: n(3)?,
-            times: (time(4)?, time(5)?),
-            cum: n(6)?,
-            tags: bytes.get(FIXED..)?.to_vec(),
+            last: from.u64()?,
+            segment: from.u64()?,
+            start: from.u64()?,
+            end: from.u64()?,
+            times: (Time::from_millis(from.i64()?), Time::from_millis(from.i64()?)),
+            cum: from.u64()?,
+            tags: from.0.to_vec(),
         })
     }
 
@@ -84,9 +76,8 @@ impl Block {
 
 fn mix(tag: u64) -> (u64, u64) {
     let wide = u128::from(tag ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xd6e8_feb8_6659_fd93_a5a3_5625);
-    let bytes = wide.to_le_bytes();
-    let half = |at: usize| number(&bytes, at).unwrap_or_default();
-    (half(0) ^ half(8), half(8) | 1)
+    let half = |n: u128| u64::try_from(n & u128::from(u64::MAX)).unwrap_or_default();
+    (half(wide) ^ half(wide >> 64), half(wide >> 64) | 1)
 }
 
 fn probes(tag: u64, bits: u64) -> impl Iterator<Item = usize> {
@@ -186,16 +177,15 @@ fn sidecar(dir: &Path, segment: u64) -> PathBuf {
 /// Writes a closed segment's entries beside it.
 pub(super) fn write_sidecar(dir: &Path, segment: u64, blocks: &[Block]) -> Result<(), Error> {
     let mut bytes = Vec::new();
-    bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.bytes(&MAGIC);
+    bytes.u32(VERSION);
     for block in blocks {
         let value = block.encode();
-        bytes.extend_from_slice(&block.first.to_le_bytes());
-        bytes.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
-        bytes.extend_from_slice(&value);
+        bytes.u64(block.first);
+        bytes.len32(value.len());
+        bytes.bytes(&value);
     }
-    let crc = crc32fast::hash(&bytes);
-    bytes.extend_from_slice(&crc.to_le_bytes());
+    let bytes = sealed(bytes);
     let path = sidecar(dir, segment);
     files::replace(&path, |out| out.write_all(&bytes)).map_err(|e| files::fault("write the index", &path, &e))
 }
@@ -203,19 +193,14 @@ pub(super) fn write_sidecar(dir: &Path, segment: u64, blocks: &[Block]) -> Resul
 /// Reads them back; `None` when they are not there or not whole: then the segment itself is read.
 pub(super) fn read_sidecar(dir: &Path, segment: u64) -> Option<Vec<Block>> {
     let bytes = files::read_small(&sidecar(dir, segment), SIDECAR_BYTES_MAX).ok()??;
-    let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
-    if crc32fast::hash(body).to_le_bytes() != crc
-        || body.get(..8)? != MAGIC
-        || body.get(8..12)? != VERSION.to_le_bytes()
-    {
+    let mut from = Reader(unsealed(&bytes)?);
+    if from.array()? != MAGIC || from.u32()? != VERSION {
         return None;
     }
-    let (mut at, mut blocks) = (12, Vec::new());
-    while at < body.len() {
-        let first = number(body, at)?;
-        let len = u32::from_le_bytes(body.get(at + 8..at + 12)?.try_into().ok()?) as usize;
-        blocks.push(Block::decode(first, body.get(at + 12..at + 12 + len)?)?);
-        at += 12 + len;
+    let mut blocks = Vec::new();
+    while !from.0.is_empty() {
+        let (first, len) = (from.u64()?, from.len32()?);
+        blocks.push(Block::decode(first, from.bytes(len)?)?);
     }
     Some(blocks)
 }

@@ -10,6 +10,7 @@ use super::claim;
 use super::files::{self, fault};
 use super::frame::{self, Bad, HEAD, Head, Run};
 use super::{Error, VERSION};
+use crate::codec::{Reader, Writer, sealed};
 use rustix::fs::Advice;
 use std::fs::File;
 use std::io;
@@ -78,16 +79,14 @@ pub(super) fn list(dir: &Path, extension: &str) -> Result<Vec<u64>, Error> {
     }
 }
 
-fn encode(begin: &Begin) -> [u8; HEADER_BYTES] {
-    let mut bytes = [0; HEADER_BYTES];
-    bytes[..8].copy_from_slice(&MAGIC);
-    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    bytes[16..24].copy_from_slice(&begin.lsn.to_le_bytes());
-    bytes[24..32].copy_from_slice(&begin.seq.to_le_bytes());
-    bytes[32..40].copy_from_slice(&begin.cum.to_le_bytes());
-    let crc = crc32fast::hash(&bytes[..60]);
-    bytes[60..].copy_from_slice(&crc.to_le_bytes());
-    bytes
+fn encode(begin: &Begin) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES);
+    bytes.bytes(&MAGIC);
+    bytes.u32(VERSION);
+    bytes.u32(0);
+    [begin.lsn, begin.seq, begin.cum].into_iter().for_each(|n| bytes.u64(n));
+    bytes.resize(HEADER_BYTES - 4, 0);
+    sealed(bytes)
 }
 
 /// Reads a segment's header; `None` when it is not whole.
@@ -97,8 +96,9 @@ pub(super) fn begin(file: &File) -> io::Result<Option<Begin>> {
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         other => other?,
     }
-    let number = |at: usize| bytes[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
-    let begin = Begin { lsn: number(16), seq: number(24), cum: number(32) };
+    let mut from = Reader(&bytes[16..]);
+    let (Some(lsn), Some(seq), Some(cum)) = (from.u64(), from.u64(), from.u64()) else { return Ok(None) };
+    let begin = Begin { lsn, seq, cum };
     Ok((encode(&begin) == bytes).then_some(begin))
 }
 
@@ -106,8 +106,8 @@ pub(super) fn begin(file: &File) -> io::Result<Option<Begin>> {
 pub(super) fn version(file: &File) -> Option<u32> {
     let mut bytes = [0; 12];
     file.read_exact_at(&mut bytes, 0).ok()?;
-    let version = u32::from_le_bytes(bytes[8..12].try_into().ok()?);
-    (bytes[..8] == MAGIC).then_some(version)
+    let mut from = Reader(&bytes);
+    (from.array()? == MAGIC).then(|| from.u32())?
 }
 
 /// The segment that is written to.

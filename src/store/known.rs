@@ -5,7 +5,7 @@
 //! of what is pending and is told of every change before readers see it, so it is never behind.
 
 use super::map::{Change, Changes};
-use super::{COUNT, META};
+use crate::key::{COUNT, META};
 use std::collections::HashMap;
 
 /// So many single values are kept: more than there are, unless there are hundreds of accounts.
@@ -89,7 +89,7 @@ impl Known {
 
 /// Whether a key is that of a single value.
 pub(super) fn is_single(full: &[u8]) -> bool {
-    full.first().is_some_and(|space| [META.0, COUNT.0].contains(space))
+    full.first().is_some_and(|space| [META.byte(), COUNT.byte()].contains(space))
 }
 
 fn space(full: &[u8]) -> usize {

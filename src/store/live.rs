@@ -320,7 +320,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let live = Live::new(Map::open(dir.path(), 1 << 20).unwrap(), 0, 1);
         let mut model = Changes::new();
-        let spaces = [super::super::META.0, b'x', b'y', b'z'];
+        let spaces = [crate::key::META.byte(), b'x', b'y', b'z'];
         for lsn in 1..3000 {
             let key = vec![spaces[fastrand::usize(..spaces.len().min(1 + lsn / 500))], fastrand::u8(..100)];
             match fastrand::u8(..8) {

@@ -24,6 +24,7 @@ use super::Error;
 use super::claim;
 use super::index::{self, Block};
 use super::page::{self, Entries, Entry, Value};
+use crate::codec::{Reader, Writer, sealed, unsealed};
 use crate::seq::Seq;
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::ManuallyDrop;
@@ -82,23 +83,15 @@ pub(super) struct Meta {
 impl Meta {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(60);
-        for n in [self.lsn, self.seq, self.cum, self.segment, self.offset] {
-            bytes.extend_from_slice(&n.to_le_bytes());
-        }
-        bytes.extend_from_slice(&self.sum.to_le_bytes());
-        let crc = crc32fast::hash(&bytes);
-        bytes.extend_from_slice(&crc.to_le_bytes());
-        bytes
+        [self.lsn, self.seq, self.cum, self.segment, self.offset].into_iter().for_each(|n| bytes.u64(n));
+        bytes.u128(self.sum);
+        sealed(bytes)
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (body, crc) = bytes.split_at_checked(56)?;
-        if crc32fast::hash(body).to_le_bytes() != crc {
-            return None;
-        }
-        let n = |i: usize| Some(u64::from_le_bytes(body.get(i * 8..i * 8 + 8)?.try_into().ok()?));
-        let sum = u128::from_le_bytes(body.get(40..56)?.try_into().ok()?);
-        Some(Self { lsn: n(0)?, seq: n(1)?, cum: n(2)?, segment: n(3)?, offset: n(4)?, sum })
+        let mut from = Reader(unsealed(bytes)?);
+        let n = [(); 5].map(|()| from.u64());
+        Some(Self { lsn: n[0]?, seq: n[1]?, cum: n[2]?, segment: n[3]?, offset: n[4]?, sum: from.u128()? })
     }
 }
 

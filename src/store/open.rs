@@ -8,8 +8,10 @@ use super::journal::{self, Active, Begin, HEADER, Item, Scanner};
 use super::map::{Fill, Map, Meta};
 use super::shared::View;
 use super::snapshot::{self, Checkpoint, CheckpointFile};
-use super::{Error, Options, VERSION, txn};
+use super::{Error, Options, VERSION};
 use crate::clock::Time;
+use crate::codec::Reader;
+use crate::key::OWN;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -617,7 +619,7 @@ fn first_lsn(dir: &Path, meta: &Meta) -> u64 {
 /// What a segment held that is gone: where one ends, the next one must begin. Seen by a look at each border, so that a
 /// start takes no longer for it; told, since nobody may read there for years.
 fn lost(dir: &Path, map: &Map, segments: &BTreeMap<u64, Begin>) -> Result<Vec<(u64, u64)>, Error> {
-    let first = map.get(&super::frame::full_key(txn::OWN, FIRST))?.as_deref().and_then(first_of).map_or(1, |f| f.0);
+    let first = map.get(&OWN.full(FIRST))?.as_deref().and_then(first_of).map_or(1, |f| f.0);
     let mut lost = Vec::new();
     let mut told = |from: u64, to: u64| {
         if from.max(first) <= to {
@@ -676,7 +678,7 @@ fn held_to(dir: &Path, map: &Map, segment: &Begin, upto: u64) -> Result<u64, Err
 
 fn view(map: &Map, segments: &BTreeMap<u64, Begin>, builder: &Builder, seq: u64) -> Result<View, Error> {
     let oldest = segments.first_key_value().map_or((seq, builder.cum), |(_, b)| (b.seq, b.cum));
-    let stored = map.get(&super::frame::full_key(txn::OWN, FIRST))?;
+    let stored = map.get(&OWN.full(FIRST))?;
     let first = stored.as_deref().and_then(first_of).unwrap_or_default().max(oldest);
     // What a segment that is gone had.
     let mut gone = Vec::new();
@@ -705,8 +707,8 @@ fn view(map: &Map, segments: &BTreeMap<u64, Begin>, builder: &Builder, seq: u64)
 
 /// Where the log begins, as stored: position, and bytes before it.
 pub(super) fn first_of(bytes: &[u8]) -> Option<(u64, u64)> {
-    let n = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    Some((n(0)?, n(8)?))
+    let mut from = Reader(bytes);
+    Some((from.u64()?, from.u64()?))
 }
 
 /// The other way round.

@@ -11,6 +11,8 @@
 //!
 //! with numbers in little endian.
 
+use crate::codec::{Reader, Writer};
+
 /// A page that grows beyond this is split; a pair larger than it has a page of its own.
 pub(super) const PAGE_BYTES: usize = 4 << 10;
 const CHUNKED: u16 = u16::MAX;
@@ -47,18 +49,15 @@ pub(super) struct Entries<'a>(pub(super) &'a [u8]);
 
 impl<'a> Entries<'a> {
     fn take(&mut self) -> Option<Entry<'a>> {
-        let (head, rest) = self.0.split_at_checked(HEAD)?;
-        let key_len = usize::from(u16::from_le_bytes([head[0], head[1]]));
-        let kind = u16::from_le_bytes([head[2], head[3]]);
-        let (key, rest) = rest.split_at_checked(key_len)?;
-        let (bytes, rest) = rest.split_at_checked(if kind == CHUNKED { 12 } else { usize::from(kind) })?;
+        let mut from = Reader(self.0);
+        let (key_len, kind) = (from.u16()?, from.u16()?);
+        let key = from.bytes(key_len.into())?;
         let value = if kind == CHUNKED {
-            let (id, count) = bytes.split_at(8);
-            Value::Chunks(u64::from_le_bytes(id.try_into().ok()?), u32::from_le_bytes(count.try_into().ok()?))
+            Value::Chunks(from.u64()?, from.u32()?)
         } else {
-            Value::Whole(bytes)
+            Value::Whole(from.bytes(kind.into())?)
         };
-        self.0 = rest;
+        self.0 = from.0;
         Some((key, value))
     }
 }
@@ -96,18 +95,18 @@ fn len_of((key, value): &Entry<'_>) -> usize {
 fn encode(entries: &[Entry<'_>]) -> Vec<u8> {
     let mut page = Vec::with_capacity(entries.iter().map(len_of).sum());
     for (key, value) in entries {
-        page.extend_from_slice(&u16::try_from(key.len()).unwrap_or(u16::MAX).to_le_bytes());
+        page.u16(u16::try_from(key.len()).unwrap_or(u16::MAX));
         match value {
             Value::Whole(bytes) => {
-                page.extend_from_slice(&u16::try_from(bytes.len()).unwrap_or(CHUNKED).to_le_bytes());
-                page.extend_from_slice(key);
-                page.extend_from_slice(bytes);
+                page.u16(u16::try_from(bytes.len()).unwrap_or(CHUNKED));
+                page.bytes(key);
+                page.bytes(bytes);
             }
             Value::Chunks(id, count) => {
-                page.extend_from_slice(&CHUNKED.to_le_bytes());
-                page.extend_from_slice(key);
-                page.extend_from_slice(&id.to_le_bytes());
-                page.extend_from_slice(&count.to_le_bytes());
+                page.u16(CHUNKED);
+                page.bytes(key);
+                page.u64(*id);
+                page.u32(*count);
             }
         }
     }

@@ -5,7 +5,8 @@
 use super::files::fault;
 use super::frame::{Record, Records};
 use super::journal::{self, HEADER, Item, Scanner};
-use super::{Error, SalvageReport, Salvaged, Space, Stored, open, snapshot, txn};
+use super::{Error, SalvageReport, Salvaged, Stored, open, snapshot};
+use crate::key::{OWN, Space};
 use crate::seq::Seq;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -72,16 +73,17 @@ pub(super) fn run(dir: &Path, each: &mut dyn FnMut(Salvaged)) -> Result<SalvageR
     report.events = events;
     for (key, value) in map {
         let Some((space, key)) = key.split_first() else { continue };
-        if Space(*space) != txn::OWN {
+        let space = Space::of(*space);
+        if space != OWN {
             report.pairs += 1;
-            each(Salvaged::Pair(Space(*space), key.to_vec(), value));
+            each(Salvaged::Pair(space, key.to_vec(), value));
         }
     }
     Ok(report)
 }
 
 fn first_of(map: &BTreeMap<Vec<u8>, Vec<u8>>) -> u64 {
-    let stored = map.get(&super::frame::full_key(txn::OWN, open::FIRST));
+    let stored = map.get(&OWN.full(open::FIRST));
     stored.and_then(|b| open::first_of(b)).map_or(0, |(first, _)| first)
 }
 

@@ -12,11 +12,13 @@
 use super::files::{self, fault};
 use super::map::Map;
 use super::{Error, VERSION, journal};
+use crate::codec::{Reader, Writer as _, sealed, unsealed};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 8] = *b"WEHELPM\n";
+const CHECKPOINT_MAGIC: [u8; 8] = *b"WEHELPC\n";
 const END: u32 = u32::MAX;
 /// A key or a value longer than this is damage.
 const PART_BYTES_MAX: u32 = 64 << 20;
@@ -60,16 +62,18 @@ impl<T: Read> Summed<T> {
         Ok(())
     }
 
-    fn take_u32(&mut self) -> io::Result<u32> {
-        let mut bytes = [0; 4];
+    fn take_array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
         self.take(&mut bytes)?;
-        Ok(u32::from_le_bytes(bytes))
+        Ok(bytes)
+    }
+
+    fn take_u32(&mut self) -> io::Result<u32> {
+        self.take_array().map(u32::from_le_bytes)
     }
 
     fn take_u64(&mut self) -> io::Result<u64> {
-        let mut bytes = [0; 8];
-        self.take(&mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
+        self.take_array().map(u64::from_le_bytes)
     }
 }
 
@@ -89,15 +93,17 @@ pub(super) fn write(
     let mut bytes = 0;
     let written = files::replace(&path, |out| {
         let mut out = Summed::new(out);
-        out.put(&MAGIC)?;
-        out.put(&VERSION.to_le_bytes())?;
-        out.put(&from.to_le_bytes())?;
+        let mut head = MAGIC.to_vec();
+        head.u32(VERSION);
+        head.u64(from);
+        out.put(&head)?;
         let mut pairs = 0_u64;
         for pair in map.all() {
             let (key, value) = pair.map_err(io::Error::other)?;
-            let len = |n: usize| u32::try_from(n).map_err(io::Error::other);
-            out.put(&len(key.len())?.to_le_bytes())?;
-            out.put(&len(value.len())?.to_le_bytes())?;
+            let mut head = Vec::with_capacity(8);
+            head.len32(key.len());
+            head.len32(value.len());
+            out.put(&head)?;
             out.put(&key)?;
             out.put(&value)?;
             pairs += 1;
@@ -106,11 +112,10 @@ pub(super) fn write(
             }
             bytes += 8 + (key.len() + value.len()) as u64;
         }
-        out.put(&END.to_le_bytes())?;
         let (upto, seq) = ready()?;
-        for n in [upto, seq, pairs] {
-            out.put(&n.to_le_bytes())?;
-        }
+        let mut end = END.to_le_bytes().to_vec();
+        [upto, seq, pairs].into_iter().for_each(|n| end.u64(n));
+        out.put(&end)?;
         let crc = out.crc.clone().finalize();
         out.inner.write_all(&crc.to_le_bytes())
     });
@@ -130,8 +135,7 @@ pub(super) fn read(dir: &Path, lsn: u64, each: &mut EachPair<'_>) -> Result<Snap
     let damaged = |why: &str| failed(io::Error::other(why.to_owned()));
     let file = File::open(&path).map_err(failed)?;
     let mut file = Summed::new(BufReader::with_capacity(1 << 18, file));
-    let mut magic = [0; 8];
-    file.take(&mut magic).map_err(failed)?;
+    let magic = file.take_array().map_err(failed)?;
     let version = file.take_u32().map_err(failed)?;
     let from = file.take_u64().map_err(failed)?;
     if magic != MAGIC || version > VERSION || from != lsn {
@@ -210,24 +214,24 @@ impl Checkpoint {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::from(*b"WEHELPC\n");
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
-        bytes.extend_from_slice(&u32::from(self.clean).to_le_bytes());
-        bytes.extend_from_slice(&self.lsn.to_le_bytes());
-        bytes.extend_from_slice(&self.seq.to_le_bytes());
-        let crc = crc32fast::hash(&bytes);
-        bytes.extend_from_slice(&crc.to_le_bytes());
-        bytes
+        let mut bytes = CHECKPOINT_MAGIC.to_vec();
+        bytes.u32(VERSION);
+        bytes.u32(self.clean.into());
+        bytes.u64(self.lsn);
+        bytes.u64(self.seq);
+        sealed(bytes)
     }
 
     /// The newest one; a missing or damaged one means an unclean stop.
     pub(super) fn read(dir: &Path) -> Option<Self> {
         let bytes = files::read_small(&Self::path(dir), 64).ok()??;
-        let n = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-        let crc = bytes.get(32..36)?;
-        if bytes.len() != 36 || crc32fast::hash(&bytes[..32]).to_le_bytes() != crc || bytes[..8] != *b"WEHELPC\n" {
+        let mut from = Reader(unsealed(&bytes)?);
+        if from.array()? != CHECKPOINT_MAGIC {
             return None;
         }
-        Some(Self { lsn: n(16)?, seq: n(24)?, clean: bytes[12] == 1 })
+        let _version = from.u32()?;
+        let clean = from.u32()? == 1;
+        let checkpoint = Self { lsn: from.u64()?, seq: from.u64()?, clean };
+        from.0.is_empty().then_some(checkpoint)
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn wait<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-pub(super) const SPACE: Space = Space(b'x');
+pub(super) const SPACE: Space = Space::of(b'x');
 
 pub(super) fn event(n: u64, size: usize) -> Append {
     Append {
@@ -134,7 +134,7 @@ pub(super) fn put(store: &Store, key: &str, value: &[u8]) {
 }
 
 pub(super) fn pairs(store: &Store) -> Vec<(Vec<u8>, Vec<u8>)> {
-    store.scan(SPACE, b"", &[255; 9], usize::MAX, false).unwrap()
+    store.scan(SPACE, ..).map(Result::unwrap).collect()
 }
 
 /// How many events are lost.

@@ -6,22 +6,16 @@
 use super::frame::{self, Run};
 use super::live::Live;
 use super::map::{Change, Changes, Pair};
-use super::{Append, Error, Space};
+use super::scan::Scan;
+use super::{Append, Error};
+use crate::key::{Keys, Space};
 use crate::seq::Seq;
+use std::ops::Range;
 
 /// The longest key, bytes: it is a key of sled, and copied a lot.
 pub(super) const KEY_BYTES_MAX: usize = 4 << 10;
 /// The largest outline: a reader decodes it before it knows whether it wants the event.
 pub(super) const OUTLINE_BYTES_MAX: usize = 64 << 10;
-/// The store's own pairs: no caller's space.
-pub(super) const OWN: Space = Space(0);
-
-/// A pair as callers know it.
-pub(super) fn without_space((mut key, value): Pair) -> Pair {
-    key.remove(0);
-    (key, value)
-}
-
 /// What a group has done so far.
 #[derive(Debug, Default)]
 pub(super) struct Group {
@@ -77,7 +71,7 @@ impl<'a> Txn<'a> {
         Ok(true)
     }
 
-    fn fail(&self, error: Error) {
+    pub(super) fn fail(&self, error: Error) {
         self.failed.borrow_mut().get_or_insert(error);
     }
 
@@ -108,7 +102,7 @@ impl<'a> Txn<'a> {
     /// A value of the map. When the map cannot be read the answer is none, and the transaction will fail.
     #[must_use]
     pub fn get(&self, space: Space, key: &[u8]) -> Option<Vec<u8>> {
-        let full = frame::full_key(space, key);
+        let full = space.full(key);
         if let Some(value) = self.group.overlay.get(&full) {
             return value.clone();
         }
@@ -120,25 +114,24 @@ impl<'a> Txn<'a> {
 
     /// Sets a value of the map.
     pub fn put(&mut self, space: Space, key: &[u8], value: impl Into<Vec<u8>>) {
-        self.change(frame::full_key(space, key), Some(value.into()));
+        self.change(space.full(key), Some(value.into()));
     }
 
     /// Removes a value from the map; one that is not there costs nothing.
     pub fn delete(&mut self, space: Space, key: &[u8]) {
         if self.get(space, key).is_some() {
-            self.change(frame::full_key(space, key), None);
+            self.change(space.full(key), None);
         }
     }
 
-    /// As [`Store::scan`](super::Store::scan).
-    #[must_use]
-    pub fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> Vec<Pair> {
-        let (from, to) = (frame::full_key(space, from), frame::full_key(space, to));
-        let found = self.live.scan(Some(&self.group.overlay), &from, &to, limit, reverse).unwrap_or_else(|error| {
-            self.fail(error);
-            Vec::new()
-        });
-        found.into_iter().map(without_space).collect()
+    /// As [`Store::scan`](super::Store::scan). When the map cannot be read there is nothing, and the transaction will fail.
+    pub fn scan(&self, space: Space, keys: impl Into<Keys>) -> Scan<&Self> {
+        Scan::new(self, space, &keys.into())
+    }
+
+    /// Pairs with full keys in this range.
+    pub(super) fn read_page(&self, keys: &Range<Vec<u8>>, limit: usize, reverse: bool) -> Result<Vec<Pair>, Error> {
+        self.live.scan(Some(&self.group.overlay), &keys.start, &keys.end, limit, reverse)
     }
 
     /// The newest position, those appended in this transaction included.

@@ -4,7 +4,7 @@
 
 use super::claim::Claim;
 use super::files::fault;
-use super::frame::{self, Run};
+use super::frame::Run;
 use super::health::{Room, Trials};
 use super::index::{Block, Builder};
 use super::journal::{self, Active, Begin, HEADER};
@@ -15,8 +15,9 @@ use super::open::{self, Opened};
 use super::retention;
 use super::shared::Shared;
 use super::snapshot::Checkpoint;
-use super::txn::{self, Group, Txn};
+use super::txn::{Group, Txn};
 use super::{Error, Health, Retention};
+use crate::key::OWN;
 use crate::seq::Seq;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -183,13 +184,13 @@ impl Writer {
     /// # Errors
     /// When the map cannot be read, or there is no randomness.
     pub(super) fn name(&mut self) -> Result<(), Error> {
-        let key = frame::full_key(txn::OWN, open::IDENTITY);
+        let key = OWN.full(open::IDENTITY);
         if self.refusing() || (!self.nameless && self.live.get(&key)?.is_some()) {
             return Ok(());
         }
         let identity = open::new_identity()?;
         let mut txn = Txn::begin(&mut self.group, &self.live);
-        txn.put(txn::OWN, open::IDENTITY, identity);
+        txn.put(OWN, open::IDENTITY, identity);
         txn.end(true, self.durable)?;
         self.commit();
         self.nameless = self.refusing();
@@ -654,7 +655,7 @@ impl Writer {
         let plan = retention::plan(&self.shared, &self.live.map, retention)?;
         if plan.first > self.shared.view().first {
             let mut txn = Txn::begin(&mut self.group, &self.live);
-            txn.put(txn::OWN, open::FIRST, open::first_bytes(plan.first, plan.cum));
+            txn.put(OWN, open::FIRST, open::first_bytes(plan.first, plan.cum));
             txn.end(true, self.durable)?;
             (self.gone, self.begins) = (plan.gone, Some((plan.first, plan.cum)));
             self.commit();

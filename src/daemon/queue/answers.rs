@@ -4,16 +4,15 @@
 use crate::clock::Time;
 use crate::daemon::ages::Ages;
 use crate::daemon::queue::record::{ANSWER_LIFE, Phase, REFUSAL_LIFE, Record};
-use crate::daemon::queue::rows::{
-    ASKED, ECHO, REFUSABLE, after_prefix, id_at_end, id_hash, may_be_meant, name_key, text_hash, useful_until,
-};
+use crate::daemon::queue::rows::{id_hash, may_be_meant, text_hash, useful_until};
 use crate::daemon::queue::settle::{arrived, fetched};
 use crate::daemon::queue::table::{load, save};
+use crate::key::{ASKED, ECHO, Keys, REFUSABLE, Space, id_at_end, name_key};
 use crate::protocol::answer;
 use crate::protocol::answer::{Conclusion, Verdict};
 use crate::protocol::event::Event;
 use crate::seq::Seq;
-use crate::store::{Space, Txn};
+use crate::store::Txn;
 use std::collections::HashSet;
 
 /// How many open questions of one account are looked through for one event, the newest ones.
@@ -28,34 +27,32 @@ pub(super) const ANSWERS_MAX: usize = 1000;
 /// The open questions of an account that `event`, which has the number `seq`, may answer, oldest first; those too old
 /// are closed.
 pub(crate) fn asked(tx: &mut Txn<'_>, account: &str, event: &Event, seq: Seq, now: Time) -> Vec<Record> {
-    let prefix = name_key(account);
-    let to = after_prefix(&prefix);
-    asked_in(tx, &prefix, &to, event, seq, now)
+    asked_in(tx, Keys::prefix(&name_key(account)), event, seq, now)
 }
 
 /// As [`asked`], of every account: for events of clients that nobody is logged in to, which name none.
 pub(crate) fn asked_by_anybody(tx: &mut Txn<'_>, event: &Event, seq: Seq, now: Time) -> Vec<Record> {
-    asked_in(tx, &[], &[255; 16], event, seq, now)
+    asked_in(tx, .., event, seq, now)
 }
 
-pub(super) fn asked_in(tx: &mut Txn<'_>, from: &[u8], to: &[u8], event: &Event, seq: Seq, now: Time) -> Vec<Record> {
-    let mut found = tx.scan(ASKED, from, to, ASKED_MAX, true);
+pub(super) fn asked_in(tx: &mut Txn<'_>, keys: impl Into<Keys>, event: &Event, seq: Seq, now: Time) -> Vec<Record> {
     let told: HashSet<[u8; 4]> = answer::ids_told(event).into_iter().map(id_hash).collect();
-    found.retain(|(_, value)| may_be_meant(value, event, &told));
+    let found = tx.scan(ASKED, keys).rev().take(ASKED_MAX);
+    let found = found.filter(|(_, value)| may_be_meant(value, event, &told)).collect();
     still_open(tx, ASKED, found, seq, now)
 }
 
 /// The texts of an account to `chat` whose echo an event after `seq` may be, oldest first.
 pub(crate) fn echoable(tx: &mut Txn<'_>, account: &str, chat: &str, text: &str, seq: Seq, now: Time) -> Vec<Record> {
     let prefix = [&name_key(account)[..], &name_key(chat), &text_hash(text)].concat();
-    let found = tx.scan(ECHO, &prefix, &after_prefix(&prefix), SENT_MAX, true);
+    let found = tx.scan(ECHO, Keys::prefix(&prefix)).rev().take(SENT_MAX).collect();
     still_open(tx, ECHO, found, seq, now)
 }
 
 /// The messages of an account to `chat` that a notice after `seq` may refuse, oldest first.
 pub(crate) fn refusable(tx: &mut Txn<'_>, account: &str, chat: &str, seq: Seq, now: Time) -> Vec<Record> {
     let prefix = [&name_key(account)[..], &name_key(chat)].concat();
-    let found = tx.scan(REFUSABLE, &prefix, &after_prefix(&prefix), SENT_MAX, true);
+    let found = tx.scan(REFUSABLE, Keys::prefix(&prefix)).rev().take(SENT_MAX).collect();
     let mut open = still_open(tx, REFUSABLE, found, seq, now);
     let age = Ages::load(tx).of_event(seq, now);
     open.retain(|record| record.had().is_some_and(|had| age.since(had) <= REFUSAL_LIFE + record.delay()));

@@ -6,8 +6,8 @@ use crate::daemon::failure::Failure;
 use crate::daemon::queue::enqueue::{New, accepting, not_found};
 use crate::daemon::queue::keys::{Key, key_of, key_of_v1, keyed, put_key};
 use crate::daemon::queue::record::{KEY_LIFE, Phase, Record};
-use crate::daemon::queue::rows::{DONE, EXPIRY, KEY, KEY_V1, id_at_end, time_key};
 use crate::daemon::queue::table::{load, save};
+use crate::key::{DONE, EXPIRY, KEY, KEY_V1, id_at_end, time_key};
 use crate::store::Txn;
 
 /// Commands expired, deleted or given back in one transaction: keeps the writer free for others.
@@ -106,7 +106,7 @@ pub(super) fn is_still_its_own(tx: &mut Txn<'_>, record: &Record, now: Time) -> 
 
 /// Drops what nobody fetched in time. Returns how many.
 pub(crate) fn expire(tx: &mut Txn<'_>, now: Time) -> usize {
-    let found = tx.scan(EXPIRY, &[], &time_key(now, u64::MAX), SWEEP_MAX, false);
+    let found = tx.scan(EXPIRY, ..time_key(now, u64::MAX)).take(SWEEP_MAX).collect::<Vec<_>>();
     let age = Ages::load(tx).now(now);
     for (key, _) in &found {
         if let Some(before) = load(tx, id_at_end(key)) {
@@ -139,7 +139,7 @@ pub(crate) fn shift(tx: &mut Txn<'_>, ids: &[u64], by: i64) {
 /// Forgets what was over before `before`; both times are by age, as far as it is certain. Returns how many it looked at;
 /// call again while it is not zero.
 pub(crate) fn forget(tx: &mut Txn<'_>, before: Time, now: Time) -> usize {
-    let found = tx.scan(DONE, &[], &time_key(before, 0), SWEEP_MAX, false);
+    let found = tx.scan(DONE, ..time_key(before, 0)).take(SWEEP_MAX).collect::<Vec<_>>();
     for (key, _) in &found {
         let Some(record) = load(tx, id_at_end(key)) else {
             tx.delete(DONE, key);

@@ -6,12 +6,11 @@ use crate::daemon::ages::Ages;
 use crate::daemon::queue::change::expire;
 use crate::daemon::queue::pause::paused;
 use crate::daemon::queue::record::{Claimed, Phase, Record};
-use crate::daemon::queue::rows::{
-    ASK_LINE, Lane, READY, after_prefix, id_at_end, name_key, ready_key, ready_prefix, time_key,
-};
+use crate::daemon::queue::rows::{Lane, ready_key, ready_prefix};
 use crate::daemon::queue::table::{load, save};
 use crate::daemon::queue::turns::take_turns;
 use crate::daemon::queue::{introduce, pacing};
+use crate::key::{ASK_LINE, Keys, READY, id_at_end, name_key, time_key};
 use crate::store::Txn;
 use std::collections::BTreeSet;
 
@@ -105,8 +104,7 @@ pub(super) fn due(
         for lane in lanes.iter().copied().filter(|lane| *share == Share::All || *lane == Lane::Login) {
             let from = ready_prefix(name, lane);
             let to = [&from[..], &time_key(now, u64::MAX)].concat();
-            let found = tx.scan(READY, &from, &to, batch, false);
-            due.extend(found.into_iter().map(|(key, _)| {
+            due.extend(tx.scan(READY, from..to).take(batch).map(|(key, _)| {
                 let id = id_at_end(&key);
                 (key, lane, id)
             }));
@@ -121,8 +119,7 @@ pub(super) fn due(
 pub(crate) fn queued_of(tx: &Txn<'_>, account: &str, max: usize) -> Vec<u64> {
     let prefix = name_key(account);
     // A question that waits for its turn is only in its line.
-    let found =
-        [READY, ASK_LINE].into_iter().flat_map(|space| tx.scan(space, &prefix, &after_prefix(&prefix), max, false));
+    let found = [READY, ASK_LINE].into_iter().flat_map(|space| tx.scan(space, Keys::prefix(&prefix)).take(max));
     let ids: BTreeSet<u64> = found.map(|(key, _)| id_at_end(&key)).collect();
     ids.into_iter().filter(|id| load(tx, *id).is_some_and(|record| record.phase == Phase::Queued)).collect()
 }

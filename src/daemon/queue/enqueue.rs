@@ -6,9 +6,10 @@ use crate::daemon::ages::Ages;
 use crate::daemon::failure::Failure;
 use crate::daemon::queue::keys::{Key, keyed, put_key};
 use crate::daemon::queue::record::{ACCEPT, ANSWER_LIFE, KEY_LIFE, Phase, Record};
-use crate::daemon::queue::rows::{ACCEPTING, accepting_key, after_prefix, count, id_at_end};
+use crate::daemon::queue::rows::{accepting_key, count};
 use crate::daemon::queue::table::{load, next_id, save};
-use crate::store::{META, Txn};
+use crate::key::{ACCEPTING, Keys, META, id_at_end};
+use crate::store::Txn;
 use serde_json::value::RawValue;
 
 /// A command to be queued.
@@ -54,10 +55,7 @@ pub(super) fn accepting(
     let now = ages.surely(now);
     let bound_to = account.into_iter().chain(std::iter::once(""));
     bound_to
-        .flat_map(|who| {
-            let prefix = accepting_key(who, &wanted.0);
-            tx.scan(ACCEPTING, &prefix, &after_prefix(&prefix), SAME_MAX, true)
-        })
+        .flat_map(|who| tx.scan(ACCEPTING, Keys::prefix(&accepting_key(who, &wanted.0))).rev().take(SAME_MAX))
         .filter_map(|(key, _)| load(tx, id_at_end(&key)))
         .filter(|record| own != Some(record.id))
         .filter(|record| match record.phase {

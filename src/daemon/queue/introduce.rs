@@ -9,9 +9,9 @@
 
 use crate::daemon::queue::change::SWEEP_MAX;
 use crate::daemon::queue::record::Claimed;
-use crate::daemon::queue::rows::{POLLER, after_prefix, id_at_end};
 use crate::daemon::queue::table::{load, save};
 use crate::directory;
+use crate::key::{Keys, POLLER, after_prefix, id_at_end};
 use crate::store::{Store, Txn};
 
 /// So many names are looked at: as many as there can be accounts.
@@ -23,7 +23,7 @@ const NAMES_MAX: usize = directory::ACCOUNTS_MAX;
 /// # Errors
 /// When the store cannot be read.
 pub(crate) fn has_pollers(store: &Store) -> Result<bool, crate::store::Error> {
-    Ok(!store.scan(POLLER, &[], &[255; 16], 1, false)?.is_empty())
+    Ok(store.scan(POLLER, ..).take(1).next().transpose()?.is_some())
 }
 
 /// The poller as the account that it is, if events have told of its name since it was looked up.
@@ -40,15 +40,16 @@ pub(crate) fn known_by_now(tx: &Txn<'_>, by: &Claimed) -> Claimed {
 /// Gives commands to the accounts that their pollers have become, the newest ones first. True when it gave some.
 pub(crate) fn introduce(tx: &mut Txn<'_>) -> bool {
     let mut accounts = None;
-    let (mut from, mut some) = (Vec::new(), false);
+    let (mut from, mut some) = (Some(Vec::new()), false);
     for _ in 0..NAMES_MAX {
-        let Some((first, _)) = tx.scan(POLLER, &from, &[255; 16], 1, false).pop() else { break };
+        let Some((first, _)) = from.and_then(|from| tx.scan(POLLER, from..).take(1).next()) else { break };
         let prefix = first[..first.len().saturating_sub(8)].to_vec();
         from = after_prefix(&prefix);
         let accounts = accounts.get_or_insert_with(|| directory::accounts_in(tx));
         let name = prefix.get(1..).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default();
         let Some(account) = whose(accounts, &[name.to_owned()]) else { continue };
-        for (key, _) in tx.scan(POLLER, &prefix, &from, SWEEP_MAX, true) {
+        let taken: Vec<_> = tx.scan(POLLER, Keys::prefix(&prefix)).rev().take(SWEEP_MAX).collect();
+        for (key, _) in taken {
             let Some(before) = load(tx, id_at_end(&key)) else { continue };
             let mut record = before.clone();
             let taken_as = record.claimed.as_ref().and_then(|claimed| claimed.account.clone());

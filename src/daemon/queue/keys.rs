@@ -4,8 +4,8 @@ use crate::clock::Time;
 use crate::daemon::ages::Ages;
 use crate::daemon::queue::enqueue::New;
 use crate::daemon::queue::record::{KEY_LIFE, Record};
-use crate::daemon::queue::rows::{KEY, KEY_V1, after_prefix, name_key};
 use crate::daemon::queue::table::load;
+use crate::key::{KEY, KEY_V1, Keys, name_key};
 use crate::store::Txn;
 use serde::{Deserialize, Serialize};
 
@@ -62,8 +62,7 @@ pub(super) fn keyed(
         rows.extend(tx.get(KEY_V1, &key_of_v1(*account, key)));
     }
     if account.is_none() {
-        let prefix = name_key(key);
-        rows.extend(tx.scan(KEY, &prefix, &after_prefix(&prefix), ACCOUNTS_MAX, false).into_iter().map(|(_, row)| row));
+        rows.extend(tx.scan(KEY, Keys::prefix(&name_key(key))).take(ACCOUNTS_MAX).map(|(_, row)| row));
     }
     let stands = |row: Vec<u8>| {
         let key: Key = serde_json::from_slice(&row).ok().filter(|key: &Key| key.is_alive(now))?;

@@ -4,13 +4,11 @@
 use crate::clock::Time;
 use crate::config;
 use crate::control::Held;
+use crate::key::{self, PACE};
 use crate::protocol::command::Class;
-use crate::store::{Error, Space, Store, Txn};
+use crate::store::{Error, Store, Txn};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-
-/// [`Purse`] → [`Pace`].
-const PACE: Space = Space(b'p');
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -279,9 +277,9 @@ impl Pace {
 pub(crate) fn shift(tx: &mut Txn<'_>, by: i64) {
     let mut from = Vec::new();
     loop {
-        let found = tx.scan(PACE, &from, &[255; 16], SWEEP_MAX, false);
+        let found: Vec<_> = tx.scan(PACE, &from[..]..).take(SWEEP_MAX).collect();
         let Some((last, _)) = found.last() else { return };
-        from = [&last[..], &[0]].concat();
+        from = key::next(last);
         for (key, bytes) in &found {
             // Read as it stands: what looks like the future is what is being mended.
             if let Ok(pace) = serde_json::from_slice::<Pace>(bytes) {
@@ -294,14 +292,16 @@ pub(crate) fn shift(tx: &mut Txn<'_>, by: i64) {
 
 /// Forgets budgets that hold nothing back: names of pollers can be invented. Returns how many.
 pub(crate) fn sweep(tx: &mut Txn<'_>, now: Time) -> usize {
-    let over = over(&tx.scan(PACE, &[], &[255; 16], SWEEP_MAX, false), now);
+    let found: Vec<_> = tx.scan(PACE, ..).take(SWEEP_MAX).collect();
+    let over = over(&found, now);
     over.iter().for_each(|key| tx.delete(PACE, key));
     over.len()
 }
 
 /// Whether [`sweep`] would find something.
 pub(crate) fn has_over(store: &Store, now: Time) -> Result<bool, Error> {
-    Ok(!over(&store.scan(PACE, &[], &[255; 16], SWEEP_MAX, false)?, now).is_empty())
+    let found = store.scan(PACE, ..).take(SWEEP_MAX).collect::<Result<Vec<_>, _>>()?;
+    Ok(!over(&found, now).is_empty())
 }
 
 fn over(found: &[(Vec<u8>, Vec<u8>)], now: Time) -> Vec<Vec<u8>> {

@@ -1,6 +1,7 @@
 //! What is paused: an account, or everything.
 
-use crate::store::{META, Txn};
+use crate::key::META;
+use crate::store::Txn;
 
 /// What is paused.
 pub(crate) fn paused(tx: &Txn<'_>) -> crate::control::Paused {

@@ -3,16 +3,14 @@
 use crate::clock::Time;
 use crate::control::{Paused, State};
 use crate::daemon::queue::record::{Record, parse};
-use crate::daemon::queue::rows::{
-    ASK_LINE, COMMAND, DONE, DUE, EXPIRY, GIVEN_BACK, IN_FLIGHT, Lane, READY, TEACHES, id_at_end, id_key, number,
-    ready_prefix, time_key,
+use crate::daemon::queue::rows::{Lane, number, ready_prefix};
+use crate::key::{
+    ASK_LINE, COMMAND, COUNT, DONE, DUE, EXPIRY, GIVEN_BACK, IN_FLIGHT, Keys, META, READY, Space, TEACHES, bytes_time,
+    id_at_end, id_key, time_key,
 };
-use crate::store::{COUNT, Error, META, Store};
+use crate::store::{Error, Pair, Store};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-
-/// Records read in one go: bounds memory and the time a scan holds.
-const PAGE: usize = 500;
 
 /// One command.
 pub(crate) fn one(store: &Store, id: u64) -> Result<Option<Record>, Error> {
@@ -21,15 +19,12 @@ pub(crate) fn one(store: &Store, id: u64) -> Result<Option<Record>, Error> {
 
 /// Every command kept, oldest first, until `f` breaks.
 pub(crate) fn each(store: &Store, mut f: impl FnMut(Record) -> ControlFlow<()>) -> Result<(), Error> {
-    let mut from = id_key(0);
-    loop {
-        let page = store.scan(COMMAND, &from, &[255; 16], PAGE, false)?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
-        from = id_key(id_at_end(last) + 1);
-        if page.iter().filter_map(|(_, bytes)| parse(bytes)).try_for_each(&mut f).is_break() {
-            return Ok(());
+    for pair in store.scan(COMMAND, ..) {
+        if parse(&pair?.1).is_some_and(|record| f(record).is_break()) {
+            break;
         }
     }
+    Ok(())
 }
 
 /// Whether a command is kept that is bound to this account, in whatever state. Reads all of them where there is none.
@@ -47,22 +42,16 @@ pub(crate) fn keeps(store: &Store, account: &str) -> Result<bool, Error> {
 
 /// The commands whose end the directory has yet to learn from.
 pub(crate) fn teaching(store: &Store) -> Result<Vec<(u64, Option<Record>)>, Error> {
-    let found = store.scan(TEACHES, &[], &[255; 9], PAGE, false)?;
-    found.iter().map(|(key, _)| (id_at_end(key), one(store, id_at_end(key)))).map(|(id, r)| Ok((id, r?))).collect()
+    /// Learned from in one go.
+    const TEACHING_MAX: usize = 500;
+    let id = |pair: Result<Pair, Error>| pair.map(|(key, _)| id_at_end(&key));
+    let ids = store.scan(TEACHES, ..).take(TEACHING_MAX).map(id).collect::<Result<Vec<_>, _>>()?;
+    ids.into_iter().map(|id| Ok((id, one(store, id)?))).collect()
 }
 
 /// Takes the ids of the unfinished commands, in the order they become due; those in flight first.
 fn each_unfinished_id(store: &Store, mut take: impl FnMut(u64) -> Result<(), Error>) -> Result<(), Error> {
-    for (space, width) in [(IN_FLIGHT, 8), (DUE, 16)] {
-        let mut from = vec![0; width];
-        loop {
-            let page = store.scan(space, &from, &[255; 17], PAGE, false)?;
-            let Some((last, _)) = page.last() else { break };
-            from = [&last[..], &[0]].concat();
-            page.iter().try_for_each(|(key, _)| take(id_at_end(key)))?;
-        }
-    }
-    Ok(())
+    [IN_FLIGHT, DUE].into_iter().flat_map(|space| store.scan(space, ..)).try_for_each(|pair| take(id_at_end(&pair?.0)))
 }
 
 /// Takes the unfinished commands one by one, in the order they become due; those in flight first.
@@ -72,8 +61,7 @@ pub(crate) fn each_unfinished(store: &Store, mut take: impl FnMut(Record) -> Res
 
 /// The commands in flight, by id.
 pub(crate) fn in_flight(store: &Store) -> Result<Vec<u64>, Error> {
-    let found = store.scan(IN_FLIGHT, &[], &[255; 16], usize::MAX, false)?;
-    Ok(found.iter().map(|(key, _)| id_at_end(key)).collect())
+    store.scan(IN_FLIGHT, ..).map(|pair| Ok(id_at_end(&pair?.0))).collect()
 }
 
 /// What is in flight, or waits to be handed over, whenever it is due: its ids, without a look at the commands.
@@ -88,62 +76,66 @@ pub(crate) fn queued(store: &Store) -> Result<Vec<u64>, Error> {
 
 /// When the newest command kept was queued.
 pub(crate) fn newest(store: &Store) -> Result<Option<Time>, Error> {
-    let newest = store.scan(COMMAND, &[], &[255; 16], 1, true)?;
-    Ok(newest.first().and_then(|(_, bytes)| parse(bytes)).map(|record| record.created))
+    let newest = store.scan(COMMAND, ..).rev().take(1).next().transpose()?;
+    Ok(newest.and_then(|(_, bytes)| parse(&bytes)).map(|record| record.created))
 }
 
 /// Whether something is queued again after a hand-over that seemed to fail.
 pub(crate) fn has_given_back(store: &Store) -> Result<bool, Error> {
-    Ok(!store.scan(GIVEN_BACK, &[], &[255; 16], 1, false)?.is_empty())
+    Ok(first(store, GIVEN_BACK, ..)?.is_some())
 }
 
 /// Whether something is due or expires by now: asked before a poll opens a transaction.
 pub(crate) fn has_due(store: &Store, now: Time) -> Result<bool, Error> {
-    let by = |space| Ok(!store.scan(space, &[], &time_key(now, u64::MAX), 1, false)?.is_empty());
-    Ok(by(DUE)? || by(EXPIRY)?)
+    let by = ..time_key(now, u64::MAX);
+    Ok(first(store, DUE, by.clone())?.is_some() || first(store, EXPIRY, by)?.is_some())
 }
 
 /// When the next command becomes due after `now`.
 pub(crate) fn next_due(store: &Store, now: Time) -> Result<Option<Time>, Error> {
-    let next = store.scan(DUE, &time_key(now, u64::MAX), &[255; 17], 1, false)?;
-    Ok(next.first().map(|(key, _)| due_of(key)))
+    Ok(first(store, DUE, time_key(now, u64::MAX)..)?.as_deref().map(due_of))
 }
 
 /// When the oldest due command became due.
 pub(crate) fn oldest_due(store: &Store, now: Time) -> Result<Option<Time>, Error> {
-    let oldest = store.scan(DUE, &[], &time_key(now, u64::MAX), 1, false)?;
-    Ok(oldest.first().map(|(key, _)| due_of(key)))
+    Ok(first(store, DUE, ..time_key(now, u64::MAX))?.as_deref().map(due_of))
 }
 
 /// When the next command expires.
 pub(crate) fn next_expiry(store: &Store) -> Result<Option<Time>, Error> {
-    let next = store.scan(EXPIRY, &[], &[255; 17], 1, false)?;
-    Ok(next.first().map(|(key, _)| due_of(key)))
+    Ok(first(store, EXPIRY, ..)?.as_deref().map(due_of))
 }
 
 /// Whether something was over before a time.
 pub(crate) fn has_done(store: &Store, before: Time) -> Result<bool, Error> {
-    Ok(!store.scan(DONE, &[], &time_key(before, 0), 1, false)?.is_empty())
+    Ok(first(store, DONE, ..time_key(before, 0))?.is_some())
+}
+
+/// The first key of a range.
+fn first(store: &Store, space: Space, keys: impl Into<Keys>) -> Result<Option<Vec<u8>>, Error> {
+    Ok(store.scan(space, keys).take(1).next().transpose()?.map(|(key, _)| key))
 }
 
 fn due_of(key: &[u8]) -> Time {
-    let flipped = key.first_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b));
-    Time::from_millis((flipped ^ (1 << 63)).cast_signed())
+    key.first_chunk().map_or(Time::from_millis(0), |bytes| bytes_time(*bytes))
 }
 
 /// The questions of `ask` that are in line.
 pub(crate) fn asks(store: &Store) -> Result<Vec<u64>, Error> {
     /// More than can have an asker: each holds a connection.
     const ASKS_MAX: usize = 100_000;
-    let found = store.scan(ASK_LINE, &[], &[255; 16], ASKS_MAX, false)?;
-    Ok(found.iter().map(|(key, _)| id_at_end(key)).collect())
+    store.scan(ASK_LINE, ..).take(ASKS_MAX).map(|pair| Ok(id_at_end(&pair?.0))).collect()
+}
+
+fn count(mut pairs: impl Iterator<Item = Result<Pair, Error>>) -> Result<u64, Error> {
+    pairs.try_fold(0, |n, pair| pair.map(|_| n + 1))
 }
 
 /// How many commands are in each state.
 pub(crate) fn counts(store: &Store, now: Time) -> Result<BTreeMap<State, u64>, Error> {
     /// Scheduled commands counted one by one; more are more than the queue holds by default.
     const SCHEDULED_MAX: usize = 1_000_000;
-    let scheduled = store.scan(DUE, &time_key(now, u64::MAX), &[255; 17], SCHEDULED_MAX, false)?.len() as u64;
+    let scheduled = count(store.scan(DUE, time_key(now, u64::MAX)..).take(SCHEDULED_MAX))?;
     let mut counts = BTreeMap::new();
     for state in State::ALL {
         let n = match state {
@@ -184,23 +176,23 @@ pub(crate) fn due_in(store: &Store, account: &str, lane: Lane, now: Time, max: u
 fn ready_before(store: &Store, account: &str, lane: Lane, until: &[u8], max: usize) -> Result<u32, Error> {
     let from = ready_prefix(account, lane);
     let to = [&from[..], until].concat();
-    Ok(u32::try_from(store.scan(READY, &from, &to, max, false)?.len()).unwrap_or(u32::MAX))
+    Ok(u32::try_from(count(store.scan(READY, from..to).take(max))?).unwrap_or(u32::MAX))
 }
 
 /// The command of an account that would be handed over first, or would be if nothing held it.
 pub(crate) fn foremost(store: &Store, account: &str, now: Time) -> Result<Option<Record>, Error> {
     for lanes in [&Lane::PROMPT[..], &Lane::BULK[..]] {
-        let mut first: Option<Vec<u8>> = None;
+        let mut foremost: Option<Vec<u8>> = None;
         for lane in lanes {
             let from = ready_prefix(account, *lane);
             let to = [&from[..], &time_key(now, u64::MAX)].concat();
-            let found = store.scan(READY, &from, &to, 1, false)?.pop().map(|(key, _)| key);
+            let found = first(store, READY, from..to)?;
             let order = |key: &Vec<u8>| key.last_chunk::<16>().copied();
-            if found.as_ref().is_some_and(|key| first.as_ref().is_none_or(|first| order(key) < order(first))) {
-                first = found;
+            if found.as_ref().is_some_and(|key| foremost.as_ref().is_none_or(|first| order(key) < order(first))) {
+                foremost = found;
             }
         }
-        if let Some(key) = first {
+        if let Some(key) = foremost {
             return one(store, id_at_end(&key));
         }
     }

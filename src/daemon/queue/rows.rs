@@ -1,74 +1,20 @@
-//! What the store keeps of a command: the key spaces, their keys, and every index entry that a [`Record`] has.
+//! What the store keeps of a command: the keys, and every index entry that a [`Record`] has.
 //!
-//! Promises: keys are built here and nowhere else; all numbers in them are big-endian, so that their order is the order
-//! of the bytes. What [`entries`] and [`count_keys`] say of a record is all that `save` writes beside it.
-//! Leaves to others: when a record changes (`queue`), and reading (`queue::read`).
+//! Promises: what [`entries`] and [`count_keys`] say of a record is all that `save` writes beside it.
+//! Leaves to others: the key spaces and the parts of keys (`key`), when a record changes (`queue`), and reading
+//! (`queue::read`).
 
 use crate::clock::Time;
 use crate::daemon::queue::record::{ACCEPT, ANSWER_LIFE, ECHO_LIFE, HANDOVER_MAX, Phase, REFUSAL_LIFE, Record};
+use crate::key::{
+    ACCEPTING, ASK_LINE, ASKED, COUNT, DONE, DUE, ECHO, EXPIRY, GIVEN_BACK, IN_FLIGHT, POLLER, READY, REFUSABLE, Space,
+    bytes_time, id_key, name_key, time_bytes, time_key,
+};
 use crate::protocol::answer;
 use crate::protocol::command::{Api, Class, Says};
 use crate::protocol::event::Event;
-use crate::store::{COUNT, Space, Txn};
+use crate::store::Txn;
 use std::collections::{BTreeMap, HashSet};
-
-/// Command records: id → [`Record`].
-pub(crate) const COMMAND: Space = Space(b'c');
-/// What may be handed over: account, [`Lane`], due, id.
-pub(crate) const READY: Space = Space(b'r');
-/// The same by time alone: due, id. Tells the next due time and what is scheduled.
-pub(crate) const DUE: Space = Space(b't');
-/// What is in a response at this moment: id.
-pub(crate) const IN_FLIGHT: Space = Space(b'f');
-/// What is queued again after a hand-over that seemed to fail: id.
-pub(crate) const GIVEN_BACK: Space = Space(b'G');
-/// What expires: time, id.
-pub(crate) const EXPIRY: Space = Space(b'e');
-/// What is over: time, id. Retention walks it.
-pub(crate) const DONE: Space = Space(b'd');
-/// Questions without an answer: account, id → until when an answer may come, the api, what was asked for.
-pub(crate) const ASKED: Space = Space(b'q');
-/// Texts whose echo has not come: account, chat, hash of the text, id → until when it may come.
-pub(crate) const ECHO: Space = Space(b'o');
-/// Messages that a notice in their chat may refuse: account, chat, id → until when it may come.
-pub(crate) const REFUSABLE: Space = Space(b'j');
-/// Idempotency keys: key, account (empty: bound to nobody) → which command, and since when.
-pub(crate) const KEY: Space = Space(b'y');
-/// The same as version 1 wrote them, account first: still looked at, and written no more.
-pub(crate) const KEY_V1: Space = Space(b'k');
-/// What ended and teaches the directory something that no event says by itself: id.
-pub(crate) const TEACHES: Space = Space(b'U');
-/// Questions of `ask` whose turn in their chat has come or will come: account, chat, id → 1 when it waits for its turn.
-pub(crate) const ASK_LINE: Space = Space(b'Q');
-/// Accepts of friend requests that are under way or were successful: account, v1, id.
-pub(crate) const ACCEPTING: Space = Space(b'A');
-/// What a poller that is no account took of what is bound to nobody: name, id.
-pub(crate) const POLLER: Space = Space(b'z');
-
-pub(crate) fn id_key(id: u64) -> Vec<u8> {
-    id.to_be_bytes().to_vec()
-}
-
-/// Times sort as unsigned numbers once the sign bit is flipped.
-pub(crate) fn time_bytes(time: Time) -> [u8; 8] {
-    (time.millis().cast_unsigned() ^ (1 << 63)).to_be_bytes()
-}
-
-pub(crate) fn bytes_time(bytes: [u8; 8]) -> Time {
-    Time::from_millis((u64::from_be_bytes(bytes) ^ (1 << 63)).cast_signed())
-}
-
-pub(crate) fn time_key(time: Time, id: u64) -> Vec<u8> {
-    [time_bytes(time), id.to_be_bytes()].concat()
-}
-
-/// A name with its length in front, so that no name is a prefix of another.
-pub(crate) fn name_key(name: &str) -> Vec<u8> {
-    let bytes = &name.as_bytes()[..name.len().min(255)];
-    let mut key = vec![u8::try_from(bytes.len()).unwrap_or(255)];
-    key.extend_from_slice(bytes);
-    key
-}
 
 /// What waits in due order by itself: so that neither what is paced, nor a broadcast, nor what only a logged-in client
 /// can do stands in the way of what can go. The numbers are part of stored keys.
@@ -120,22 +66,6 @@ pub(crate) fn ready_key(record: &Record) -> Vec<u8> {
     let mut key = ready_prefix(record.account.as_deref().unwrap_or(""), record.lane());
     key.extend(time_key(record.due, record.id));
     key
-}
-
-/// The key after every key that begins with `prefix`.
-pub(crate) fn after_prefix(prefix: &[u8]) -> Vec<u8> {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.pop() {
-        if last < 255 {
-            end.push(last + 1);
-            return end;
-        }
-    }
-    vec![255; 16]
-}
-
-pub(crate) fn id_at_end(key: &[u8]) -> u64 {
-    key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// What was asked for, as an index entry has it.

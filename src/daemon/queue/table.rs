@@ -3,9 +3,10 @@
 //! disagree with it.
 
 use crate::daemon::queue::record::{Phase, Record, parse};
-use crate::daemon::queue::rows::{COMMAND, TEACHES, add, count_keys, entries, id_key, number};
+use crate::daemon::queue::rows::{add, count_keys, entries, number};
 use crate::directory::Lesson;
-use crate::store::{META, Txn};
+use crate::key::{COMMAND, META, TEACHES, id_key};
+use crate::store::Txn;
 
 pub(super) fn next_id(tx: &Txn<'_>) -> u64 {
     number(tx.get(META, b"next_id")).max(1)

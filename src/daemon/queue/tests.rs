@@ -16,9 +16,10 @@ use crate::clock::Time;
 use crate::config;
 use crate::control::State;
 use crate::daemon::ages::Ages;
+use crate::key::{ASKED, COUNT, DONE, DUE, ECHO, EXPIRY, IN_FLIGHT, READY, REFUSABLE, Space};
 use crate::protocol::answer::{Conclusion, Verdict};
 use crate::seq::Seq;
-use crate::store::{COUNT, Options, Space, Store, Txn};
+use crate::store::{Options, Store, Txn};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -522,16 +523,15 @@ impl Both {
             }
         }
         for space in [READY, DUE, IN_FLIGHT, EXPIRY, DONE, ASKED, ECHO, REFUSABLE] {
-            let found: BTreeMap<_, _> =
-                store.scan(space, &[], &[255; 64], usize::MAX, false).unwrap().into_iter().collect();
+            let found: BTreeMap<_, _> = store.scan(space, ..).map(Result::unwrap).collect();
             let due = wanted.iter().filter(|((of, _), _)| *of == space).map(|((_, key), value)| (key, value));
             // What is too old to be answered may have been forgotten by the index.
             let forgets = matches!(space, ASKED | ECHO | REFUSABLE);
             let due: BTreeMap<_, _> = due.filter(|(key, _)| !forgets || found.contains_key(*key)).collect();
             assert_eq!(found.iter().collect::<BTreeMap<_, _>>(), due, "{space:?}");
         }
-        let found = store.scan(COUNT, &[], &[255; 64], usize::MAX, false).unwrap();
-        let found: BTreeMap<_, _> = found.into_iter().map(|(key, n)| (key, number(Some(n)))).collect();
+        let found = store.scan(COUNT, ..).map(Result::unwrap);
+        let found: BTreeMap<_, _> = found.map(|(key, n)| (key, number(Some(n)))).collect();
         assert_eq!(found, counts);
         let mut unfinished = Vec::new();
         let all = read::each_unfinished(store, |record| {

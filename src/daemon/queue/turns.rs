@@ -6,8 +6,8 @@ use crate::daemon::ages::Ages;
 use crate::daemon::failure::Failure;
 use crate::daemon::queue::enqueue::{New, When, enqueue};
 use crate::daemon::queue::record::{Ask, Phase, Record};
-use crate::daemon::queue::rows::{ASK_LINE, after_prefix, id_at_end, name_key};
 use crate::daemon::queue::table::{load, save};
+use crate::key::{ASK_LINE, Keys, id_at_end, name_key};
 use crate::protocol::command::{Api, Says};
 use crate::store::Txn;
 use std::collections::BTreeMap;
@@ -83,7 +83,7 @@ pub(super) fn take_turns(tx: &mut Txn<'_>, accounts: &[&str], now: Time) {
     let mut chats: BTreeMap<Vec<u8>, (Vec<u64>, bool)> = BTreeMap::new();
     for name in names {
         let prefix = name_key(name);
-        for (key, value) in tx.scan(ASK_LINE, &prefix, &after_prefix(&prefix), LINE_MAX, false) {
+        for (key, value) in tx.scan(ASK_LINE, Keys::prefix(&prefix)).take(LINE_MAX) {
             let Some(chat) = key.get(prefix.len()..key.len().saturating_sub(8)) else { continue };
             let (ids, waits) = chats.entry(chat.to_vec()).or_default();
             ids.push(id_at_end(&key));
