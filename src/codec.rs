@@ -5,9 +5,9 @@
 
 /// Reads from front to back.
 #[derive(Debug, Clone, Copy)]
-pub struct Reader<'a>(pub &'a [u8]);
+pub struct LeReader<'a>(pub &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> LeReader<'a> {
     /// The next so many bytes.
     pub fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(len)?;
@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Writes at the end.
-pub trait Writer {
+pub trait LeWriter {
     /// These bytes.
     fn bytes(&mut self, bytes: &[u8]);
 
@@ -94,7 +94,7 @@ pub trait Writer {
     }
 }
 
-impl Writer for Vec<u8> {
+impl LeWriter for Vec<u8> {
     fn bytes(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }
@@ -129,10 +129,10 @@ mod tests {
         bytes.i64(-8);
         bytes.u128(9);
         assert_eq!(bytes[..10], [1, 2, 1, 2, 3, 4, 5, 0, 0, 0]);
-        let mut reader = Reader(&bytes);
+        let mut reader = LeReader(&bytes);
         assert_eq!((reader.u16(), reader.u32(), reader.len32()), (Some(0x0201), Some(0x0403_0201), Some(5)));
         assert_eq!((reader.u64(), reader.i64()), (Some(7), Some(-8)));
-        assert_eq!(Reader(&reader.0[..15]).u128(), None);
+        assert_eq!(LeReader(&reader.0[..15]).u128(), None);
         assert_eq!((reader.u128(), reader.u8(), reader.bytes(1)), (Some(9), None, None));
     }
 

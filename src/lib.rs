@@ -17,12 +17,13 @@
 //! daemon       → config, directory, store, control, protocol, home, near, key, clock, seq
 //! config       → near, clock
 //! directory    → control, store, protocol, key, clock, seq
-//! store        → codec, key, clock, seq
+//! store        → codec, key, sync, clock, seq
 //! control      → home, clock, seq
 //! protocol     → near, clock, seq
 //! home         → nothing
 //! key          → clock
 //! codec        → nothing
+//! sync         → nothing
 //! near         → nothing
 //! clock        → nothing
 //! seq          → nothing
@@ -39,7 +40,8 @@
 //! * [`cli`] has the verbs: `cli/verb/NAME.rs` does what `wehelp NAME` says. Only `cli/output` prints, and
 //!   `cli/progress` draws on a terminal.
 //! * [`home`], [`config`], [`seq`], [`clock`], [`near`] are the ground: places, settings, positions, time, typing errors.
-//!   So are [`key`], the table of the map's key spaces, and [`codec`], the reader and writer of every stored format.
+//!   So are [`key`], the table of the map's key spaces, [`codec`], the reader and writer of every stored format, and
+//!   [`sync`], locks.
 //!
 //! # The way of the data
 //!
@@ -115,3 +117,4 @@ pub mod near;
 pub mod protocol;
 pub mod seq;
 pub mod store;
+pub mod sync;

@@ -1,22 +1,23 @@
 //! A durable log of events and a durable map of keys, with one writer.
 //!
+//! `docs/store.md` names every file, its format and its owner.
+//!
 //! # Design
 //!
 //! ```text
-//! write(closure) ─▶ writer thread: closures run against an overlay ─▶ one run of frames ─▶ journal, one data sync
-//!                                                        replies ◀─ tail ◀─ live map: what is pending over sled ◀┘
-//! keeper thread: puts into sled what is pending, syncs it, writes the map's snapshots and the segments' indexes,
-//!                removes old segments
+//! write(closure) ─▶ writer thread: closures run against an overlay ─▶ group of frames ─▶ journal, one data sync
+//!                                              replies ◀─ tail ◀─ map: memtable over sled ◀┘
+//! checkpointing thread: flushes the memtable into sled, syncs it, writes snapshots of the map and indexes of segments,
+//!                       removes old segments
 //! ```
 //!
 //! * The **journal** (`journal/<first lsn>.log`) is the truth: every transaction is a checksummed frame of events and
 //!   map changes. What was waiting when the writer looked shares one sync.
-//! * **sled** (`sled/`) is the live map, and the index of the log: one small entry per block of events with its place,
-//!   times and a set of its tags. Nobody waits for it: changes are pending in memory until there are enough for one
-//!   larger step, and readers look through them. sled never has what the journal may still lose. It is never needed
-//!   after a power cut: when its running checksum does not verify, it does not open or it panics, it is made again
-//!   from the newest **snapshot** of the map (`journal/<lsn>.map`), the segments' indexes beside them (`.idx`) and the
-//!   journal since. Large values are chunked below sled's blobs.
+//! * The **map** is a memtable over **sled** (`sled/`), which has the pairs, and the index of the log: one small entry per
+//!   block of events with its place, times and a set of its tags. Nobody waits for sled, and it never has what the
+//!   journal may still lose. It is never needed after a power cut: when its running checksum does not verify, it does
+//!   not open or it panics, it is made again from the newest **snapshot** of the map (`journal/<lsn>.map`), the
+//!   segments' indexes beside them (`.idx`) and the journal since. Large values are chunked below sled's blobs.
 //! * Dropping events moves the log's first position at once; a segment goes when all its events are dropped (or it has
 //!   none) and a snapshot covers its map changes.
 //!
@@ -46,195 +47,55 @@
 //! with map changes and kept events share segments, so changes stay on disk as long as their neighbours.
 
 mod archive;
-mod claim;
+mod checkpoint;
+mod checkpointer;
 mod files;
+mod folder_lock;
 mod frame;
 mod health;
 mod index;
 mod journal;
-mod keeper;
-mod known;
-mod live;
 mod map;
 mod open;
-mod page;
+mod own;
 mod read;
 mod retention;
 mod salvage;
 mod scan;
 mod shared;
-mod snapshot;
 mod txn;
+mod types;
+mod version;
 mod writer;
 
-pub use crate::key::{COUNT, META, Space};
-pub use claim::holder as lock_holder;
+pub use files::holder as lock_holder;
 pub use scan::{Pages, Scan};
 pub use txn::Txn;
+pub use types::{
+    Append, Dropped, Error, Health, Options, Page, Pair, Query, Read, Retention, SalvageReport, Salvaged, Stats, Stored,
+};
 
-use crate::clock::Time;
-use crate::key::{Keys, OWN};
+use crate::key::{Keys, OWN, Space};
 use crate::seq::Seq;
-use bytes::Bytes;
+use crate::sync::lock;
 use shared::Shared;
 use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
-use writer::{Job, Keeping, OpenedWriter, Request, Writer};
+use writer::{Job, OpenedWriter, Request, Schedule, Writer};
 
-/// The format that this version writes, in every file's head; a newer one is refused.
-const VERSION: u32 = 1;
 /// Requests on their way to the writer: more than all connections together can have.
 const WAITING_MAX: usize = 1 << 16;
 
-/// Settings of a store.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// sled's page cache, bytes.
-    pub cache_bytes: u64,
-    /// A journal segment is closed when it has grown to this, bytes.
-    pub segment_bytes: u64,
-    /// Writes are refused while the file system has less room than this, bytes.
-    pub free_bytes_min: u64,
-    /// At most this many transactions share one sync.
-    pub group_max: usize,
-    /// Those who wait for one sync are woken together by a task of this runtime: the writer wakes one thread instead of
-    /// each of them. Without it the writer wakes them itself.
-    pub runtime: Option<tokio::runtime::Handle>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { cache_bytes: 8 << 20, segment_bytes: 64 << 20, free_bytes_min: 16 << 20, group_max: 512, runtime: None }
-    }
-}
 /// The folders that a store makes in its own, and what is put beside them begins with these names and a dot.
 pub const FOLDERS: [&str; 2] = ["journal", "sled"];
-
-/// An event to be appended. The store does not look into `outline` and `body`.
-#[derive(Debug, Clone)]
-pub struct Append {
-    /// When it was received.
-    pub time: Time,
-    /// Opaque to the store; read back with the entry before its body (at most 64 KiB).
-    pub outline: Bytes,
-    /// Opaque hashes: what this event can be looked up by (kind, chat, account …). See `Query::any_of`.
-    pub tags: Vec<u64>,
-    /// The original bytes.
-    pub body: Bytes,
-}
-
-/// An event as stored.
-#[derive(Debug, Clone)]
-pub struct Stored {
-    /// Its position.
-    pub seq: Seq,
-    /// When it was received.
-    pub time: Time,
-    /// As appended.
-    pub outline: Bytes,
-    /// As appended.
-    pub body: Bytes,
-}
-
-/// Which part of the log to read.
-#[derive(Debug, Clone, Default)]
-pub struct Query {
-    /// Read after this position…
-    pub after: Seq,
-    /// …up to and including this one (`None`: the durable tail).
-    pub upto: Option<Seq>,
-    /// Skip events received before (exact)…
-    pub since: Option<Time>,
-    /// …and after (exact).
-    pub until: Option<Time>,
-    /// Every group must share a tag with the event's *block* (a filter that may let false ones through: whole blocks
-    /// that cannot match are skipped unread). The caller checks each event itself.
-    pub any_of: Vec<Vec<u64>>,
-    /// Newest first.
-    pub backwards: bool,
-    /// Forwards only: a page ends before what is large, and says so.
-    pub small: bool,
-}
-
-/// What a read came to. A reader cannot get at entries without saying what it does about those that were taken from it.
-#[derive(Debug)]
-#[must_use]
-pub enum Read {
-    /// Some entries.
-    Page(Page),
-    /// The next positions of the query are not kept any more, or lost: whoever asked is told, and goes on after them.
-    Dropped(Dropped),
-}
-
-/// Positions that were dropped before they were read: by retention, or with a file that is gone ([`Store::lost`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dropped {
-    /// The first of them.
-    pub from: Seq,
-    /// The last.
-    pub to: Seq,
-}
-
-/// What retention drops.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Retention {
-    /// Events received before…
-    pub before: Option<Time>,
-    /// …but for those after this position, which somebody still wants to read.
-    pub wanted_after: Option<Seq>,
-    /// The oldest events until all of them take at most so many bytes, wanted or not.
-    pub bytes_max: Option<u64>,
-}
-
-/// Some entries, and where to go on.
-#[derive(Debug, Default)]
-pub struct Page {
-    /// In the order asked for.
-    pub entries: Vec<Stored>,
-    /// Everything up to (backwards: down to) here has been looked at: pass it as `after` (backwards: `upto = seq - 1`).
-    pub looked_to: Seq,
-    /// Nothing is left to read in the query's range.
-    pub end: bool,
-    /// What comes next is large, and was to be left for now: reading it takes that much memory.
-    pub large: bool,
-    /// Events in the range that could not be read (damage): position and reason.
-    pub damaged: Vec<(Seq, String)>,
-}
-
-/// Sizes and positions for `status`.
-#[derive(Debug, Clone, Default)]
-pub struct Stats {
-    /// The oldest position kept; in an empty log the next one.
-    pub first: Seq,
-    /// The newest durable position.
-    pub last: Seq,
-    /// Positions kept.
-    pub count: u64,
-    /// Bytes on disk, sled's included.
-    pub bytes: u64,
-    /// Bytes of the events kept, as stored.
-    pub event_bytes: u64,
-    /// Bytes left on the file system.
-    pub free_bytes: u64,
-}
-
-/// Whether the store accepts writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    /// It does.
-    Writable,
-    /// It does not, and why; it goes back to `Writable` by itself.
-    Refusing(String),
-}
-
-/// A key within its space, and its value.
-pub type Pair = (Vec<u8>, Vec<u8>);
 
 /// A handle to an open store; clones share it.
 #[derive(Debug, Clone)]
@@ -244,31 +105,14 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     inbox: mpsc::Sender<Request>,
-    /// The writer and the keeper.
+    /// The writer and the checkpointing one.
     threads: Mutex<Option<[JoinHandle<()>; 2]>>,
-}
-
-/// Why a store did not do what was asked.
-#[derive(Debug, thiserror::Error, Clone)]
-pub enum Error {
-    /// Writes are refused for now, and why.
-    #[error("the store does not accept writes: {0}")]
-    Refusing(String),
-    /// Another process has the store in this folder.
-    #[error("`{}` is in use by another wehelpd{}; stop that one first", dir.display(), claim::shown(*holder))]
-    InUse {
-        /// The store's.
-        dir: PathBuf,
-        /// Its process, where the system tells.
-        holder: Option<u32>,
-    },
-    /// Anything else: what was tried, where, and why it failed.
-    #[error("{0}")]
-    Other(String),
 }
 
 /// A closure for the writer, and whom to answer.
 struct Work<T, E, F> {
+    /// Of the events that it will append, as far as that is known.
+    bytes: usize,
     work: Option<F>,
     done: Option<Result<Result<T, E>, Error>>,
     reply: oneshot::Sender<Result<Result<T, E>, Error>>,
@@ -278,6 +122,10 @@ impl<T: Send, E: Send, F> Job for Work<T, E, F>
 where
     F: FnOnce(&mut Txn<'_>) -> Result<T, E> + Send,
 {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn run(&mut self, txn: &mut Txn<'_>) -> bool {
         let Some(work) = self.work.take() else { return false };
         let done = catch_unwind(AssertUnwindSafe(|| work(txn)));
@@ -293,30 +141,6 @@ where
         let answer = done.and_then(|()| result.unwrap_or_else(never));
         // Whoever asked may have gone.
         drop(reply.send(answer));
-    }
-}
-
-/// An event for the writer, and whom to answer.
-struct AppendOne {
-    event: Option<Append>,
-    seq: Seq,
-    reply: oneshot::Sender<Result<Seq, Error>>,
-}
-
-impl Job for AppendOne {
-    fn bytes(&self) -> usize {
-        self.event.as_ref().map_or(0, |event| event.body.len())
-    }
-
-    fn run(&mut self, txn: &mut Txn<'_>) -> bool {
-        let Some(event) = self.event.take() else { return false };
-        self.seq = txn.append(event);
-        true
-    }
-
-    fn finish(self: Box<Self>, done: Result<(), Error>) {
-        // Whoever asked may have gone.
-        drop(self.reply.send(done.map(|()| self.seq)));
     }
 }
 
@@ -336,19 +160,19 @@ impl Inner {
         self.inbox.send(Request::Work { job, lazy }).map_err(gone)
     }
 
-    async fn work<T, E, F>(&self, work: F, lazy: bool) -> Result<Result<T, E>, Error>
+    async fn work<T, E, F>(&self, bytes: usize, work: F, lazy: bool) -> Result<Result<T, E>, Error>
     where
         F: FnOnce(&mut Txn<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.send(Box::new(Work { work: Some(work), done: None, reply }), lazy)?;
+        self.send(Box::new(Work { bytes, work: Some(work), done: None, reply }), lazy)?;
         answer.await.map_err(gone)?
     }
 
     fn close(&self) -> Result<(), Error> {
-        let Some(threads) = shared::lock(&self.threads).take() else { return Ok(()) };
+        let Some(threads) = lock(&self.threads).take() else { return Ok(()) };
         let (reply, answer) = mpsc::sync_channel(1);
         let closed = match self.inbox.send(Request::Close(reply)) {
             Ok(()) => answer.recv().map_err(gone).and_then(|closed| closed),
@@ -383,7 +207,7 @@ impl Store {
     /// When it cannot be read, or was written by a newer version. One that can be read and not written opens, and
     /// refuses writes.
     pub fn open(dir: &Path, options: Options) -> Result<Self, Error> {
-        let open::Claimed { opened, checkpoint, claim } = open::open(dir, &options)?;
+        let open::Claimed { opened, checkpoint, lock } = open::open(dir, &options)?;
         let no_map = opened.no_map.is_some();
         let (active, why_not) = match opened.active {
             Ok(active) => (Some(active), opened.no_map),
@@ -400,7 +224,7 @@ impl Store {
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             options,
-            live: RwLock::new(Arc::new(live::Live::new(opened.map, lsn - 1, seq))),
+            map: RwLock::new(Arc::new(opened.map)),
             view: Mutex::new(opened.view),
             handles: Mutex::new(VecDeque::new()),
             tail: watch::Sender::new(tail),
@@ -417,21 +241,22 @@ impl Store {
             pins: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
         });
-        let keeping = Keeping::new(opened.snapshot, opened.since_snapshot, opened.lost_its_end, opened.unindexed);
+        let schedule = Schedule::new(opened.snapshot, opened.since_snapshot, opened.lost_its_end, opened.unindexed);
         let (inbox, requests) = mpsc::channel();
-        let (tasks, for_keeper) = mpsc::channel();
-        let renamed = opened.lost_its_end;
-        let builder = opened.builder;
-        let of_writer = OpenedWriter { builder, active, lsn, seq, keeping, renamed, no_map, claim };
-        let mut writer = Writer::new(Arc::clone(&shared), of_writer, tasks);
+        let (give, tasks) = mpsc::channel();
+        let (renamed, builder) = (opened.lost_its_end, opened.builder);
+        let of_writer = OpenedWriter { builder, active, lsn, seq, schedule, renamed, no_map, lock };
+        let mut writer = Writer::new(Arc::clone(&shared), of_writer, give);
         writer.name()?;
         let panicked = Arc::clone(&shared);
         let writer = thread("store", move || panicked.outlive(|| writer.run(&requests)))?;
-        let (of_keeper, to_writer) = (Arc::clone(&shared), inbox.clone());
-        let keeper = thread("store-keeper", move || {
-            of_keeper.outlive(|| keeper::run(&of_keeper, checkpoint, &for_keeper, &to_writer));
+        let (of_checkpointer, to_writer) = (Arc::clone(&shared), inbox.clone());
+        let checkpointer = thread("store-checkpoint", move || {
+            // A writer that has gone needs no answer.
+            let report = |report| drop(to_writer.send(Request::Report(report)));
+            of_checkpointer.outlive(|| checkpointer::run(&of_checkpointer, checkpoint, &tasks, report));
         })?;
-        Ok(Self(Arc::new(Inner { shared, inbox, threads: Mutex::new(Some([writer, keeper])) })))
+        Ok(Self(Arc::new(Inner { shared, inbox, threads: Mutex::new(Some([writer, checkpointer])) })))
     }
 
     /// Positions that are kept and gone all the same: what held them in the journal was lost before the store was opened.
@@ -463,7 +288,7 @@ impl Store {
         T: Send + 'static,
         E: Send + 'static,
     {
-        self.0.work(work, false).await
+        self.0.work(0, work, false).await
     }
 
     /// As `write`, but resolves once the change is applied; it is synced together with whatever is synced next, within
@@ -477,7 +302,7 @@ impl Store {
         T: Send + 'static,
         E: Send + 'static,
     {
-        self.0.work(work, true).await
+        self.0.work(0, work, true).await
     }
 
     /// Appends one event; resolves with its position when it is synced.
@@ -485,9 +310,10 @@ impl Store {
     /// # Errors
     /// When the store refuses writes.
     pub async fn append(&self, event: Append) -> Result<Seq, Error> {
-        let (reply, answer) = oneshot::channel();
-        self.0.send(Box::new(AppendOne { event: Some(event), seq: Seq::ZERO, reply }), false)?;
-        answer.await.map_err(gone)?
+        let bytes = event.body.len();
+        let append = move |txn: &mut Txn<'_>| Ok::<_, Infallible>(txn.append(event));
+        let Ok(seq) = self.0.work(bytes, append, false).await?;
+        Ok(seq)
     }
 
     /// No durable event after this position has the tag; the position itself may be of an event without it. For a
@@ -537,7 +363,7 @@ impl Store {
     /// # Errors
     /// When the map cannot be read.
     pub fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.0.shared.live().get(&space.full(key))
+        self.0.shared.map().get(&space.full(key))
     }
 
     /// Pairs of a range of keys: in order, or with [`rev`](Scan::rev) the last ones first. Reading it blocks.
@@ -551,7 +377,7 @@ impl Store {
     /// # Errors
     /// When the map cannot be read.
     pub fn identity(&self) -> Result<Option<String>, Error> {
-        let identity = self.get(OWN, open::IDENTITY)?;
+        let identity = self.get(OWN, own::IDENTITY)?;
         Ok(identity.and_then(|bytes| String::from_utf8(bytes).ok()))
     }
 
@@ -575,7 +401,7 @@ impl Store {
     pub fn stats(&self) -> Result<Stats, Error> {
         let shared = &self.0.shared;
         let free_bytes = files::free_bytes(&shared.dir).unwrap_or(0);
-        let sled = map::Map::folder(&shared.dir);
+        let sled = map::SledTree::folder(&shared.dir);
         let folders = [&shared.dir, &journal::folder(&shared.dir), &sled, &sled.join("blobs")];
         let bytes = folders.iter().map(|dir| files::disk_bytes(dir)).sum();
         let view = shared.view();
@@ -637,6 +463,18 @@ impl Store {
     }
 }
 
+impl Pages for &Store {
+    type Item = Result<Pair, Error>;
+
+    fn page(&self, keys: &Range<Vec<u8>>, limit: usize, reverse: bool) -> Result<Vec<Pair>, Error> {
+        self.0.shared.map().scan(None, keys, limit, reverse)
+    }
+
+    fn item(&self, pair: Result<Pair, Error>) -> Option<Result<Pair, Error>> {
+        Some(pair)
+    }
+}
+
 /// Writes what can be read of a damaged store to `out`, for `wehelpd --salvage`. Blocking.
 /// Calls back for each readable event and each live pair of the map.
 ///
@@ -645,24 +483,5 @@ impl Store {
 pub fn salvage(dir: &Path, each: &mut dyn FnMut(Salvaged)) -> Result<SalvageReport, Error> {
     salvage::run(dir, each)
 }
-/// Something that could be read.
-#[derive(Debug)]
-pub enum Salvaged {
-    /// An event.
-    Event(Stored),
-    /// A pair of the map: space, key, value.
-    Pair(Space, Vec<u8>, Vec<u8>),
-}
-/// What was and was not read.
-#[derive(Debug, Default)]
-pub struct SalvageReport {
-    /// Events read.
-    pub events: u64,
-    /// Pairs read.
-    pub pairs: u64,
-    /// What was not readable: file, offset, why.
-    pub damaged: Vec<(PathBuf, u64, String)>,
-}
-
 #[cfg(test)]
 mod tests;

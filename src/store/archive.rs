@@ -12,13 +12,17 @@ use super::files::{self, fault};
 use super::frame::{self, Record, Records, Run};
 use super::index::{self, Block, Builder};
 use super::journal::{self, Active, Begin, HEADER, Item, Scanner};
+use super::own;
 use super::shared::Shared;
-use super::{Append, Error, VERSION, open};
-use crate::codec::Reader;
-use crate::key::OWN;
+use super::types::VERSION;
+use super::version;
+use super::{Append, Error};
+use crate::codec::{LeReader, LeWriter as _};
+use crate::key::{self, OWN};
 use bytes::Bytes;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -32,12 +36,12 @@ const END: u8 = 9;
 const PIECE_BYTES: usize = 64 << 10;
 /// Pairs of the map read at once: the writer waits meanwhile.
 const PAIRS: usize = 200;
-/// Behind every key of the map.
-const KEYS_END: &[u8] = &[0xff; 8];
 /// A piece longer than this is damage: a frame and its position.
 const PIECE_BYTES_MAX: usize = frame::PAYLOAD_BYTES_MAX + 64;
 /// A backup waits so long until what it has seen of the map is durable.
 const DURABLE_PATIENCE: Duration = Duration::from_secs(10);
+/// Frames written at once by a restore.
+const RUN_BYTES: usize = 4 << 20;
 /// Segments of a restored store.
 const SEGMENT_BYTES: u64 = 64 << 20;
 
@@ -59,126 +63,144 @@ impl Drop for Pin<'_> {
 
 struct Pieces<'a> {
     out: &'a mut dyn Write,
+    /// Changes that are not written yet.
+    pending: Vec<u8>,
     changes: u64,
     events: u64,
+    /// The last position that a frame tells of.
+    last: u64,
 }
 
 impl Pieces<'_> {
     fn put(&mut self, kind: u8, parts: [&[u8]; 2]) -> Result<(), Error> {
-        let len = u32::try_from(parts[0].len() + parts[1].len()).unwrap_or(u32::MAX).to_le_bytes();
+        let mut head = vec![kind];
+        head.len32(parts[0].len() + parts[1].len());
         let mut crc = crc32fast::Hasher::new();
-        let head = [&[kind][..], &len].concat();
-        let mut put = |bytes: &[u8]| {
+        for bytes in [&head, parts[0], parts[1]] {
             crc.update(bytes);
-            self.out.write_all(bytes)
-        };
-        let put = put(&head).and_then(|()| put(parts[0])).and_then(|()| put(parts[1]));
-        let put = put.and_then(|()| self.out.write_all(&crc.finalize().to_le_bytes()));
-        put.map_err(|e| Error::Other(format!("write the backup: {e}")))
+            self.out.write_all(bytes).map_err(not_written)?;
+        }
+        self.out.write_all(&crc.finalize().to_le_bytes()).map_err(not_written)
     }
 
-    /// Adds changes to those not yet written; all of them go when `last`.
-    fn changes(&mut self, run: &mut Vec<u8>, last: bool) -> Result<(), Error> {
-        if run.len() >= PIECE_BYTES || (last && !run.is_empty()) {
-            self.put(CHANGES, [run, &[]])?;
-            run.clear();
-        }
-        Ok(())
+    fn put_numbers(&mut self, kind: u8, numbers: [u64; 2]) -> Result<(), Error> {
+        let mut bytes = Vec::with_capacity(16);
+        numbers.into_iter().for_each(|n| bytes.u64(n));
+        self.put(kind, [&bytes, &[]])
     }
+
+    /// Adds a change to those not yet written.
+    fn change(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
+        match value {
+            Some(value) => frame::put(&mut self.pending, key, value),
+            None => frame::delete(&mut self.pending, key),
+        }
+        self.changes += 1;
+        if self.pending.len() < PIECE_BYTES { Ok(()) } else { self.end_changes() }
+    }
+
+    fn end_changes(&mut self) -> Result<(), Error> {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.is_empty() { Ok(()) } else { self.put(CHANGES, [&pending, &[]]) }
+    }
+
+    /// The map, while it changes; then its changes since: what comes of both is the map at the LSN that is returned. It is
+    /// read as readers see it: what was deleted before (a forward's secret, contract 7) must not be there as a change and its
+    /// undoing.
+    fn map(&mut self, shared: &Shared) -> Result<u64, Error> {
+        let map = shared.map();
+        let from = shared.committed.load(Ordering::SeqCst);
+        let mut keys = Vec::new()..vec![255];
+        loop {
+            let pairs = map.scan(None, &keys, PAIRS, false)?;
+            let Some((last, _)) = pairs.last() else { break };
+            keys.start = key::next(last);
+            pairs.iter().try_for_each(|(key, value)| self.change(key, Some(value)))?;
+        }
+        self.end_changes()?;
+        let upto = shared.committed.load(Ordering::SeqCst);
+        let begun = Instant::now();
+        while shared.durable.load(Ordering::Acquire) < upto {
+            if begun.elapsed() > DURABLE_PATIENCE {
+                return Err(Error::Other("what the backup has seen does not become durable".to_owned()));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let start = shared.view().segments.range(..=from + 1).next_back().map_or(0, |(lsn, _)| *lsn);
+        frames(shared, start, upto, &mut |head, payload| {
+            self.last = self.last.max(head.seq + u64::from(head.events) - 1);
+            for record in Records(payload).filter(|_| head.lsn > from) {
+                match record {
+                    Record::Put { key, value } => self.change(key, Some(value))?,
+                    Record::Delete { key } => self.change(key, None)?,
+                    Record::Event { .. } => {}
+                }
+            }
+            Ok(())
+        })?;
+        self.end_changes()?;
+        Ok(upto)
+    }
+
+    /// Where the log begins and ends, and its events up to an LSN.
+    fn events(&mut self, shared: &Shared, first: u64, upto: u64) -> Result<(), Error> {
+        let segments = shared.view().segments.clone();
+        let start = segments.values().rev().find(|b| b.seq <= first).map_or(0, |b| b.lsn);
+        let begun = segments.values().filter(|b| b.lsn <= upto + 1).map(|b| b.seq - 1).max().unwrap_or(0);
+        self.put_numbers(HEAD, [first, self.last.max(begun)])?;
+        frames(shared, start, upto, &mut |head, payload| {
+            if head.events == 0 || head.seq + u64::from(head.events) <= first {
+                return Ok(());
+            }
+            self.events += u64::from(head.events);
+            self.put(EVENTS, [&head.seq.to_le_bytes(), payload])
+        })
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` calls")]
+fn not_written(error: io::Error) -> Error {
+    Error::Other(format!("write the backup: {error}"))
 }
 
 /// Writes a backup.
 pub(super) fn backup(shared: &Shared, files: &[(&str, Vec<u8>)], out: &mut dyn Write) -> Result<(), Error> {
     let _pin = Pin::new(&shared.pins);
-    let view = shared.view().clone();
-    let mut pieces = Pieces { out, changes: 0, events: 0 };
-    let magic = [&MAGIC[..], &VERSION.to_le_bytes()].concat();
-    pieces.out.write_all(&magic).map_err(|e| Error::Other(format!("write the backup: {e}")))?;
+    let first = shared.view().first;
+    let mut magic = MAGIC.to_vec();
+    magic.u32(VERSION);
+    out.write_all(&magic).map_err(not_written)?;
+    let mut pieces = Pieces { out, pending: Vec::new(), changes: 0, events: 0, last: 0 };
     for (name, contents) in files {
         let len = u8::try_from(name.len()).map_err(|_| Error::Other(format!("`{name}` is too long a name")))?;
         pieces.put(FILE, [&[&[len][..], name.as_bytes()].concat(), contents])?;
     }
-    // The map, while it changes; then its changes since: what comes of both is the map at `upto`.
-    // It is read as readers see it: what was deleted before (a forward's secret, contract 7) must not be there as a change
-    // and its undoing.
-    let live = shared.live();
-    let from = shared.committed.load(Ordering::SeqCst);
-    let mut run = Vec::new();
-    let mut next = Vec::new();
-    loop {
-        let pairs = live.scan(None, &next, KEYS_END, PAIRS, false)?;
-        let Some((last, _)) = pairs.last() else { break };
-        next = [last, &[0][..]].concat();
-        for (key, value) in &pairs {
-            frame::put(&mut run, key, value);
-            pieces.changes += 1;
-            pieces.changes(&mut run, false)?;
-        }
-    }
-    pieces.changes(&mut run, true)?;
-    let upto = shared.committed.load(Ordering::SeqCst);
-    let begun = Instant::now();
-    while shared.durable.load(Ordering::Acquire) < upto {
-        if begun.elapsed() > DURABLE_PATIENCE {
-            return Err(Error::Other("what the backup has seen does not become durable".to_owned()));
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let segments = shared.view().segments.clone();
-    let start = segments.range(..=from + 1).next_back().map_or(0, |(lsn, _)| *lsn);
-    let mut last = 0;
-    for begin in segments.range(start..).map(|(_, begin)| begin).filter(|b| b.lsn <= upto + 1) {
-        last = last.max(begin.seq - 1);
-        frames(shared, begin, upto, &mut |head, payload| {
-            last = last.max(head.seq + u64::from(head.events) - 1);
-            if head.lsn > from {
-                for record in Records(payload) {
-                    match record {
-                        Record::Put { key, value } => frame::put(&mut run, key, value),
-                        Record::Delete { key } => frame::delete(&mut run, key),
-                        Record::Event { .. } => continue,
-                    }
-                    pieces.changes += 1;
-                }
-                pieces.changes(&mut run, false)?;
-            }
-            Ok(())
-        })?;
-    }
-    pieces.changes(&mut run, true)?;
-    pieces.put(HEAD, [&view.first.to_le_bytes(), &last.to_le_bytes()])?;
-    let first = segments.values().rev().find(|b| b.seq <= view.first).map_or(0, |b| b.lsn);
-    for begin in segments.range(first..).map(|(_, begin)| begin).filter(|b| b.lsn <= upto) {
-        frames(shared, begin, upto, &mut |head, payload| {
-            let end = head.seq + u64::from(head.events);
-            if head.events == 0 || end <= view.first {
-                return Ok(());
-            }
-            pieces.events += u64::from(head.events);
-            pieces.put(EVENTS, [&head.seq.to_le_bytes(), payload])
-        })?;
-    }
-    let counts = (pieces.changes.to_le_bytes(), pieces.events.to_le_bytes());
-    pieces.put(END, [&counts.0, &counts.1])?;
-    pieces.out.flush().map_err(|e| Error::Other(format!("write the backup: {e}")))
+    let upto = pieces.map(shared)?;
+    pieces.events(shared, first, upto)?;
+    pieces.put_numbers(END, [pieces.changes, pieces.events])?;
+    pieces.out.flush().map_err(not_written)
 }
 
 /// Takes a frame: its head and its payload.
 type EachFrame<'a> = dyn FnMut(frame::Head, &[u8]) -> Result<(), Error> + 'a;
 
-/// The readable frames of a segment up to an LSN. Damage is passed over: a backup of a damaged store holds what can
-/// be read, and the positions that cannot stay missing.
-fn frames(shared: &Shared, begin: &Begin, upto: u64, each: &mut EachFrame<'_>) -> Result<(), Error> {
-    let path = journal::path(&shared.dir, begin.lsn);
-    let failed = |e| fault("read", &path, &e);
-    let next = shared.view().segments.range(begin.lsn + 1..).next().map_or(u64::MAX, |(lsn, _)| *lsn);
-    let mut scanner = Scanner::open(&path, HEADER).map_err(failed)?;
-    while let Some(item) = scanner.next().map_err(failed)? {
-        match item {
-            Item::Frame(head, _, _) if head.lsn > upto || head.lsn >= next => break,
-            Item::Frame(head, _, payload) => each(head, payload)?,
-            Item::Damage { at, reason, .. } => {
-                tracing::error!("`{}` is damaged at byte {at}: {reason}; the backup goes on without", path.display());
+/// The readable frames up to an LSN, of the segments from one on. Damage is passed over: a backup of a damaged store holds
+/// what can be read, and the positions that cannot stay missing.
+fn frames(shared: &Shared, start: u64, upto: u64, each: &mut EachFrame<'_>) -> Result<(), Error> {
+    let segments: Vec<u64> = shared.view().segments.range(start..).map(|(lsn, _)| *lsn).collect();
+    let nexts = segments.iter().skip(1).copied().chain(std::iter::once(u64::MAX));
+    for (lsn, next) in segments.iter().zip(nexts).filter(|(lsn, _)| **lsn <= upto) {
+        let path = journal::path(&shared.dir, *lsn);
+        let failed = |e| fault("read", &path, &e);
+        let mut scanner = Scanner::open(&path, HEADER).map_err(failed)?;
+        while let Some(item) = scanner.next().map_err(failed)? {
+            match item {
+                Item::Frame(head, _, _) if head.lsn > upto || head.lsn >= next => break,
+                Item::Frame(head, _, payload) => each(head, payload)?,
+                Item::Damage { at, reason, .. } => {
+                    let path = path.display();
+                    tracing::error!("`{path}` is damaged at byte {at}: {reason}; the backup goes on without");
+                }
             }
         }
     }
@@ -199,12 +221,28 @@ impl Source<'_> {
         })
     }
 
+    /// Refuses what is no archive, or a newer one's.
+    fn check_head(&mut self) -> Result<(), Error> {
+        let mut head = [0; 12];
+        self.exact(&mut head)?;
+        let mut from = LeReader(&head);
+        if from.array() != Some(MAGIC) {
+            return Err(Error::Other("this is no backup of wehelp".to_owned()));
+        }
+        match from.u32() {
+            Some(version) if version > VERSION => Err(Error::Other(format!(
+                "the backup was written by a newer wehelpd (format {version}): restore it with that version"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// The next piece: its kind; its payload is in `buf`.
     fn next(&mut self) -> Result<u8, Error> {
         let damaged = || Error::Other("the archive is damaged".to_owned());
         let mut head = [0; 5];
         self.exact(&mut head)?;
-        let len = Reader(&head[1..]).len32().unwrap_or(usize::MAX);
+        let len = LeReader(&head[1..]).len32().unwrap_or(usize::MAX);
         if len > PIECE_BYTES_MAX {
             return Err(damaged());
         }
@@ -224,7 +262,7 @@ impl Source<'_> {
     }
 
     fn number(&self, at: usize) -> Result<u64, Error> {
-        let number = self.buf.get(at..).and_then(|bytes| Reader(bytes).u64());
+        let number = self.buf.get(at..).and_then(|bytes| LeReader(bytes).u64());
         number.ok_or_else(|| Error::Other("the archive is damaged".to_owned()))
     }
 }
@@ -234,22 +272,87 @@ struct Making {
     dir: PathBuf,
     active: Active,
     builder: Builder,
-    blocks: Vec<Block>,
+    blocks: Vec<Arc<Block>>,
     lsn: u64,
     run: Run,
+    /// The first position, the last one and the next one, as far as they are known.
+    first: u64,
+    last: u64,
+    next: u64,
+    /// How many changes and events came.
+    changes: u64,
+    events: u64,
 }
 
 impl Making {
-    fn new(dir: &Path, seq: u64) -> Result<Self, Error> {
+    fn new(dir: &Path) -> Result<Self, Error> {
         files::make_dir(&journal::folder(dir))?;
-        let begin = Begin { lsn: 1, seq, cum: 0 };
+        let begin = Begin { lsn: 1, seq: 1, cum: 0 };
         let active = Active::create(dir, &begin).map_err(|e| fault("make", &journal::path(dir, 1), &e))?;
-        let builder = Builder::new(0);
-        Ok(Self { dir: dir.to_owned(), active, builder, blocks: Vec::new(), lsn: 1, run: Run::default() })
+        Ok(Self {
+            dir: dir.to_owned(),
+            active,
+            builder: Builder::new(0),
+            blocks: Vec::new(),
+            lsn: 1,
+            run: Run::default(),
+            first: 1,
+            last: 0,
+            next: 1,
+            changes: 0,
+            events: 0,
+        })
+    }
+
+    /// Changes of the map, as one frame.
+    fn changes(&mut self, payload: &[u8]) {
+        self.run.begin(self.lsn, self.next);
+        for record in Records(payload) {
+            match record {
+                Record::Put { key, value } => self.run.put(key, value),
+                Record::Delete { key } => self.run.delete(key),
+                Record::Event { .. } => continue,
+            }
+            self.changes += 1;
+        }
+        self.end_frame();
+    }
+
+    /// Where the log begins and ends; it comes between the map and the events, which get a segment of their own.
+    fn head(&mut self, first: u64, last: u64) -> Result<(), Error> {
+        (self.first, self.last, self.next) = (first, last, first);
+        self.run.begin(self.lsn, first);
+        self.run.put(&OWN.full(own::FIRST), &own::first_bytes(first, 0));
+        // What comes next to this log is not what came next to the one that was copied.
+        self.run.put(&OWN.full(own::IDENTITY), own::new_identity()?.as_bytes());
+        self.end_frame();
+        self.write()?;
+        self.roll()
+    }
+
+    /// Events from `seq` on, as one frame; those before the first are left out.
+    fn events(&mut self, mut seq: u64, payload: &Bytes) {
+        self.run.begin(self.lsn, seq.max(self.first));
+        for record in Records(payload) {
+            let Record::Event { time, tags, outline, body } = record else { continue };
+            if seq >= self.first {
+                let (outline, body) = (payload.slice_ref(outline), payload.slice_ref(body));
+                self.run.event(Append { time, outline, tags: tags.iter().collect(), body });
+            }
+            seq += 1;
+            self.events += 1;
+        }
+        self.next = seq;
+        self.end_frame();
+    }
+
+    fn end_frame(&mut self) {
+        self.run.finish(0);
+        self.lsn += 1;
     }
 
     /// Writes what is in the run; goes on in a new segment when this one is full.
-    fn write(&mut self, seq: u64) -> Result<(), Error> {
+    fn write(&mut self) -> Result<(), Error> {
         if self.run.is_empty() {
             return Ok(());
         }
@@ -258,31 +361,22 @@ impl Making {
             let mut info = self.run.frames[at];
             info.at += base;
             let tags = &self.run.tags[info.tags.0..info.tags.1];
-            self.blocks.extend(self.builder.push(self.active.lsn, &info, tags.iter().copied()));
+            self.blocks.extend(self.builder.push(self.active.lsn, &info, tags.iter().copied()).map(Arc::new));
         }
         self.run.clear();
-        if self.active.end >= SEGMENT_BYTES {
-            self.roll(seq)?;
-        }
-        Ok(())
+        if self.active.end >= SEGMENT_BYTES { self.roll() } else { Ok(()) }
     }
 
     /// Ends a segment, durable, and begins the next.
-    fn roll(&mut self, seq: u64) -> Result<(), Error> {
+    fn roll(&mut self) -> Result<(), Error> {
         self.active.shrink();
         self.active.sync().map_err(|e| fault("sync", &self.active.path, &e))?;
-        self.blocks.extend(self.builder.finish());
-        index::write_sidecar(&self.dir, self.active.lsn, &self.blocks)?;
-        self.blocks.clear();
-        let begin = Begin { lsn: self.lsn, seq, cum: self.builder.cum };
+        self.blocks.extend(self.builder.finish().map(Arc::new));
+        index::write_sidecar(&self.dir, self.active.lsn, &std::mem::take(&mut self.blocks))?;
+        let begin = Begin { lsn: self.lsn, seq: self.next, cum: self.builder.cum };
         let path = journal::path(&self.dir, self.lsn);
         self.active = Active::create(&self.dir, &begin).map_err(|e| fault("make", &path, &e))?;
         Ok(())
-    }
-
-    fn end_frame(&mut self) {
-        self.run.finish(0);
-        self.lsn += 1;
     }
 }
 
@@ -337,79 +431,29 @@ fn make(archive: &mut dyn Read, dir: &Path, files: &[&str]) -> Result<(), Error>
     };
     folder().map_err(|e| fault("make the folder", dir, &e))?;
     let mut source = Source { archive, buf: Vec::new() };
-    let mut magic = [0; 12];
-    source.exact(&mut magic)?;
-    if magic[..8] != MAGIC {
-        return Err(Error::Other("this is no backup of wehelp".to_owned()));
-    }
-    let version = Reader(&magic[8..]).u32().unwrap_or(u32::MAX);
-    if version > VERSION {
-        let why = format!("the backup was written by a newer wehelpd (format {version}): restore it with that version");
-        return Err(Error::Other(why));
-    }
-    // Its header is written again once the first position is known; it comes after the map.
-    let mut making = Making::new(dir, 1)?;
-    let (mut first, mut last, mut next) = (1, 0, 1);
-    let (mut changes, mut events) = (0, 0);
+    source.check_head()?;
+    let mut making = Making::new(dir)?;
     loop {
         match source.next()? {
-            CHANGES => {
-                making.run.begin(making.lsn, next);
-                for record in Records(&source.buf) {
-                    match record {
-                        Record::Put { key, value } => making.run.put(key, value),
-                        Record::Delete { key } => making.run.delete(key),
-                        Record::Event { .. } => continue,
-                    }
-                    changes += 1;
-                }
-                making.end_frame();
-            }
-            HEAD => {
-                (first, last) = (source.number(0)?, source.number(8)?);
-                next = first;
-                making.run.begin(making.lsn, next);
-                let key = OWN.full(open::FIRST);
-                making.run.put(&key, &open::first_bytes(first, 0));
-                // What comes next to this log is not what came next to the one that was copied.
-                let key = OWN.full(open::IDENTITY);
-                making.run.put(&key, open::new_identity()?.as_bytes());
-                making.end_frame();
-                making.write(next)?;
-                making.roll(next)?;
-            }
+            CHANGES => making.changes(&source.buf),
+            HEAD => making.head(source.number(0)?, source.number(8)?)?,
             FILE => put_file(dir, &source.buf, files)?,
             EVENTS => {
-                let mut seq = source.number(0)?;
                 let payload = Bytes::copy_from_slice(source.buf.get(8..).unwrap_or_default());
-                let begins = seq.max(first);
-                making.run.begin(making.lsn, begins);
-                for record in Records(&payload) {
-                    let Record::Event { time, tags, outline, body } = record else { continue };
-                    if seq >= first {
-                        let (outline, body) = (payload.slice_ref(outline), payload.slice_ref(body));
-                        making.run.event(Append { time, outline, tags: tags.iter().collect(), body });
-                    }
-                    (seq, events) = (seq + 1, events + 1);
-                }
-                next = seq;
-                making.end_frame();
+                making.events(source.number(0)?, &payload);
             }
-            END => {
-                if source.number(0)? != changes || source.number(8)? != events {
-                    return Err(Error::Other("the archive is damaged: parts of it are missing".to_owned()));
-                }
-                break;
-            }
+            END if (source.number(0)?, source.number(8)?) == (making.changes, making.events) => break,
+            END => return Err(Error::Other("the archive is damaged: parts of it are missing".to_owned())),
             _ => return Err(Error::Other("the archive is damaged: a part of an unknown kind".to_owned())),
         }
-        if making.run.bytes() >= PIECE_BYTES_MAX.min(4 << 20) {
-            making.write(next)?;
+        if making.run.bytes() >= RUN_BYTES {
+            making.write()?;
         }
     }
-    making.write(next)?;
+    making.write()?;
     // The next position survives even when the newest event could not be read.
-    making.roll(next.max(last + 1))?;
-    open::write_version(dir)?;
+    making.next = making.next.max(making.last + 1);
+    making.roll()?;
+    version::write(dir)?;
     files::sync_dir(dir).map_err(|e| fault("sync", dir, &e))
 }

@@ -1,10 +1,18 @@
 //! Durable handling of files: what is made here is on disk, name and all, when the call returns.
 
 use super::Error;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A lock that is just being let go of is waited for…
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// …and looked at so often.
+pub(super) const LOCK_LOOK: Duration = Duration::from_millis(10);
 
 /// Ends the name of a file that is not finished.
 const UNFINISHED: &str = ".new";
@@ -19,6 +27,42 @@ pub(super) fn ours() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
     options
+}
+
+/// Whether an open file or folder still has this name.
+pub(super) fn stands(held: &File, path: &Path) -> io::Result<bool> {
+    let place = |found: &fs::Metadata| (found.dev(), found.ino());
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok(place(&found) == place(&held.metadata()?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Locks a file or folder until it is closed; false where the file system knows no locks.
+///
+/// # Errors
+/// When another process has it.
+pub(super) fn lock(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Err(io::Error::new(io::ErrorKind::WouldBlock, "another process writes it")),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Who has the lock on a file or folder, by the system's table of locks: `1: FLOCK  ADVISORY  WRITE PID MA:MI:INODE 0 EOF`.
+pub fn holder(held: &File) -> Option<u32> {
+    use rustix::fs::{major, minor};
+    let found = rustix::fs::fstat(held).ok()?;
+    let place = format!("{:02x}:{:02x}:{}", major(found.st_dev), minor(found.st_dev), found.st_ino);
+    let table = std::fs::read_to_string("/proc/locks").ok()?;
+    let pid = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == place)?;
+        words.get(at.checked_sub(1)?)?.parse().ok().filter(|pid| *pid > 0)
+    };
+    table.lines().find_map(pid)
 }
 
 /// Makes a folder's entries durable.
@@ -100,7 +144,6 @@ pub(super) fn read_small(path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u
 
 /// Bytes that the files of a folder take on disk (not those of folders in it).
 pub(super) fn disk_bytes(dir: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
     let Ok(entries) = fs::read_dir(dir) else { return 0 };
     entries.filter_map(|e| e.ok()?.metadata().ok()).filter(fs::Metadata::is_file).map(|m| m.blocks() * 512).sum()
 }

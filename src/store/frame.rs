@@ -13,7 +13,7 @@
 
 use super::Append;
 use crate::clock::Time;
-use crate::codec::{Reader, Writer};
+use crate::codec::{LeReader, LeWriter};
 use bytes::Bytes;
 
 /// First bytes of each frame; not text, and not zeros.
@@ -74,7 +74,7 @@ impl Bad {
 
 /// Reads a head, and the checksum that it says; that is not verified.
 fn head_and_crc(bytes: &[u8]) -> Option<(Head, u32)> {
-    let mut from = Reader(bytes.get(MAGIC.len()..HEAD)?);
+    let mut from = LeReader(bytes.get(MAGIC.len()..HEAD)?);
     let crc = from.u32()?;
     let head = Head { len: from.len32()?, events: from.u32()?, lsn: from.u64()?, seq: from.u64()?, back: from.u32()? };
     Some((head, crc))
@@ -142,7 +142,7 @@ impl<'a> Iterator for Records<'a> {
     type Item = Record<'a>;
 
     fn next(&mut self) -> Option<Record<'a>> {
-        let mut from = Reader(self.0);
+        let mut from = LeReader(self.0);
         let record = match from.u8()? {
             EVENT => {
                 let time = Time::from_millis(from.i64()?);

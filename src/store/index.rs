@@ -6,12 +6,13 @@
 //! in memory only, and are put together again from the journal at open.
 
 use super::frame::Info;
-use super::{Error, VERSION, files, journal};
+use super::types::VERSION;
+use super::{Error, files, journal};
 use crate::clock::Time;
-use crate::codec::{Reader, Writer, sealed, unsealed};
-use crate::seq::Seq;
+use crate::codec::{LeReader, LeWriter, sealed, unsealed};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Events in a block at most.
 pub(super) const BLOCK_EVENTS_MAX: u64 = 256;
@@ -53,7 +54,7 @@ impl Block {
     }
 
     pub(super) fn decode(first: u64, bytes: &[u8]) -> Option<Self> {
-        let mut from = Reader(bytes);
+        let mut from = LeReader(bytes);
         Some(Self {
             first,
             last: from.u64()?,
@@ -175,7 +176,7 @@ fn sidecar(dir: &Path, segment: u64) -> PathBuf {
 }
 
 /// Writes a closed segment's entries beside it.
-pub(super) fn write_sidecar(dir: &Path, segment: u64, blocks: &[Block]) -> Result<(), Error> {
+pub(super) fn write_sidecar(dir: &Path, segment: u64, blocks: &[Arc<Block>]) -> Result<(), Error> {
     let mut bytes = Vec::new();
     bytes.bytes(&MAGIC);
     bytes.u32(VERSION);
@@ -193,7 +194,7 @@ pub(super) fn write_sidecar(dir: &Path, segment: u64, blocks: &[Block]) -> Resul
 /// Reads them back; `None` when they are not there or not whole: then the segment itself is read.
 pub(super) fn read_sidecar(dir: &Path, segment: u64) -> Option<Vec<Block>> {
     let bytes = files::read_small(&sidecar(dir, segment), SIDECAR_BYTES_MAX).ok()??;
-    let mut from = Reader(unsealed(&bytes)?);
+    let mut from = LeReader(unsealed(&bytes)?);
     if from.array()? != MAGIC || from.u32()? != VERSION {
         return None;
     }
@@ -208,9 +209,4 @@ pub(super) fn read_sidecar(dir: &Path, segment: u64) -> Option<Vec<Block>> {
 /// Removes a segment's entries.
 pub(super) fn remove_sidecar(dir: &Path, segment: u64) -> io::Result<()> {
     files::remove(&sidecar(dir, segment))
-}
-
-/// The key of a block in sled, after the prefix.
-pub(super) fn key(first: Seq) -> [u8; 8] {
-    first.0.to_be_bytes()
 }

@@ -6,16 +6,16 @@
 //! reserved but unwritten space (`fallocate`), or a growing file, a file system shut down during a sync was seen to
 //! report it as done and to have lost it, twice in about ten cuts; with zeros written first, never.
 
-use super::claim;
+use super::Error;
 use super::files::{self, fault};
 use super::frame::{self, Bad, HEAD, Head, Run};
-use super::{Error, VERSION};
-use crate::codec::{Reader, Writer, sealed};
+use super::types::VERSION;
+use crate::codec::{LeReader, LeWriter, sealed};
 use rustix::fs::Advice;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes before the first frame.
@@ -96,7 +96,7 @@ pub(super) fn begin(file: &File) -> io::Result<Option<Begin>> {
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         other => other?,
     }
-    let mut from = Reader(&bytes[16..]);
+    let mut from = LeReader(&bytes[16..]);
     let (Some(lsn), Some(seq), Some(cum)) = (from.u64(), from.u64(), from.u64()) else { return Ok(None) };
     let begin = Begin { lsn, seq, cum };
     Ok((encode(&begin) == bytes).then_some(begin))
@@ -106,7 +106,7 @@ pub(super) fn begin(file: &File) -> io::Result<Option<Begin>> {
 pub(super) fn version(file: &File) -> Option<u32> {
     let mut bytes = [0; 12];
     file.read_exact_at(&mut bytes, 0).ok()?;
-    let mut from = Reader(&bytes);
+    let mut from = LeReader(&bytes);
     (from.array()? == MAGIC).then(|| from.u32())?
 }
 
@@ -133,13 +133,13 @@ impl Active {
         let path = path(dir, begin.lsn);
         // One that is there already held nothing durable; but it may be somebody else's.
         match File::open(&path) {
-            Ok(there) => drop(claim::lock(&there)?),
+            Ok(there) => drop(files::lock(&there)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
         files::replace(&path, |out| out.write_all(&encode(begin)))?;
         let file = files::ours().read(true).write(true).open(&path)?;
-        claim::lock(&file)?;
+        files::lock(&file)?;
         Ok(Self { file, path, lsn: begin.lsn, end: HEADER, reserved: HEADER, step: RESERVE_BYTES, grew: false })
     }
 
@@ -147,7 +147,7 @@ impl Active {
     pub(super) fn resume(dir: &Path, lsn: u64, end: u64) -> io::Result<Self> {
         let path = path(dir, lsn);
         let file = files::ours().read(true).write(true).open(&path)?;
-        claim::lock(&file)?;
+        files::lock(&file)?;
         file.set_len(end)?;
         file.sync_all()?;
         Ok(Self { file, path, lsn, end, reserved: end, step: RESERVE_BYTES, grew: false })
@@ -155,12 +155,7 @@ impl Active {
 
     /// Whether its file still stands where it was made.
     pub(super) fn stands(&self) -> io::Result<bool> {
-        let place = |found: &std::fs::Metadata| (found.dev(), found.ino());
-        match std::fs::symlink_metadata(&self.path) {
-            Ok(found) => Ok(place(&found) == place(&self.file.metadata()?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        files::stands(&self.file, &self.path)
     }
 
     /// Puts its file back, which somebody deleted or moved: what was answered lies in it, and we still have it open. What

@@ -1,681 +1,249 @@
-//! The live map and the log's index, in sled. Nothing here is the truth: the journal is, and this can be made again.
+//! The map as committed, and the index of the log: sled, and over it a memtable of what the journal has and sled has not.
 //!
-//! One tree; the key's first byte tells what it is:
+//! A group's changes are durable in the journal before anybody is answered, so sled need not have them by then. They lie
+//! in the memtable, readers look through it, and a flush puts them into sled in one larger step: by the checkpointing
+//! thread once there is enough, by the writer when there is too much or a task needs it. What came and went meanwhile, as
+//! most of a command's index entries do, never reaches sled. After a kill the journal has it all; since a flush takes
+//! only what is durable there, sled is never ahead of it.
 //!
-//! ```text
-//! 0 1                       Meta: which LSN is applied, and a sum over all other pairs
-//! 1 first seq (BE)          a block of the log (index.rs)
-//! 2 full key                a page (page.rs): all pairs from this key on to the next page's
-//! 3 id (BE) number (BE)     a chunk of a large value
-//! ```
-//!
-//! sled puts items above an eighth of a MiB into files of their own that it does not sync, and its leaves should stay
-//! small, so a value above [`INLINE_BYTES`] is stored in chunks; nobody above this file sees that. The sum is a
-//! commutative checksum over all items, kept up to date in the batch that changes them: after an unclean stop it
-//! tells whether sled came back as a state that it once was in.
-//!
-//! sled writes behind, by a pool of threads that starts with seven. When it gives space back to the file system, and
-//! all of them are writing, it waits for ever: they for a lock, its holder for the truncation that is queued behind
-//! them. So not more is ever on its way than one step and what was small before it (`Written::behind`).
-//!
-//! sled has panics where others have errors, so every call into it is guarded.
+//! * `batch` is what goes into the one and from there into the other.
+//! * `memtable` is what is pending, and what is known of sled without asking it.
+//! * `tree` is sled: pages of pairs (`page`), blocks of the log, and how far it is.
+//! * `snapshot` is the copy of all pairs that a lost sled is made again from.
 
-use super::Error;
-use super::claim;
-use super::index::{self, Block};
-use super::page::{self, Entries, Entry, Value};
-use crate::codec::{Reader, Writer, sealed, unsealed};
-use crate::seq::Seq;
-use std::collections::{BTreeMap, VecDeque};
-use std::mem::ManuallyDrop;
-use std::os::unix::fs::DirBuilderExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, mpsc};
-use std::time::Instant;
+mod batch;
+mod memtable;
+mod page;
+pub(super) mod snapshot;
+mod tree;
 
-/// The largest value that lies in a page.
-const INLINE_BYTES: usize = page::PAGE_BYTES;
-/// The largest piece of a value: none of this size ever became a blob.
-const CHUNK_BYTES: usize = 8 << 10;
-/// A reader that meets a large value just being replaced tries again so often.
-const TRIES: usize = 100;
-/// Pairs that are put into sled in one go when it is filled: well below one of its segments (512 KiB).
-const FILL_BYTES: usize = 128 << 10;
-/// What is put into sled in one go while it is read: its readers wait for a batch to end.
+pub(super) use batch::{Batch, Change, Changes, Meta};
+pub(super) use tree::SledTree;
+
+use super::index::Block;
+use super::{Error, Pair};
+use crate::sync::{lock, read, write};
+use memtable::{Due, Memtable};
+use std::collections::btree_map;
+use std::ops::{Bound, Range};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+/// With so much in the memtable a flush is due: some milliseconds' work, and well below one of sled's segments.
+const FLUSH_BYTES: usize = 128 << 10;
+/// With so much the writer flushes itself, whatever the checkpointing thread is at: what memory it may take.
+pub(super) const MEMTABLE_BYTES_MAX: usize = 4 << 20;
+/// What is put into sled in one step while it is read: its readers wait for a step to end.
 const STEP_BYTES: usize = 32 << 10;
-/// With more than so much on its way sled is waited for.
-const BEHIND_BYTES: usize = 16 << 10;
-
-/// What sled says, and no other word of it, when another process has its file.
-const LOCKED: &str = "could not acquire lock";
-
-const META: [u8; 2] = [0, 1];
-const BLOCK: u8 = 1;
-const PAGE: u8 = 2;
-const CHUNK: u8 = 3;
-
-/// What becomes of a pair: its new value, or none.
-pub(super) type Change = Option<Vec<u8>>;
-/// Changes by full key (space and key).
-pub(super) type Changes = BTreeMap<Vec<u8>, Change>;
-
-/// A full key (space and key), and its value.
-pub(super) type Pair = (Vec<u8>, Vec<u8>);
-
-/// How far the map is, and where the journal has to be read from to go on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Meta {
-    /// The last frame that is applied.
-    pub(super) lsn: u64,
-    /// The next event's position, then.
-    pub(super) seq: u64,
-    /// Bytes of all events before `segment`'s `offset`.
-    pub(super) cum: u64,
-    /// The first block that the map has not begins here (without one: the next frame).
-    pub(super) segment: u64,
-    pub(super) offset: u64,
-    /// Filled in by `apply`.
-    pub(super) sum: u128,
-}
-
-impl Meta {
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(60);
-        [self.lsn, self.seq, self.cum, self.segment, self.offset].into_iter().for_each(|n| bytes.u64(n));
-        bytes.u128(self.sum);
-        sealed(bytes)
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut from = Reader(unsealed(bytes)?);
-        let n = [(); 5].map(|()| from.u64());
-        Some(Self { lsn: n[0]?, seq: n[1]?, cum: n[2]?, segment: n[3]?, offset: n[4]?, sum: from.u128()? })
-    }
-}
 
 /// The map.
+#[derive(Debug)]
 pub(super) struct Map {
-    db: Db,
-    /// Knows what failed behind our back.
-    config: sled::Config,
-    times_written: AtomicU64,
-    dir: PathBuf,
-    written: Mutex<Written>,
-    /// Its folder is nobody's any more when this process ends.
-    in_memory: bool,
-}
-
-/// What was written into sled.
-#[derive(Debug, Default)]
-struct Written {
-    /// As it was last, with the sum.
-    meta: Meta,
-    /// Bytes that sled may still be writing out.
-    behind: usize,
-}
-
-/// sled, which syncs once more when it is dropped. All that matters is in the journal; but what sled holds must be given
-/// back, since a map that has failed is made again in the same process, as often as that happens.
-struct Db {
-    sled: Option<sled::Db>,
-    /// It has panicked, and may do so again and again while it is dropped, which would end the process: it is left as
-    /// it is.
-    panicked: AtomicBool,
-}
-
-impl std::ops::Deref for Db {
-    type Target = sled::Db;
-
-    fn deref(&self) -> &sled::Db {
-        self.sled.as_ref().expect("it is there until it is dropped")
-    }
-}
-
-impl Drop for Db {
-    fn drop(&mut self) {
-        // Where no thread can be started it stays.
-        let Some(sled) = self.sled.take().map(ManuallyDrop::new) else { return };
-        if *self.panicked.get_mut() {
-            return;
-        }
-        // After an error it may also wait for ever: for a thread of its own that has gone.
-        let (ended, end) = mpsc::channel::<()>();
-        let work = move || {
-            drop(catch_unwind(AssertUnwindSafe(move || drop(ManuallyDrop::into_inner(sled)))));
-            drop(ended);
-        };
-        if std::thread::Builder::new().name("map-end".to_owned()).spawn(work).is_ok() {
-            let _in_time = end.recv_timeout(claim::PATIENCE);
-        }
-    }
-}
-
-impl std::fmt::Debug for Map {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Map").field("dir", &self.dir).finish_non_exhaustive()
-    }
-}
-
-/// A number for a pair that does not depend on the order of pairs: 128 bits by folded multiplication.
-fn hash(key: &[u8], value: &[u8]) -> u128 {
-    const A: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
-    const B: u128 = 0xd6e8_feb8_6659_fd93_a5a3_5625_e27a_5b21;
-    let mut state = A ^ (key.len() as u128);
-    for part in [key, value] {
-        for piece in part.chunks(16) {
-            let mut word = [0; 16];
-            word[..piece.len()].copy_from_slice(piece);
-            state = (state ^ u128::from_le_bytes(word)).wrapping_mul(B);
-            state ^= state >> 61;
-        }
-        state = (state ^ part.len() as u128).wrapping_mul(A);
-        state ^= state >> 67;
-    }
-    state
-}
-
-fn page_key(full: &[u8]) -> Vec<u8> {
-    let mut key = Vec::with_capacity(2 + full.len());
-    key.push(PAGE);
-    key.extend_from_slice(full);
-    key
-}
-
-fn block_key(first: u64) -> Vec<u8> {
-    let mut key = vec![BLOCK];
-    key.extend_from_slice(&index::key(Seq(first)));
-    key
-}
-
-fn chunk_key(id: u64, number: u32) -> [u8; 13] {
-    let mut key = [CHUNK; 13];
-    key[1..9].copy_from_slice(&id.to_be_bytes());
-    key[9..].copy_from_slice(&number.to_be_bytes());
-    key
-}
-
-/// Calls into sled: its errors and its panics become ours.
-fn guard<T>(act: &str, dir: &Path, panicked: &AtomicBool, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
-    let failed = |why: &str| Error::Other(format!("{act} in `{}`: {why}", dir.display()));
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Err(e)) if e.to_string().contains(LOCKED) => Err(Error::InUse { dir: dir.to_owned(), holder: None }),
-        Ok(done) => done.map_err(|e| failed(&e.to_string())),
-        Err(panic) => {
-            panicked.store(true, Ordering::Relaxed);
-            Err(failed(&super::health::panic_text(&*panic)))
-        }
-    }
-}
-
-/// The page that covers a key, and where it begins (as a key of sled).
-fn page_at(tree: &sled::Tree, full: &[u8]) -> sled::Result<Option<(sled::IVec, sled::IVec)>> {
-    let mut above = page_key(full);
-    // The least key after it.
-    above.push(0);
-    Ok(tree.get_lt(above)?.filter(|(key, _)| key.first() == Some(&PAGE)))
-}
-
-/// Changes to be made in one step, with the sum that results.
-struct Step<'a> {
-    tree: &'a sled::Tree,
-    batch: sled::Batch,
-    sum: u128,
-    bytes: usize,
-}
-
-impl Step<'_> {
-    /// Puts it into sled, and begins the next. With `behind` bytes on their way already it waits for these before.
-    fn apply(&mut self, meta: Meta, behind: &mut usize) -> sled::Result<()> {
-        if *behind > BEHIND_BYTES {
-            self.tree.flush()?;
-            *behind = 0;
-        }
-        self.batch.insert(&META, Meta { sum: self.sum, ..meta }.encode());
-        self.tree.apply_batch(std::mem::take(&mut self.batch))?;
-        *behind += std::mem::take(&mut self.bytes);
-        Ok(())
-    }
-
-    fn insert(&mut self, key: &[u8], value: &[u8]) {
-        self.sum = self.sum.wrapping_add(hash(key, value));
-        self.bytes += key.len() + value.len();
-        self.batch.insert(key, value);
-    }
-
-    /// Removes a key whose value is known.
-    fn remove(&mut self, key: &[u8], value: &[u8]) {
-        self.sum = self.sum.wrapping_sub(hash(key, value));
-        self.bytes += key.len();
-        self.batch.remove(key);
-    }
-
-    fn remove_if_there(&mut self, key: &[u8]) -> sled::Result<()> {
-        if let Some(value) = self.tree.get(key)? {
-            self.remove(key, &value);
-        }
-        Ok(())
-    }
-
-    /// A value as it goes into a page.
-    fn value<'a>(&mut self, value: &'a [u8]) -> sled::Result<Value<'a>> {
-        if value.len() <= INLINE_BYTES {
-            return Ok(Value::Whole(value));
-        }
-        let mut id = fastrand::u64(..);
-        while self.tree.contains_key(chunk_key(id, 0))? {
-            id = fastrand::u64(..);
-        }
-        let mut count = 0_u32;
-        for piece in value.chunks(CHUNK_BYTES) {
-            self.insert(&chunk_key(id, count), piece);
-            count += 1;
-        }
-        Ok(Value::Chunks(id, count))
-    }
-
-    /// Makes these changes, at least one and in order, to the page that covers them all.
-    fn page(&mut self, old: Option<&(sled::IVec, sled::IVec)>, changes: &[(&Vec<u8>, &Change)]) -> sled::Result<()> {
-        let mut entries: Vec<Entry<'_>> = Vec::new();
-        let mut stored = Entries(old.map_or(&[], |(_, page)| page));
-        let mut next = stored.next().transpose()?;
-        let mut changed = false;
-        let mut appended = None;
-        for (key, change) in changes {
-            while let Some(entry) = next.filter(|(at, _)| *at < &key[..]) {
-                entries.push(entry);
-                next = stored.next().transpose()?;
-            }
-            appended.get_or_insert(next.is_none());
-            let was = next.filter(|(at, _)| *at == &key[..]);
-            if was.is_some() {
-                next = stored.next().transpose()?;
-            }
-            match (was, change) {
-                (None, None) => continue,
-                // What does not change costs nothing.
-                (Some((_, Value::Whole(old))), Some(new)) if old == new => {}
-                (was, _) => {
-                    changed = true;
-                    if let Some((_, Value::Chunks(id, count))) = was {
-                        for number in 0..count {
-                            self.remove_if_there(&chunk_key(id, number))?;
-                        }
-                    }
-                }
-            }
-            if let Some(value) = change {
-                entries.push((key, self.value(value)?));
-            }
-        }
-        if !changed {
-            return Ok(());
-        }
-        entries.extend(next);
-        for entry in stored {
-            entries.push(entry?);
-        }
-        // The first begins where the old one did, so that nothing is left uncovered.
-        let begin = old.map_or(&[PAGE][..], |(key, _)| key);
-        if let Some((key, page)) = old {
-            self.sum = self.sum.wrapping_sub(hash(key, page));
-        }
-        let pages = page::split(&entries, appended == Some(true));
-        if pages.is_empty() && old.is_some() {
-            self.batch.remove(begin);
-        }
-        for (number, (first, page)) in pages.iter().enumerate() {
-            if number == 0 {
-                self.insert(begin, page);
-            } else {
-                self.insert(&page_key(first), page);
-            }
-        }
-        Ok(())
-    }
+    tree: SledTree,
+    memtable: RwLock<Memtable>,
+    /// Held by who flushes.
+    flushing: Mutex<()>,
+    /// Somebody was told that a flush is due.
+    told: AtomicBool,
 }
 
 impl Map {
-    /// Where sled lives.
-    pub(super) fn folder(dir: &Path) -> PathBuf {
-        dir.join("sled")
+    /// The map over a tree that has everything.
+    pub(super) fn new(tree: SledTree) -> Self {
+        let memtable = RwLock::new(Memtable::new(tree.meta()));
+        Self { tree, memtable, flushing: Mutex::default(), told: AtomicBool::new(false) }
     }
 
-    /// A new map in memory, of the store in `dir`, for while there is nowhere to write one: as files of a file system in
-    /// memory, where there is one.
-    pub(super) fn in_memory(dir: &Path, cache_bytes: u64) -> Result<Self, Error> {
-        let shm = Path::new("/dev/shm");
-        let base = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
-        // Named after the store, so that what a kill left is found by the next start and not kept for ever.
-        let whole = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-        let name = format!("wehelpd-map-{:032x}", hash(whole.as_os_str().as_encoded_bytes(), b""));
-        let folder = base.join(name);
-        let make = || -> std::io::Result<()> {
-            match std::fs::remove_dir_all(&folder) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-                _ => {}
-            }
-            // Not through what somebody else may have put there: it must be made by this very call.
-            std::fs::DirBuilder::new().mode(0o700).create(&folder)
-        };
-        make().map_err(|e| super::files::fault("make the folder", &folder, &e))?;
-        Ok(Self { in_memory: true, ..Self::open(&folder, cache_bytes)? })
+    /// sled itself.
+    pub(super) fn tree(&self) -> &SledTree {
+        &self.tree
     }
 
-    /// Gives back what a map in memory takes, when nobody will open it again.
-    pub(super) fn discard(&self) {
-        if self.in_memory {
-            drop(std::fs::remove_dir_all(&self.dir));
-        }
-    }
-
-    /// Opens sled in this folder, or makes it.
-    pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, Error> {
-        let config = sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(None);
-        let begun = Instant::now();
-        let db = loop {
-            match guard("open the map", folder, &AtomicBool::default(), || config.open()) {
-                // sled's threads let go of its file a moment after it was dropped.
-                Err(Error::InUse { .. }) if begun.elapsed() < claim::PATIENCE => std::thread::sleep(claim::LOOK),
-                opened => break opened?,
-            }
-        };
-        let map = Self {
-            db: Db { sled: Some(db), panicked: AtomicBool::default() },
-            config,
-            times_written: AtomicU64::new(0),
-            dir: folder.to_owned(),
-            written: Mutex::default(),
-            in_memory: false,
-        };
-        if let Some(meta) = map.meta()? {
-            super::shared::lock(&map.written).meta = meta;
-        }
-        Ok(map)
-    }
-
-    fn guard<T>(&self, act: &str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
-        guard(act, &self.dir, &self.db.panicked, call)
-    }
-
-    pub(super) fn meta(&self) -> Result<Option<Meta>, Error> {
-        let bytes = self.guard("read the map", || self.db.get(META))?;
-        Ok(bytes.and_then(|b| Meta::decode(&b)))
-    }
-
-    /// Whether every pair is as it was when `meta` was written. Reads all of it.
-    pub(super) fn verify(&self, meta: &Meta) -> Result<bool, Error> {
-        let sum = self.guard("verify the map", || {
-            let mut sum = 0_u128;
-            for pair in self.db.range([BLOCK]..) {
-                let (key, value) = pair?;
-                sum = sum.wrapping_add(hash(&key, &value));
-            }
-            Ok(sum)
-        })?;
-        Ok(sum == meta.sum)
-    }
-
-    /// Applies changes, new blocks and the end of old ones (by first position); `meta` is the state that results.
-    ///
-    /// That is done in steps, of which all but the last leave the LSN as it was: what a kill leaves then is a state
-    /// with a right sum that has some of the changes already, and making all of them (again) completes it. So they
-    /// must be durable in the journal.
-    pub(super) fn apply(&self, changes: &Changes, blocks: &[Block], gone: &[u64], meta: Meta) -> Result<(), Error> {
-        self.apply_in(STEP_BYTES, changes, blocks, gone, meta)
-    }
-
-    fn apply_in(
-        &self,
-        step_bytes: usize,
-        changes: &Changes,
-        blocks: &[Block],
-        gone: &[u64],
-        meta: Meta,
-    ) -> Result<(), Error> {
-        let written = &mut *super::shared::lock(&self.written);
-        self.times_written.fetch_add(1, Ordering::Relaxed);
-        self.guard("write the map", || {
-            let sum = written.meta.sum;
-            let mut step = Step { tree: &self.db, batch: sled::Batch::default(), sum, bytes: 0 };
-            let mut changes = changes.iter().peekable();
-            while let Some((key, _)) = changes.peek() {
-                if step.bytes > step_bytes {
-                    step.apply(written.meta, &mut written.behind)?;
-                    written.meta.sum = step.sum;
-                }
-                let old = page_at(&self.db, key)?;
-                let end = self.db.get_gt(page_key(key))?.filter(|(key, _)| key.first() == Some(&PAGE));
-                let mut bytes = 0;
-                let mut together = Vec::new();
-                // Not so many that they would not fit into a step: the rest comes after it, when this is in sled.
-                while let Some((key, change)) = changes
-                    .next_if(|(key, _)| bytes <= step_bytes && end.as_ref().is_none_or(|(end, _)| key[..] < end[1..]))
-                {
-                    bytes += key.len() + change.as_ref().map_or(0, Vec::len);
-                    together.push((key, change));
-                }
-                // What is removed has no bytes in a page; the step must end all the same.
-                step.bytes = step.bytes.max(if bytes > step_bytes { bytes } else { 0 });
-                step.page(old.as_ref(), &together)?;
-            }
-            for block in blocks {
-                let key = block_key(block.first);
-                step.remove_if_there(&key)?;
-                step.insert(&key, &block.encode());
-            }
-            for first in gone {
-                step.remove_if_there(&block_key(*first))?;
-            }
-            step.apply(meta, &mut written.behind)?;
-            written.meta = Meta { sum: step.sum, ..meta };
-            Ok(())
-        })
-    }
-
-    /// How often it was written to.
-    pub(super) fn times_written(&self) -> u64 {
-        self.times_written.load(Ordering::Relaxed)
-    }
-
-    /// Whether what sled writes later, by threads of its own, has failed: it would say so only to who writes next.
-    pub(super) fn well(&self) -> Result<(), Error> {
-        self.guard("write the map", || self.config.global_error())
-    }
-
-    /// Makes everything applied so far durable.
-    pub(super) fn flush(&self) -> Result<(), Error> {
-        self.guard("sync the map", || {
-            self.db.flush()?;
-            // sled's own sync does not cover the file's size, nor the disk's cache.
-            for name in ["conf", "db"] {
-                std::fs::File::open(self.dir.join(name))?.sync_data()?;
-            }
-            std::fs::File::open(&self.dir)?.sync_all()?;
-            Ok(())
-        })
-    }
-
-    /// A value out of its page; none when it has been replaced meanwhile.
-    fn whole(&self, value: Value<'_>) -> sled::Result<Option<Vec<u8>>> {
-        let (id, count) = match value {
-            Value::Whole(bytes) => return Ok(Some(bytes.to_vec())),
-            Value::Chunks(id, count) => (id, count),
-        };
-        let mut value = Vec::new();
-        for number in 0..count {
-            let Some(chunk) = self.db.get(chunk_key(id, number))? else { return Ok(None) };
-            value.extend_from_slice(&chunk);
-        }
-        Ok(Some(value))
-    }
-
-    fn look(&self, full: &[u8]) -> sled::Result<Option<Vec<u8>>> {
-        for _ in 0..TRIES {
-            let Some((_, page)) = page_at(&self.db, full)? else { return Ok(None) };
-            let Some(value) = page::find(&page, full)? else { return Ok(None) };
-            if let Some(value) = self.whole(value)? {
-                return Ok(Some(value));
-            }
-        }
-        Err(sled::Error::ReportableBug("a large value's chunks are missing".to_owned()))
-    }
-
+    /// A value, by full key.
     pub(super) fn get(&self, full: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.guard("read the map", || self.look(full))
+        if let Some(known) = read(&self.memtable).get(full) {
+            return Ok(known);
+        }
+        let value = self.tree.get(full)?;
+        write(&self.memtable).learn(full, &value);
+        Ok(value)
     }
 
-    /// Pairs with `from <= full key < to`, in order or reversed.
-    pub(super) fn pairs(&self, from: &[u8], to: &[u8], reverse: bool) -> Pairs<'_> {
-        let (from, to) = (from.to_vec(), to.to_vec());
-        Pairs { map: self, from, to, reverse, pages: None, page: sled::IVec::default(), slots: VecDeque::new() }
+    /// Pairs with full keys in this range, at most `limit`, in order or reversed. `over` are changes that nobody else sees
+    /// yet. The writer waits meanwhile: `limit` should be moderate.
+    pub(super) fn scan(
+        &self,
+        over: Option<&Changes>,
+        keys: &Range<Vec<u8>>,
+        limit: usize,
+        reverse: bool,
+    ) -> Result<Vec<Pair>, Error> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut memtable = read(&self.memtable);
+        if memtable.is_unknown(keys) {
+            drop(memtable);
+            self.look(&keys.start)?;
+            memtable = read(&self.memtable);
+        }
+        let is_empty = memtable.is_empty(keys);
+        if over.is_none() && is_empty {
+            return Ok(Vec::new());
+        }
+        // The newest first.
+        let layers = over.into_iter().chain(memtable.layers());
+        let mut layers: Vec<_> = layers.map(|changes| Layer::new(changes, keys, reverse)).collect();
+        let mut stored = self.tree.pairs(&keys.start, &keys.end, reverse);
+        let mut below = if is_empty { None } else { stored.next().transpose()? };
+        let before = |a: &[u8], b: &[u8]| if reverse { a > b } else { a < b };
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let heads = layers.iter().filter_map(|layer| layer.head.map(|(key, _)| key));
+            let Some(key) = heads.reduce(|a, b| if before(b, a) { b } else { a }) else {
+                let Some(pair) = below.take() else { break };
+                found.push(pair);
+                below = stored.next().transpose()?;
+                continue;
+            };
+            if let Some(pair) = below.take_if(|(stored, _)| before(stored, key)) {
+                found.push(pair);
+                below = stored.next().transpose()?;
+                continue;
+            }
+            if below.as_ref().is_some_and(|(stored, _)| stored == key) {
+                below = stored.next().transpose()?;
+            }
+            // Each that has the key moves on; the newest decides.
+            let newest = layers.iter_mut().fold(None, |newest, layer| newest.or(layer.take(key)));
+            found.extend(newest.and_then(Option::as_ref).map(|value| (key.clone(), value.clone())));
+        }
+        Ok(found)
     }
 
-    /// Every pair, in order.
-    pub(super) fn all(&self) -> impl Iterator<Item = Result<Pair, Error>> + '_ {
-        // No key begins with 255 and so many more: spaces are letters.
-        self.pairs(&[], &[255; 8], false)
-    }
-
-    /// The entry of the block that `seq` is in, if it is in one: the last that begins at or before it.
-    pub(super) fn block_at(&self, seq: u64) -> Result<Option<(u64, sled::IVec)>, Error> {
-        self.blocks(0, seq, true).next().transpose()
-    }
-
-    /// Entries of the blocks that begin within `from..=to`, in order or reversed.
+    /// Blocks of the log that have one of these positions, in order or reversed; each once. One that cannot be decoded is
+    /// left out.
     pub(super) fn blocks(
         &self,
         from: u64,
         to: u64,
         reverse: bool,
-    ) -> impl Iterator<Item = Result<(u64, sled::IVec), Error>> + '_ {
-        let mut range = self.db.range(block_key(from)..=block_key(to.max(from)));
-        std::iter::from_fn(move || {
-            let next = self.guard("read the index", || {
-                let next = if reverse { range.next_back() } else { range.next() };
-                let Some(entry) = next else { return Ok(None) };
-                let (key, value) = entry?;
-                let first = key[1..].try_into().map_or(0, u64::from_be_bytes);
-                Ok(Some((first, value)))
-            });
-            next.transpose()
-        })
-    }
-}
-
-/// Pairs of a range, in order or reversed, while the map may change: each that is there all the time comes once.
-pub(super) struct Pairs<'a> {
-    map: &'a Map,
-    /// What is still to come lies between.
-    from: Vec<u8>,
-    to: Vec<u8>,
-    reverse: bool,
-    pages: Option<sled::Iter>,
-    page: sled::IVec,
-    /// Where in the page the entries to come are, in order.
-    slots: VecDeque<std::ops::Range<usize>>,
-}
-
-impl Pairs<'_> {
-    fn step(&mut self) -> sled::Result<Option<Pair>> {
-        loop {
-            while let Some(slot) = if self.reverse { self.slots.pop_back() } else { self.slots.pop_front() } {
-                let Some((key, value)) = Entries(&self.page[slot]).next().transpose()? else { continue };
-                let value = match self.map.whole(value)? {
-                    Some(value) => Some(value),
-                    None => self.map.look(key)?,
+    ) -> Result<impl Iterator<Item = Result<Arc<Block>, Error>> + '_, Error> {
+        // IMPORTANT: the memtable before sled. What leaves the one meanwhile is in the other by then.
+        let mut pending = read(&self.memtable).blocks(from, to);
+        if reverse {
+            pending.reverse();
+        }
+        let begin = self.tree.block_at(from)?.map_or(from, |(first, _)| first);
+        let stored = self.tree.blocks(begin, to, reverse).filter_map(move |entry| {
+            let block = entry.map(|(first, entry)| Block::decode(first, &entry).filter(|block| block.last >= from));
+            block.transpose().map(|block| block.map(Arc::new))
+        });
+        let mut pending = pending.into_iter().map(Ok).peekable();
+        let mut stored = stored.peekable();
+        let mut last = None;
+        Ok(std::iter::from_fn(move || {
+            loop {
+                let older = if reverse { pending.peek().is_none() } else { stored.peek().is_some() };
+                let next = if older { stored.next() } else { pending.next() };
+                // What was flushed meanwhile comes from both.
+                let seen = |block: &Arc<Block>| {
+                    last.is_some_and(|l| if reverse { block.first >= l } else { block.first <= l })
                 };
-                let key = key.to_vec();
-                // A page that is split meanwhile comes again in part.
-                if self.reverse {
-                    self.to.clone_from(&key);
-                } else {
-                    self.from.clone_from(&key);
-                    self.from.push(0);
-                }
-                if let Some(value) = value {
-                    return Ok(Some((key, value)));
+                match next {
+                    Some(Ok(block)) if seen(&block) => {}
+                    next => {
+                        last = next.as_ref().and_then(|block| block.as_ref().ok()).map(|block| block.first).or(last);
+                        return next;
+                    }
                 }
             }
-            if self.from >= self.to {
-                return Ok(None);
-            }
-            let pages = match &mut self.pages {
-                Some(pages) => pages,
-                none => {
-                    let begin = page_at(&self.map.db, &self.from)?.map_or_else(|| page_key(&self.from).into(), |p| p.0);
-                    none.insert(self.map.db.range(begin..page_key(&self.to).into()))
-                }
-            };
-            let Some(next) = (if self.reverse { pages.next_back() } else { pages.next() }) else { return Ok(None) };
-            self.page = next?.1;
-            let mut entries = Entries(&self.page);
-            let mut at = 0;
-            while let Some((key, _)) = entries.next().transpose()? {
-                let end = self.page.len() - entries.0.len();
-                if *key >= self.from[..] && *key < self.to[..] {
-                    self.slots.push_back(at..end);
-                }
-                at = end;
+        }))
+    }
+
+    /// Takes in what is written to the journal, and shows it to readers.
+    pub(super) fn apply(&self, batch: Batch) {
+        write(&self.memtable).add(batch);
+    }
+
+    /// Puts what the memtable holds into sled, if everything up to the newest of it is durable; false when it is not.
+    ///
+    /// # Errors
+    /// When sled fails; then it stays where it is, for readers, until the map was made again.
+    pub(super) fn flush(&self, durable: u64) -> Result<bool, Error> {
+        let _one = lock(&self.flushing);
+        self.told.store(false, Ordering::Release);
+        let due = write(&self.memtable).begin(durable)?;
+        match due {
+            Due::Nothing => Ok(true),
+            Due::Later => Ok(false),
+            Due::Batch(batch) => {
+                self.tree.apply(&batch, STEP_BYTES)?;
+                write(&self.memtable).end();
+                Ok(true)
             }
         }
     }
-}
 
-impl Iterator for Pairs<'_> {
-    type Item = Result<Pair, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let map = self.map;
-        map.guard("read the map", || self.step()).transpose()
-    }
-}
-
-/// Puts pairs and blocks into a map that is being made again or catches up, in small steps.
-#[derive(Debug)]
-pub(super) struct Fill<'a> {
-    map: &'a Map,
-    changes: Changes,
-    bytes: usize,
-    blocks: Vec<Block>,
-}
-
-impl<'a> Fill<'a> {
-    pub(super) fn new(map: &'a Map) -> Self {
-        Self { map, changes: Changes::new(), bytes: 0, blocks: Vec::new() }
+    /// How many bytes the memtable holds.
+    pub(super) fn pending_bytes(&self) -> usize {
+        read(&self.memtable).bytes()
     }
 
-    pub(super) fn change(&mut self, full: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
-        self.bytes += full.len() + value.map_or(0, <[u8]>::len);
-        self.changes.insert(full.to_vec(), value.map(<[u8]>::to_vec));
-        self.step()
+    /// Whether there is enough for a flush.
+    pub(super) fn has_enough(&self) -> bool {
+        self.pending_bytes() > FLUSH_BYTES
     }
 
-    pub(super) fn block(&mut self, block: Block) -> Result<(), Error> {
-        self.bytes += block.tags.len() + 64;
-        self.blocks.push(block);
-        self.step()
+    /// The same, once for each time that there is.
+    pub(super) fn is_due(&self) -> bool {
+        self.has_enough() && !self.told.swap(true, Ordering::AcqRel)
     }
 
-    fn step(&mut self) -> Result<(), Error> {
-        if self.bytes < FILL_BYTES {
-            return Ok(());
-        }
-        // No LSN yet: a map that is half made is not taken for whole.
-        self.finish(Meta::default())
+    /// Nothing after here is in sled: the last LSN, and the next event's position.
+    pub(super) fn flushed_to(&self) -> (u64, u64) {
+        read(&self.memtable).flushed_to()
     }
 
-    /// Whether there is something left to be applied.
-    pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.blocks.is_empty()
-    }
-
-    /// Applies what is left, and says how far the map is now.
-    pub(super) fn finish(&mut self, meta: Meta) -> Result<(), Error> {
-        self.map.apply_in(FILL_BYTES, &self.changes, &self.blocks, &[], meta)?;
-        (self.changes, self.blocks, self.bytes) = (Changes::new(), Vec::new(), 0);
+    /// Learns whether there is anything in the space of a key.
+    fn look(&self, full: &[u8]) -> Result<(), Error> {
+        let (from, Some(next)) = (&full[..1], full[0].checked_add(1)) else { return Ok(()) };
+        let to = [next];
+        let has_something = {
+            let memtable = read(&self.memtable);
+            let range = (Bound::Included(from), Bound::Excluded(&to[..]));
+            let above = memtable.layers().into_iter().any(|changes| changes.range::<[u8], _>(range).next().is_some());
+            above || self.tree.pairs(from, &to, false).next().transpose()?.is_some()
+        };
+        write(&self.memtable).look(full, has_something);
         Ok(())
+    }
+}
+
+/// A range of changes, in order or reversed, with the next one at hand.
+struct Layer<'a> {
+    rest: btree_map::Range<'a, Vec<u8>, Change>,
+    reverse: bool,
+    head: Option<(&'a Vec<u8>, &'a Change)>,
+}
+
+impl<'a> Layer<'a> {
+    fn new(changes: &'a Changes, keys: &Range<Vec<u8>>, reverse: bool) -> Self {
+        let range = (Bound::Included(&keys.start[..]), Bound::Excluded(&keys.end[..]));
+        let mut layer = Self { rest: changes.range::<[u8], _>(range), reverse, head: None };
+        layer.advance();
+        layer
+    }
+
+    fn advance(&mut self) {
+        self.head = if self.reverse { self.rest.next_back() } else { self.rest.next() };
+    }
+
+    /// The change of this key, when it is the next.
+    fn take(&mut self, key: &[u8]) -> Option<&'a Change> {
+        let (_, change) = self.head.filter(|(next, _)| *next == key)?;
+        self.advance();
+        Some(change)
     }
 }
 
@@ -683,104 +251,163 @@ impl<'a> Fill<'a> {
 mod tests {
     use super::*;
 
-    fn key() -> Vec<u8> {
-        let len = if fastrand::u8(..) == 0 { 4000 } else { fastrand::usize(0..12) };
-        // Few different bytes, so that keys meet.
-        (0..len).map(|_| fastrand::u8(..4) * 80).collect()
+    fn open(dir: &tempfile::TempDir) -> Map {
+        Map::new(SledTree::open(dir.path(), 1 << 20).unwrap())
     }
 
-    fn value() -> Vec<u8> {
-        let len = match fastrand::u8(..20) {
-            0 => fastrand::usize(INLINE_BYTES - 2..40_000),
-            1..4 => fastrand::usize(..INLINE_BYTES + 2),
-            _ => fastrand::usize(..200),
-        };
-        vec![fastrand::u8(..); len]
+    fn add(map: &Map, changes: Changes, lsn: u64) {
+        map.apply(Batch { changes, meta: Meta { lsn, seq: lsn / 2, ..Meta::default() }, ..Batch::default() });
     }
 
-    fn all(map: &Map, from: &[u8], to: &[u8], reverse: bool) -> Vec<Pair> {
-        map.pairs(from, to, reverse).map(Result::unwrap).collect()
+    fn scan(map: &Map, over: Option<&Changes>, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> Vec<Pair> {
+        map.scan(over, &(from.to_vec()..to.to_vec()), limit, reverse).unwrap()
     }
 
-    #[test]
-    fn it_holds_what_a_map_in_memory_holds_and_its_sum_is_right() {
+    /// A map with some pairs in each layer, and what they come to.
+    fn layered() -> (tempfile::TempDir, Map, Changes, Vec<Pair>) {
         let dir = tempfile::tempdir().unwrap();
-        let map = Map::open(dir.path(), 1 << 20).unwrap();
-        let mut model = BTreeMap::new();
-        for round in 1..60 {
+        let map = open(&dir);
+        let mut expected = std::collections::BTreeMap::new();
+        let mut over = Changes::new();
+        for layer in 0..4_u64 {
             let mut changes = Changes::new();
-            // Some rounds mostly remove.
-            let kept = if round % 7 == 0 { 1 } else { 9 };
-            for _ in 0..fastrand::usize(1..200) {
-                changes.insert(key(), (fastrand::u8(..10) < kept).then(value));
-            }
-            if round % 10 == 0 {
-                changes.extend(model.keys().map(|key: &Vec<u8>| (key.clone(), None)).take(model.len() / 2));
-            }
-            for (key, change) in &changes {
-                match change {
-                    Some(value) => model.insert(key.clone(), value.clone()),
-                    None => model.remove(key),
+            for _ in 0..40 {
+                let key = vec![7, fastrand::u8(..60)];
+                let value = (fastrand::u8(..3) > 0).then(|| vec![u8::try_from(layer).unwrap(), fastrand::u8(..)]);
+                match &value {
+                    Some(value) => expected.insert(key.clone(), value.clone()),
+                    None => expected.remove(&key),
                 };
+                changes.insert(key, value);
             }
-            let step_bytes = [100, STEP_BYTES, FILL_BYTES][round % 3];
-            map.apply_in(step_bytes, &changes, &[], &[], Meta { lsn: round as u64, ..Meta::default() }).unwrap();
-            let meta = map.meta().unwrap().unwrap();
-            assert_eq!(meta.lsn, round as u64);
-            assert!(map.verify(&meta).unwrap(), "round {round}");
-            let mut expected: Vec<Pair> = model.clone().into_iter().collect();
-            assert_eq!(map.all().map(Result::unwrap).collect::<Vec<_>>(), expected, "round {round}");
-            let (mut from, mut to) = (key(), key());
-            if from > to {
-                std::mem::swap(&mut from, &mut to);
-            }
-            expected.retain(|(key, _)| *key >= from && *key < to);
-            assert_eq!(all(&map, &from, &to, false), expected, "round {round}");
-            expected.reverse();
-            assert_eq!(all(&map, &from, &to, true), expected, "round {round}");
-            for _ in 0..50 {
-                let key = key();
-                assert_eq!(map.get(&key).unwrap().as_ref(), model.get(&key), "round {round}");
+            match layer {
+                0 => {
+                    add(&map, changes, 1);
+                    map.flush(9).unwrap();
+                }
+                // As it is while a flush is at it.
+                1 => {
+                    add(&map, changes, 2);
+                    assert!(matches!(write(&map.memtable).begin(9), Ok(Due::Batch(_))));
+                }
+                2 => add(&map, changes, 3),
+                _ => over = changes,
             }
         }
-        // What is gone leaves nothing behind.
-        let changes: Changes = model.into_keys().map(|key| (key, None)).collect();
-        map.apply(&changes, &[], &[], Meta { lsn: 99, ..Meta::default() }).unwrap();
-        assert_eq!(map.db.iter().count(), 1, "the Meta");
-        assert_eq!(map.meta().unwrap().unwrap().sum, 0);
+        (dir, map, over, expected.into_iter().collect())
     }
 
     #[test]
-    fn a_scan_meets_each_pair_once_while_pages_are_split_and_go() {
-        let dir = tempfile::tempdir().unwrap();
-        let map = Map::open(dir.path(), 1 << 20).unwrap();
-        let full = |n: u32| n.to_be_bytes().to_vec();
-        let put = |numbers: &mut dyn Iterator<Item = u32>, value: Option<&[u8]>| {
-            let changes: Changes = numbers.map(|n| (full(n), value.map(<[u8]>::to_vec))).collect();
-            map.apply(&changes, &[], &[], Meta::default()).unwrap();
-        };
-        put(&mut (0..20_000).step_by(2), Some(&[1; 30]));
-        for reverse in [false, true] {
-            let scan = map.pairs(&full(0), &full(20_000), reverse);
-            let mut seen: Vec<u32> = Vec::new();
-            let mut writes = 0..20;
-            for pair in scan {
-                let n = u32::from_be_bytes(pair.unwrap().0.try_into().unwrap());
-                seen.extend((n % 2 == 0).then_some(n));
-                if seen.len() % 500 == 250
-                    && let Some(write) = writes.next()
-                {
-                    // Odd ones come and go, all over.
-                    let value = (write % 2 == 0).then_some(&[2; 40][..]);
-                    put(&mut (1..20_000).step_by(2), value);
+    fn a_scan_sees_every_layer_and_the_newest_wins() {
+        for _ in 0..20 {
+            let (_dir, map, over, expected) = layered();
+            for reverse in [false, true] {
+                let mut all = expected.clone();
+                if reverse {
+                    all.reverse();
                 }
+                assert_eq!(scan(&map, Some(&over), &[7], &[8], usize::MAX, reverse), all);
+                let some = scan(&map, Some(&over), &[7], &[8], 5, reverse);
+                assert_eq!(some, all[..5.min(all.len())]);
+                let part = scan(&map, Some(&over), &[7, 10], &[7, 30], 100, reverse);
+                all.retain(|(key, _)| (10..30).contains(&key[1]));
+                assert_eq!(part, all);
             }
-            let mut expected: Vec<u32> = (0..20_000).step_by(2).collect();
-            if reverse {
-                expected.reverse();
-            }
-            assert_eq!(seen.len(), expected.len());
-            assert_eq!(seen, expected);
+            assert_eq!(scan(&map, None, &[8], &[7], 5, false), Vec::new());
         }
+    }
+
+    #[test]
+    fn what_is_known_without_sled_is_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let map = open(&dir);
+        let mut model = Changes::new();
+        let spaces = [crate::key::META.byte(), b'x', b'y', b'z'];
+        for lsn in 1..3000 {
+            let key = vec![spaces[fastrand::usize(..spaces.len().min(1 + lsn / 500))], fastrand::u8(..100)];
+            match fastrand::u8(..8) {
+                0 => drop(map.flush(lsn as u64).unwrap()),
+                1 | 2 => {
+                    let value = fastrand::bool().then(|| vec![fastrand::u8(..)]);
+                    model.insert(key.clone(), value.clone());
+                    add(&map, Changes::from([(key, value)]), lsn as u64);
+                }
+                3 | 4 => {
+                    let (from, to) = (vec![key[0]], vec![key[0], 50]);
+                    let there = model.range(from.clone()..to.clone());
+                    let there: Vec<Pair> = there.filter_map(|(k, v)| Some((k.clone(), v.clone()?))).collect();
+                    assert_eq!(scan(&map, None, &from, &to, usize::MAX, false), there);
+                    let over = Changes::from([(vec![key[0], 7], Some(vec![1]))]);
+                    let with_it = scan(&map, Some(&over), &from, &to, usize::MAX, false);
+                    assert!(with_it.contains(&(vec![key[0], 7], vec![1])));
+                }
+                _ => assert_eq!(map.get(&key).unwrap(), model.get(&key).cloned().flatten()),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_flushed_is_the_same_to_readers_and_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let map = open(&dir);
+        let change = |key: u8, value: Option<&[u8]>, lsn: u64| {
+            add(&map, Changes::from([(vec![key], value.map(<[u8]>::to_vec))]), lsn);
+        };
+        assert!(map.flush(0).unwrap(), "there is nothing to do");
+        change(1, Some(b"one"), 5);
+        change(2, None, 6);
+        assert_eq!(map.flushed_to(), (0, 0));
+        assert_eq!(map.tree.get(&[1]).unwrap(), None);
+        assert_eq!(map.get(&[1]).unwrap().as_deref(), Some(&b"one"[..]));
+        // Not while the journal may lose it.
+        assert!(!map.flush(5).unwrap());
+        assert_eq!(map.flushed_to(), (0, 0));
+        assert!(map.flush(6).unwrap());
+        assert_eq!(map.flushed_to(), (6, 3));
+        assert_eq!(map.tree.get(&[1]).unwrap().as_deref(), Some(&b"one"[..]));
+        assert_eq!(map.tree.meta().lsn, 6);
+        assert!(!map.is_due());
+        // That there is enough is told once.
+        change(3, Some(&vec![0; FLUSH_BYTES]), 7);
+        assert!(map.is_due());
+        assert!(!map.is_due());
+        map.flush(7).unwrap();
+        assert_eq!((map.flushed_to().0, map.pending_bytes()), (7, 0));
+        assert_eq!(map.tree.get(&[3]).unwrap().map(|v| v.len()), Some(FLUSH_BYTES));
+    }
+
+    #[test]
+    fn a_block_comes_once_wherever_it_lies() {
+        let dir = tempfile::tempdir().unwrap();
+        let map = open(&dir);
+        let block = |first: u64| {
+            let (last, times) = (first + 9, Default::default());
+            Arc::new(Block { first, last, segment: 1, start: 0, end: 9, times, cum: 0, tags: Vec::new() })
+        };
+        let put = |firsts: &[u64], gone: &[u64], lsn: u64| {
+            let blocks = firsts.iter().map(|first| block(*first)).collect();
+            let meta = Meta { lsn, ..Meta::default() };
+            map.apply(Batch { blocks, gone: gone.to_vec(), meta, ..Batch::default() });
+        };
+        put(&[1, 11], &[], 1);
+        map.flush(9).unwrap();
+        put(&[21], &[], 2);
+        assert!(matches!(write(&map.memtable).begin(9), Ok(Due::Batch(_))));
+        put(&[31, 41], &[], 3);
+        // As it is when a flush has come so far.
+        map.tree.apply(&Batch { blocks: vec![block(21)], ..Batch::default() }, STEP_BYTES).unwrap();
+        let firsts = |from, to, reverse| -> Vec<u64> {
+            map.blocks(from, to, reverse).unwrap().map(|block| block.unwrap().first).collect()
+        };
+        assert_eq!(firsts(0, 99, false), [1, 11, 21, 31, 41]);
+        assert_eq!(firsts(0, 99, true), [41, 31, 21, 11, 1]);
+        assert_eq!(firsts(15, 35, false), [11, 21, 31]);
+        assert_eq!(firsts(25, 25, false), [21]);
+        assert_eq!(firsts(45, 99, true), [41]);
+        // Dropped ones go with the next flush.
+        write(&map.memtable).end();
+        put(&[], &[11, 31], 4);
+        map.flush(9).unwrap();
+        assert_eq!(firsts(0, 99, false), [1, 21, 41]);
     }
 }

@@ -29,6 +29,9 @@ const ENTRY_BYTES: usize = 64;
 struct Reader<'a> {
     shared: &'a Shared,
     query: &'a Query,
+    /// The first position to read, and the last.
+    low: u64,
+    high: u64,
     bytes_max: usize,
     bytes: usize,
     looked: u64,
@@ -90,122 +93,35 @@ fn without_dropped(mut page: Page, query: &Query, first: u64) -> Read {
 struct Seen {
     first: u64,
     tail: u64,
-    fresh: Arc<Vec<Block>>,
     open: Option<Open>,
 }
 
 impl Seen {
     fn of(view: &View) -> Self {
-        Self { first: view.first, tail: view.tail, fresh: Arc::clone(&view.fresh), open: view.open.clone() }
+        Self { first: view.first, tail: view.tail, open: view.open.clone() }
     }
 }
 
 fn page(shared: &Shared, seen: Seen, query: &Query, bytes_max: usize) -> Result<Page, Error> {
-    let live = shared.live();
-    let map = &live.map;
-    let Seen { first, tail, fresh, open } = seen;
-    let low = query.after.0.saturating_add(1).max(first);
-    let high = query.upto.map_or(tail, |upto| upto.0.min(tail));
+    let low = query.after.0.saturating_add(1).max(seen.first);
+    let high = query.upto.map_or(seen.tail, |upto| upto.0.min(seen.tail));
     let page = Page::default();
-    let mut reader = Reader { shared, query, bytes_max, bytes: 0, looked: 0, blocks: 0, page };
+    let mut reader = Reader { shared, query, low, high, bytes_max, bytes: 0, looked: 0, blocks: 0, page };
     if low > high {
         reader.page.looked_to = if query.backwards { Seq(low) } else { query.after };
         reader.page.end = true;
         return Ok(reader.page);
     }
-    let open = open.filter(|open| open.block.first <= high);
+    let open = seen.open.filter(|open| open.block.first <= high);
     if query.backwards {
-        let mut at = high;
-        let newest = open.iter().map(|open| Ok((open.block.clone(), true)));
-        let fresh = fresh.iter().rev().filter(|block| block.first <= high).map(|block| Ok((block.clone(), false)));
-        let older = map.blocks(0, high, true).map(|entry| entry.map(|(first, entry)| (decode(first, &entry), false)));
-        for entry in newest.chain(fresh).chain(older) {
-            let (block, is_open) = entry?;
-            if block.last < low {
-                break;
-            }
-            // An entry left from before may overlap the open block, and those of fresh blocks may be there already.
-            if block.first > at {
-                continue;
-            }
-            if block.last < at && !reader.gap(block.last + 1, at, NOT_INDEXED) {
-                return Ok(reader.page);
-            }
-            at = block.first - 1;
-            if !reader.wants(&block, is_open) {
-                reader.page.looked_to = Seq(block.first.max(low));
-            } else if !reader.block_backwards(&block, low, high)? {
-                return Ok(reader.page);
-            }
-            if at < low || reader.spent() {
-                break;
-            }
-        }
-        if !reader.spent() && at >= low && !reader.gap(low, at, NOT_INDEXED) {
-            return Ok(reader.page);
-        }
-        reader.page.end = !reader.spent() || at < low;
-        if reader.page.end {
-            reader.page.looked_to = Seq(low);
-        }
-        return Ok(reader.page);
-    }
-    let mut at = low;
-    let from = map.block_at(low)?.map_or(low, |(first, _)| first);
-    let older = map.blocks(from, high, false).map(|entry| entry.map(|(first, entry)| (decode(first, &entry), false)));
-    let fresh = fresh.iter().filter(|block| block.first <= high).map(|block| Ok((block.clone(), false)));
-    let newest = open.iter().map(|open| {
-        let mut block = open.block.clone();
-        // A reader at the tail starts at its event, not at the block's.
-        let after = open.frames.partition_point(|(seq, _)| *seq <= low);
-        if let Some((seq, offset)) = after.checked_sub(1).and_then(|i| open.frames.get(i)) {
-            (block.first, block.start) = (*seq, *offset);
-        }
-        Ok((block, true))
-    });
-    for entry in older.chain(fresh).chain(newest) {
-        let (block, is_open) = entry?;
-        if block.last < at {
-            continue;
-        }
-        if block.first > at && !reader.gap(at, block.first - 1, NOT_INDEXED) {
-            return Ok(reader.page);
-        }
-        if !reader.wants(&block, is_open) {
-            reader.page.looked_to = Seq(block.last.min(high));
-        } else if !reader.block_forwards(&block, at.max(block.first), high)? {
-            return Ok(reader.page);
-        }
-        at = block.last + 1;
-        if at > high || reader.spent() {
-            break;
-        }
-    }
-    if !reader.spent() && at <= high && !reader.gap(at, high, NOT_INDEXED) {
-        return Ok(reader.page);
-    }
-    reader.page.end = !reader.spent() || at > high;
-    if reader.page.end {
-        reader.page.looked_to = Seq(high);
+        reader.backwards(open)?;
+    } else {
+        reader.forwards(open)?;
     }
     Ok(reader.page)
 }
 
 const NOT_INDEXED: &str = "no readable part of the journal holds it";
-
-fn decode(first: u64, entry: &[u8]) -> Block {
-    // What cannot be decoded is an empty block, and shows as a gap.
-    Block::decode(first, entry).unwrap_or(Block {
-        first,
-        last: first - 1,
-        segment: 0,
-        start: 0,
-        end: 0,
-        times: Default::default(),
-        cum: 0,
-        tags: Vec::new(),
-    })
-}
 
 /// An event of a block, or positions that could not be read.
 enum Found {
@@ -214,6 +130,83 @@ enum Found {
 }
 
 impl Reader<'_> {
+    /// Fills the page from `low` on.
+    fn forwards(&mut self, open: Option<Open>) -> Result<(), Error> {
+        let (map, mut at) = (self.shared.map(), self.low);
+        let newest = open.map(|mut open| {
+            // A reader at the tail starts at its event, not at the block's.
+            let after = open.frames.partition_point(|(seq, _)| *seq <= at);
+            if let Some((seq, offset)) = after.checked_sub(1).and_then(|i| open.frames.get(i)) {
+                (open.block.first, open.block.start) = (*seq, *offset);
+            }
+            Ok((Arc::new(open.block), true))
+        });
+        let closed = map.blocks(at, self.high, false)?.map(|block| block.map(|block| (block, false)));
+        for entry in closed.chain(newest) {
+            let (block, is_open) = entry?;
+            if block.last < at {
+                continue;
+            }
+            if block.first > at && !self.gap(at, block.first - 1, NOT_INDEXED) {
+                return Ok(());
+            }
+            if !self.wants(&block, is_open) {
+                self.page.looked_to = Seq(block.last.min(self.high));
+            } else if !self.block(&block, at.max(block.first)) {
+                return Ok(());
+            }
+            at = block.last + 1;
+            if at > self.high || self.spent() {
+                break;
+            }
+        }
+        if self.spent() || at > self.high || self.gap(at, self.high, NOT_INDEXED) {
+            self.ends_at(at > self.high, self.high);
+        }
+        Ok(())
+    }
+
+    /// Fills the page from `high` down.
+    fn backwards(&mut self, open: Option<Open>) -> Result<(), Error> {
+        let (map, mut at) = (self.shared.map(), self.high);
+        let newest = open.map(|open| Ok((Arc::new(open.block), true))).into_iter();
+        let closed = map.blocks(self.low, at, true)?.map(|block| block.map(|block| (block, false)));
+        for entry in newest.chain(closed) {
+            let (block, is_open) = entry?;
+            if block.last < self.low {
+                break;
+            }
+            // An entry left from before may overlap the open block, and the open one may have been finished meanwhile.
+            if block.first > at {
+                continue;
+            }
+            if block.last < at && !self.gap(block.last + 1, at, NOT_INDEXED) {
+                return Ok(());
+            }
+            at = block.first - 1;
+            if !self.wants(&block, is_open) {
+                self.page.looked_to = Seq(block.first.max(self.low));
+            } else if !self.block(&block, self.low.max(block.first)) {
+                return Ok(());
+            }
+            if at < self.low || self.spent() {
+                break;
+            }
+        }
+        if self.spent() || at < self.low || self.gap(self.low, at, NOT_INDEXED) {
+            self.ends_at(at < self.low, self.low);
+        }
+        Ok(())
+    }
+
+    /// Everything up to where it looked was read; was that all?
+    fn ends_at(&mut self, all: bool, edge: u64) {
+        self.page.end = all || !self.spent();
+        if self.page.end {
+            self.page.looked_to = Seq(edge);
+        }
+    }
+
     fn spent(&self) -> bool {
         self.looked >= LOOK_BYTES || self.blocks >= LOOK_BLOCKS
     }
@@ -252,117 +245,84 @@ impl Reader<'_> {
         self.bytes < self.bytes_max
     }
 
-    /// Whether a page that was filled at `seq` is also the last.
-    fn full(&mut self, seq: u64, last: u64) -> bool {
-        self.page.end = seq == last;
-        false
-    }
-
-    fn block_forwards(&mut self, block: &Block, from: u64, to: u64) -> Result<bool, Error> {
-        if self.query.small && block.end.saturating_sub(block.start) > LARGE_BYTES {
+    /// Takes a block's events from `from` on; false when the page is full.
+    fn block(&mut self, block: &Block, from: u64) -> bool {
+        let backwards = self.query.backwards;
+        if self.query.small && !backwards && block.end.saturating_sub(block.start) > LARGE_BYTES {
             (self.page.looked_to, self.page.large) = (Seq(from - 1), true);
-            return Ok(false);
+            return false;
         }
-        let mut go_on = true;
-        for found in self.events(block, from, to)? {
+        let mut found = self.events(block, from, self.high.min(block.last));
+        if backwards {
+            found.reverse();
+        }
+        for found in found {
             match found {
                 Found::Event(stored) => {
-                    let seq = stored.seq.0;
+                    let last = stored.seq.0 == if backwards { self.low } else { self.high };
                     if !self.take(stored) {
-                        go_on = self.full(seq, to);
-                        break;
+                        self.page.end = last;
+                        return false;
                     }
                 }
                 Found::Lost(from, to, reason) => {
                     if !self.gap(from, to, &reason) {
-                        return Ok(false);
+                        return false;
                     }
                 }
             }
         }
-        Ok(go_on)
-    }
-
-    fn block_backwards(&mut self, block: &Block, low: u64, high: u64) -> Result<bool, Error> {
-        let found = self.events(block, low.max(block.first), high)?;
-        for found in found.into_iter().rev() {
-            match found {
-                Found::Event(stored) => {
-                    let seq = stored.seq.0;
-                    if !self.take(stored) {
-                        return Ok(self.full(seq, low));
-                    }
-                }
-                Found::Lost(from, to, reason) => {
-                    if !self.gap(from, to, &reason) {
-                        return Ok(false);
-                    }
-                }
-            }
-        }
-        Ok(true)
+        true
     }
 
     /// The events `from..=to` of a block.
-    fn events(&mut self, block: &Block, from: u64, to: u64) -> Result<Vec<Found>, Error> {
-        let to = to.min(block.last);
+    fn events(&mut self, block: &Block, from: u64, to: u64) -> Vec<Found> {
         let len = usize::try_from(block.end.saturating_sub(block.start)).unwrap_or(usize::MAX);
         self.looked += len as u64;
-        let path = journal::path(&self.shared.dir, block.segment);
         let bytes = match self.bytes_of(block, len) {
             Ok(bytes) => bytes,
-            Err(error) => return Ok(vec![Found::Lost(from, to, error.to_string())]),
+            Err(error) => return vec![Found::Lost(from, to, error.to_string())],
         };
-        let lost = |from, to, at: usize, why: &str| {
+        let path = journal::path(&self.shared.dir, block.segment);
+        let lost = |from, to, (at, why): (usize, &str)| {
             Found::Lost(from, to, format!("{why} (`{}`, byte {})", path.display(), block.start + at as u64))
         };
-        let (mut found, mut at, mut next) = (Vec::new(), 0, from);
+        let (mut found, mut at, mut next) = (Vec::new(), frames_before(&bytes, from), from);
         let mut bad: Option<(usize, &'static str)> = None;
         while at < bytes.len() && next <= to {
-            // What lies before is passed over unverified, as long as that leads from frame to frame.
-            if bad.is_none()
-                && next == from
-                && let Ok(head) = frame::head(&bytes[at..])
-                && head.seq.saturating_add(u64::from(head.events)) <= from
-                && bytes.get(at + head.frame_bytes()..).is_some_and(|b| b.starts_with(&frame::MAGIC))
-            {
-                at += head.frame_bytes();
-                continue;
-            }
             let (head, _) = match frame::parse(&bytes[at..]) {
                 Ok(parsed) => parsed,
                 Err(error) => {
                     bad.get_or_insert((at, error.reason()));
-                    match frame::find_magic(&bytes, at + 1) {
-                        Some(after) => at = after,
-                        None => break,
-                    }
+                    let Some(after) = frame::find_magic(&bytes, at + 1) else { break };
+                    at = after;
                     continue;
                 }
             };
-            let (bad_at, why) = bad.take().unwrap_or((at, "frames are missing"));
+            let gap = bad.take().unwrap_or((at, "frames are missing"));
             if head.seq > next {
-                found.push(lost(next, (head.seq - 1).min(to), bad_at, why));
+                found.push(lost(next, (head.seq - 1).min(to), gap));
                 next = head.seq;
             }
             let payload = bytes.slice(at + HEAD..at + head.frame_bytes());
-            let mut seq = head.seq;
-            for record in Records(&payload) {
-                let Record::Event { time, outline, body, .. } = record else { continue };
-                if seq >= next && seq <= to {
-                    let (outline, body) = (payload.slice_ref(outline), payload.slice_ref(body));
-                    found.push(Found::Event(Stored { seq: Seq(seq), time, outline, body }));
-                    next = seq + 1;
+            let events = Records(&payload).filter_map(|record| match record {
+                Record::Event { time, outline, body, .. } => Some((time, outline, body)),
+                _ => None,
+            });
+            for (seq, (time, outline, body)) in (head.seq..).zip(events) {
+                if seq < next || seq > to {
+                    continue;
                 }
-                seq += 1;
+                let (outline, body) = (payload.slice_ref(outline), payload.slice_ref(body));
+                found.push(Found::Event(Stored { seq: Seq(seq), time, outline, body }));
+                next = seq + 1;
             }
             at += head.frame_bytes();
         }
         if next <= to {
-            let (at, why) = bad.unwrap_or((bytes.len(), "the segment ends before it"));
-            found.push(lost(next, to, at, why));
+            found.push(lost(next, to, bad.unwrap_or((bytes.len(), "the segment ends before it"))));
         }
-        Ok(found)
+        found
     }
 
     fn bytes_of(&self, block: &Block, len: usize) -> Result<Bytes, Error> {
@@ -382,4 +342,16 @@ impl Reader<'_> {
         bytes.truncate(have);
         Ok(bytes.into())
     }
+}
+
+/// How many bytes of frames lie before the event `from`: passed over unverified, as far as that leads from frame to frame.
+fn frames_before(bytes: &[u8], from: u64) -> usize {
+    let mut at = 0;
+    while let Ok(head) = frame::head(&bytes[at..])
+        && head.seq.saturating_add(u64::from(head.events)) <= from
+        && bytes.get(at + head.frame_bytes()..).is_some_and(|b| b.starts_with(&frame::MAGIC))
+    {
+        at += head.frame_bytes();
+    }
+    at
 }

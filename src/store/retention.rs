@@ -11,6 +11,7 @@ use super::{Error, Retention};
 use crate::clock::Time;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// Blocks dropped in one step: their removal from the index takes a few milliseconds, and writers wait for it.
 const STEP_BLOCKS: usize = 512;
@@ -32,9 +33,9 @@ pub(super) struct Plan {
 /// Finds what one step drops.
 pub(super) fn plan(shared: &Shared, map: &Map, retention: Retention) -> Result<Plan, Error> {
     let Retention { before, wanted_after, bytes_max } = retention;
-    let View { first, first_cum, tail, cum: total, fresh, open, .. } = {
+    let (first, first_cum, tail, total, open) = {
         let view = shared.view();
-        View { segments: std::collections::BTreeMap::new(), ..view.clone() }
+        (view.first, view.first_cum, view.tail, view.cum, view.open.as_ref().map(|open| Arc::new(open.block.clone())))
     };
     let mut plan = Plan { first, cum: first_cum, ..Plan::default() };
     if first >= tail {
@@ -44,20 +45,13 @@ pub(super) fn plan(shared: &Shared, map: &Map, retention: Retention) -> Result<P
     let old = |time: Time, last: u64| {
         before.is_some_and(|before| time < before) && wanted_after.is_none_or(|wanted| last <= wanted.0)
     };
-    let from = map.block_at(first)?.map_or(first, |(first, _)| first);
-    let closed = map.blocks(from, tail, false).map(|entry| entry.map(|(first, entry)| Block::decode(first, &entry)));
-    let newest = fresh.iter().chain(open.iter().map(|open| &open.block));
-    let mut blocks = closed.chain(newest.map(|block| Ok(Some(block.clone())))).peekable();
+    let newest = open.iter().map(|block| Ok(Arc::clone(block)));
+    let mut blocks = map.blocks(first, tail, false)?.chain(newest).peekable();
     while let Some(block) = blocks.next() {
-        let Some(block) = block? else { continue };
-        if block.last < first {
-            // Left from a step before a crash.
-            plan.gone.push(block.first);
-            continue;
-        }
-        let is_open = open.as_ref().is_some_and(|open| open.block.first == block.first);
+        let block = block?;
+        let is_open = open.as_ref().is_some_and(|open| open.first == block.first);
         let after = match blocks.peek() {
-            Some(Ok(Some(next))) => next.cum,
+            Some(Ok(next)) => next.cum,
             _ => total,
         };
         let whole = old(block.times.1, block.last) || bytes_max.is_some_and(|max| total.saturating_sub(after) >= max);

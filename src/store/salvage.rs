@@ -5,7 +5,9 @@
 use super::files::fault;
 use super::frame::{Record, Records};
 use super::journal::{self, HEADER, Item, Scanner};
-use super::{Error, SalvageReport, Salvaged, Stored, open, snapshot};
+use super::map::snapshot;
+use super::own;
+use super::{Error, SalvageReport, Salvaged, Stored};
 use crate::key::{OWN, Space};
 use crate::seq::Seq;
 use bytes::Bytes;
@@ -18,44 +20,19 @@ pub(super) fn run(dir: &Path, each: &mut dyn FnMut(Salvaged)) -> Result<SalvageR
         return Err(Error::Other(format!("`{}` holds no store: there is no journal in it", dir.display())));
     }
     let mut report = SalvageReport::default();
-    let mut map: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-    let mut applied = 0;
-    for lsn in journal::list(dir, "map")?.into_iter().rev() {
-        let mut pairs = BTreeMap::new();
-        let read = snapshot::read(dir, lsn, &mut |key, value| {
-            pairs.insert(key.to_vec(), value.to_vec());
-            Ok(())
-        });
-        match read {
-            Ok(snapshot) => {
-                (map, applied) = (pairs, snapshot.from);
-                break;
-            }
-            Err(error) => {
-                report.damaged.push((snapshot::path(dir, lsn), 0, error.to_string()));
-                // What was read of the newest one is better than nothing.
-                if map.is_empty() {
-                    map = pairs;
-                }
-            }
-        }
-    }
+    let (mut map, applied) = newest_map(dir, &mut report)?;
     // Where the log begins is in the map; it is known only after all changes were read.
-    let mut first = first_of(&map);
-    let changed = |map: &mut BTreeMap<Vec<u8>, Vec<u8>>, lsn: u64, payload: &[u8]| {
-        if lsn <= applied {
-            return;
-        }
-        for record in Records(payload) {
+    let before = first_of(&map);
+    segments(dir, &list, &mut SalvageReport::default(), &mut |lsn, _, payload| {
+        for record in Records(payload).filter(|_| lsn > applied) {
             match record {
                 Record::Put { key, value } => drop(map.insert(key.to_vec(), value.to_vec())),
                 Record::Delete { key } => drop(map.remove(key)),
                 Record::Event { .. } => {}
             }
         }
-    };
-    segments(dir, &list, &mut SalvageReport::default(), &mut |lsn, _, payload| changed(&mut map, lsn, payload))?;
-    first = first.max(first_of(&map));
+    })?;
+    let first = before.max(first_of(&map));
     let mut events = 0;
     segments(dir, &list, &mut report, &mut |_, seq, payload| {
         let payload = Bytes::copy_from_slice(payload);
@@ -82,9 +59,34 @@ pub(super) fn run(dir: &Path, each: &mut dyn FnMut(Salvaged)) -> Result<SalvageR
     Ok(report)
 }
 
-fn first_of(map: &BTreeMap<Vec<u8>, Vec<u8>>) -> u64 {
-    let stored = map.get(&OWN.full(open::FIRST));
-    stored.and_then(|b| open::first_of(b)).map_or(0, |(first, _)| first)
+type Pairs = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The pairs of the newest snapshot that can be read, and up to which frame they are.
+fn newest_map(dir: &Path, report: &mut SalvageReport) -> Result<(Pairs, u64), Error> {
+    let mut map = Pairs::new();
+    for lsn in journal::list(dir, "map")?.into_iter().rev() {
+        let mut pairs = Pairs::new();
+        let read = snapshot::read(dir, lsn, &mut |key, value| {
+            pairs.insert(key.to_vec(), value.to_vec());
+            Ok(())
+        });
+        match read {
+            Ok(snapshot) => return Ok((pairs, snapshot.from)),
+            Err(error) => {
+                report.damaged.push((snapshot::path(dir, lsn), 0, error.to_string()));
+                // What was read of the newest one is better than nothing.
+                if map.is_empty() {
+                    map = pairs;
+                }
+            }
+        }
+    }
+    Ok((map, 0))
+}
+
+fn first_of(map: &Pairs) -> u64 {
+    let stored = map.get(&OWN.full(own::FIRST));
+    stored.and_then(|b| own::first_of(b)).map_or(0, |(first, _)| first)
 }
 
 /// Every readable frame (its LSN, first position and payload), in order; damage goes into the report.

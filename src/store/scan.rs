@@ -3,8 +3,7 @@
 //! Promises: a scan reads [`PAGE`] pairs at a time, or as many as are wanted of it at most ([`take`](Scan::take)); those of
 //! one page are of one moment. Each pair that is there all the time comes once.
 
-use super::txn::Txn;
-use super::{Error, Pair, Store};
+use super::{Error, Pair};
 use crate::key::{self, Keys, Space};
 use std::ops::Range;
 
@@ -81,30 +80,5 @@ impl<S: Pages> Iterator for Scan<S> {
         let (mut key, value) = self.page.next()?;
         key.remove(0);
         self.source.item(Ok((key, value)))
-    }
-}
-
-impl Pages for &Store {
-    type Item = Result<Pair, Error>;
-
-    fn page(&self, keys: &Range<Vec<u8>>, limit: usize, reverse: bool) -> Result<Vec<Pair>, Error> {
-        self.0.shared.live().scan(None, &keys.start, &keys.end, limit, reverse)
-    }
-
-    fn item(&self, pair: Result<Pair, Error>) -> Option<Result<Pair, Error>> {
-        Some(pair)
-    }
-}
-
-impl Pages for &Txn<'_> {
-    type Item = Pair;
-
-    fn page(&self, keys: &Range<Vec<u8>>, limit: usize, reverse: bool) -> Result<Vec<Pair>, Error> {
-        self.read_page(keys, limit, reverse)
-    }
-
-    /// When the map cannot be read there is nothing, and the transaction will fail.
-    fn item(&self, pair: Result<Pair, Error>) -> Option<Pair> {
-        pair.map_err(|error| self.fail(error)).ok()
     }
 }

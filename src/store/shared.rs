@@ -1,18 +1,19 @@
-//! What the writer and the readers share. The writer holds each lock for a copy only, the readers too.
+//! What the store's two threads and its readers share. Each holds a lock for a copy only.
 
 use super::files::fault;
 use super::health::{Latency, panic_text};
-use super::index::{Block, Open};
+use super::index::Open;
 use super::journal::{self, Begin};
-use super::live::Live;
+use super::map::Map;
 use super::{Error, Health, Options};
 use crate::seq::Seq;
+use crate::sync::{lock, read};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use tokio::sync::watch;
 
 /// Open segments that readers keep: enough for some readers in different places.
@@ -29,8 +30,6 @@ pub(super) struct View {
     pub(super) tail: u64,
     /// Bytes of all events.
     pub(super) cum: u64,
-    /// Finished blocks that sled may not have yet.
-    pub(super) fresh: Arc<Vec<Block>>,
     pub(super) open: Option<Open>,
     /// By first LSN.
     pub(super) segments: BTreeMap<u64, Begin>,
@@ -70,7 +69,7 @@ impl Newest {
 pub(super) struct Shared {
     pub(super) dir: PathBuf,
     pub(super) options: Options,
-    pub(super) live: RwLock<Arc<Live>>,
+    pub(super) map: RwLock<Arc<Map>>,
     pub(super) view: Mutex<View>,
     pub(super) handles: Mutex<VecDeque<(u64, Arc<File>)>>,
     pub(super) tail: watch::Sender<Seq>,
@@ -97,19 +96,14 @@ pub(super) struct Shared {
     pub(super) closing: AtomicBool,
 }
 
-/// A lock's contents; a panic elsewhere leaves them as they were, since they are only replaced whole.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Shared {
-    pub(super) fn live(&self) -> Arc<Live> {
-        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn map(&self) -> Arc<Map> {
+        Arc::clone(&read(&self.map))
     }
 
     /// Puts what is pending into sled; false when not all of it is durable yet.
-    pub(super) fn settle(&self) -> Result<bool, Error> {
-        self.live().settle(self.durable.load(Ordering::Acquire))
+    pub(super) fn flush(&self) -> Result<bool, Error> {
+        self.map().flush(self.durable.load(Ordering::Acquire))
     }
 
     pub(super) fn view(&self) -> MutexGuard<'_, View> {

@@ -9,8 +9,12 @@ mod lost;
 mod powercut;
 mod retention;
 
+use super::types::VERSION;
 use super::*;
+use crate::clock::Time;
+use bytes::Bytes;
 use std::future::Future;
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// Waits for a future on a thread of its own; the store's futures need no runtime.

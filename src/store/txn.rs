@@ -4,10 +4,9 @@
 //! group sees what an earlier one did. Each transaction keeps what it replaced there, and puts it back when it fails.
 
 use super::frame::{self, Run};
-use super::live::Live;
-use super::map::{Change, Changes, Pair};
-use super::scan::Scan;
-use super::{Append, Error};
+use super::map::{Change, Changes, Map};
+use super::scan::{Pages, Scan};
+use super::{Append, Error, Pair};
 use crate::key::{Keys, Space};
 use crate::seq::Seq;
 use std::ops::Range;
@@ -31,7 +30,7 @@ pub(super) struct Group {
 #[derive(Debug)]
 pub struct Txn<'a> {
     group: &'a mut Group,
-    live: &'a Live,
+    map: &'a Map,
     /// What it replaced in the overlay.
     undo: Vec<(Vec<u8>, Option<Change>)>,
     next: u64,
@@ -40,10 +39,10 @@ pub struct Txn<'a> {
 }
 
 impl<'a> Txn<'a> {
-    pub(super) fn begin(group: &'a mut Group, live: &'a Live) -> Self {
+    pub(super) fn begin(group: &'a mut Group, map: &'a Map) -> Self {
         let next = group.seq;
         group.run.begin(group.lsn, next);
-        Self { group, live, undo: Vec::new(), next, failed: std::cell::RefCell::new(None) }
+        Self { group, map, undo: Vec::new(), next, failed: std::cell::RefCell::new(None) }
     }
 
     /// Ends it; true when it changed something. `durable` is the last durable LSN.
@@ -71,7 +70,7 @@ impl<'a> Txn<'a> {
         Ok(true)
     }
 
-    pub(super) fn fail(&self, error: Error) {
+    fn fail(&self, error: Error) {
         self.failed.borrow_mut().get_or_insert(error);
     }
 
@@ -106,7 +105,7 @@ impl<'a> Txn<'a> {
         if let Some(value) = self.group.overlay.get(&full) {
             return value.clone();
         }
-        self.live.get(&full).unwrap_or_else(|error| {
+        self.map.get(&full).unwrap_or_else(|error| {
             self.fail(error);
             None
         })
@@ -129,14 +128,22 @@ impl<'a> Txn<'a> {
         Scan::new(self, space, &keys.into())
     }
 
-    /// Pairs with full keys in this range.
-    pub(super) fn read_page(&self, keys: &Range<Vec<u8>>, limit: usize, reverse: bool) -> Result<Vec<Pair>, Error> {
-        self.live.scan(Some(&self.group.overlay), &keys.start, &keys.end, limit, reverse)
-    }
-
     /// The newest position, those appended in this transaction included.
     #[must_use]
     pub fn last(&self) -> Seq {
         Seq(self.next - 1)
+    }
+}
+
+impl Pages for &Txn<'_> {
+    type Item = Pair;
+
+    fn page(&self, keys: &Range<Vec<u8>>, limit: usize, reverse: bool) -> Result<Vec<Pair>, Error> {
+        self.map.scan(Some(&self.group.overlay), keys, limit, reverse)
+    }
+
+    /// When the map cannot be read there is nothing, and the transaction will fail.
+    fn item(&self, pair: Result<Pair, Error>) -> Option<Pair> {
+        pair.map_err(|error| self.fail(error)).ok()
     }
 }

@@ -1,24 +1,26 @@
-//! The one writer: a thread. Inbox → group → journal, sync → map → tail → replies.
+//! The one writer: a thread. Inbox → group commit → journal, sync → map → tail → replies.
 //!
-//! What takes long beside that (checkpoints, snapshots, removals) is the keeper's; the writer decides when.
+//! It owns the newest segment: nobody else writes there. What takes long beside that (checkpoints, snapshots, removals) is
+//! the checkpointing thread's; the writer decides when.
 
-use super::claim::Claim;
+use super::checkpoint::Checkpoint;
+use super::checkpointer::{Task, TaskReport};
 use super::files::fault;
+use super::folder_lock::FolderLock;
 use super::frame::Run;
 use super::health::{Room, Trials};
 use super::index::{Block, Builder};
 use super::journal::{self, Active, Begin, HEADER};
-use super::keeper::Task;
-use super::live::{Live, PENDING_BYTES_MAX};
-use super::map::Meta;
+use super::map::{Batch, MEMTABLE_BYTES_MAX, Map};
 use super::open::{self, Opened};
+use super::own;
 use super::retention;
 use super::shared::Shared;
-use super::snapshot::Checkpoint;
 use super::txn::{Group, Txn};
 use super::{Error, Health, Retention};
 use crate::key::OWN;
 use crate::seq::Seq;
+use crate::sync::write;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,9 +33,6 @@ const GROUP_BYTES: usize = 8 << 20;
 /// A transaction that brings so much has a group of its own, after what else is waiting: its write and sync take as long
 /// as those of thousands of small ones.
 const LARGE_BYTES: usize = 1 << 20;
-/// Finished blocks go into the map together, once they have so many bytes of journal: what a start after a kill reads
-/// again.
-const FRESH_BYTES: u64 = 1 << 20;
 /// A lazy change is synced after this at the latest.
 const LAZY: Duration = Duration::from_millis(900);
 /// Lazy changes that wait for their sync are held in memory; with this many bytes they wait no longer.
@@ -54,9 +53,7 @@ const REMOVE_BYTES: u64 = 1 << 20;
 /// Something to be done on the writer's thread.
 pub(super) trait Job: Send {
     /// Bytes of the events that it will append, as far as that is known before it ran.
-    fn bytes(&self) -> usize {
-        0
-    }
+    fn bytes(&self) -> usize;
     /// Does it; true when its changes are to be kept.
     fn run(&mut self, txn: &mut Txn<'_>) -> bool;
     /// Answers: its changes are durable (or rolled back, as `run` said), or why nothing was done.
@@ -73,10 +70,8 @@ pub(super) enum Request {
         retention: Retention,
         reply: oneshot::Sender<Result<(Seq, bool), Error>>,
     },
-    /// A snapshot is done (its LSN and size), or could not be made.
-    Snapshotted(Option<(u64, u64)>),
-    /// sled could not be synced.
-    MapFailed(Error),
+    /// What the checkpointing thread has to say.
+    Report(TaskReport),
     Close(SyncSender<Result<(), Error>>),
 }
 
@@ -90,7 +85,7 @@ struct Waiting {
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    live: Arc<Live>,
+    map: Arc<Map>,
     group: Group,
     builder: Builder,
     active: Option<Active>,
@@ -98,8 +93,8 @@ pub(super) struct Writer {
     /// Lazy frames that are written, shown and answered, and not yet synced.
     unsynced: Run,
     lazy_since: Option<Instant>,
-    /// Finished blocks that are not in the map yet.
-    fresh: Arc<Vec<Block>>,
+    /// Finished blocks that readers do not see yet.
+    finished: Vec<Arc<Block>>,
     room: Room,
     trials: Trials,
     /// How often sled had been written to when it was last seen to be well.
@@ -114,15 +109,15 @@ pub(super) struct Writer {
     map_failed: bool,
     /// The log is to get an identity.
     nameless: bool,
-    keeper: Sender<Task>,
-    keeping: Keeping,
+    checkpointer: Sender<Task>,
+    schedule: Schedule,
     /// Until the store is closed.
-    claim: Claim,
+    lock: FolderLock,
 }
 
-/// When the keeper is due.
+/// When the checkpointing thread has something to do.
 #[derive(Debug, Default)]
-pub(super) struct Keeping {
+pub(super) struct Schedule {
     /// Journal bytes since the last checkpoint, and since the last snapshot.
     since_checkpoint: u64,
     since_snapshot: u64,
@@ -142,28 +137,44 @@ pub(super) struct Keeping {
     unmarked: bool,
 }
 
-impl Keeping {
+impl Schedule {
     pub(super) fn new(snapshot: u64, since_snapshot: u64, snapshot_due: bool, closed: Vec<u64>) -> Self {
         Self { snapshot, since_snapshot, snapshot_due, closed, collect: true, unmarked: true, ..Self::default() }
+    }
+
+    /// A snapshot or a checkpoint, when one is due.
+    fn due(&mut self, lsn: u64) -> Option<fn(u64, u64) -> Task> {
+        let much = SNAPSHOT_BYTES.max(self.snapshot_bytes * SNAPSHOT_TIMES);
+        if (self.snapshot_due || self.since_snapshot >= much) && !self.snapshotting && lsn > self.snapshot {
+            (self.snapshot_due, self.snapshotting, self.since_snapshot) = (false, true, 0);
+            (self.since_checkpoint, self.dirty) = (0, None);
+            return Some(Task::Snapshot);
+        }
+        let old = self.dirty.is_some_and(|since| since.elapsed() >= CHECKPOINT_AGE);
+        if self.since_checkpoint >= CHECKPOINT_BYTES || old {
+            (self.since_checkpoint, self.dirty) = (0, None);
+            return Some(Task::Checkpoint);
+        }
+        None
     }
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, opened: OpenedWriter, keeper: Sender<Task>) -> Self {
-        let OpenedWriter { builder, active, lsn, seq, keeping, renamed, no_map, claim } = opened;
+    pub(super) fn new(shared: Arc<Shared>, opened: OpenedWriter, checkpointer: Sender<Task>) -> Self {
+        let OpenedWriter { builder, active, lsn, seq, schedule, renamed, no_map, lock } = opened;
         let room = Room::new(shared.options.free_bytes_min);
-        let live = shared.live();
+        let map = shared.map();
         let group = Group { lsn, seq, ..Group::default() };
         Self {
             shared,
-            live,
+            map,
             group,
             builder,
             active,
             durable: lsn - 1,
             unsynced: Run::default(),
             lazy_since: None,
-            fresh: Arc::default(),
+            finished: Vec::new(),
             room,
             trials: Trials::new(Instant::now()),
             looked_at_map: 0,
@@ -173,9 +184,9 @@ impl Writer {
             begins: None,
             map_failed: no_map,
             nameless: renamed,
-            keeper,
-            keeping,
-            claim,
+            checkpointer,
+            schedule,
+            lock,
         }
     }
 
@@ -184,13 +195,13 @@ impl Writer {
     /// # Errors
     /// When the map cannot be read, or there is no randomness.
     pub(super) fn name(&mut self) -> Result<(), Error> {
-        let key = OWN.full(open::IDENTITY);
-        if self.refusing() || (!self.nameless && self.live.get(&key)?.is_some()) {
+        let key = OWN.full(own::IDENTITY);
+        if self.refusing() || (!self.nameless && self.map.get(&key)?.is_some()) {
             return Ok(());
         }
-        let identity = open::new_identity()?;
-        let mut txn = Txn::begin(&mut self.group, &self.live);
-        txn.put(OWN, open::IDENTITY, identity);
+        let identity = own::new_identity()?;
+        let mut txn = Txn::begin(&mut self.group, &self.map);
+        txn.put(OWN, own::IDENTITY, identity);
         txn.end(true, self.durable)?;
         self.commit();
         self.nameless = self.refusing();
@@ -216,7 +227,7 @@ impl Writer {
                     }
                 }
                 // Whatever sled was at has ended by now.
-                Err(RecvTimeoutError::Timeout) => self.looked_at_map = self.live.map.times_written(),
+                Err(RecvTimeoutError::Timeout) => self.looked_at_map = self.map.tree().times_written(),
                 Err(RecvTimeoutError::Disconnected) => {
                     if let Err(error) = self.close() {
                         tracing::error!("the store did not close well: {error}");
@@ -241,15 +252,15 @@ impl Writer {
         if self.refusing() {
             return Some(self.trials.due());
         }
-        let map = (self.looked_at_map != self.live.map.times_written()).then(|| Instant::now() + MAP_LOOK);
+        let map = (self.looked_at_map != self.map.tree().times_written()).then(|| Instant::now() + MAP_LOOK);
         let lazy = self.lazy_since.map(|since| since + LAZY);
-        let checkpoint = self.keeping.dirty.map(|since| since + CHECKPOINT_AGE);
+        let checkpoint = self.schedule.dirty.map(|since| since + CHECKPOINT_AGE);
         lazy.into_iter().chain(checkpoint).chain(map).min()
     }
 
     fn due(&mut self) {
         if !self.refusing()
-            && let Err(error) = self.live.map.well()
+            && let Err(error) = self.map.tree().well()
         {
             self.fail_map(&error);
         }
@@ -263,7 +274,7 @@ impl Writer {
             self.fail(why);
         }
         if !self.refusing() {
-            self.keep();
+            self.schedule();
         }
     }
 
@@ -288,8 +299,8 @@ impl Writer {
                     // Nobody may be waiting.
                     drop(reply.send(self.trim(retention)));
                 }
-                Request::Snapshotted(done) => self.snapshotted(done),
-                Request::MapFailed(error) => {
+                Request::Report(TaskReport::Snapshot(done)) => self.snapshot_done(done),
+                Request::Report(TaskReport::MapFailed(error)) => {
                     self.commit();
                     self.fail_map(&error);
                 }
@@ -324,7 +335,7 @@ impl Writer {
             let why = self.shared.refuses().unwrap_or_else(|| Error::Refusing("it is being opened again".to_owned()));
             return job.finish(Err(why));
         }
-        let mut txn = Txn::begin(&mut self.group, &self.live);
+        let mut txn = Txn::begin(&mut self.group, &self.map);
         let keep = job.run(&mut txn);
         match txn.end(keep, self.durable) {
             Ok(changed) => {
@@ -342,7 +353,11 @@ impl Writer {
             if let Err(why) = self.write() {
                 return self.fail(why);
             }
-            if let Err(error) = self.reveal() {
+            self.reveal();
+            if self.map.pending_bytes() > MEMTABLE_BYTES_MAX
+                && self.lazy_since.is_none()
+                && let Err(error) = self.map.flush(self.durable)
+            {
                 return self.fail_map(&error);
             }
         }
@@ -376,7 +391,7 @@ impl Writer {
             }
             if let Some(active) = &self.active {
                 active.shrink();
-                self.keeping.closed.push(active.lsn);
+                self.schedule.closed.push(active.lsn);
             }
             self.new_segment(first, events_from)?;
         }
@@ -388,18 +403,16 @@ impl Writer {
         let lazily = !self.waiting.is_empty()
             && self.waiting.iter().all(|w| w.lazy || !w.changed)
             && self.unsynced.bytes() + bytes < LAZY_BYTES
-            && self.live.pending_bytes() < PENDING_BYTES_MAX
-            // What goes into sled at once is durable before.
-            && self.gone.is_empty();
+            && self.map.pending_bytes() < MEMTABLE_BYTES_MAX;
         if lazily {
             self.unsynced.extend(&self.group.run);
             self.lazy_since.get_or_insert_with(Instant::now);
         } else {
             self.sync(self.group.lsn - 1)?;
         }
-        self.keeping.since_checkpoint += bytes as u64;
-        self.keeping.since_snapshot += bytes as u64;
-        self.keeping.dirty.get_or_insert_with(Instant::now);
+        self.schedule.since_checkpoint += bytes as u64;
+        self.schedule.since_snapshot += bytes as u64;
+        self.schedule.dirty.get_or_insert_with(Instant::now);
         let segment = self.active.as_ref().map_or(0, |a| a.lsn);
         for at in 0..self.group.run.frames.len() {
             let mut info = self.group.run.frames[at];
@@ -407,18 +420,9 @@ impl Writer {
             let tags = &self.group.run.tags[info.tags.0..info.tags.1];
             let last = info.seq + u64::from(info.events.saturating_sub(1));
             tags.iter().for_each(|tag| self.shared.newest.note(*tag, last));
-            let finished = self.builder.push(segment, &info, tags.iter().copied());
-            self.finished(finished);
+            self.finished.extend(self.builder.push(segment, &info, tags.iter().copied()).map(Arc::new));
         }
         Ok(())
-    }
-
-    /// Keeps a finished block until the map has it.
-    fn finished(&mut self, block: Option<Block>) {
-        if let Some(block) = block {
-            // Readers may hold the list as it was.
-            Arc::make_mut(&mut self.fresh).push(block);
-        }
     }
 
     /// Makes everything written so far durable: the frames up to `lsn`.
@@ -436,8 +440,7 @@ impl Writer {
 
     /// Goes on in a new segment, which begins with the frame `lsn`.
     fn new_segment(&mut self, lsn: u64, seq: u64) -> Result<(), String> {
-        let finished = self.builder.finish();
-        self.finished(finished);
+        self.finished.extend(self.builder.finish().map(Arc::new));
         let begin = Begin { lsn, seq, cum: self.builder.cum };
         self.active = None;
         self.keep_folder()?;
@@ -446,51 +449,32 @@ impl Writer {
         self.shared.forget(lsn);
         self.shared.view().segments.insert(lsn, begin);
         self.active = Some(active);
-        self.keeping.unmarked = true;
+        self.schedule.unmarked = true;
         Ok(())
     }
 
     /// Shows the group to readers: its changes, then its events.
-    fn reveal(&mut self) -> Result<(), Error> {
-        if !self.group.overlay.is_empty() {
-            let meta = self.meta();
-            self.live.add(&mut self.group.overlay, meta);
-        }
+    fn reveal(&mut self) {
         if let Some(begins) = self.begins.take() {
             // IMPORTANT: before the blocks leave the map. A reader that misses one must see that it was dropped.
             let mut view = self.shared.view();
             (view.first, view.first_cum) = begins;
         }
-        let fresh: u64 = self.fresh.iter().map(|block| block.end - block.start).sum();
-        let much = fresh >= FRESH_BYTES || self.live.pending_bytes() > PENDING_BYTES_MAX;
-        if !self.gone.is_empty() || (much && self.lazy_since.is_none()) {
-            self.settle()?;
-        }
+        let end = self.active.as_ref().map_or((0, 0), |active| (active.lsn, active.end));
+        self.map.apply(Batch {
+            changes: std::mem::take(&mut self.group.overlay),
+            blocks: std::mem::take(&mut self.finished),
+            gone: std::mem::take(&mut self.gone),
+            meta: open::meta(&self.builder, self.group.lsn - 1, self.group.seq, end),
+        });
         self.shared.committed.store(self.group.lsn - 1, Ordering::SeqCst);
         self.show();
-        Ok(())
-    }
-
-    /// The map's state once it has what is pending, but for the finished blocks.
-    fn meta(&self) -> Meta {
-        let end = self.active.as_ref().map_or((0, 0), |active| (active.lsn, active.end));
-        open::meta(&self.fresh, &self.builder, self.group.lsn - 1, self.group.seq, end)
-    }
-
-    /// Puts everything that is pending into the map. IMPORTANT: when it is durable.
-    fn settle(&mut self) -> Result<(), Error> {
-        let (mut fresh, gone) = (std::mem::take(&mut self.fresh), std::mem::take(&mut self.gone));
-        if !gone.is_empty() {
-            Arc::make_mut(&mut fresh).retain(|block| !gone.contains(&block.first));
-        }
-        self.live.settle_with(&fresh, &gone, self.meta())
     }
 
     /// Publishes the log's new state. IMPORTANT: after the sync.
     fn show(&mut self) {
         let tail = self.group.seq - 1;
         let mut view = self.shared.view();
-        view.fresh = Arc::clone(&self.fresh);
         if view.tail == tail && view.cum == self.builder.cum {
             return;
         }
@@ -533,14 +517,14 @@ impl Writer {
         }
         let told = |error: Error| error.to_string();
         super::files::make_dir(&journal::folder(dir)).map_err(told)?;
-        if self.claim.stands(dir).map_err(told)? {
+        if self.lock.stands(dir).map_err(told)? {
             return Ok(());
         }
         let is_ours = self.active.as_ref().is_some_and(|active| active.stands().unwrap_or(false));
         if !is_ours && !journal::list(dir, "log").map_err(told)?.is_empty() {
             return Err(format!("another journal was begun in `{}`: it is left to its daemon", dir.display()));
         }
-        self.claim.renew(dir).map_err(told)
+        self.lock.renew(dir).map_err(told)
     }
 
     fn refuse(&mut self, why: String) {
@@ -556,7 +540,7 @@ impl Writer {
     /// The journal could not be written: nobody of this group is told that it was, and nothing of it happened.
     fn fail(&mut self, why: String) {
         // After a failed sync nobody knows which of its pages the file has; the next segment supersedes it.
-        self.keeping.closed.extend(self.active.take().map(|active| active.lsn));
+        self.schedule.closed.extend(self.active.take().map(|active| active.lsn));
         self.gone.clear();
         self.begins = None;
         let lazy = u64::try_from(self.unsynced.frames.len()).unwrap_or(0);
@@ -622,18 +606,14 @@ impl Writer {
         self.active = None;
         let opened = open::again(&self.shared.dir, &self.shared.options, self.durable).map_err(|e| e.to_string())?;
         let Opened { map, view, builder, active, lsn, seq, lost_its_end, .. } = opened;
-        let live = Arc::new(Live::new(map, lsn - 1, seq));
         self.nameless |= lost_its_end;
-        let old = {
-            let mut current = self.shared.live.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            std::mem::replace(&mut *current, Arc::clone(&live))
-        };
+        self.map = Arc::new(map);
+        let old = std::mem::replace(&mut *write(&self.shared.map), Arc::clone(&self.map));
         // Its files are unlinked already. It goes with its last reader.
-        old.map.discard();
-        self.live = live;
+        old.tree().discard();
         self.builder = builder;
         (self.group.lsn, self.group.seq, self.durable) = (lsn, seq, lsn - 1);
-        self.fresh = Arc::default();
+        self.finished.clear();
         self.unsynced.clear();
         self.lazy_since = None;
         self.active = active.ok();
@@ -652,10 +632,10 @@ impl Writer {
             // A backup reads what would be dropped.
             return Ok((Seq(self.shared.view().first), false));
         }
-        let plan = retention::plan(&self.shared, &self.live.map, retention)?;
+        let plan = retention::plan(&self.shared, &self.map, retention)?;
         if plan.first > self.shared.view().first {
-            let mut txn = Txn::begin(&mut self.group, &self.live);
-            txn.put(OWN, open::FIRST, open::first_bytes(plan.first, plan.cum));
+            let mut txn = Txn::begin(&mut self.group, &self.map);
+            txn.put(OWN, own::FIRST, own::first_bytes(plan.first, plan.cum));
             txn.end(true, self.durable)?;
             (self.gone, self.begins) = (plan.gone, Some((plan.first, plan.cum)));
             self.commit();
@@ -663,82 +643,75 @@ impl Writer {
                 return Err(refused);
             }
         }
-        self.keeping.collect = true;
+        self.schedule.collect = true;
         Ok((Seq(plan.first), plan.more))
     }
 
-    /// Gives the keeper what is due.
-    fn keep(&mut self) {
+    /// Gives the checkpointing thread what is due.
+    fn schedule(&mut self) {
         if self.lazy_since.is_some() {
             // What is committed is not durable yet; soon.
             return;
         }
-        if !self.keeping.closed.is_empty() && !self.fresh.is_empty() {
-            // A closed segment's index is taken from the map.
-            if let Err(error) = self.settle() {
-                return self.fail_map(&error);
-            }
-            self.show();
+        if let Err(error) = self.schedule_tasks() {
+            self.fail_map(&error);
         }
-        let keeping = &mut self.keeping;
-        // A keeper that has gone has panicked; then starts take longer, and nothing else.
-        let send = |task| drop(self.keeper.send(task));
-        for segment in keeping.closed.drain(..) {
-            send(Task::Closed(segment));
-            keeping.collect = true;
-        }
-        if self.live.is_due() {
-            send(Task::Settle);
-        }
+    }
+
+    fn schedule_tasks(&mut self) -> Result<(), Error> {
         let (lsn, seq) = (self.group.lsn - 1, self.group.seq);
-        if lsn > 0 && std::mem::take(&mut keeping.unmarked) {
+        // A thread that has gone has panicked; then starts take longer, and nothing else.
+        let send = |task| drop(self.checkpointer.send(task));
+        if self.map.is_due() {
+            send(Task::Flush);
+        }
+        let schedule = &mut self.schedule;
+        if lsn > 0 && std::mem::take(&mut schedule.unmarked) {
             send(Task::Mark(lsn, seq));
         }
-        if std::mem::take(&mut keeping.collect) && self.shared.pins.load(Ordering::SeqCst) == 0 {
+        let closed = std::mem::take(&mut schedule.closed);
+        schedule.collect |= !closed.is_empty();
+        if std::mem::take(&mut schedule.collect) && self.shared.pins.load(Ordering::SeqCst) == 0 {
             let mut view = self.shared.view();
-            let (segments, uncovered) = retention::droppable(&view, keeping.snapshot);
-            let worth = (uncovered * self.shared.options.segment_bytes) >= keeping.snapshot_bytes.max(REMOVE_BYTES);
-            keeping.snapshot_due |= uncovered > 0 && worth;
+            let (segments, uncovered) = retention::droppable(&view, schedule.snapshot);
+            let worth = (uncovered * self.shared.options.segment_bytes) >= schedule.snapshot_bytes.max(REMOVE_BYTES);
+            schedule.snapshot_due |= uncovered > 0 && worth;
             for segment in &segments {
                 view.segments.remove(segment);
             }
             if !segments.is_empty() {
-                send(Task::Remove { segments, snapshots_before: keeping.snapshot });
+                send(Task::Remove { segments, snapshots_before: schedule.snapshot });
             }
         }
-        let much = SNAPSHOT_BYTES.max(keeping.snapshot_bytes * SNAPSHOT_TIMES);
-        if (keeping.snapshot_due || keeping.since_snapshot >= much) && !keeping.snapshotting && lsn > keeping.snapshot {
-            (keeping.snapshot_due, keeping.snapshotting) = (false, true);
-            (keeping.since_checkpoint, keeping.since_snapshot, keeping.dirty) = (0, 0, None);
-            send(Task::Snapshot(lsn, seq));
-        } else if keeping.since_checkpoint >= CHECKPOINT_BYTES
-            || keeping.dirty.is_some_and(|since| since.elapsed() >= CHECKPOINT_AGE)
-        {
-            (keeping.since_checkpoint, keeping.dirty) = (0, None);
-            send(Task::Checkpoint(lsn, seq));
+        let task = schedule.due(lsn).map(|task| task(lsn, seq));
+        if task.is_some() || !closed.is_empty() {
+            // IMPORTANT: before the task. It is about what sled has.
+            self.map.flush(self.durable)?;
         }
+        closed.into_iter().map(Task::Index).chain(task).for_each(send);
+        Ok(())
     }
 
-    fn snapshotted(&mut self, done: Option<(u64, u64)>) {
-        self.keeping.snapshotting = false;
+    fn snapshot_done(&mut self, done: Option<(u64, u64)>) {
+        self.schedule.snapshotting = false;
         if let Some((lsn, bytes)) = done {
-            (self.keeping.snapshot, self.keeping.snapshot_bytes) = (lsn, bytes);
-            self.keeping.collect = true;
-            drop(self.keeper.send(Task::Remove { segments: Vec::new(), snapshots_before: lsn }));
+            (self.schedule.snapshot, self.schedule.snapshot_bytes) = (lsn, bytes);
+            self.schedule.collect = true;
+            drop(self.checkpointer.send(Task::Remove { segments: Vec::new(), snapshots_before: lsn }));
         }
     }
 
-    /// Everything is synced, settled and marked as a clean stop.
+    /// Everything is synced, flushed and marked as a clean stop.
     fn close(&mut self) -> Result<(), Error> {
         self.shared.closing.store(true, Ordering::Release);
-        // IMPORTANT: the keeper ends first, and leaves its files to us.
+        // IMPORTANT: the checkpointing thread ends first, and leaves its files to us.
         let (hand_over, checkpoint) = mpsc::sync_channel(1);
-        let asked = self.keeper.send(Task::Stop(hand_over)).is_ok();
+        let asked = self.checkpointer.send(Task::Stop(hand_over)).is_ok();
         let Some(mut checkpoint) = checkpoint.recv().ok().filter(|_| asked) else {
             // It has panicked: without a mark the next start verifies everything.
             return Ok(());
         };
-        self.live.map.discard();
+        self.map.tree().discard();
         if self.refusing() {
             return Ok(());
         }
@@ -750,8 +723,8 @@ impl Writer {
         if lsn == 0 {
             return Ok(());
         }
-        self.settle()?;
-        self.live.map.flush()?;
+        self.map.flush(self.durable)?;
+        self.map.tree().sync()?;
         if let Some(active) = &self.active {
             active.shrink();
         }
@@ -765,10 +738,10 @@ pub(super) struct OpenedWriter {
     pub(super) active: Option<Active>,
     pub(super) lsn: u64,
     pub(super) seq: u64,
-    pub(super) keeping: Keeping,
+    pub(super) schedule: Schedule,
     /// The log is not the one that it was.
     pub(super) renamed: bool,
     /// The map is in memory, and to be made again where it belongs.
     pub(super) no_map: bool,
-    pub(super) claim: Claim,
+    pub(super) lock: FolderLock,
 }

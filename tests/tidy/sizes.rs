@@ -39,12 +39,6 @@ const LARGE: &[(&str, &str)] = &[
     ("src/daemon/service.rs", "enqueue_by"),
     ("src/daemon/service.rs", "status"),
     ("src/daemon.rs", "live"),
-    ("src/store/archive.rs", "backup"),
-    ("src/store/archive.rs", "make"),
-    ("src/store/open.rs", "segments"),
-    ("src/store/open.rs", "load"),
-    ("src/store/read.rs", "page"),
-    ("src/store/salvage.rs", "run"),
 ];
 
 #[test]

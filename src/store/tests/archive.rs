@@ -122,8 +122,8 @@ fn a_lost_newest_segment_takes_nothing_from_the_map_and_makes_another_log() {
             store.close().unwrap();
         } else {
             // All of it in sled.
-            store.0.shared.settle().unwrap();
-            store.0.shared.live().map.flush().unwrap();
+            store.0.shared.flush().unwrap();
+            store.0.shared.map().tree().sync().unwrap();
         }
         drop(store);
         let store = open(&dir);

@@ -115,7 +115,11 @@ fn a_map_that_is_made_again_leaves_nothing_of_the_one_before() {
     for round in 0..2 {
         let mut health = store.health();
         health.mark_unchanged();
-        store.0.inbox.send(Request::MapFailed(Error::Other("a test".to_owned()))).unwrap();
+        store
+            .0
+            .inbox
+            .send(Request::Report(checkpointer::TaskReport::MapFailed(Error::Other("a test".to_owned()))))
+            .unwrap();
         wait(health.changed()).unwrap();
         wait(health.wait_for(|health| *health == Health::Writable)).unwrap();
         // Its file is open as long as anything of it is there.
@@ -185,17 +189,17 @@ fn a_panic_of_the_writer_is_told_and_nothing_is_written_any_more() {
 }
 
 #[test]
-fn a_store_that_is_closed_while_its_keeper_works_closes_well() {
+fn a_store_that_is_closed_while_it_makes_a_snapshot_closes_well() {
     let dir = fast();
     let store = open(&dir);
     append_many(&store, 0..200, 600);
     store.close().unwrap();
     drop(store);
     for round in 0..600 {
-        // The journal does not reach as far as is known: the keeper begins with a snapshot and a checkpoint.
+        // The journal does not reach as far as is known: it begins with a snapshot and a checkpoint.
         let (lsn, seq) = (1_000 + round * 10, 201);
-        let known = snapshot::Checkpoint { lsn, seq, clean: false };
-        snapshot::CheckpointFile::of(dir.path()).write(known).unwrap();
+        let known = checkpoint::Checkpoint { lsn, seq, clean: false };
+        checkpoint::CheckpointFile::of(dir.path()).write(known).unwrap();
         let store = open(&dir);
         std::thread::sleep(Duration::from_micros(fastrand::u64(..3000)));
         store.close().unwrap_or_else(|error| panic!("round {round}: {error}"));

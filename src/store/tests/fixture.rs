@@ -45,7 +45,7 @@ fn a_store_of_format_1_opens() {
         fill(&store);
         check(&store);
         let (lsn, seq) = (store.0.shared.durable.load(Ordering::SeqCst), store.tail().borrow().0 + 1);
-        snapshot::write(dir.path(), &store.0.shared.live().map, lsn, || Ok(()), || Ok((lsn, seq))).unwrap();
+        map::snapshot::write(dir.path(), store.0.shared.map().tree(), lsn, || Ok(()), || Ok((lsn, seq))).unwrap();
         store.close().unwrap();
         for name in ["sled", "checkpoint"] {
             drop(std::fs::remove_dir_all(dir.path().join(name)));
@@ -59,7 +59,7 @@ fn a_store_of_format_1_opens() {
         let dir = copy(fixture);
         if !snapshot {
             for lsn in journal::list(dir.path(), "map").unwrap() {
-                std::fs::remove_file(snapshot::path(dir.path(), lsn)).unwrap();
+                std::fs::remove_file(map::snapshot::path(dir.path(), lsn)).unwrap();
             }
         }
         let store = open(&dir);

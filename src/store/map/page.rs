@@ -11,7 +11,7 @@
 //!
 //! with numbers in little endian.
 
-use crate::codec::{Reader, Writer};
+use crate::codec::{LeReader, LeWriter};
 
 /// A page that grows beyond this is split; a pair larger than it has a page of its own.
 pub(super) const PAGE_BYTES: usize = 4 << 10;
@@ -49,7 +49,7 @@ pub(super) struct Entries<'a>(pub(super) &'a [u8]);
 
 impl<'a> Entries<'a> {
     fn take(&mut self) -> Option<Entry<'a>> {
-        let mut from = Reader(self.0);
+        let mut from = LeReader(self.0);
         let (key_len, kind) = (from.u16()?, from.u16()?);
         let key = from.bytes(key_len.into())?;
         let value = if kind == CHUNKED {

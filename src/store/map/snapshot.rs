@@ -1,38 +1,38 @@
-//! Snapshots of the map, and the checkpoint: small files of our own, checksummed and replaced whole.
+//! Snapshots of the map: what a lost sled is made again from.
 //!
 //! A snapshot (`DIR/journal/<lsn>.map`) is made while writers go on. It holds every change up to `from`, the LSN in
 //! its name, and perhaps some up to `upto`; since the journal's changes are absolute, replaying everything after
-//! `from` gives the map whatever the snapshot had seen of it. It is put in place only when `upto` is durable. Segments
-//! up to `from` are not needed for the map any more.
+//! `from` gives the map whatever the snapshot had seen of it. Both are durable in the
+//! journal before it is put in place, since sled has nothing else. Segments up to `from` are not needed for the map any more.
 //!
 //! ```text
 //! magic 8 | version 4 | from 8 | { key length 4 | value length 4 | key | value }* | ffffffff | upto 8 | seq 8 | pairs 8 | crc 4
 //! ```
 
-use super::files::{self, fault};
-use super::map::Map;
-use super::{Error, VERSION, journal};
-use crate::codec::{Reader, Writer as _, sealed, unsealed};
+use super::tree::SledTree;
+use crate::codec::LeWriter as _;
+use crate::store::files::{self, fault};
+use crate::store::types::VERSION;
+use crate::store::{Error, journal};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 8] = *b"WEHELPM\n";
-const CHECKPOINT_MAGIC: [u8; 8] = *b"WEHELPC\n";
 const END: u32 = u32::MAX;
 /// A key or a value longer than this is damage.
 const PART_BYTES_MAX: u32 = 64 << 20;
 
 /// What a snapshot says of itself.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Snapshot {
-    pub(super) from: u64,
-    pub(super) upto: u64,
+pub(in crate::store) struct Snapshot {
+    pub(in crate::store) from: u64,
+    pub(in crate::store) upto: u64,
     /// The next event's position, then.
-    pub(super) seq: u64,
+    pub(in crate::store) seq: u64,
 }
 
-pub(super) fn path(dir: &Path, lsn: u64) -> PathBuf {
+pub(in crate::store) fn path(dir: &Path, lsn: u64) -> PathBuf {
     journal::folder(dir).join(format!("{lsn:020}.map"))
 }
 
@@ -80,14 +80,14 @@ impl<T: Read> Summed<T> {
 /// After so many pairs `meanwhile` is called.
 const MEANWHILE_PAIRS: u64 = 512;
 
-/// Writes a snapshot of everything in `map`; `meanwhile` is called now and then, and `ready` says, once all is written,
-/// up to which LSN it may hold changes and the next event's position then, and that these are durable. Returns its size.
-pub(super) fn write(
+/// Writes a snapshot of everything in sled, which has all up to `from`. `meanwhile` is called now and then; `upto` says,
+/// once all is read, what may be in it: the last LSN, and the next event's position. Returns its size.
+pub(in crate::store) fn write(
     dir: &Path,
-    map: &Map,
+    tree: &SledTree,
     from: u64,
     mut meanwhile: impl FnMut() -> Result<(), Error>,
-    ready: impl FnOnce() -> io::Result<(u64, u64)>,
+    upto: impl FnOnce() -> Result<(u64, u64), Error>,
 ) -> Result<u64, Error> {
     let path = path(dir, from);
     let mut bytes = 0;
@@ -98,7 +98,7 @@ pub(super) fn write(
         head.u64(from);
         out.put(&head)?;
         let mut pairs = 0_u64;
-        for pair in map.all() {
+        for pair in tree.all() {
             let (key, value) = pair.map_err(io::Error::other)?;
             let mut head = Vec::with_capacity(8);
             head.len32(key.len());
@@ -112,7 +112,7 @@ pub(super) fn write(
             }
             bytes += 8 + (key.len() + value.len()) as u64;
         }
-        let (upto, seq) = ready()?;
+        let (upto, seq) = upto().map_err(io::Error::other)?;
         let mut end = END.to_le_bytes().to_vec();
         [upto, seq, pairs].into_iter().for_each(|n| end.u64(n));
         out.put(&end)?;
@@ -126,10 +126,10 @@ pub(super) fn write(
 }
 
 /// Takes a pair: its full key and its value.
-pub(super) type EachPair<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), Error> + 'a;
+pub(in crate::store) type EachPair<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), Error> + 'a;
 
 /// Reads a snapshot; an error when it is not whole. The pairs come before it is known that it is.
-pub(super) fn read(dir: &Path, lsn: u64, each: &mut EachPair<'_>) -> Result<Snapshot, Error> {
+pub(in crate::store) fn read(dir: &Path, lsn: u64, each: &mut EachPair<'_>) -> Result<Snapshot, Error> {
     let path = path(dir, lsn);
     let failed = |e: io::Error| fault("read the map's snapshot", &path, &e);
     let damaged = |why: &str| failed(io::Error::other(why.to_owned()));
@@ -165,73 +165,4 @@ pub(super) fn read(dir: &Path, lsn: u64, each: &mut EachPair<'_>) -> Result<Snap
         return Err(damaged("it is damaged: its checksum does not match"));
     }
     Ok(snapshot)
-}
-
-/// What the store is known to have reached, for the next open: it tells a journal that has lost its end from one that
-/// ends there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Checkpoint {
-    /// Everything up to here is durable in the journal; after a clean stop, in sled too.
-    pub(super) lsn: u64,
-    /// The next event's position, then.
-    pub(super) seq: u64,
-    /// The store was closed, and nothing came after.
-    pub(super) clean: bool,
-}
-
-/// The right to write the checkpoint. There is one of a store: the open has it, then the keeper, and when that has ended
-/// the writer. Two who write one file at once would take its half-written copy from each other.
-#[derive(Debug)]
-pub(super) struct CheckpointFile(PathBuf);
-
-impl CheckpointFile {
-    /// For the open of the store in `dir`, and nobody else.
-    pub(super) fn of(dir: &Path) -> Self {
-        Self(Checkpoint::path(dir))
-    }
-
-    /// Replaces it, durably.
-    pub(super) fn write(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
-        let bytes = checkpoint.encode();
-        files::replace(&self.0, |out| out.write_all(&bytes)).map_err(|e| fault("write", &self.0, &e))
-    }
-
-    /// From now on the store counts as not closed. Durable.
-    pub(super) fn begin(&mut self, last: Checkpoint) -> Result<(), Error> {
-        self.write(Checkpoint { clean: false, ..last }).or_else(|_| {
-            // A full disk still lets us remove it.
-            let folder = self.0.parent().unwrap_or(Path::new("."));
-            files::remove(&self.0)
-                .and_then(|()| files::sync_dir(folder))
-                .map_err(|e| fault("remove the mark of a clean stop", &self.0, &e))
-        })
-    }
-}
-
-impl Checkpoint {
-    fn path(dir: &Path) -> PathBuf {
-        dir.join("checkpoint")
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = CHECKPOINT_MAGIC.to_vec();
-        bytes.u32(VERSION);
-        bytes.u32(self.clean.into());
-        bytes.u64(self.lsn);
-        bytes.u64(self.seq);
-        sealed(bytes)
-    }
-
-    /// The newest one; a missing or damaged one means an unclean stop.
-    pub(super) fn read(dir: &Path) -> Option<Self> {
-        let bytes = files::read_small(&Self::path(dir), 64).ok()??;
-        let mut from = Reader(unsealed(&bytes)?);
-        if from.array()? != CHECKPOINT_MAGIC {
-            return None;
-        }
-        let _version = from.u32()?;
-        let clean = from.u32()? == 1;
-        let checkpoint = Self { lsn: from.u64()?, seq: from.u64()?, clean };
-        from.0.is_empty().then_some(checkpoint)
-    }
 }
