@@ -3,6 +3,7 @@
 mod archive;
 mod basics;
 mod damage;
+mod docs;
 mod faults;
 mod fixture;
 mod lost;
