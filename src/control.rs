@@ -47,6 +47,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub mod client;
+pub mod entry;
+pub mod stream;
+
+pub use entry::Entry;
+pub use stream::{Line, Progress};
 
 /// The version of this protocol; raised when an older CLI could misunderstand.
 pub const VERSION: u32 = 1;
@@ -339,27 +344,6 @@ pub enum Until {
     /// An event has answered it; for a command that nothing answers, a client has fetched it.
     #[default]
     Answered,
-}
-
-/// A line of `wait`: exactly one of the members is there.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "one at a time, on its way to or from a line")]
-pub enum Progress {
-    /// The command, at once and at each change.
-    Receipt(Receipt),
-    /// An event that answers it, with what it holds for this command.
-    Answer {
-        /// The event, as `events` prints it.
-        event: Box<RawValue>,
-        /// One value per line to print.
-        items: Vec<Value>,
-    },
-    /// The wait is over; nothing follows.
-    End {
-        /// Whether what was waited for came.
-        reached: bool,
-    },
 }
 
 /// `GET /v1/events`: filters of contract 7.

@@ -30,6 +30,8 @@ mod service;
 mod slow;
 mod sync;
 
+pub use log::line;
+
 pub use doors::token::FILES as TOKEN_FILES;
 
 use crate::config::Config;

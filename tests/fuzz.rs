@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use wehelp::clock::{self, Bare, Time};
 use wehelp::config::{self, Config};
 use wehelp::control::{DirectoryQuery, EventsQuery, QueueQuery, ResolveQuery, WaitQuery};
+use wehelp::daemon::line;
 use wehelp::protocol::command::{self, APIS, Command, WIRE_BYTES_MAX, Wire};
 use wehelp::protocol::event::{self, Body};
 use wehelp::protocol::id::{Wxid, is_reported};
@@ -362,7 +363,7 @@ fn check_callback(bytes: &[u8]) {
         Body::Readable(data) => data,
         Body::Unreadable(reason) => {
             assert!(!reason.is_empty() && reason.len() < 200 && !reason.contains('\n'), "{reason}");
-            return check_line(&event::unparsed_json(seq, time, &reason, bytes), bytes.len());
+            return check_line(&line::unparsed_text(seq, time, &reason, bytes), bytes.len());
         }
     };
     let strict = std::str::from_utf8(bytes).ok().filter(|text| serde_json::from_str::<&RawValue>(text).is_ok());
@@ -377,7 +378,7 @@ fn check_callback(bytes: &[u8]) {
     for id in [&event.account, &event.chat, &event.from].into_iter().flatten() {
         assert!(is_reported(id), "{id:?}");
     }
-    check_line(&event::entry_json(seq, time, &data), bytes.len());
+    check_line(&line::text(seq, time, &data), bytes.len());
     for row in APIS {
         let asks = json!({"api": row.api, "wxid": "wxid_a", "chatroom": "1@chatroom", "wxidLists": ["wxid_a", "b"], "text": "x"});
         let asks = Wire::from_value(asks).unwrap();

@@ -12,11 +12,9 @@ use super::render::{self, items::Shape, receipt};
 use super::who::{Place, Who};
 use crate::clock::{Bare, Time};
 use crate::control::client::Reply;
-use crate::control::{self, ENQUEUE_MAX, Enqueue, KEY_BYTES_MAX, Receipt, State, Until, WaitQuery, client};
+use crate::control::{self, ENQUEUE_MAX, Enqueue, Entry, KEY_BYTES_MAX, Receipt, State, Until, WaitQuery, client};
 use crate::protocol::command::{Api, Class, Command, Wire};
 use crate::protocol::id::{RoomId, Wxid};
-use crate::seq::Seq;
-use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -179,26 +177,6 @@ pub(super) struct Outcome {
     pub(super) answers: Vec<(Box<RawValue>, Vec<Value>)>,
     /// Whether what was waited for came.
     pub(super) reached: bool,
-}
-
-/// The parts of an event that waiting looks at.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Entry {
-    pub(super) seq: Seq,
-    pub(super) kind: String,
-    pub(super) account: Option<String>,
-    pub(super) pid: Option<u64>,
-    pub(super) from: Option<String>,
-    pub(super) text: Option<String>,
-    pub(super) decoded: Value,
-}
-
-impl Entry {
-    /// Reads a line of an event stream; a damaged event has no kind.
-    pub(super) fn read(line: &[u8]) -> Option<Self> {
-        serde_json::from_slice(line).ok()
-    }
 }
 
 /// Does all of it: what most verbs are.
@@ -875,7 +853,7 @@ mod tests {
             pid: None,
             peer: String::new(),
             confirmed: true,
-            after: Seq(1),
+            after: crate::seq::Seq(1),
         });
         assert!(failure(&fetched, WAIT).unwrap().message.contains("the client has fetched command 42"));
         fetched.reached = true;

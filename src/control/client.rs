@@ -4,7 +4,7 @@
 //! goes away in the middle of a stream needs nothing but to close. Bodies are read as they come; nothing is buffered
 //! beyond a line, which has a limit.
 
-use super::{DATA_DIR_HEADER, OTHER_DAEMON, Refusal, VERSION, VERSION_HEADER};
+use super::{DATA_DIR_HEADER, OTHER_DAEMON, Refusal, VERSION, VERSION_HEADER, stream};
 use crate::home::{self, Target};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -550,12 +550,10 @@ impl Reply {
             });
         }
         let line = &self.line[..self.line.len() - 1];
-        if line.starts_with(b"{\"error\":")
-            && let Ok(refusal) = serde_json::from_slice(line)
-        {
-            return Err(Error::Refused { status: 500, refusal });
+        match stream::refusal(line) {
+            Some(refusal) => Err(Error::Refused { status: 500, refusal }),
+            None => Ok(Some(line)),
         }
-        Ok(Some(line))
     }
 
     /// Makes reading fail instead of wait when nothing has come; then [`is_timeout`] says so, and nothing is lost.

@@ -13,8 +13,6 @@ mod pieces;
 
 use super::contact::{self, Emptied};
 use super::{id, json, message, name, packet};
-use crate::clock::Time;
-use crate::seq::Seq;
 pub use body::{Body, read_body};
 use fields::{Fields, number, word};
 use pieces::List;
@@ -437,86 +435,13 @@ fn picture(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// As [`write_entry`], as text.
-#[must_use]
-pub fn entry_json(seq: Seq, time: Time, data: &str) -> String {
-    as_text(data.len() * 2, |out| write_entry(out, seq, time, data, None))
-}
-
-/// As [`write_unparsed`], as text.
-#[must_use]
-pub fn unparsed_json(seq: Seq, time: Time, reason: &str, bytes: &[u8]) -> String {
-    as_text(bytes.len() * 2, |out| write_unparsed(out, seq, time, reason, bytes))
-}
-
-fn as_text(bytes: usize, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
-    let mut out = Vec::with_capacity(bytes);
-    write(&mut out).expect("plain data becomes JSON, and a vector takes it");
-    String::from_utf8(out).expect("only texts were put together")
-}
-
-/// Writes an event as a line for followers, without its end: every key of contract 7, in its order. `data` stays byte
-/// for byte, but for line breaks between its tokens. Nothing is made whole that is only written. For `owner` see
-/// [`outline_of`].
+/// Writes the inner object as it stands in a line: byte for byte, but for line breaks between its tokens and halves of
+/// surrogate pairs.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write_entry(out: &mut impl io::Write, seq: Seq, time: Time, data: &str, owner: Option<&str>) -> io::Result<()> {
-    let pieces = Pieces::of_account(data, owner);
-    head(out, seq, time, pieces.event())?;
-    pieces.write_decoded(out)?;
-    out.write_all(br#","data":"#)?;
-    json::write_clean(out, data.as_bytes())?;
-    out.write_all(b"}")
-}
-
-/// Writes an event whose body could not be read as a line for followers.
-///
-/// # Errors
-/// Those of `out`.
-pub fn write_unparsed(out: &mut impl io::Write, seq: Seq, time: Time, reason: &str, bytes: &[u8]) -> io::Result<()> {
-    /// Becomes base64 in one go; three bytes are four letters.
-    const BYTES: usize = 3 << 12;
-    let event = Event {
-        kind: Kind::Unparsed,
-        r#type: None,
-        account: None,
-        pid: None,
-        chat: None,
-        from: None,
-        is_self: None,
-        nick: None,
-        text: None,
-        decoded: json!({ "reason": reason }),
-        emptied: Vec::new(),
-    };
-    head(out, seq, time, &event)?;
-    write_json(out, &event.decoded)?;
-    out.write_all(br#","data":{"base64":""#)?;
-    for part in bytes.chunks(BYTES) {
-        out.write_all(data_encoding::BASE64.encode(part).as_bytes())?;
-    }
-    out.write_all(br#""}}"#)
-}
-
-/// A line up to the value of `decoded`.
-fn head(out: &mut impl io::Write, seq: Seq, time: Time, event: &Event) -> io::Result<()> {
-    fn put(out: &mut impl io::Write, key: &str, value: &impl serde::Serialize) -> io::Result<()> {
-        out.write_all(key.as_bytes())?;
-        write_json(out, value)
-    }
-    put(out, r#"{"seq":"#, &seq)?;
-    put(out, r#","time":"#, &time)?;
-    put(out, r#","kind":"#, &event.kind.as_str())?;
-    put(out, r#","type":"#, &event.r#type)?;
-    put(out, r#","account":"#, &event.account)?;
-    put(out, r#","pid":"#, &event.pid)?;
-    put(out, r#","chat":"#, &event.chat)?;
-    put(out, r#","from":"#, &event.from)?;
-    put(out, r#","self":"#, &event.is_self)?;
-    put(out, r#","nick":"#, &event.nick)?;
-    put(out, r#","text":"#, &event.text)?;
-    out.write_all(br#","decoded":"#)
+pub fn write_data(out: &mut impl io::Write, data: &str) -> io::Result<()> {
+    json::write_clean(out, data.as_bytes())
 }
 
 fn write_json(out: &mut impl io::Write, value: &impl serde::Serialize) -> io::Result<()> {

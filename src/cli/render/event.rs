@@ -1,58 +1,24 @@
 //! An event as a line for people: when, where, who, what.
 
 use super::{clean, shorten};
-use crate::clock::Time;
-use crate::seq::Seq;
+use crate::control::Entry;
 use colored::Colorize;
-use serde::Deserialize;
-use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt::Write;
 
 /// The longest summary of what is no text, columns.
 const SUMMARY_COLUMNS_MAX: usize = 200;
 
-/// An event as followers see it (contract 7), without what the client sent.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Entry {
-    /// Its position.
-    pub seq: Seq,
-    /// When it came.
-    pub time: Time,
-    /// `message.text` …
-    pub kind: String,
-    /// The client's number for it.
-    pub r#type: Option<i64>,
-    /// Whose client told of it.
-    pub account: Option<String>,
-    /// The client's process.
-    pub pid: Option<u64>,
-    /// The conversation.
-    pub chat: Option<String>,
-    /// Who spoke.
-    pub from: Option<String>,
-    /// Whether the account itself spoke.
-    #[serde(rename = "self")]
-    pub is_self: Option<bool>,
-    /// The chat's name in a message, the person's in a profile.
-    pub nick: Option<String>,
-    /// Readable text.
-    pub text: Option<String>,
-    /// What was packed.
-    pub decoded: Value,
-}
-
 /// An event's JSON as one line for people; `accounts`: say which account it is of. `None` when it is no event.
 #[must_use]
 pub fn line(json: &[u8], accounts: bool) -> Option<String> {
-    serde_json::from_slice(json).ok().map(|entry| entry_line(&entry, accounts))
+    Entry::read(json).map(|entry| entry_line(&entry, accounts))
 }
 
 /// An event's JSON as the line, with all that is known of it below. `None` when it is no event.
 #[must_use]
 pub fn whole(json: &[u8]) -> Option<String> {
-    let entry: Entry = serde_json::from_slice(json).ok()?;
+    let entry = Entry::read(json)?;
     let mut out = entry_line(&entry, true);
     let pid = entry.pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
     let account = entry.account.as_deref().map(|account| format!("{account}{pid}"));

@@ -5,10 +5,10 @@ use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::cli::progress::Progress;
 use crate::cli::qr::{self, Code};
-use crate::cli::queueing::{self, Entry, Plan};
+use crate::cli::queueing::{self, Plan};
 use crate::cli::render;
 use crate::clock::Time;
-use crate::control::{Account, EventsQuery, Fetched, Forgotten, Receipt, Until, client};
+use crate::control::{Account, Entry, EventsQuery, Fetched, Forgotten, Line, Receipt, Until, client};
 use crate::protocol::command::Command;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -180,8 +180,11 @@ fn until_login(ctx: &Ctx, receipt: &Receipt, from: &Entry, png: Option<&Path>) -
     let mut end = Instant::now() + SCAN;
     loop {
         reply.set_patience(Some(end.saturating_duration_since(Instant::now()))).map_err(client::Error::from)?;
-        let line = match reply.next_line() {
-            Ok(Some(line)) => Entry::read(line),
+        let event = match reply.next_line() {
+            Ok(Some(line)) => match Line::read(line) {
+                Some(Line::Event(_, json)) => Entry::read(json),
+                _ => None,
+            },
             Ok(None) => return Err(Error::failed("wehelpd stopped; run it again when it is back")),
             Err(error) if client::is_timeout(&error) => None,
             Err(error) => return Err(error.into()),
@@ -189,7 +192,7 @@ fn until_login(ctx: &Ctx, receipt: &Receipt, from: &Entry, png: Option<&Path>) -
         if Instant::now() >= end {
             return Err(Error::no_answer("nobody has scanned the code; run it again for a new one"));
         }
-        let Some(event) = line.filter(|event| is_of(event, receipt)) else { continue };
+        let Some(event) = event.filter(|event| is_of(event, receipt)) else { continue };
         if event.kind == "login.qrcode" {
             let login = Login::read(&event.decoded);
             if let (Some(login), Some(path)) = (&login, png) {

@@ -11,11 +11,11 @@ use crate::cli::args::send as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::cli::progress::Progress;
-use crate::cli::queueing::{self, Entry, Outcome, Plan};
+use crate::cli::queueing::{self, Outcome, Plan};
 use crate::cli::render;
 use crate::clock::Time;
 use crate::control::client::{self, Reply};
-use crate::control::{EventsQuery, Receipt, State, Status, Until};
+use crate::control::{DroppedRange, Entry, EventsQuery, Line, Receipt, State, Status, Until};
 use crate::protocol::command::Command;
 use crate::protocol::event::Kind;
 use crate::protocol::id;
@@ -263,11 +263,16 @@ impl Question<'_> {
                 Err(error) => return Err(error.into()),
             };
             *there = Instant::now();
-            let Some(event) = Entry::read(line) else { continue };
+            let (seq, event) = match Line::read(line) {
+                Some(Line::Event(seq, json)) => (seq, Entry::read(json)),
+                Some(Line::Damaged(seq, _)) | Some(Line::Dropped(DroppedRange { to: seq, .. })) => (seq, None),
+                _ => continue,
+            };
+            *after = seq;
+            let Some(event) = event else { continue };
             if self.wanted.is(&event) {
                 return Ok(Some((String::from_utf8_lossy(line).into_owned(), event)));
             }
-            *after = event.seq;
             if event.kind == "message.system" {
                 self.refused().map_err(Stop::Over)?;
             }

@@ -1,14 +1,12 @@
 //! `wehelp events`: prints, follows and processes events.
 //!
-//! `stream` is the daemon's stream, kept up over its restarts; `lines` tells its lines apart. `print` writes events
-//! out, `exec` runs a command for each (in the order that `plan` allows, each run a `job`); `pass` tells what it is not
-//! run for. `keeper` moves the cursor, and only over what was really written out or whose command succeeded. `cli::wake`
+//! `stream` is the daemon's stream, kept up over its restarts. `print` writes events out, `exec` runs a command for each
+//! (in the order that `plan` allows, each run a `job`); `pass` tells what it is not run for. `keeper` moves the cursor, and only over what was really written out or whose command succeeded. `cli::wake`
 //! interrupts a wait: signals, ended jobs.
 
 mod exec;
 mod job;
 mod keeper;
-mod lines;
 mod pass;
 mod plan;
 mod print;

@@ -14,7 +14,7 @@ use crate::cli::error::{Error, Exit};
 use crate::cli::render;
 use crate::cli::wake::{Signals, Wake, wait};
 use crate::clock::Time;
-use crate::control::{Account, Status};
+use crate::control::{Account, Status, entry::Sent};
 use answer::{Deed, Manners};
 use door::{Break, Door};
 use rustix::event::PollFlags;
@@ -409,17 +409,16 @@ fn stored(ctx: &Ctx, data: Option<&str>) -> Option<Box<RawValue>> {
     const OTHERS_MAX: u64 = 50;
     let query = crate::control::EventsQuery { lines: Some(OTHERS_MAX), ..Default::default() };
     let lines: Vec<Box<RawValue>> = ctx.client().ok()?.lines("/v1/events", &query).ok()?.values().ok()?;
-    let tail = data.map(|data| format!(",\"data\":{data}}}"));
-    let is_it = |line: &&RawValue| match &tail {
-        Some(tail) => line.get().ends_with(tail.as_str()),
-        None => line.get().contains("\"kind\":\"unparsed\""),
+    let is_it = |line: &&RawValue| {
+        let sent = Sent::read(line.get().as_bytes());
+        sent.is_some_and(|sent| data.map_or(sent.kind == "unparsed", |data| sent.data.get() == data))
     };
     lines.iter().map(AsRef::as_ref).rev().find(is_it).map(ToOwned::to_owned)
 }
 
 fn seq_of(line: &RawValue) -> String {
-    let value: Value = serde_json::from_str(line.get()).unwrap_or_default();
-    format!("#{} ({})", value["seq"], value["kind"].as_str().unwrap_or_default())
+    let Sent { seq, kind, .. } = Sent::read(line.get().as_bytes()).expect("it was found by what it holds");
+    format!("#{seq} ({kind})")
 }
 
 fn unreached(door: &Door, error: &io::Error) -> Error {
@@ -469,16 +468,7 @@ fn replay(ctx: &Ctx, args: &args::Replay) -> Result<(), Error> {
 /// The body to post for a line, and the answer that it should get. What `events` printed gives its `data`; anything
 /// else is taken for a callback as it stands, damage and all.
 fn callback_of(line: &[u8]) -> (Vec<u8>, u16) {
-    /// What `events` prints, as far as it matters here.
-    #[derive(serde::Deserialize)]
-    struct Entry<'a> {
-        #[serde(rename = "seq")]
-        _seq: u64,
-        kind: String,
-        #[serde(borrow)]
-        data: &'a RawValue,
-    }
-    let Ok(entry) = serde_json::from_slice::<Entry<'_>>(line) else { return (line.to_vec(), 200) };
+    let Some(entry) = Sent::read(line) else { return (line.to_vec(), 200) };
     if entry.kind == "unparsed" {
         let data: Value = serde_json::from_str(entry.data.get()).unwrap_or_default();
         let bytes = data["base64"].as_str().and_then(|text| data_encoding::BASE64.decode(text.as_bytes()).ok());

@@ -517,7 +517,7 @@ fn wait(service: &Service, id: u64, query: &control::WaitQuery) -> Result<Respon
             let now = service.now();
             let Ok(record) = service.record(id) else { break false };
             let receipt = record.receipt(now);
-            let line = serde_json::to_string(&Progress::Receipt(receipt.clone())).unwrap_or_default() + "\n";
+            let line = Progress::Receipt(receipt.clone()).line();
             if line != last {
                 last.clone_from(&line);
                 if out.send(line.into()).await.is_err() {
@@ -556,9 +556,8 @@ fn wait(service: &Service, id: u64, query: &control::WaitQuery) -> Result<Respon
                 () = service.shutdown().wait() => break false,
             }
         };
-        let line = serde_json::to_string(&Progress::End { reached }).unwrap_or_default() + "\n";
         // The waiter may have gone.
-        drop(out.send(line.into()).await);
+        drop(out.send(Progress::End { reached }.line().into()).await);
     });
     Ok(stream(lines))
 }

@@ -5,8 +5,9 @@
 //! work for events that a filter turns away; it says by which decoder it was made, and an older one's is not believed.
 
 use crate::clock::{Bare, Time};
-use crate::control::EventsQuery;
+use crate::control::{EventsQuery, Progress};
 use crate::daemon::failure::Failure;
+use crate::daemon::log::line;
 use crate::directory::{Names, Sign};
 use crate::near;
 use crate::protocol::answer;
@@ -271,7 +272,7 @@ pub(crate) fn has_list(stored: &Stored) -> bool {
 }
 
 /// What a line is written to. What was written of it last can be taken back.
-pub(crate) trait Line: io::Write {
+pub(crate) trait Truncate: io::Write {
     /// How much there is.
     fn len(&mut self) -> io::Result<u64>;
 
@@ -279,7 +280,7 @@ pub(crate) trait Line: io::Write {
     fn cut(&mut self, len: u64) -> io::Result<()>;
 }
 
-impl Line for Vec<u8> {
+impl Truncate for Vec<u8> {
     fn len(&mut self) -> io::Result<u64> {
         Ok(Vec::len(self) as u64)
     }
@@ -294,13 +295,13 @@ impl Line for Vec<u8> {
 ///
 /// # Errors
 /// Those of `out`.
-pub(crate) fn write_line(out: &mut impl Line, stored: &Stored) -> io::Result<()> {
+pub(crate) fn write_line(out: &mut impl Truncate, stored: &Stored) -> io::Result<()> {
     let begin = out.len()?;
     let Stored { seq, time, outline, body } = stored;
-    let written = data(stored).and_then(|data| guarded(|| event::write_entry(out, *seq, *time, &data, owner(outline))));
+    let written = data(stored).and_then(|data| guarded(|| line::write(out, *seq, *time, &data, owner(outline))));
     written.unwrap_or_else(|reason| {
         out.cut(begin)?;
-        event::write_unparsed(out, *seq, *time, &reason, body)
+        line::write_unparsed(out, *seq, *time, &reason, body)
     })
 }
 
@@ -315,22 +316,12 @@ pub(crate) fn line(stored: &Stored) -> String {
 ///
 /// # Errors
 /// Those of `out`.
-pub(crate) fn write_answer(out: &mut impl Line, stored: &Stored, command: &Wire) -> io::Result<()> {
-    out.write_all(br#"{"answer":{"event":"#)?;
-    write_line(out, stored)?;
-    out.write_all(br#","items":["#)?;
-    let mut before: &[u8] = b"";
-    if let Ok(mut pieces) = pieces(stored) {
-        // Of what cannot be read nothing is told; the event says why.
-        while let Ok(Some(piece)) = piece(&mut pieces) {
-            for item in answer::items(command, &piece) {
-                out.write_all(before)?;
-                before = b",";
-                serde_json::to_writer(&mut *out, &item)?;
-            }
-        }
-    }
-    out.write_all(b"]}}\n")
+pub(crate) fn write_answer(out: &mut impl Truncate, stored: &Stored, command: &Wire) -> io::Result<()> {
+    // Of what cannot be read nothing is told; the event says why.
+    let mut pieces = pieces(stored).ok();
+    let next = || piece(pieces.as_mut()?).ok().flatten();
+    let items = std::iter::from_fn(next).flat_map(|piece| answer::items(command, &piece));
+    Progress::write_answer(out, |out| write_line(out, stored), items)
 }
 
 fn read(body: &[u8]) -> Body<'_> {

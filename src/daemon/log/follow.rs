@@ -8,7 +8,7 @@
 //! file: one is put there at a time, and of it nothing is read before its reader has taken what it has.
 
 use crate::clock::Time;
-use crate::control;
+use crate::control::{DroppedRange, Line, Refusal};
 use crate::daemon::failure::Failure;
 use crate::daemon::log::entry::{self, Filter};
 use crate::daemon::log::spill::{Spilled, Spills, Writing, piece_bytes};
@@ -102,9 +102,7 @@ struct Lines {
 impl Lines {
     /// What tells a reader that it was overtaken by retention, or that a file of the store is lost.
     fn dropped(Dropped { from, to }: Dropped) -> Self {
-        let line = control::Dropped { dropped: control::DroppedRange { from, to } };
-        let mut text = serde_json::to_vec(&line).expect("plain data");
-        text.push(b'\n');
+        let text = Line::Dropped(DroppedRange { from, to }).bytes();
         Self { large: None, text, matched: 0, looked_to: to, last: to, end: false }
     }
 }
@@ -170,11 +168,9 @@ async fn run(service: &Service, mut follow: Follow, out: &mpsc::Sender<Bytes>) {
         let mut page = match page {
             Ok(page) => page,
             Err(failure) => {
-                let refusal =
-                    crate::control::Refusal { error: failure.code.to_owned(), message: failure.message.clone() };
-                let line = serde_json::to_string(&refusal).unwrap_or_default() + "\n";
+                let refusal = Refusal { error: failure.code.to_owned(), message: failure.message.clone() };
                 // The reader may have gone; then nobody is left to be told.
-                drop(out.send(line.into()).await);
+                drop(out.send(Line::Refused(refusal).bytes().into()).await);
                 return;
             }
         };
@@ -185,7 +181,7 @@ async fn run(service: &Service, mut follow: Follow, out: &mpsc::Sender<Bytes>) {
         }
         let silent = query.after.0 - marked.0;
         if follow.marks && (silent >= MARK_EVERY || (page.end && silent > 0)) {
-            page.text.extend(format!("{{\"seq\":{},\"skipped\":true}}\n", query.after).as_bytes());
+            Line::Passed(query.after).write(&mut page.text);
             marked = query.after;
         }
         if send(service, out, page.large, page.text).await.is_err() {
@@ -202,7 +198,7 @@ async fn run(service: &Service, mut follow: Follow, out: &mpsc::Sender<Bytes>) {
         let wait = if query.until.is_some() { heartbeat.min(UNTIL_LOOK) } else { heartbeat };
         tokio::select! {
             gone = news(&store, &mut tail, &mut query, follow.marks) => if gone { return },
-            () = tokio::time::sleep(wait) => if out.send(Bytes::from_static(b"\n")).await.is_err() { return },
+            () = tokio::time::sleep(wait) => if out.send(Bytes::from_static(Line::KEEP_ALIVE)).await.is_err() { return },
             () = out.closed() => return,
             () = service.shutdown().wait() => return,
         }
@@ -210,13 +206,12 @@ async fn run(service: &Service, mut follow: Follow, out: &mpsc::Sender<Bytes>) {
     if !follow.marks {
         return;
     }
-    let end = format!("{{\"seq\":{},\"end\":true}}\n", query.after);
-    if out.send(end.into()).await.is_err() || follow.lease.is_none() {
+    if out.send(Line::End(query.after).bytes().into()).await.is_err() || follow.lease.is_none() {
         return;
     }
     loop {
         tokio::select! {
-            () = tokio::time::sleep(heartbeat) => if out.send(Bytes::from_static(b"\n")).await.is_err() { return },
+            () = tokio::time::sleep(heartbeat) => if out.send(Bytes::from_static(Line::KEEP_ALIVE)).await.is_err() { return },
             () = out.closed() => return,
             () = service.shutdown().wait() => return,
         }
@@ -413,8 +408,7 @@ fn page(
 /// A damaged event is told, never passed over in silence: a line with `seq` and `damaged`.
 fn tell_damage(lines: &mut Lines, seq: Seq, reason: &str) {
     tracing::error!(%seq, "an event cannot be read: {reason}");
-    let line = serde_json::json!({ "seq": seq, "damaged": reason });
-    lines.text.extend(format!("{line}\n").as_bytes());
+    Line::Damaged(seq, reason.to_owned()).write(&mut lines.text);
     lines.last = seq;
 }
 

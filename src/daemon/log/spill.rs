@@ -2,7 +2,7 @@
 //!
 //! A reader may take as long as it likes for a line of tens of megabytes, and so may two hundred of them.
 
-use crate::daemon::log::entry::Line;
+use crate::daemon::log::entry::Truncate;
 use crate::daemon::sync::lock;
 use crate::seq::Seq;
 use bytes::Bytes;
@@ -57,7 +57,7 @@ impl Spilled {
 /// A line that is being put into a file.
 pub(crate) type Writing = BufWriter<File>;
 
-impl Line for Writing {
+impl Truncate for Writing {
     fn len(&mut self) -> io::Result<u64> {
         self.stream_position()
     }
@@ -156,7 +156,7 @@ mod tests {
         // What was taken back is not there.
         let again = |out: &mut Writing| {
             out.write_all(b"at first ")?;
-            let len = Line::len(out)?;
+            let len = Truncate::len(out)?;
             out.write_all(&line)?;
             out.cut(len)?;
             out.write_all(b"and again")

@@ -5,7 +5,7 @@
 //! who wait is in the queue, on disk: after a restart the askers come back within [`GRACE`], and nothing is asked before
 //! its asker is back.
 
-use crate::control::{Enqueue, Progress, Receipt};
+use crate::control::{Enqueue, Line, Progress, Receipt};
 use crate::daemon::failure::Failure;
 use crate::daemon::queue::read;
 use crate::daemon::service::Service;
@@ -114,7 +114,7 @@ pub(crate) async fn again(service: &Service, id: u64) -> Result<mpsc::Receiver<B
 
 async fn hold(service: &Service, receipt: Receipt, out: mpsc::Sender<Bytes>) {
     let id = receipt.id;
-    let line = serde_json::to_string(&Progress::Receipt(receipt)).unwrap_or_default() + "\n";
+    let line = Progress::Receipt(receipt).line();
     // A reader that is gone is noticed below.
     drop(out.send(line.into()).await);
     loop {
@@ -124,7 +124,7 @@ async fn hold(service: &Service, receipt: Receipt, out: mpsc::Sender<Bytes>) {
             () = service.shutdown().wait() => return,
             // Of a reader that has closed its sending side only a write tells that it is gone. One that does not read
             // has enough of them.
-            () = tokio::time::sleep(HEARTBEAT) => drop(out.try_send(Bytes::from_static(b"\n"))),
+            () = tokio::time::sleep(HEARTBEAT) => drop(out.try_send(Bytes::from_static(Line::KEEP_ALIVE))),
         }
     }
     leave(service, id).await;

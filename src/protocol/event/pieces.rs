@@ -122,7 +122,10 @@ impl<T: AsRef<[u8]>> Pieces<T> {
     }
 
     /// Writes `decoded` as JSON, item by item.
-    pub(super) fn write_decoded(mut self, out: &mut impl io::Write) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_decoded(mut self, out: &mut impl io::Write) -> io::Result<()> {
         use super::write_json as put;
         let Some(list) = self.list.filter(|list| list.form != Form::Pictures) else {
             // A picture told twice counts as told last, so they have to be gathered; they are small.

@@ -1,6 +1,9 @@
 //! Events as the spec prints them and as clients may send them, whole and damaged.
 
 use super::*;
+use crate::clock::Time;
+use crate::daemon::line;
+use crate::seq::Seq;
 use proptest::prelude::*;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -58,7 +61,7 @@ fn every_event_example_of_the_spec_becomes_its_line() {
     let time = Time::from_millis(1_795_510_800_123);
     let mut lines = String::new();
     for (seq, name) in (1..).zip(EVENTS) {
-        let line = entry_json(Seq(seq), time, &readable(&fixture(&format!("{name}.json"))));
+        let line = line::text(Seq(seq), time, &readable(&fixture(&format!("{name}.json"))));
         assert!(!line.contains('\n'), "{name}");
         let value: Value = serde_json::from_str(&line).expect(name);
         let keys: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
@@ -414,7 +417,7 @@ fn one_damaged_member_costs_itself_only() {
 fn a_line_has_no_line_breaks_and_its_data_no_other_change() {
     let data = "{\r\n \"type\": 1,\n\"x\": \"a\\nb\" , \"n\": 1.10 }";
     assert_eq!(
-        entry_json(Seq(17), Time::from_millis(0), data),
+        line::text(Seq(17), Time::from_millis(0), data),
         r#"{"seq":17,"time":"1970-01-01T00:00:00.000Z","kind":"other","type":1,"account":null,"pid":null,"chat":null,"from":null,"self":null,"nick":null,"text":null,"decoded":{},"data":{ "type": 1,"x": "a\nb" , "n": 1.10 }}"#
     );
 }
@@ -422,7 +425,7 @@ fn a_line_has_no_line_breaks_and_its_data_no_other_change() {
 #[test]
 fn an_unparsed_event_holds_its_bytes() {
     assert_eq!(
-        unparsed_json(Seq(3), Time::from_millis(0), "the body is empty", b"\xff\0"),
+        line::unparsed_text(Seq(3), Time::from_millis(0), "the body is empty", b"\xff\0"),
         r#"{"seq":3,"time":"1970-01-01T00:00:00.000Z","kind":"unparsed","type":null,"account":null,"pid":null,"chat":null,"from":null,"self":null,"nick":null,"text":null,"decoded":{"reason":"the body is empty"},"data":{"base64":"/wA="}}"#
     );
 }
@@ -522,7 +525,7 @@ fn the_pieces_of_a_list_are_the_list() {
         let text = data.to_string();
         let (count, event) = together(&text).unwrap();
         assert_eq!((count, &event), (pieces, &decode(&text)), "{}", data["type"]);
-        let line: Value = serde_json::from_str(&entry_json(Seq(1), Time::from_millis(1), &text)).unwrap();
+        let line: Value = serde_json::from_str(&line::text(Seq(1), Time::from_millis(1), &text)).unwrap();
         assert_eq!(line["decoded"], event.decoded);
         let keys = |decoded: &Value| decoded.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys(&line["decoded"]), keys(&event.decoded));
@@ -551,7 +554,7 @@ proptest! {
     #[test]
     fn any_object_survives_byte_for_byte_and_becomes_one_line(inner in object("[a-zA-Z]{0,8}", any_json())) {
         prop_assert_eq!(readable(format!("{{\"data\":{inner}}}").as_bytes()), inner.as_str());
-        let line = entry_json(Seq(1), Time::from_millis(0), &inner);
+        let line = line::text(Seq(1), Time::from_millis(0), &inner);
         prop_assert!(serde_json::from_str::<&RawValue>(&line).is_ok() && !line.contains(['\n', '\r']));
     }
 

@@ -3,8 +3,9 @@
 use super::roff::{Page, tidy};
 use serde_json::Value;
 use wehelp::clock::Time;
+use wehelp::daemon::line;
 use wehelp::protocol::command::{APIS, Class};
-use wehelp::protocol::event::{Kind, decode, entry_json, unparsed_json};
+use wehelp::protocol::event::{Kind, decode};
 use wehelp::seq::Seq;
 
 const CONTROL: &str = include_str!("../../../src/control.rs");
@@ -328,9 +329,11 @@ fn example(kind: Kind) -> String {
     let line = match wehelp::cli::example(kind) {
         Some(data) => {
             assert_eq!(decode(&data).kind, kind);
-            entry_json(Seq(17), time, &data)
+            line::text(Seq(17), time, &data)
         }
-        None => unparsed_json(Seq(17), time, "the body is no JSON: EOF while parsing", b"{\"data\":{\"type\":78,"),
+        None => {
+            line::unparsed_text(Seq(17), time, "the body is no JSON: EOF while parsing", b"{\"data\":{\"type\":78,")
+        }
     };
     let mut value: Value = serde_json::from_str(&line).unwrap();
     shorten(&mut value);

@@ -6,7 +6,6 @@
 
 use super::job::{self, Failure, Runs, Spec};
 use super::keeper::Keeper;
-use super::lines::{self, Line};
 use super::pass::{Passed, Passing};
 use super::plan::{Plan, Task};
 use super::print;
@@ -15,11 +14,11 @@ use crate::cli::args::events::{Exec, List, OnFailure};
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::queueing::print_receipt;
-use crate::cli::render::{self, event::Entry};
+use crate::cli::render;
 use crate::cli::wake::{self, Signals, Wake, Waker};
 use crate::clock::Time;
 use crate::control::client::{self, Client};
-use crate::control::{Enqueue, Receipt};
+use crate::control::{Enqueue, Entry, Line, Receipt};
 use crate::home::Target;
 use crate::protocol::command::Command;
 use crate::protocol::id::Wxid;
@@ -314,8 +313,8 @@ impl Main<'_, '_> {
     fn read(&mut self) -> Result<(), Error> {
         let passing = Passing::of(self.run.how);
         let (mut last, mut events, mut broken) = (Seq::ZERO, 0, None);
-        for (line, _) in lines::lines(self.stream.batch()) {
-            match line {
+        for (line, _) in Line::all(self.stream.batch()) {
+            match line.ok_or_else(print::strange)? {
                 Line::Event(seq, json) => {
                     let entry: Entry = serde_json::from_slice(json)
                         .map_err(|e| Error::failed(format!("event {seq} is not as this wehelp knows it: {e}")))?;
@@ -336,8 +335,8 @@ impl Main<'_, '_> {
                     last = seq;
                     self.at_end = true;
                 }
-                Line::Damaged(seq, line) => {
-                    self.ctx.out().complain(&print::damaged(seq, line));
+                Line::Damaged(seq, reason) => {
+                    self.ctx.out().complain(&print::damaged(seq, &reason));
                     last = seq;
                 }
                 Line::Dropped(range) => {
@@ -346,10 +345,7 @@ impl Main<'_, '_> {
                     last = range.to;
                 }
                 Line::Refused(refusal) => broken = Some(refusal),
-                Line::Beat => {}
-                Line::Strange => {
-                    return Err(Error::failed("wehelpd sent a line that this wehelp does not understand"));
-                }
+                Line::KeepAlive => {}
             }
         }
         self.plan.read(last);

@@ -2,8 +2,8 @@
 //!
 //! A command need not read its input; it may print without end while we write, so both are served at once.
 
-use crate::cli::render::event::Entry;
 use crate::cli::wake;
+use crate::control::Entry;
 use rustix::event::PollFlags;
 use rustix::io::{ioctl_fionbio, ioctl_fionread};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};

@@ -3,8 +3,8 @@
 
 use crate::cli::args::events::Exec;
 use crate::cli::queueing::span;
-use crate::cli::render::event::Entry;
 use crate::clock::Time;
+use crate::control::Entry;
 use crate::protocol::event::Kind;
 use std::time::Duration;
 

@@ -1,14 +1,13 @@
 //! Writes events out, as they come: JSON passes through byte for byte and unread.
 
 use super::keeper::Keeper;
-use super::lines::{self, Line};
 use super::stream::{Came, Stream, Until};
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::cli::output::Output;
 use crate::cli::render;
 use crate::cli::wake::{Signals, Wake};
-use crate::control::{Dropped, DroppedRange, Refusal};
+use crate::control::{Dropped, DroppedRange, Line, Refusal};
 use crate::seq::Seq;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -103,10 +102,13 @@ pub(super) fn late(events: u64) -> Error {
 }
 
 /// Tells of an event that cannot be read: it must not be passed over in silence.
-pub(super) fn damaged(seq: Seq, line: &[u8]) -> Error {
-    let line: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
-    let reason = line["damaged"].as_str().unwrap_or("it is damaged");
+pub(super) fn damaged(seq: Seq, reason: &str) -> Error {
     Error::failed(format!("event {seq} cannot be read: {reason}; see `wehelpd --salvage`"))
+}
+
+/// What is said of a line that this version does not know.
+pub(super) fn strange() -> Error {
+    Error::failed("wehelpd sent a line that this wehelp does not understand")
 }
 
 /// Tells of events that retention took, or a lost file, before they could be read.
@@ -121,7 +123,8 @@ fn write(out: &Output, look: Look, batch: &[u8]) -> Result<Seen, Error> {
     let mut seen = Seen::default();
     // Where the events that are not yet written begin: they go in one piece.
     let mut from = 0;
-    for (line, range) in lines::lines(batch) {
+    for (line, range) in Line::all(batch) {
+        let line = line.ok_or_else(strange)?;
         if let (Line::Event(seq, _), Look::Json) = (&line, look) {
             seen.last = *seq;
             seen.events += 1;
@@ -149,8 +152,8 @@ fn write(out: &Output, look: Look, batch: &[u8]) -> Result<Seen, Error> {
                 seen.last = seq;
                 seen.ended = true;
             }
-            Line::Damaged(seq, line) => {
-                out.complain(&damaged(seq, line));
+            Line::Damaged(seq, reason) => {
+                out.complain(&damaged(seq, &reason));
                 seen.last = seq;
             }
             Line::Dropped(range) => {
@@ -158,8 +161,7 @@ fn write(out: &Output, look: Look, batch: &[u8]) -> Result<Seen, Error> {
                 seen.last = range.to;
             }
             Line::Refused(refusal) => seen.broken = Some(refusal),
-            Line::Beat => {}
-            Line::Strange => return Err(Error::failed("wehelpd sent a line that this wehelp does not understand")),
+            Line::KeepAlive => {}
         }
     }
     out.bytes(&batch[from..])?;
