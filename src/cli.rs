@@ -1,9 +1,9 @@
 //! The command line: parse → look names up → ask the daemon → print.
 //!
 //! `args` is what can be typed (data), `verb/NAME.rs` does what `wehelp NAME` says, `render` makes text of values,
-//! `output` prints them, `error` says which exit code a failure has. `queueing` is what all verbs share that put
-//! something on the wire: queue it, wait, print the answer; `progress` draws on a terminal meanwhile, `qr` makes and
-//! reads login codes. Nothing here opens a database, and nothing but `main` exits.
+//! `output` prints them, `error` says which exit code a failure has. What all verbs share that put something on the wire:
+//! `names` knows whom @NAME means, `enqueue` queues it, `wait` waits for the answer and prints it; `patience` says how long a
+//! daemon that is away is waited for. `progress` draws on a terminal meanwhile, `qr` makes and reads login codes. Nothing here opens a database, and nothing but `main` exits.
 
 pub mod args;
 pub mod complete;
@@ -12,11 +12,14 @@ pub mod render;
 pub mod who;
 
 mod ctx;
+mod enqueue;
+mod names;
 mod output;
+mod patience;
 mod progress;
 mod qr;
-mod queueing;
 mod verb;
+mod wait;
 mod wake;
 
 use args::{Cli, Verb};

@@ -1,4 +1,5 @@
-//! What can go wrong, and the exit code that says so (contract 4).
+//! What can go wrong, the exit code that says so (contract 4), and what to do about it: hints that name commands of this
+//! program are written here, not where the fault is.
 
 use crate::control::client;
 use std::borrow::Cow;
@@ -138,6 +139,17 @@ fn how_to_start(data_dir: Option<&Path>) -> String {
         Some(dir) if !dir.is_dir() => "there is no such folder, so correct the name".to_owned(),
         Some(dir) => format!("start it with `wehelp --data-dir {} daemon start`", dir.display()),
         None => "start one with `wehelp daemon start` or `wehelpd`, or name its socket with --socket".to_owned(),
+    }
+}
+
+/// A failed call of something that changes the daemon: when it may be done all the same, that is said, and where to look.
+pub(super) fn maybe_done(see: &str) -> impl Fn(client::Error) -> Error {
+    move |error| {
+        let may_be_done = error.may_be_done();
+        let error = Error::from(error);
+        let message =
+            if may_be_done { format!("{}; it may be done all the same: {see}", error.message) } else { error.message };
+        Error { message, ..error }
     }
 }
 

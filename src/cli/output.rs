@@ -190,6 +190,22 @@ impl Output {
         self.failure(error);
     }
 
+    /// Tells of failures: one is the program's own, of several each is said.
+    ///
+    /// # Errors
+    /// With what the first one ends.
+    pub(super) fn told(&self, mut failures: Vec<Error>) -> Result<(), Error> {
+        /// So many are told one by one.
+        const TOLD_MAX: usize = 10;
+        if failures.len() < 2 {
+            return failures.pop().map_or(Ok(()), Err);
+        }
+        failures.iter().take(TOLD_MAX).for_each(|error| self.complain(error));
+        let more = failures.len().saturating_sub(TOLD_MAX);
+        let message = if more > 0 { format!("and {more} more like these") } else { String::new() };
+        Err(Error { message, ..failures.swap_remove(0) })
+    }
+
     fn failure(&self, error: &Error) {
         if error.message.is_empty() {
             return;

@@ -112,10 +112,12 @@ impl Error {
         )
     }
 
-    /// Whether the daemon will do it later: its store refuses for now (a full disk), or it is not there.
+    /// Whether the daemon will do it later: it is not there, starts, stops, has no room, or its store refuses for now (a full
+    /// disk).
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        self.is_absence() || matches!(self, Self::Refused { refusal, .. } if refusal.may_pass())
+        let will_pass = |status: u16, refusal: &Refusal| status == 503 || refusal.may_pass();
+        self.is_absence() || matches!(self, Self::Refused { status, refusal } if will_pass(*status, refusal))
     }
 
     /// Whether what was asked for may have been done all the same.

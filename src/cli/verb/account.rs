@@ -2,11 +2,12 @@
 
 use crate::cli::args::account as args;
 use crate::cli::ctx::Ctx;
-use crate::cli::error::Error;
+use crate::cli::enqueue::{self, Enqueuer};
+use crate::cli::error::{self, Error};
 use crate::cli::progress::Progress;
 use crate::cli::qr::{self, Code};
-use crate::cli::queueing::{self, Plan};
 use crate::cli::render;
+use crate::cli::wait;
 use crate::clock::Time;
 use crate::control::{Account, Entry, EventsQuery, Fetched, Forgotten, Line, Receipt, Until, client};
 use crate::protocol::command::Command;
@@ -19,8 +20,8 @@ const SCAN: Duration = Duration::from_secs(300);
 
 pub(in crate::cli) fn run(ctx: &Ctx, args: args::Account) -> Result<(), Error> {
     match args.what {
-        args::What::Status(status) => queueing::put(ctx, &status.wiring, |_| Ok(vec![Command::AccountStatus])),
-        args::What::Logout(logout) => queueing::put(ctx, &logout.wiring, |_| Ok(vec![Command::AccountLogout])),
+        args::What::Status(status) => enqueue::put(ctx, &status.wiring, |_| Ok(vec![Command::AccountStatus])),
+        args::What::Logout(logout) => enqueue::put(ctx, &logout.wiring, |_| Ok(vec![Command::AccountLogout])),
         args::What::Qrcode(code) => qrcode(ctx, code),
         args::What::List(_) => list(ctx),
         args::What::Forget(args::Forget { name, force }) => forget(ctx, &name, force),
@@ -30,7 +31,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Account) -> Result<(), Error> {
 fn forget(ctx: &Ctx, name: &str, force: bool) -> Result<(), Error> {
     let path = format!("/v1/accounts/{}{}", client::part(name), if force { "?force=true" } else { "" });
     let forgotten: Result<Forgotten, _> = ctx.client()?.send("DELETE", &path, None).and_then(client::Reply::json);
-    let forgotten = forgotten.map_err(queueing::maybe_done("`wehelp account list` tells"))?;
+    let forgotten = forgotten.map_err(error::maybe_done("`wehelp account list` tells"))?;
     ctx.out().print(&forgotten, |forgotten| {
         let cancelled = match forgotten.cancelled {
             0 => String::new(),
@@ -125,18 +126,19 @@ impl Login {
 /// `account qrcode`: asks, and prints the code. For people it goes on until somebody has logged in.
 pub(in crate::cli) fn qrcode(ctx: &Ctx, args: args::Qrcode) -> Result<(), Error> {
     let args::Qrcode { png, wiring } = args;
-    let plan = Plan::new(ctx, &wiring)?;
-    let wires = plan.wires(ctx, |_| Ok(vec![Command::AccountQrcode]))?;
-    let Some((patience, wire)) = plan.patience("getLoginQrCode").zip(wires.first()).filter(|_| !wiring.dry_run) else {
-        return plan.put(ctx, &wires);
+    let enqueuer = Enqueuer::new(ctx, &wiring)?;
+    let wires = enqueuer.wires(ctx, |_| Ok(vec![Command::AccountQrcode]))?;
+    let Some((patience, wire)) = enqueuer.patience("getLoginQrCode").zip(wires.first()).filter(|_| !wiring.dry_run)
+    else {
+        return enqueuer.put(ctx, &wires);
     };
-    let receipt = plan.enqueue_one(ctx, wire, wiring.key.as_ref())?;
+    let receipt = enqueuer.enqueue_one(ctx, wire, wiring.key.as_ref())?;
     let progress = Progress::wait(ctx.out());
     progress.say("asking the client for a code");
     let until = Instant::now() + patience + receipt.due.since(Time::now());
-    let outcome = queueing::watch(ctx, receipt.id, Until::Answered, until, |_| {})?;
+    let outcome = wait::watch(ctx, receipt.id, Until::Answered, until, |_| {})?;
     drop(progress);
-    if let Some(error) = queueing::failure(&outcome, patience) {
+    if let Some(error) = wait::failure(&outcome, patience) {
         return Err(error);
     }
     let Some((event, items)) = outcome.answers.last() else {

@@ -9,10 +9,12 @@
 
 use crate::cli::args::send as args;
 use crate::cli::ctx::Ctx;
+use crate::cli::enqueue::{self, Enqueuer};
 use crate::cli::error::Error;
+use crate::cli::names;
 use crate::cli::progress::Progress;
-use crate::cli::queueing::{self, Outcome, Plan};
 use crate::cli::render;
+use crate::cli::wait::{self, Outcome};
 use crate::clock::Time;
 use crate::control::client::{self, Reply};
 use crate::control::{DroppedRange, Entry, EventsQuery, Line, Receipt, State, Status, Until};
@@ -54,40 +56,41 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Ask) -> Result<(), Error> {
     }
     let pattern = r#match.as_deref().map(compile).transpose()?;
     let text = super::send::text(text)?;
-    let plan = Plan::new(ctx, &wiring)?;
-    let wires = plan.wires(ctx, |names| Ok(vec![Command::SendText { wxid: names.who(&wxid)?, text: text.clone() }]))?;
+    let enqueuer = Enqueuer::new(ctx, &wiring)?;
+    let wires =
+        enqueuer.wires(ctx, |names| Ok(vec![Command::SendText { wxid: names.who(&wxid)?, text: text.clone() }]))?;
     let [wire] = &wires[..] else { return Err(Error::failed("one command was to be made")) };
     let chat = wire.as_map()["wxid"].as_str().unwrap_or_default().to_owned();
     let from = match (&from, id::RoomId::parse(&chat)) {
         (None, _) => None,
-        (Some(who), Ok(room)) => Some(who.member(ctx, &room).map_err(of_from)?.as_str().to_owned()),
-        (Some(who), Err(_)) => Some(who.id(ctx).map_err(of_from)?.as_str().to_owned()),
+        (Some(who), Ok(room)) => Some(names::member(ctx, who, &room).map_err(of_from)?.as_str().to_owned()),
+        (Some(who), Err(_)) => Some(names::id(ctx, who).map_err(of_from)?.as_str().to_owned()),
     };
     if let Some(from) = from.as_ref().filter(|from| **from != chat && !id::is_room(&chat)) {
         return Err(Error::usage(format!(
             "--from: `{from}` cannot reply in the chat with `{chat}`; leave --from out, or ask in a room that both are in"
         )));
     }
-    if plan.is_dry(ctx, &wires)? {
+    if enqueuer.is_dry(ctx, &wires)? {
         return Ok(());
     }
     // Nobody is asked when nobody listens any more.
     let expires = wiring.expires.map_or(timeout, |expires| expires.min(timeout));
-    let (receipt, line) = plan.ask(ctx, wire, expires, !no_queue)?;
+    let (receipt, line) = enqueuer.ask(ctx, wire, expires, !no_queue)?;
     let end = Instant::now() + timeout + receipt.due.since(Time::now());
     let id = receipt.id;
     let mut turn = Turn { ctx, id, line: Some(line), told: false };
     turn.tell(&receipt);
     let progress = Progress::wait(ctx.out());
     progress.say("queued, waiting for a client to fetch it");
-    let outcome = queueing::watch(ctx, id, Until::Fetched, end, |receipt| {
+    let outcome = wait::watch(ctx, id, Until::Fetched, end, |receipt| {
         turn.keep();
         turn.tell(receipt);
     })?;
     if let Some(error) = unfetched(&outcome.receipt, turn.told, timeout) {
         return Err(error);
     }
-    if let Some(error) = queueing::failure(&outcome, timeout) {
+    if let Some(error) = wait::failure(&outcome, timeout) {
         return Err(error);
     }
     progress.say("fetched, waiting for the reply");
@@ -112,7 +115,7 @@ fn unfetched(receipt: &Receipt, waited_for_turn: bool, patience: Duration) -> Op
     if !matches!(receipt.state, State::Scheduled | State::Ready | State::Expired) {
         return None;
     }
-    let (id, within) = (receipt.id, queueing::span(patience));
+    let (id, within) = (receipt.id, wait::span(patience));
     if receipt.attempts > 0 {
         return Some(Error::no_answer(format!(
             "no reply within {within}: the question (command {id}) was handed to a client, which may have asked it, but \
@@ -147,7 +150,7 @@ impl Turn<'_> {
         }
         let again = || -> Result<Reply, Error> {
             let mut line = self.ctx.client()?.send("GET", &format!("/v1/asks/{}", self.id), None)?;
-            queueing::first_receipt(&mut line)?;
+            enqueue::first_receipt(&mut line)?;
             Ok(line)
         };
         self.line = again().ok();
@@ -234,7 +237,7 @@ impl Question<'_> {
         format!(
             "no reply within {}: the client has fetched the question (command {id}, at {at}); `wehelp events --since \
              '#{since}'` shows what came after it",
-            queueing::span(patience)
+            wait::span(patience)
         )
     }
 
@@ -289,8 +292,8 @@ impl Question<'_> {
         if receipt.state != State::Rejected {
             return Ok(());
         }
-        let outcome = queueing::watch(self.ctx, id, Until::Answered, Instant::now(), |_| {})?;
-        queueing::failure(&Outcome { receipt, ..outcome }, Duration::ZERO).map_or(Ok(()), Err)
+        let outcome = wait::watch(self.ctx, id, Until::Answered, Instant::now(), |_| {})?;
+        wait::failure(&Outcome { receipt, ..outcome }, Duration::ZERO).map_or(Ok(()), Err)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::cli::args::contact as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
-use crate::cli::queueing;
+use crate::cli::names;
 use crate::cli::render::items::{self, Column};
 use crate::control::{Account, DirectoryQuery, client};
 use serde::Serialize;
@@ -24,7 +24,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Contact) -> Result<(), Error> {
             self::list(ctx, "/v1/contacts", &query, items::CONTACTS, Found::MayBeEmpty(nobody))
         }
         args::What::Show(show) => {
-            let wxid = show.wxid.id(ctx)?;
+            let wxid = names::id(ctx, &show.wxid)?;
             ctx.out().print(&one(ctx, wxid.as_str())?, items::facts)
         }
         args::What::Avatars(args::Avatars { wxids }) => avatars(ctx, &wxids),
@@ -109,7 +109,7 @@ fn avatars(ctx: &Ctx, wxids: &[crate::cli::who::Who]) -> Result<(), Error> {
     }
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for who in wxids {
-        let wxid = who.id(ctx)?;
+        let wxid = names::id(ctx, who)?;
         match one(ctx, wxid.as_str()).map(|contact| picture(&contact)) {
             Ok(Some(avatar)) => found.push(avatar),
             Ok(None) => failures.push(Error::not_found(format!("no event has told of a picture of `{wxid}`"))),
@@ -117,5 +117,5 @@ fn avatars(ctx: &Ctx, wxids: &[crate::cli::who::Who]) -> Result<(), Error> {
         }
     }
     show_all(ctx, &found, items::AVATARS, Found::MayBeEmpty("nothing was found"))?;
-    queueing::told(ctx, failures)
+    ctx.out().told(failures)
 }

@@ -2,8 +2,7 @@
 
 use crate::cli::args::events::{self as args, CursorWhat};
 use crate::cli::ctx::Ctx;
-use crate::cli::error::{Error, Exit};
-use crate::cli::queueing::{maybe_done, told};
+use crate::cli::error::{Error, Exit, maybe_done};
 use crate::cli::render;
 use crate::clock::Time;
 use crate::control::client::{Reply, part};
@@ -60,7 +59,7 @@ pub(super) fn each(ctx: &Ctx, names: &[String], mut act: impl FnMut(&str) -> Res
             done => failures.extend(done.err()),
         }
     }
-    told(ctx, failures)
+    ctx.out().told(failures)
 }
 
 fn delete(ctx: &Ctx, args: &args::CursorDelete) -> Result<(), Error> {

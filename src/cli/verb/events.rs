@@ -15,6 +15,7 @@ mod stream;
 use crate::cli::args::events::{self as args, Lines, What};
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
+use crate::cli::names;
 use crate::cli::render;
 use crate::cli::wake::{Signals, Wake};
 use crate::cli::who::Who;
@@ -101,7 +102,7 @@ fn from_now(list: &args::List) -> bool {
 fn query(ctx: &Ctx, list: &args::List) -> Result<EventsQuery, Error> {
     let exec = list.exec.command().is_some();
     let who = |text: &Option<String>| {
-        let id = text.as_deref().map(|text| Who::parse(text)?.id(ctx).map(|id| id.as_str().to_owned()));
+        let id = text.as_deref().map(|text| names::id(ctx, &Who::parse(text)?).map(|id| id.as_str().to_owned()));
         id.transpose()
     };
     let from_now = from_now(list);

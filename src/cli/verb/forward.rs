@@ -2,8 +2,8 @@
 
 use crate::cli::args::events::{self as args, ForwardWhat};
 use crate::cli::ctx::Ctx;
-use crate::cli::error::Error;
-use crate::cli::queueing::maybe_done;
+use crate::cli::error::{Error, maybe_done};
+use crate::cli::names;
 use crate::cli::render;
 use crate::cli::who::Who;
 use crate::control::client::{self, Reply, part};
@@ -29,7 +29,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Forward) -> Result<(), Error> {
 }
 
 fn add(ctx: &Ctx, args: args::ForwardAdd) -> Result<(), Error> {
-    let chat = args.chat.as_deref().map(|chat| Who::parse(chat)?.id(ctx)).transpose()?;
+    let chat = args.chat.as_deref().map(|chat| names::id(ctx, &Who::parse(chat)?)).transpose()?;
     let on_refused = match args.on_refused {
         args::OnRefused::Stop => OnRefused::Stop,
         args::OnRefused::Skip => OnRefused::Skip,

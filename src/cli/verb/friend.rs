@@ -3,9 +3,10 @@
 use super::contact::{self, Found};
 use crate::cli::args::friend as args;
 use crate::cli::ctx::Ctx;
+use crate::cli::enqueue::{self, Enqueuer};
 use crate::cli::error::{Error, Exit};
-use crate::cli::queueing::{self, Plan};
 use crate::cli::render::{self, items};
+use crate::cli::wait;
 use crate::control::{DirectoryQuery, Receipt, Until, client};
 use crate::protocol::command::{Command, Wire};
 use crate::protocol::name::folded;
@@ -15,20 +16,20 @@ use std::time::{Duration, Instant};
 pub(in crate::cli) fn run(ctx: &Ctx, args: args::Friend) -> Result<(), Error> {
     match args.what {
         args::What::List(list) if list.cached => cached(ctx),
-        args::What::List(list) => queueing::put(ctx, &list.wiring, |_| Ok(vec![Command::FriendList])),
+        args::What::List(list) => enqueue::put(ctx, &list.wiring, |_| Ok(vec![Command::FriendList])),
         args::What::Add(add) => self::add(ctx, &add),
         args::What::Delete(args::Delete { wxid, wiring }) => {
-            queueing::put(ctx, &wiring, |names| Ok(vec![Command::FriendDelete { wxid: names.person(&wxid)? }]))
+            enqueue::put(ctx, &wiring, |names| Ok(vec![Command::FriendDelete { wxid: names.person(&wxid)? }]))
         }
-        args::What::Info(args::Info { wxids, wiring }) => queueing::put(ctx, &wiring, |names| {
+        args::What::Info(args::Info { wxids, wiring }) => enqueue::put(ctx, &wiring, |names| {
             let ids: Vec<_> = wxids.iter().map(|who| names.person(who)).collect::<Result<_, _>>()?;
             Ok(Command::friend_info(&ids))
         }),
         args::What::Get(args::Get { wxid, wiring }) => {
-            queueing::put(ctx, &wiring, |names| Ok(vec![Command::FriendGet { wxid: names.person(&wxid)? }]))
+            enqueue::put(ctx, &wiring, |names| Ok(vec![Command::FriendGet { wxid: names.person(&wxid)? }]))
         }
         args::What::Lookup(args::Lookup { wxid, wiring }) => {
-            queueing::put(ctx, &wiring, |names| Ok(vec![Command::FriendLookup { wxid: names.person(&wxid)? }]))
+            enqueue::put(ctx, &wiring, |names| Ok(vec![Command::FriendLookup { wxid: names.person(&wxid)? }]))
         }
         args::What::Accept(accept) => self::accept(ctx, accept),
         args::What::Requests(_) => requests(ctx),
@@ -51,12 +52,12 @@ fn cached(ctx: &Ctx) -> Result<(), Error> {
 /// can be added"), so the question must have been answered before the command is queued.
 fn add(ctx: &Ctx, args: &args::Add) -> Result<(), Error> {
     let Some(place) = &args.room else {
-        return queueing::put(ctx, &args.wiring, |names| {
+        return enqueue::put(ctx, &args.wiring, |names| {
             Ok(vec![Command::FriendAdd { wxid: names.person(&args.wxid)?, message: args.message.clone() }])
         });
     };
-    let plan = Plan::new(ctx, &args.wiring)?;
-    let wires = plan.wires(ctx, |names| {
+    let enqueuer = Enqueuer::new(ctx, &args.wiring)?;
+    let wires = enqueuer.wires(ctx, |names| {
         let room = names.room(place)?;
         let wxid = names.member(&args.wxid, &room)?;
         let message = args.message.clone();
@@ -65,10 +66,10 @@ fn add(ctx: &Ctx, args: &args::Add) -> Result<(), Error> {
     let [question, add] = &wires[..] else { return Err(Error::failed("two commands were to be made")) };
     if args.wiring.no_wait || args.wiring.dry_run {
         // The client carries commands out in order, so they may go together; whether the ticket came, nobody looks.
-        return plan.put(ctx, &wires);
+        return enqueuer.put(ctx, &wires);
     }
     ask_for_ticket(ctx, args, question)?;
-    plan.put(ctx, std::slice::from_ref(add))
+    enqueuer.put(ctx, std::slice::from_ref(add))
 }
 
 /// Asks for the ticket now, also when the command itself is to be held: the options are for the command.
@@ -78,14 +79,14 @@ fn ask_for_ticket(ctx: &Ctx, args: &args::Add, question: &Wire) -> Result<(), Er
         key: args.wiring.key.as_ref().map(|key| format!("{key}/v2")),
         ..Default::default()
     };
-    let plan = Plan::new(ctx, &wiring)?;
-    let patience = plan.patience(question.api()).unwrap_or(Duration::ZERO);
-    let receipt = plan.enqueue_one(ctx, question, wiring.key.as_ref())?;
+    let enqueuer = Enqueuer::new(ctx, &wiring)?;
+    let patience = enqueuer.patience(question.api()).unwrap_or(Duration::ZERO);
+    let receipt = enqueuer.enqueue_one(ctx, question, wiring.key.as_ref())?;
     let progress = crate::cli::progress::Progress::wait(ctx.out());
     progress.say("asking for the member's ticket");
-    let outcome = queueing::watch(ctx, receipt.id, Until::Answered, Instant::now() + patience, |_| {})?;
+    let outcome = wait::watch(ctx, receipt.id, Until::Answered, Instant::now() + patience, |_| {})?;
     drop(progress);
-    match queueing::failure(&outcome, patience) {
+    match wait::failure(&outcome, patience) {
         None => Ok(()),
         Some(error) => {
             let message = format!("the member's ticket did not come, so nobody was added: {}", error.message);
@@ -95,7 +96,7 @@ fn ask_for_ticket(ctx: &Ctx, args: &args::Add, question: &Wire) -> Result<(), Er
 }
 
 fn accept(ctx: &Ctx, args: args::Accept) -> Result<(), Error> {
-    let mut plan = Plan::new(ctx, &args.wiring)?;
+    let mut enqueuer = Enqueuer::new(ctx, &args.wiring)?;
     let (v1, v2) = match (&args.request, args.v1, args.v2) {
         (None, Some(v1), Some(v2)) => (v1, v2),
         (Some(request), ..) => {
@@ -105,7 +106,7 @@ fn accept(ctx: &Ctx, args: args::Accept) -> Result<(), Error> {
             }
             let get = |key: &str| found[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
             if let Some(account) = get("account") {
-                plan.bind(&account);
+                enqueuer.bind(&account);
             }
             let lacking = || {
                 let seq = &found["seq"];
@@ -118,8 +119,8 @@ fn accept(ctx: &Ctx, args: args::Accept) -> Result<(), Error> {
         }
         _ => return Err(Error::usage("give a REQUEST, or --v1 and --v2")),
     };
-    let wires = plan.wires(ctx, |_| Ok(vec![Command::FriendAccept { v1: v1.clone(), v2: v2.clone() }]))?;
-    plan.put(ctx, &wires)
+    let wires = enqueuer.wires(ctx, |_| Ok(vec![Command::FriendAccept { v1: v1.clone(), v2: v2.clone() }]))?;
+    enqueuer.put(ctx, &wires)
 }
 
 /// Says of a request that it was accepted, and prints the receipt of the command that did it, if there was one.
@@ -132,7 +133,7 @@ fn accepted_already(ctx: &Ctx, request: &Value) -> Result<(), Error> {
     ));
     let Some(id) = request["command"].as_u64() else { return Ok(()) };
     match ctx.client()?.get::<Receipt>(&format!("/v1/commands/{id}")) {
-        Ok(receipt) => queueing::print_receipt(ctx, &Receipt { repeated: true, ..receipt }),
+        Ok(receipt) => enqueue::print_receipt(ctx, &Receipt { repeated: true, ..receipt }),
         // It is kept no longer.
         Err(client::Error::Refused { status: 404, .. }) => Ok(()),
         Err(error) => Err(error.into()),

@@ -2,8 +2,8 @@
 
 use crate::cli::args::queue as args;
 use crate::cli::ctx::Ctx;
-use crate::cli::error::{Error, Exit};
-use crate::cli::queueing;
+use crate::cli::enqueue;
+use crate::cli::error::{self, Error, Exit};
 use crate::cli::render::{self, receipt};
 use crate::control::client::{self, Reply};
 use crate::control::{CancelQuery, Named, NotCancelled, Paused, QueueQuery, Receipt};
@@ -71,7 +71,7 @@ fn cancel(ctx: &Ctx, cancel: args::Cancel) -> Result<(), Error> {
         let receipt: Receipt =
             serde_json::from_slice(line).map_err(|e| Error::failed(format!("the daemon's answer is odd: {e}")))?;
         if yes {
-            queueing::print_receipt(ctx, &receipt)?;
+            enqueue::print_receipt(ctx, &receipt)?;
         }
     }
     let these = receipt::count(meant - refused, "command");
@@ -90,7 +90,7 @@ fn cancel(ctx: &Ctx, cancel: args::Cancel) -> Result<(), Error> {
 }
 
 fn see_list() -> impl Fn(client::Error) -> Error {
-    queueing::maybe_done("`wehelp queue list` shows what is left")
+    error::maybe_done("`wehelp queue list` shows what is left")
 }
 
 /// In JSON a failure is a result among the receipts.
@@ -113,7 +113,7 @@ fn each(ctx: &Ctx, ids: &[u64], mut act: impl FnMut(u64) -> Result<(), Error>) -
             Ok(()) => {}
         }
     }
-    queueing::told(ctx, failures)
+    ctx.out().told(failures)
 }
 
 fn change(ctx: &Ctx, id: u64, how: &str) -> Result<(), Error> {
@@ -121,14 +121,14 @@ fn change(ctx: &Ctx, id: u64, how: &str) -> Result<(), Error> {
     let client = ctx.client()?;
     let changed = client.send("POST", &format!("/v1/commands/{id}/{how}"), Some(b"{}")).and_then(Reply::json);
     let see = format!("`wehelp queue show {id}` tells");
-    queueing::print_receipt(ctx, &changed.map_err(queueing::maybe_done(&see))?)
+    enqueue::print_receipt(ctx, &changed.map_err(error::maybe_done(&see))?)
 }
 
 fn pause(ctx: &Ctx, how: &str) -> Result<(), Error> {
     let named = Named { account: ctx.global().account.clone() };
     let client = ctx.client()?;
     let paused: Result<Paused, _> = client.put("POST", &format!("/v1/queue/{how}"), &named).and_then(Reply::json);
-    let paused = paused.map_err(queueing::maybe_done("`wehelp status` tells"))?;
+    let paused = paused.map_err(error::maybe_done("`wehelp status` tells"))?;
     if how == "resume" && paused.all && named.account.is_some() {
         ctx.out().note("the whole queue stays paused; `wehelp queue resume` without -a lets it go on");
     }

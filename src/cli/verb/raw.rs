@@ -2,8 +2,8 @@
 
 use crate::cli::args::send as args;
 use crate::cli::ctx::Ctx;
+use crate::cli::enqueue::Enqueuer;
 use crate::cli::error::Error;
-use crate::cli::queueing::Plan;
 use crate::protocol::command::{self, WIRE_BYTES_MAX, Wire};
 use std::io::Read;
 
@@ -11,7 +11,7 @@ use std::io::Read;
 const INPUT_BYTES_MAX: usize = 64 << 20;
 
 pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Raw) -> Result<(), Error> {
-    let plan = Plan::new(ctx, &args.wiring)?.on_client(args.on_client);
+    let enqueuer = Enqueuer::new(ctx, &args.wiring)?.on_client(args.on_client);
     let read_one = |text: &str| -> Result<Wire, String> {
         let wire = Wire::from_json(text).map_err(|e| e.to_string())?;
         command::check(&wire).map_err(|e| e.to_string())?;
@@ -34,7 +34,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Raw) -> Result<(), Error> {
     if wires.is_empty() {
         return Err(Error::usage("standard input holds no command; give one JSON object a line"));
     }
-    plan.put(ctx, &wires)
+    enqueuer.put(ctx, &wires)
 }
 
 fn read(input: impl Read) -> Result<String, Error> {

@@ -5,8 +5,8 @@ mod bulk;
 use crate::cli::args::Wiring;
 use crate::cli::args::send as args;
 use crate::cli::ctx::Ctx;
+use crate::cli::enqueue::{self, Enqueuer};
 use crate::cli::error::{Error, Exit};
-use crate::cli::queueing::{self, Plan};
 use crate::cli::render;
 use crate::cli::who::Who;
 use crate::protocol::command::{Command, WIRE_BYTES_MAX, is_local_path, local_path};
@@ -24,7 +24,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Send) -> Result<(), Error> {
         }
         args::What::Text(args::Text { wxid: Some(wxid), text: Some(text), wiring, .. }) => {
             let text = self::text(text)?;
-            queueing::put(ctx, &wiring, |names| {
+            enqueue::put(ctx, &wiring, |names| {
                 Ok(vec![Command::SendText { wxid: names.who(&wxid)?, text: text.clone() }])
             })
         }
@@ -35,7 +35,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Send) -> Result<(), Error> {
         args::What::File(args::File { wxid, path, on_client, wiring }) => {
             file(ctx, &wiring, &wxid, (&path, on_client), |wxid, path| Command::SendFile { wxid, path })
         }
-        args::What::Link(args::Link { wxid, title, url, desc, pic, wiring }) => queueing::put(ctx, &wiring, |names| {
+        args::What::Link(args::Link { wxid, title, url, desc, pic, wiring }) => enqueue::put(ctx, &wiring, |names| {
             let (title, url, desc, pic) = (title.clone(), url.clone(), desc.clone(), pic.clone());
             Ok(vec![Command::SendLink { wxid: names.who(&wxid)?, title, url, desc, pic }])
         }),
@@ -82,15 +82,15 @@ fn file(
     (path, on_client): (&str, bool),
     command: impl Fn(Wxid, String) -> Command,
 ) -> Result<(), Error> {
-    let plan = Plan::new(ctx, wiring)?.on_client(on_client);
-    let wires = plan.wires(ctx, |names| Ok(vec![command(names.who(wxid)?, path.to_owned())]))?;
+    let enqueuer = Enqueuer::new(ctx, wiring)?.on_client(on_client);
+    let wires = enqueuer.wires(ctx, |names| Ok(vec![command(names.who(wxid)?, path.to_owned())]))?;
     let is_local = !on_client && is_local_path(path);
     if is_local && ctx.client().is_err() {
         // The daemon's settings may know better; where none can be asked, it is wrong usage as it stands.
         return Err(Error::usage(format!("PATH: {}", local_path(path))));
     }
     if is_local && wiring.dry_run {
-        return plan.enqueue(ctx, &wires, &[], |receipt| ctx.out().text(receipt.command.get()));
+        return enqueuer.enqueue(ctx, &wires, &[], |receipt| ctx.out().text(receipt.command.get()));
     }
     if !is_local && !on_client && !is_of_the_pc(path) && std::path::Path::new(path).exists() {
         ctx.out().warn(&format!(
@@ -98,7 +98,7 @@ fn file(
             render::clean(path)
         ));
     }
-    plan.put(ctx, &wires).map_err(|error| match error.exit {
+    enqueuer.put(ctx, &wires).map_err(|error| match error.exit {
         // The daemon names the member, and here it is an argument.
         Exit::Usage if is_local => Error::usage(format!("PATH: {}", local_path(path))),
         _ => error,

@@ -2,7 +2,7 @@
 //! more. Pure.
 
 use crate::cli::args::events::Exec;
-use crate::cli::queueing::span;
+use crate::cli::wait::span;
 use crate::clock::Time;
 use crate::control::Entry;
 use crate::protocol::event::Kind;

@@ -10,10 +10,12 @@
 
 use crate::cli::args::Wiring;
 use crate::cli::ctx::Ctx;
+use crate::cli::enqueue::{self, Enqueuer, Fate, Special, Unfinished};
 use crate::cli::error::{Error, Exit};
+use crate::cli::names;
 use crate::cli::progress::Progress;
-use crate::cli::queueing::{self, Fate, Plan, Special, Unfinished};
 use crate::cli::render::receipt::count;
+use crate::cli::wait;
 use crate::cli::wake::{self, Signals, Wake};
 use crate::cli::who::{Name, Who};
 use crate::clock;
@@ -66,10 +68,10 @@ enum Fared {
 /// # Errors
 /// 1 when a line failed; otherwise as the daemon says, when it takes no more.
 pub(super) fn run(ctx: &Ctx, from: &Path, prefix: Option<&str>, wiring: &Wiring) -> Result<(), Error> {
-    let mut plan = Plan::new(ctx, wiring)?;
-    plan.be_bulk();
+    let mut enqueuer = Enqueuer::new(ctx, wiring)?;
+    enqueuer.be_bulk();
     if let Some(prefix) = prefix {
-        queueing::check_key("--key-prefix", &format!("{prefix}-{}", "0".repeat(2 * HASH_BYTES)))?;
+        enqueue::check_key("--key-prefix", &format!("{prefix}-{}", "0".repeat(2 * HASH_BYTES)))?;
     }
     let unread = |e: std::io::Error| Error::failed(format!("read `{}`: {e}", from.display()));
     let (file, size) = if from == Path::new("-") {
@@ -89,7 +91,7 @@ pub(super) fn run(ctx: &Ctx, from: &Path, prefix: Option<&str>, wiring: &Wiring)
     };
     let mut run = Run {
         ctx,
-        plan,
+        enqueuer,
         wiring,
         keyed: prefix.is_some(),
         progress,
@@ -255,7 +257,7 @@ fn make(
     }
     let special = Special {
         delay: r#in.map(|length| length.read("in")).transpose()?,
-        due: at.map(|at| queueing::moment_to_come("at", &at)).transpose()?,
+        due: at.map(|at| enqueue::moment_to_come("at", &at)).transpose()?,
         expires: expires.map(|length| length.read("expires")).transpose()?,
         account,
     };
@@ -264,7 +266,7 @@ fn make(
     stand_in.to_wire(time)?;
     let wxid = match &who {
         Who::Id(id) => id.clone(),
-        Who::Wrong(_) => who.id_for(ctx, special.account.as_deref()).map_err(|error| {
+        Who::Wrong(_) => names::id_for(ctx, &who, special.account.as_deref()).map_err(|error| {
             // Named as it is in a line.
             let message = error.message.replacen("WXID", "wxid", 1);
             Error { message, ..error }
@@ -274,7 +276,7 @@ fn make(
                 names.clear();
             }
             let whose = (special.account.clone(), name.clone());
-            names.entry(whose).or_insert_with(|| who.id_for(ctx, special.account.as_deref())).clone()?
+            names.entry(whose).or_insert_with(|| names::id_for(ctx, &who, special.account.as_deref())).clone()?
         }
     };
     let key = own_key.or_else(|| prefix.map(|prefix| key(prefix, wxid.as_str(), &text)));
@@ -340,7 +342,7 @@ struct Tally {
 
 struct Run<'a> {
     ctx: &'a Ctx,
-    plan: Plan<'a>,
+    enqueuer: Enqueuer<'a>,
     wiring: &'a Wiring,
     keyed: bool,
     progress: Progress,
@@ -404,7 +406,7 @@ impl Run<'_> {
         let wires: Vec<Wire> = part.iter().map(|(_, text)| text.wire.clone()).collect();
         let keys: Vec<String> = part.iter().filter_map(|(_, text)| text.key.clone()).collect();
         let mut came = 0;
-        let done = self.plan.hand_over(self.ctx, &wires, &keys, special, &mut |receipt| {
+        let done = self.enqueuer.hand_over(self.ctx, &wires, &keys, special, &mut |receipt| {
             came += 1;
             fared.push_back(Fared::Queued(Box::new(receipt)));
             Ok(())
@@ -426,8 +428,8 @@ impl Run<'_> {
 
     fn receipt(&mut self, number: u64, receipt: &Receipt) -> Result<(), Error> {
         self.tally.repeated += u64::from(receipt.repeated);
-        let Some(patience) = self.plan.patience(&receipt.api) else {
-            return self.progress.beside(self.ctx.out(), || queueing::print_receipt(self.ctx, receipt));
+        let Some(patience) = self.enqueuer.patience(&receipt.api) else {
+            return self.progress.beside(self.ctx.out(), || enqueue::print_receipt(self.ctx, receipt));
         };
         self.ctx.out().flush()?;
         let signal = self.signals.asked().map(|asked| Error::new(asked.exit, "interrupted", "ended by a signal"));
@@ -437,10 +439,10 @@ impl Run<'_> {
         }
         let due = receipt.due.since(clock::Time::now());
         let end = Instant::now() + patience.saturating_add(due).min(Duration::from_secs(366 * 86_400));
-        match queueing::watch(self.ctx, receipt.id, Until::Answered, end, |_| {}) {
-            Ok(outcome) => match queueing::failure(&outcome, patience) {
+        match wait::watch(self.ctx, receipt.id, Until::Answered, end, |_| {}) {
+            Ok(outcome) => match wait::failure(&outcome, patience) {
                 Some(error) => self.unanswered(number, receipt.id, error),
-                None => self.progress.beside(self.ctx.out(), || queueing::print_receipt(self.ctx, &outcome.receipt)),
+                None => self.progress.beside(self.ctx.out(), || enqueue::print_receipt(self.ctx, &outcome.receipt)),
             },
             Err(error) => {
                 // The daemon is away for good: nobody waits for the next one as long again.

@@ -1,0 +1,220 @@
+//! Whom a name means: ids are taken as they are, names (`@NAME`, contract 5) are looked up by the daemon.
+
+use super::ctx::Ctx;
+use super::error::Error;
+use super::render;
+use super::who::{Name, Place, Who};
+use crate::control::{ResolveQuery, client};
+use crate::protocol::id::{self, RoomId, Wxid};
+use serde_json::Value;
+use std::cell::Cell;
+
+/// Gives ids to those who were named. The first time it is asked nothing of the daemon, see [`resolved`].
+#[derive(Debug)]
+pub(super) struct Names<'a> {
+    daemon: Option<&'a Ctx>,
+    needed: Cell<bool>,
+}
+
+/// What `make` makes of the names: once without asking the daemon, to find wrong usage, and once more if names are to be
+/// looked up.
+///
+/// # Errors
+/// Wrong usage, and names that mean nobody or several.
+pub(super) fn resolved<T>(ctx: &Ctx, make: impl Fn(&Names<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    let names = Names { daemon: None, needed: Cell::new(false) };
+    let made = make(&names)?;
+    if names.needed.get() { make(&Names { daemon: Some(ctx), ..names }) } else { Ok(made) }
+}
+
+impl Names<'_> {
+    /// A person or a room.
+    pub(super) fn who(&self, who: &Who) -> Result<Wxid, Error> {
+        self.id(who, false, id)
+    }
+
+    /// A person.
+    pub(super) fn person(&self, who: &Who) -> Result<Wxid, Error> {
+        self.id(who, true, person)
+    }
+
+    /// A member of a room; where the room is not known to have such a one, anybody.
+    pub(super) fn member(&self, who: &Who, room: &RoomId) -> Result<Wxid, Error> {
+        self.id(who, true, |ctx, who| member(ctx, who, room))
+    }
+
+    /// A room.
+    pub(super) fn room(&self, place: &Place) -> Result<RoomId, Error> {
+        match (self.daemon, place) {
+            (_, Place::Id(id)) => Ok(id.clone()),
+            (Some(ctx), name) => room(ctx, name),
+            (None, _) => {
+                self.needed.set(true);
+                Ok(RoomId::parse("0@chatroom")?)
+            }
+        }
+    }
+
+    fn id(
+        &self,
+        who: &Who,
+        is_person: bool,
+        look_up: impl Fn(&Ctx, &Who) -> Result<Wxid, Error>,
+    ) -> Result<Wxid, Error> {
+        match (who, self.daemon) {
+            (Who::Id(id), _) => as_typed(id, is_person),
+            (_, Some(ctx)) => look_up(ctx, who),
+            (_, None) => {
+                self.needed.set(true);
+                Ok(Wxid::parse("filehelper")?)
+            }
+        }
+    }
+}
+
+/// The id of a person or a room; a name is looked up among the contacts of the account that is meant.
+///
+/// # Errors
+/// When the name means nobody (4), or several (5: they are listed).
+pub(super) fn id(ctx: &Ctx, who: &Who) -> Result<Wxid, Error> {
+    id_for(ctx, who, None)
+}
+
+/// As [`id()`], among the contacts of another account than the one that the options name.
+///
+/// # Errors
+/// As there.
+pub(super) fn id_for(ctx: &Ctx, who: &Who, account: Option<&str>) -> Result<Wxid, Error> {
+    looked_up(ctx, who, &Among { account, ..Among::default() })
+}
+
+/// The id of a person; rooms do not count.
+///
+/// # Errors
+/// As [`id()`], and when it is a room's id (2).
+pub(super) fn person(ctx: &Ctx, who: &Who) -> Result<Wxid, Error> {
+    looked_up(ctx, who, &Among { only: Some(PEOPLE), ..Among::default() })
+}
+
+/// The id of a person; a name may also be one that only a member of that room has.
+///
+/// # Errors
+/// As [`person`].
+pub(super) fn member(ctx: &Ctx, who: &Who, room: &RoomId) -> Result<Wxid, Error> {
+    looked_up(ctx, who, &Among { only: Some(PEOPLE), room: Some(room.as_str()), account: None })
+}
+
+/// The id of a room; a name is looked up among the rooms of the account that is meant.
+///
+/// # Errors
+/// When the name means no room (4), or several (5: they are listed).
+pub(super) fn room(ctx: &Ctx, place: &Place) -> Result<RoomId, Error> {
+    match place {
+        Place::Id(id) => Ok(id.clone()),
+        Place::Name(name) => Ok(RoomId::parse(&look_up(ctx, name, &Among::ROOMS)?)?),
+        Place::Wrong(error) => Err(wrong(ctx, "ROOM", error, &Among::ROOMS)),
+    }
+}
+
+fn looked_up(ctx: &Ctx, who: &Who, among: &Among<'_>) -> Result<Wxid, Error> {
+    match who {
+        Who::Id(id) => as_typed(id, among.only == Some(PEOPLE)),
+        Who::Name(name) => Ok(Wxid::parse(&look_up(ctx, name, among)?)?),
+        Who::Wrong(error) => Err(wrong(ctx, "WXID", error, among)),
+    }
+}
+
+fn as_typed(id: &Wxid, is_person: bool) -> Result<Wxid, Error> {
+    match Wxid::check_person(id.as_str()) {
+        Err(error) if is_person => Err(Error::usage(format!("WXID: {error}"))),
+        _ => Ok(id.clone()),
+    }
+}
+
+/// Rooms are nobody whom a name means then.
+const PEOPLE: &str = "people";
+
+/// Among whom a name is looked up.
+#[derive(Debug, Clone, Copy, Default)]
+struct Among<'a> {
+    /// `people` or `rooms`.
+    only: Option<&'static str>,
+    /// The room whose members count too.
+    room: Option<&'a str>,
+    /// Whose contacts, when not those of the account that the options name.
+    account: Option<&'a str>,
+}
+
+impl Among<'_> {
+    const ROOMS: Self = Self { only: Some("rooms"), room: None, account: None };
+}
+
+/// Who has a name, by the ranks of contract 5.
+fn having(ctx: &Ctx, name: &Name, among: &Among<'_>) -> Result<Vec<Value>, client::Error> {
+    let query = ResolveQuery {
+        name: name.text.clone(),
+        account: among.account.map(str::to_owned).or_else(|| ctx.global().account.clone()),
+        only: among.only.map(str::to_owned),
+        room: among.room.map(str::to_owned),
+        strangers: name.strangers,
+    };
+    let client = ctx.client().map_err(|error| client::Error::Strange(error.message))?;
+    client.lines("/v1/resolve", &query)?.values()
+}
+
+/// The refusal of what is no id; where somebody is called so, with a word on how to say that. A daemon that is not there
+/// makes it no other fault.
+fn wrong(ctx: &Ctx, argument: &str, error: &id::Error, among: &Among<'_>) -> Error {
+    let name = error.as_name().map(|text| Name { text: text.trim().to_owned(), strangers: false });
+    let known = name.as_ref().is_some_and(|name| having(ctx, name, among).is_ok_and(|found| !found.is_empty()));
+    let hint = match name.filter(|_| known) {
+        Some(name) => format!("; did you mean `{}`?", name.shown()),
+        None => String::new(),
+    };
+    Error::usage(format!("{argument}: {}{hint}", render::clean(&error.to_string())))
+}
+
+/// The id of the only person or room with that name, or of the one that `--pick` chooses.
+fn look_up(ctx: &Ctx, name: &Name, among: &Among<'_>) -> Result<String, Error> {
+    // Without a daemon the error of looking for one is the right one.
+    ctx.client()?;
+    let found = having(ctx, name, among)?;
+    let id_of = |entry: &Value| entry["wxid"].as_str().unwrap_or_default().to_owned();
+    let shown = name.shown();
+    match (&found[..], ctx.global().pick.as_deref()) {
+        ([], _) => Err(Error::not_found(format!(
+            "nobody is called `{shown}`, as far as events have told; `wehelp contact list` shows who is known, \
+             `wehelp friend list` asks the client{}",
+            if name.strangers { "" } else { ", and @@NAME also means those who are no friends" }
+        ))),
+        ([one], None) => Ok(id_of(one)),
+        (all, Some(picked)) => all.iter().map(id_of).find(|id| id == picked).ok_or_else(|| {
+            Error::usage(format!(
+                "--pick {}: that is none of those that `{shown}` means: {}",
+                render::clean(picked),
+                listed(all)
+            ))
+        }),
+        (several, None) => Err(Error::refused(
+            "ambiguous-name",
+            format!(
+                "`{shown}` means {} people or rooms; take one of these instead, or add its --pick: {}",
+                several.len(),
+                listed(several)
+            ),
+        )),
+    }
+}
+
+/// Those whom a name means, each with what picks it: its id, which never means another.
+fn listed(found: &[Value]) -> String {
+    /// More than these are not listed.
+    const LISTED: usize = 20;
+    let one = |entry: &Value| {
+        let called = ["remark", "nick", "username"].iter().find_map(|key| entry[*key].as_str());
+        let id = entry["wxid"].as_str().unwrap_or_default();
+        format!("--pick {} ({})", render::clean(id), render::clean(called.unwrap_or("no name")))
+    };
+    let list: Vec<String> = found.iter().take(LISTED).map(one).collect();
+    format!("{}{}", list.join(", "), if found.len() > LISTED { " …" } else { "" })
+}

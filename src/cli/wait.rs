@@ -1,0 +1,365 @@
+//! Waits for a command: until a client has fetched it, or an event has answered it, and prints what came (contract 3). A wait
+//! outlives a restart of the daemon: the command is on its disk.
+
+use super::ctx::Ctx;
+use super::enqueue::print_receipt;
+use super::error::Error;
+use super::patience::Patience;
+use super::progress::Progress;
+use super::render::{self, items::Shape, receipt};
+use crate::clock::Time;
+use crate::control::{self, Entry, Receipt, State, Until, WaitQuery, client};
+use crate::protocol::command::{Api, Class};
+use serde_json::{Value, value::RawValue};
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+/// How long an answer is waited for unless told (contract 3).
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// So much longer than it promised, a daemon may take to say that a wait is over.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// What became of a command while it was waited for.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) receipt: Receipt,
+    /// The answering events, with what they hold for the command.
+    pub(super) answers: Vec<(Box<RawValue>, Vec<Value>)>,
+    /// Whether what was waited for came.
+    pub(super) reached: bool,
+}
+
+/// Waits for each in turn and prints the answers. The patience begins anew with every answer: who is answered
+/// piece by piece is not given up while pieces come.
+///
+/// # Errors
+/// As the daemon says, and when an answer does not come.
+pub(super) fn all(ctx: &Ctx, awaited: &[(Receipt, Duration)], raw: bool) -> Result<(), Error> {
+    ctx.out().flush()?;
+    let several = awaited.len() > 1;
+    let progress = match awaited.len() {
+        0 => return Ok(()),
+        1 => Progress::wait(ctx.out()),
+        n => Progress::count(ctx.out(), n as u64, "answers"),
+    };
+    let mut failures = Vec::new();
+    let mut table: Vec<Value> = Vec::new();
+    let mut begun = Instant::now();
+    let shape = awaited.first().map_or(Shape::Facts, |(first, _)| Shape::of(&first.api));
+    for (n, (first, patience)) in awaited.iter().enumerate() {
+        let until = begun + *patience + first.due.since(Time::now());
+        let outcome = watch(ctx, first.id, Until::Answered, until, |receipt| {
+            if !several {
+                progress.say(stage(receipt));
+            }
+        })?;
+        progress.at(n as u64 + 1);
+        if outcome.reached {
+            begun = Instant::now();
+        }
+        let mut collected = None;
+        progress.beside(ctx.out(), || {
+            collected = show(ctx, &outcome, raw)?;
+            Ok(())
+        })?;
+        table.extend(collected.unwrap_or_default());
+        failures.extend(failure(&outcome, *patience));
+    }
+    drop(progress);
+    if !table.is_empty() {
+        ctx.out().text(&shape.text(&table, ctx.out().columns()))?;
+    } else if failures.is_empty() && !ctx.out().is_json() && !raw && matches!(shape, Shape::Table(_)) {
+        ctx.out().note("the answer is empty");
+    }
+    ctx.out().told(failures)
+}
+
+/// Prints what came: as JSON lines at once, for people as items of a table to come.
+fn show(ctx: &Ctx, outcome: &Outcome, raw: bool) -> Result<Option<Vec<Value>>, Error> {
+    let api = Api::find(&outcome.receipt.api);
+    let asks = api.is_some_and(Api::is_question);
+    if raw && !outcome.answers.is_empty() {
+        outcome.answers.iter().try_for_each(|(event, _)| ctx.out().json_text(event.get()))?;
+        return Ok(None);
+    }
+    // People want to know of a deed that it is done, programs what the answer holds.
+    if api.is_none_or(|api| api.answers.is_empty()) || !(asks || ctx.out().is_json()) {
+        if outcome.reached {
+            print_receipt(ctx, &outcome.receipt)?;
+        }
+        return Ok(None);
+    }
+    let items = merged(&outcome.answers);
+    if ctx.out().is_json() {
+        items.iter().try_for_each(|item| ctx.out().json_line(item))?;
+        return Ok(None);
+    }
+    Ok(Some(items))
+}
+
+/// Waits until a command has got as far as `until`, or the time is over; `seen` is told of each change.
+///
+/// # Errors
+/// When there is no such command, or the daemon goes away and does not come back.
+pub(super) fn watch(
+    ctx: &Ctx,
+    id: u64,
+    until: Until,
+    end: Instant,
+    mut seen: impl FnMut(&Receipt),
+) -> Result<Outcome, Error> {
+    let mut patience = Patience::for_a_restart();
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        match watch_once(ctx, id, until, left, &mut patience, &mut seen) {
+            Ok(outcome) => {
+                let over = matches!(outcome.receipt.state, State::Expired | State::Cancelled);
+                if outcome.reached || over || Instant::now() >= end {
+                    return Ok(outcome);
+                }
+                // The daemon ended the wait before its time: it stops, or it waits for a day at most.
+                patience.heard();
+            }
+            Err(error) if !error.may_pass() => return Err(error.into()),
+            Err(error) if patience.is_over() || Instant::now() >= end || ctx.is_ending() => {
+                let mut error = Error::from(error);
+                error.message = format!("{}; command {id} is kept, see `wehelp queue show {id}`", error.message);
+                return Err(error);
+            }
+            Err(_) => {}
+        }
+        std::thread::sleep(patience.pause());
+    }
+}
+
+fn watch_once(
+    ctx: &Ctx,
+    id: u64,
+    until: Until,
+    left: Duration,
+    patience: &mut Patience,
+    seen: &mut impl FnMut(&Receipt),
+) -> Result<Outcome, client::Error> {
+    let client = match ctx.client() {
+        Ok(client) => client,
+        Err(error) => return Err(client::Error::Strange(error.message)),
+    };
+    let timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+    let mut reply = client.lines(&format!("/v1/commands/{id}/wait"), &WaitQuery { timeout_ms, until })?;
+    reply.set_patience(Some(left.saturating_add(SLACK)))?;
+    let (mut receipt, mut answers) = (None, Vec::new());
+    while let Some(progress) = reply.next_value()? {
+        patience.heard();
+        match progress {
+            control::Progress::Receipt(now) => {
+                seen(&now);
+                receipt = Some(now);
+            }
+            control::Progress::Answer { event, items } => answers.push((event, items)),
+            control::Progress::End { reached } => {
+                let receipt = receipt.ok_or_else(|| client::Error::Strange("a wait without a receipt".into()))?;
+                return Ok(Outcome { receipt, answers, reached });
+            }
+        }
+    }
+    Err(client::Error::Broken(std::io::ErrorKind::UnexpectedEof.into()))
+}
+
+/// Where a command stands, for somebody who waits for it.
+fn stage(receipt: &Receipt) -> String {
+    let deed = receipt::deed(receipt);
+    match receipt.state {
+        State::Scheduled => format!("{deed}: due {}", receipt.due.local()),
+        State::InFlight => format!("{deed}: on its way to the client"),
+        State::Fetched => format!("{deed}: fetched, waiting for the answer"),
+        State::Answered => format!("{deed}: answered"),
+        _ => format!("{deed}: queued, waiting for a client to fetch it{}", receipt::held(receipt)),
+    }
+}
+
+/// Why an outcome is no success.
+pub(super) fn failure(outcome: &Outcome, patience: Duration) -> Option<Error> {
+    let receipt = &outcome.receipt;
+    let id = receipt.id;
+    match receipt.state {
+        State::Rejected => {
+            let notice = outcome.answers.last().and_then(|(event, _)| Entry::read(event.get().as_bytes())?.text);
+            let notice = notice.map(|text| format!(": {text}")).unwrap_or_default();
+            let seq = receipt.answer.map(|seq| format!(" (event {seq})")).unwrap_or_default();
+            let notice = if notice.is_empty() && Api::find(&receipt.api).is_some_and(|api| api.class == Class::Friend) {
+                ": the client told of no friendship".to_owned()
+            } else {
+                notice
+            };
+            Some(Error::refused("rejected", format!("command {id} was rejected{notice}{seq}")))
+        }
+        State::Expired if receipt.attempts > 0 => Some(Error::no_answer(format!(
+            "command {id} expired; it was handed to a client before, which may have done it, but that it was read is not \
+             known; see `wehelp queue show {id}`"
+        ))),
+        State::Expired => Some(Error::no_answer(format!(
+            "command {id} expired before a client fetched it; is the client polling? see `wehelp status`"
+        ))),
+        State::Cancelled => Some(Error::refused("cancelled", format!("command {id} was cancelled meanwhile"))),
+        _ if outcome.reached => None,
+        _ if !outcome.answers.is_empty() => Some(Error::no_answer(format!(
+            "only a part of the answer to command {id} came within {}: {}; what comes later is still noted, see `wehelp \
+             queue show {id}`",
+            span(patience),
+            part(receipt)
+        ))),
+        _ => Some(Error::no_answer(late(receipt, patience))),
+    }
+}
+
+/// How much of an answer came: `2 of 3; `wxid_c` was not told`.
+fn part(receipt: &Receipt) -> String {
+    /// So many of those that were not told are named.
+    const NAMED_MAX: usize = 10;
+    let asked: Value = serde_json::from_str(receipt.command.get()).unwrap_or_default();
+    let Some(asked) = asked["wxidLists"].as_array() else {
+        return "the ids, and not yet the rest".to_owned();
+    };
+    let asked = asked.iter().filter_map(Value::as_str).collect::<HashSet<_>>().len();
+    let missing = &receipt.missing;
+    let mut named: Vec<String> = missing.iter().take(NAMED_MAX).map(|id| format!("`{}`", render::clean(id))).collect();
+    if missing.len() > NAMED_MAX {
+        named.push(format!("{} more", missing.len() - NAMED_MAX));
+    }
+    let was = if missing.len() == 1 { "was" } else { "were" };
+    format!("{} of {asked}; {} {was} not told", asked.saturating_sub(missing.len()), named.join(", "))
+}
+
+/// What is said when time is over: whether the client has fetched the command yet.
+fn late(receipt: &Receipt, patience: Duration) -> String {
+    let id = receipt.id;
+    let within = span(patience);
+    match &receipt.fetched {
+        Some(fetched) => format!(
+            "no answer within {within}: the client has fetched command {id} (at {}), and no event has answered it yet; \
+             a late answer is still noted, see `wehelp queue show {id}`",
+            fetched.time.local()
+        ),
+        None if receipt.state == State::InFlight => format!(
+            "no answer within {within}: command {id} is on its way to the client, and not yet known to be fetched; see \
+             `wehelp queue show {id}`"
+        ),
+        None if receipt.attempts > 0 => format!(
+            "no answer within {within}: command {id} was handed to a client, which may have done it, but that it was read \
+             is not known{}; it goes out again, and `wehelp queue cancel {id}` takes it back",
+            receipt::held(receipt)
+        ),
+        None => format!(
+            "no answer within {within}: no client has fetched command {id} yet{}; it stays queued, `wehelp queue \
+             cancel {id}` takes it back, and `wehelp status` tells of the clients",
+            receipt::held(receipt)
+        ),
+    }
+}
+
+/// A length of time in few words.
+pub(super) fn span(length: Duration) -> String {
+    let millis = length.as_millis();
+    match millis {
+        0..1000 => format!("{millis} ms"),
+        1000..120_000 => format!("{} s", millis / 1000),
+        _ => format!("{} min", millis / 60_000),
+    }
+}
+
+/// The items of an answer that came in pieces: each person and room once, where it was told last; a bare list of ids
+/// only when nothing better came.
+fn merged(answers: &[(Box<RawValue>, Vec<Value>)]) -> Vec<Value> {
+    let kind = |event: &RawValue| Entry::read(event.get().as_bytes()).map(|entry| entry.kind).unwrap_or_default();
+    let kinds: Vec<String> = answers.iter().map(|(event, _)| kind(event)).collect();
+    let better = kinds.iter().any(|kind| kind == "contacts");
+    let mut merged: Vec<Value> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for ((_, items), kind) in answers.iter().zip(&kinds) {
+        if better && kind == "contacts.packet" {
+            continue;
+        }
+        // A member may stand in a list twice, and a packet has no single id: only lists of people and rooms merge.
+        let lists = matches!(kind.as_str(), "contacts" | "contacts.packet" | "rooms");
+        for item in items {
+            match item["wxid"].as_str().filter(|_| lists && answers.len() > 1) {
+                None => merged.push(item.clone()),
+                Some(wxid) => match places.get(wxid) {
+                    Some(place) => merged[*place] = item.clone(),
+                    None => {
+                        places.insert(wxid.to_owned(), merged.len());
+                        merged.push(item.clone());
+                    }
+                },
+            }
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::error::Exit;
+    use crate::seq::Seq;
+    use serde_json::json;
+
+    fn receipt(state: &str) -> Receipt {
+        serde_json::from_value(json!({
+            "id": 42, "state": state, "account": "wxid_me", "api": "sendTextMessage",
+            "command": {"api": "sendTextMessage", "wxid": "a", "text": "x"},
+            "created": "2026-11-23T09:00:00.000Z", "due": "2026-11-23T09:00:00.000Z",
+            "expires": null, "key": null, "attempts": 0, "fetched": null, "answer": null,
+        }))
+        .unwrap()
+    }
+
+    fn answer(kind: &str, items: &Value) -> (Box<RawValue>, Vec<Value>) {
+        let event = json!({"seq": 1, "kind": kind, "text": "被对方拒收了"}).to_string();
+        (RawValue::from_string(event).unwrap(), items.as_array().unwrap().clone())
+    }
+
+    #[test]
+    fn a_list_in_pieces_tells_each_one_once_and_the_details_win() {
+        let answers = [
+            answer("contacts.packet", &json!([{"wxid": "a"}])),
+            answer("contacts", &json!([{"wxid": "a", "nick": "A"}, {"wxid": "b"}])),
+            answer("contacts", &json!([{"wxid": "b", "nick": "B"}])),
+        ];
+        assert_eq!(merged(&answers), [json!({"wxid": "a", "nick": "A"}), json!({"wxid": "b", "nick": "B"})]);
+        assert_eq!(merged(&answers[..1]), [json!({"wxid": "a"})]);
+    }
+
+    #[test]
+    fn what_is_said_when_time_is_over_tells_whether_the_client_has_it() {
+        let outcome = |state| Outcome { receipt: receipt(state), answers: vec![], reached: false };
+        let said = |state| failure(&outcome(state), PATIENCE).unwrap();
+        assert!(said("ready").message.contains("no client has fetched command 42 yet"));
+        assert_eq!(said("ready").exit, Exit::NoAnswer);
+        assert_eq!((said("expired").exit, said("cancelled").exit), (Exit::NoAnswer, Exit::Refused));
+        let mut fetched = outcome("fetched");
+        fetched.receipt.fetched = Some(control::Fetched {
+            time: Time::from_millis(0),
+            account: None,
+            pid: None,
+            peer: String::new(),
+            confirmed: true,
+            after: Seq(1),
+        });
+        assert!(failure(&fetched, PATIENCE).unwrap().message.contains("the client has fetched command 42"));
+        fetched.reached = true;
+        assert_eq!(failure(&fetched, PATIENCE), None);
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_its_notice() {
+        let outcome = Outcome {
+            receipt: receipt("rejected"),
+            answers: vec![answer("message.system", &json!([]))],
+            reached: true,
+        };
+        let error = failure(&outcome, PATIENCE).unwrap();
+        assert_eq!(error.exit, Exit::Refused);
+        assert!(error.message.contains("被对方拒收了"), "{}", error.message);
+    }
+}
