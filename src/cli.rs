@@ -2,8 +2,8 @@
 //!
 //! `args` is what can be typed (data), `verb/NAME.rs` does what `wehelp NAME` says, `render` makes text of values,
 //! `output` prints them, `error` says which exit code a failure has. What all verbs share that put something on the wire:
-//! `names` knows whom @NAME means, `enqueue` queues it, `wait` waits for the answer and prints it; `patience` says how long a
-//! daemon that is away is waited for. `progress` draws on a terminal meanwhile, `qr` makes and reads login codes. Nothing here opens a database, and nothing but `main` exits.
+//! `names` knows whom @NAME means, `enqueue` queues it, `wait` waits for the answer and prints it; `stream` follows events, and
+//! `patience` says how long a daemon that is away is waited for. `progress` draws on a terminal meanwhile, `qr` makes and reads login codes. Nothing here opens a database, and nothing but `main` exits.
 
 pub mod args;
 pub mod complete;
@@ -18,6 +18,7 @@ mod output;
 mod patience;
 mod progress;
 mod qr;
+mod stream;
 mod verb;
 mod wait;
 mod wake;

@@ -187,7 +187,7 @@ fn look_up(values: Values, typed: &str, words: &[OsString]) -> Option<Found> {
     let line = Words(words);
     let client = Client::find(&line.target()?).ok()?;
     let get = |path: &str, query: &dyn erased::Query| -> Option<Vec<Value>> {
-        client.send("GET", &query.onto(path)?, None).ok()?.values().ok()
+        client.send("GET", &query.onto(path)?, None).ok()?.lines().values().ok()
     };
     // Of several accounts none may be meant yet: then everybody whom one of them knows could stand here.
     let of_any = |path: &str, query: &DirectoryQuery| -> Option<Vec<Value>> {

@@ -11,7 +11,7 @@ use super::names::{self, Names};
 use super::render::{self, receipt};
 use super::wait;
 use crate::clock::{Bare, Time};
-use crate::control::client::Reply;
+use crate::control::client::Lines;
 use crate::control::{self, ENQUEUE_MAX, Enqueue, KEY_BYTES_MAX, Receipt, State, client};
 use crate::protocol::command::{Api, Command, Wire};
 use serde_json::value::RawValue;
@@ -231,15 +231,16 @@ impl<'a> Enqueuer<'a> {
     ) -> Result<(), Unfinished> {
         let request = self.request(wires, keys, special).map_err(Unfinished::untouched)?;
         let client = ctx.client().map_err(Unfinished::untouched)?;
-        let mut reply = client.put("POST", "/v1/commands", &request).map_err(|error| {
+        let reply = client.put("POST", "/v1/commands", &request).map_err(|error| {
             let fate = if error.may_be_done() { Fate::Unknown } else { Fate::NotQueued };
             let for_one = matches!(&error, client::Error::Refused { status: 400 | 404 | 409, .. });
             Unfinished { fate, for_one, error: error.into() }
         })?;
         // From here on all are queued, whatever becomes of the receipts.
+        let mut lines = reply.lines();
         let queued = |error| Unfinished { fate: Fate::Queued, for_one: false, error };
         for _ in wires {
-            let line = reply.next_line().map_err(|e| queued(e.into()))?;
+            let line = lines.next_line().map_err(|e| queued(e.into()))?;
             let line = line.ok_or_else(|| queued(Error::failed("wehelpd gave fewer receipts than commands")))?;
             let receipt: Receipt =
                 serde_json::from_slice(line).map_err(|e| queued(client::Error::Strange(e.to_string()).into()))?;
@@ -271,28 +272,29 @@ impl<'a> Enqueuer<'a> {
         })
     }
 
-    /// Queues a question to a person. Its turn in the chat lasts as long as the reply is held; see `GET /v1/asks`.
+    /// Queues a question to a person. Its turn in the chat lasts as long as the lines are held; see `GET /v1/asks`.
     pub(super) fn ask(
         &self,
         ctx: &Ctx,
         wire: &Wire,
         expires: Duration,
         queue: bool,
-    ) -> Result<(Receipt, Reply), Error> {
+    ) -> Result<(Receipt, Lines), Error> {
         let keys = self.keys(1);
         let special = Special { expires: Some(expires), ..Special::default() };
         let request = self.request(std::slice::from_ref(wire), &keys, &special)?;
         let path = if queue { "/v1/asks" } else { "/v1/asks?queue=false" };
         let unfinished = |fate, error| Unfinished { fate, for_one: true, error };
         let told = |unfinished: Unfinished| unfinished.told(0, 1, !keys.is_empty());
-        let mut reply = ctx.client()?.put("POST", path, &request).map_err(|error| {
+        let reply = ctx.client()?.put("POST", path, &request).map_err(|error| {
             let fate = if error.may_be_done() { Fate::Unknown } else { Fate::NotQueued };
             told(unfinished(fate, error.into()))
         })?;
-        let receipt = first_receipt(&mut reply).map_err(|error| told(unfinished(Fate::Queued, error.into())))?;
+        let mut turn = reply.lines();
+        let receipt = first_receipt(&mut turn).map_err(|error| told(unfinished(Fate::Queued, error.into())))?;
         self.warn(ctx, &receipt);
         tell_repeated(ctx, &receipt);
-        Ok((receipt, reply))
+        Ok((receipt, turn))
     }
 
     /// Says, once, that nobody may take what was queued as things are.
@@ -359,8 +361,8 @@ pub(super) fn print_receipt(ctx: &Ctx, receipt: &Receipt) -> Result<(), Error> {
 }
 
 /// The receipt that a stream of questions begins with.
-pub(super) fn first_receipt(reply: &mut Reply) -> Result<Receipt, client::Error> {
-    match reply.next_value()? {
+pub(super) fn first_receipt(lines: &mut Lines) -> Result<Receipt, client::Error> {
+    match lines.next_value()? {
         Some(control::Progress::Receipt(receipt)) => Ok(receipt),
         _ => Err(client::Error::Strange("no receipt".to_owned())),
     }

@@ -159,7 +159,7 @@ fn having(ctx: &Ctx, name: &Name, among: &Among<'_>) -> Result<Vec<Value>, clien
         strangers: name.strangers,
     };
     let client = ctx.client().map_err(|error| client::Error::Strange(error.message))?;
-    client.lines("/v1/resolve", &query)?.values()
+    client.list("/v1/resolve", &query)
 }
 
 /// The refusal of what is no id; where somebody is called so, with a word on how to say that. A daemon that is not there

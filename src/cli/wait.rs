@@ -145,10 +145,10 @@ fn watch_once(
         Err(error) => return Err(client::Error::Strange(error.message)),
     };
     let timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-    let mut reply = client.lines(&format!("/v1/commands/{id}/wait"), &WaitQuery { timeout_ms, until })?;
-    reply.set_patience(Some(left.saturating_add(SLACK)))?;
+    let mut lines = client.open(&format!("/v1/commands/{id}/wait"), &WaitQuery { timeout_ms, until })?.lines();
+    lines.set_patience(Some(left.saturating_add(SLACK)))?;
     let (mut receipt, mut answers) = (None, Vec::new());
-    while let Some(progress) = reply.next_value()? {
+    while let Some(progress) = lines.next_value()? {
         patience.heard();
         match progress {
             control::Progress::Receipt(now) => {

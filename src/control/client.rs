@@ -4,28 +4,24 @@
 //! goes away in the middle of a stream needs nothing but to close. Bodies are read as they come; nothing is buffered
 //! beyond a line, which has a limit.
 
-use super::{DATA_DIR_HEADER, OTHER_DAEMON, Refusal, VERSION, VERSION_HEADER, stream};
+mod body;
+mod reply;
+
+use super::{DATA_DIR_HEADER, OTHER_DAEMON, Refusal, VERSION, VERSION_HEADER};
 use crate::home::{self, Target};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+pub use reply::{Batches, Lines, Reply};
 use serde::{Serialize, de::DeserializeOwned};
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicI32;
+use std::time::Duration;
 
-/// The longest header of a reply, bytes: the daemon's have a few hundred.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// The most header lines of a reply.
-const HEADERS_MAX: usize = 32;
 /// The longest line of a stream, bytes: an event with the largest body, whose bytes may stand in it as base64.
 pub const LINE_BYTES_MAX: usize = 96 << 20;
-/// The longest reply that is read whole, bytes: a status, a receipt, one event.
-const REPLY_BYTES_MAX: u64 = LINE_BYTES_MAX as u64;
 /// A daemon that says nothing for so long, where it has something to say at once, hangs (contract 3).
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The same, where a large log or store may have to be read first.
@@ -289,15 +285,23 @@ impl Client {
     /// # Errors
     /// As there.
     pub fn get_with<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, Error> {
-        self.send("GET", &with_query(path, query)?, None)?.json()
+        self.open(path, query)?.json()
     }
 
-    /// Asks for a stream of lines.
+    /// Asks for a stream, or for anything that is to be read as it comes.
     ///
     /// # Errors
     /// As [`Client::send`].
-    pub fn lines(&self, path: &str, query: &impl Serialize) -> Result<Reply, Error> {
+    pub fn open(&self, path: &str, query: &impl Serialize) -> Result<Reply, Error> {
         self.send("GET", &with_query(path, query)?, None)
+    }
+
+    /// Asks for a list: a line each.
+    ///
+    /// # Errors
+    /// As [`Client::send`], and when a line is no such value.
+    pub fn list<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<Vec<T>, Error> {
+        self.open(path, query)?.lines().values()
     }
 
     /// Sends a JSON value; the reply may be read as one value or as lines.
@@ -342,386 +346,16 @@ pub fn part(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// How a body ends.
-#[derive(Debug)]
-enum Framing {
-    /// After so many bytes.
-    Sized(u64),
-    /// In chunks: bytes left of this one; `None` between two.
-    Chunked(Option<u64>),
-    /// With the connection.
-    UntilClosed,
-    /// It has ended.
-    Over,
-}
-
-/// A reply whose body is read as it comes.
-#[derive(Debug)]
-pub struct Reply {
-    headers: Vec<(String, String)>,
-    body: BufReader<Body>,
-    line: Vec<u8>,
-    block: Block,
-}
-
-/// What [`Reply::fetch`] has read: whole lines, and behind them the begin of one that has not come whole.
-#[derive(Debug, Default)]
-struct Block {
-    bytes: Vec<u8>,
-    filled: usize,
-    /// Where the last whole line ends.
-    whole: usize,
-}
-
-#[derive(Debug)]
-struct Body {
-    from: Wire,
-    framing: Framing,
-}
-
-/// The connection, and what was read of it too early. Unlike a `BufReader` it can add to what it holds, so that a
-/// time-out in the middle of a line loses nothing.
-#[derive(Debug)]
-struct Wire {
-    stream: UnixStream,
-    ending: Option<Ending>,
-    held: Vec<u8>,
-    /// How much of `held` was taken.
-    taken: usize,
-}
-
-impl Wire {
-    /// Bytes read at once.
-    const GULP: usize = 64 * 1024;
-
-    /// Adds to what is held.
-    fn more(&mut self) -> io::Result<()> {
-        self.held.drain(..self.taken);
-        self.taken = 0;
-        let before = self.held.len();
-        self.held.resize(before + Self::GULP, 0);
-        let read = loop {
-            match receive(&mut self.stream, self.ending.as_ref(), &mut self.held[before..]) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                other => break other,
-            }
-        };
-        self.held.truncate(before + *read.as_ref().unwrap_or(&0));
-        if read? == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
-    }
-
-    fn held(&self) -> &[u8] {
-        &self.held[self.taken..]
-    }
-}
-
-/// Reads what has come, or waits for it as long as the stream's time-out allows; less, once we were told to end.
-fn receive(stream: &mut UnixStream, ending: Option<&Ending>, into: &mut [u8]) -> io::Result<usize> {
-    let Some(ending) = ending else { return stream.read(into) };
-    let mut until = stream.read_timeout()?.and_then(|patience| Instant::now().checked_add(patience));
-    let mut told = false;
-    loop {
-        let now = Instant::now();
-        if !told && ending.load(Ordering::SeqCst) != 0 {
-            let end = now + PATIENCE_AT_THE_END;
-            (told, until) = (true, Some(until.map_or(end, |until| until.min(end))));
-        }
-        let left = until.map_or(LOOK, |until| until.saturating_duration_since(now).min(LOOK));
-        let left = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&*stream, PollFlags::IN)], Some(&left)) {
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-            Ok(0) if until.is_some_and(|until| until <= now) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(0) => {}
-            Ok(_) => return stream.read(into),
-        }
-    }
-}
-
-impl Read for Wire {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.taken == self.held.len() {
-            return receive(&mut self.stream, self.ending.as_ref(), into);
-        }
-        let n = self.held().len().min(into.len());
-        into[..n].copy_from_slice(&self.held[self.taken..self.taken + n]);
-        self.taken += n;
-        Ok(n)
-    }
-}
-
-impl Reply {
-    fn receive(stream: UnixStream, ending: Option<Ending>) -> Result<Self, Error> {
-        let mut from = Wire { stream, ending, held: Vec::new(), taken: 0 };
-        let end = loop {
-            if let Some(at) = from.held().windows(4).position(|w| w == b"\r\n\r\n") {
-                break at + 4;
-            }
-            if from.held().len() > HEAD_BYTES_MAX {
-                return Err(Error::Strange("its header is too long".into()));
-            }
-            from.more()?;
-        };
-        let head = from.held()[..end].to_vec();
-        from.taken += end;
-        let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
-        let mut parsed = httparse::Response::new(&mut lines);
-        parsed.parse(&head).map_err(|e| Error::Strange(e.to_string()))?;
-        let status = parsed.code.unwrap_or_default();
-        let headers: Vec<_> = parsed
-            .headers
-            .iter()
-            .map(|h| (h.name.to_ascii_lowercase(), String::from_utf8_lossy(h.value).into_owned()))
-            .collect();
-        let find = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
-        let framing = if status == 204 {
-            Framing::Over
-        } else if find("transfer-encoding").is_some_and(|v| v.eq_ignore_ascii_case("chunked")) {
-            Framing::Chunked(None)
-        } else if let Some(length) = find("content-length") {
-            Framing::Sized(length.parse().map_err(|_| Error::Strange("its length is no number".into()))?)
-        } else {
-            Framing::UntilClosed
-        };
-        let reply = Self {
-            headers,
-            body: BufReader::with_capacity(64 * 1024, Body { from, framing }),
-            line: Vec::new(),
-            block: Block::default(),
-        };
-        if (200..300).contains(&status) { Ok(reply) } else { Err(reply.refusal(status)) }
-    }
-
-    fn refusal(mut self, status: u16) -> Error {
-        let mut text = Vec::new();
-        match (&mut self.body).take(1 << 20).read_to_end(&mut text) {
-            Ok(_) => match serde_json::from_slice(&text) {
-                Ok(refusal) => Error::Refused { status, refusal },
-                Err(_) => Error::Strange(format!("status {status}")),
-            },
-            Err(error) => Error::Broken(error),
-        }
-    }
-
-    /// A header's value; the name in lower case.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
-    }
-
-    /// How long the next reads may wait; `None`: for ever.
-    ///
-    /// # Errors
-    /// When the socket is gone.
-    pub fn set_patience(&self, patience: Option<Duration>) -> io::Result<()> {
-        // Zero would be refused by std; the smallest wait is what it means.
-        let patience = patience.map(|p| p.max(Duration::from_millis(1)));
-        self.body.get_ref().from.stream.set_read_timeout(patience)
-    }
-
-    /// The whole body as one JSON value.
-    ///
-    /// # Errors
-    /// When the connection breaks, or it is no such value.
-    pub fn json<T: DeserializeOwned>(mut self) -> Result<T, Error> {
-        let mut text = Vec::new();
-        (&mut self.body).take(REPLY_BYTES_MAX).read_to_end(&mut text)?;
-        serde_json::from_slice(&text).map_err(|e| Error::Strange(e.to_string()))
-    }
-
-    /// The next line, without its end; `None` when the stream has ended in order.
-    ///
-    /// # Errors
-    /// When the connection breaks or the wait is over (then [`is_timeout`] says so, and reading may go on), a line is
-    /// longer than [`LINE_BYTES_MAX`], or the daemon ends the stream with a refusal.
-    pub fn next_line(&mut self) -> Result<Option<&[u8]>, Error> {
-        if self.line.last() == Some(&b'\n') {
-            self.line.clear();
-        }
-        let left = (LINE_BYTES_MAX - self.line.len()) as u64;
-        // What was read before a time-out stays in `line`, so nothing is lost when reading goes on.
-        (&mut self.body).take(left).read_until(b'\n', &mut self.line)?;
-        if self.line.is_empty() {
-            return Ok(None);
-        }
-        if self.line.last() != Some(&b'\n') {
-            return Err(if self.line.len() == LINE_BYTES_MAX {
-                Error::Strange("a line is too long".into())
-            } else {
-                Error::Broken(io::ErrorKind::UnexpectedEof.into())
-            });
-        }
-        let line = &self.line[..self.line.len() - 1];
-        match stream::refusal(line) {
-            Some(refusal) => Err(Error::Refused { status: 500, refusal }),
-            None => Ok(Some(line)),
-        }
-    }
-
-    /// Makes reading fail instead of wait when nothing has come; then [`is_timeout`] says so, and nothing is lost.
-    ///
-    /// # Errors
-    /// When the socket is gone.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.body.get_ref().from.stream.set_nonblocking(nonblocking)
-    }
-
-    /// Reads as many whole lines as have come, at least one; false when the stream has ended in order. They are
-    /// [`Reply::fetched`], and gone with the next call. Not to be mixed with [`Reply::next_line`].
-    ///
-    /// # Errors
-    /// As [`Reply::next_line`], but for refusals: those are lines here.
-    pub fn fetch(&mut self) -> Result<bool, Error> {
-        /// Bytes read at once.
-        const GULP: usize = 256 * 1024;
-        /// A block that had to hold a longer line is given back when the line has gone, bytes.
-        const KEPT: usize = 1 << 20;
-        let block = &mut self.block;
-        block.bytes.copy_within(block.whole..block.filled, 0);
-        block.filled -= std::mem::take(&mut block.whole);
-        if block.bytes.len() > KEPT && block.filled < GULP {
-            block.bytes.truncate(GULP);
-            block.bytes.shrink_to_fit();
-        }
-        loop {
-            if block.filled == block.bytes.len() {
-                if block.filled >= LINE_BYTES_MAX {
-                    return Err(Error::Strange("a line is too long".into()));
-                }
-                // Not twice as much: a line of tens of megabytes would take as much again.
-                block.bytes.resize((block.filled + (block.filled / 4).max(GULP)).min(LINE_BYTES_MAX), 0);
-            }
-            let read = match self.body.get_mut().read(&mut block.bytes[block.filled..]) {
-                Ok(0) if block.filled == 0 => return Ok(false),
-                Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-                read => read,
-            };
-            let read = match read {
-                Ok(read) => read,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) if block.whole > 0 => return Ok(true),
-                Err(error) => return Err(error.into()),
-            };
-            let new = &block.bytes[block.filled..block.filled + read];
-            if let Some(end) = new.iter().rposition(|b| *b == b'\n') {
-                block.whole = block.filled + end + 1;
-            }
-            block.filled += read;
-            // What has been read off the socket is taken along; for more, those lines do not wait.
-            let body = self.body.get_ref();
-            let more = matches!(body.framing, Framing::Chunked(Some(left)) if left > 0) && !body.from.held().is_empty();
-            if block.whole > 0 && !(more && block.filled < block.bytes.len()) {
-                return Ok(true);
-            }
-        }
-    }
-
-    /// What [`Reply::fetch`] has read: whole lines, each with its end.
-    #[must_use]
-    pub fn fetched(&self) -> &[u8] {
-        &self.block.bytes[..self.block.whole]
-    }
-
-    /// The next line as a value.
-    ///
-    /// # Errors
-    /// As [`Reply::next_line`], and when the line is no such value.
-    pub fn next_value<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
-        let value = self.next_line()?.map(serde_json::from_slice).transpose();
-        value.map_err(|e| Error::Strange(e.to_string()))
-    }
-
-    /// Every line as a value.
-    ///
-    /// # Errors
-    /// As [`Reply::next_value`].
-    pub fn values<T: DeserializeOwned>(mut self) -> Result<Vec<T>, Error> {
-        std::iter::from_fn(|| self.next_value().transpose()).collect()
-    }
-}
-
-/// The connection, to wait on beside other things.
-impl AsFd for Reply {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.body.get_ref().from.stream.as_fd()
-    }
-}
-
-/// Reads the body as plain bytes (a backup).
-impl Read for Reply {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.body.read(into)
-    }
-}
-
 /// Whether an error only says that nothing came in time.
 #[must_use]
 pub fn is_timeout(error: &Error) -> bool {
     matches!(error, Error::Broken(e) | Error::Unsent(e) if is_over(e))
 }
 
-impl Read for Body {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if into.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            match self.framing {
-                Framing::Over | Framing::Sized(0) => return Ok(0),
-                Framing::UntilClosed => return self.from.read(into),
-                Framing::Sized(left) => {
-                    let n = self.take_at_most(into, left)?;
-                    self.framing = Framing::Sized(left - n);
-                    return Ok(usize::try_from(n).unwrap_or(into.len()));
-                }
-                Framing::Chunked(Some(left)) if left > 0 => {
-                    let n = self.take_at_most(into, left)?;
-                    self.framing = Framing::Chunked(Some(left - n));
-                    return Ok(usize::try_from(n).unwrap_or(into.len()));
-                }
-                Framing::Chunked(between) => self.next_chunk(between.is_some())?,
-            }
-        }
-    }
-}
-
-impl Body {
-    /// Reads; the end of the connection is none that the body may have here.
-    fn take_at_most(&mut self, into: &mut [u8], left: u64) -> io::Result<u64> {
-        let most = usize::try_from(left).unwrap_or(usize::MAX).min(into.len());
-        let n = self.from.read(&mut into[..most])?;
-        if n == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(n as u64) }
-    }
-
-    /// Reads the line that says how long the next chunk is; `after_one`: behind the line break of the one before.
-    fn next_chunk(&mut self, after_one: bool) -> io::Result<()> {
-        /// The longest such line, bytes: a number in hex.
-        const LINE_MAX: usize = 1024;
-        let bad = || io::Error::new(io::ErrorKind::InvalidData, "its chunks are no chunks");
-        let start = if after_one { 2 } else { 0 };
-        loop {
-            let held = self.from.held();
-            if held.len() >= start
-                && let Some(end) = held[start..].iter().position(|b| *b == b'\n')
-            {
-                let line = std::str::from_utf8(&held[start..start + end]).map_err(|_| bad())?;
-                let digits = line.split(';').next().unwrap_or_default().trim();
-                let length = u64::from_str_radix(digits, 16).map_err(|_| bad())?;
-                self.from.taken += start + end + 1;
-                self.framing = if length == 0 { Framing::Over } else { Framing::Chunked(Some(length)) };
-                return Ok(());
-            }
-            if held.len() > LINE_MAX {
-                return Err(bad());
-            }
-            self.from.more()?;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
     #[test]
     fn nothing_is_sent_to_the_socket_of_another_user() {

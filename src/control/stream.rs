@@ -60,6 +60,16 @@ impl Line<'_> {
 }
 
 impl<'b> Line<'b> {
+    /// Up to where a reader has got with it.
+    #[must_use]
+    pub fn position(&self) -> Option<Seq> {
+        match *self {
+            Self::Event(seq, _) | Self::Passed(seq) | Self::End(seq) | Self::Damaged(seq, _) => Some(seq),
+            Self::Dropped(DroppedRange { to, .. }) => Some(to),
+            Self::Refused(_) | Self::KeepAlive => None,
+        }
+    }
+
     /// Reads one, without its end; `None` when it is none that this version knows.
     #[must_use]
     pub fn read(line: &'b [u8]) -> Option<Self> {

@@ -7,9 +7,10 @@ use crate::cli::error::{self, Error};
 use crate::cli::progress::Progress;
 use crate::cli::qr::{self, Code};
 use crate::cli::render;
+use crate::cli::stream::{self, Came, Stream};
 use crate::cli::wait;
 use crate::clock::Time;
-use crate::control::{Account, Entry, EventsQuery, Fetched, Forgotten, Line, Receipt, Until, client};
+use crate::control::{Account, Entry, EventsQuery, Fetched, Forgotten, Receipt, Until, client};
 use crate::protocol::command::Command;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -42,7 +43,7 @@ fn forget(ctx: &Ctx, name: &str, force: bool) -> Result<(), Error> {
 }
 
 fn list(ctx: &Ctx) -> Result<(), Error> {
-    let accounts: Vec<Account> = ctx.client()?.lines("/v1/accounts", &())?.values()?;
+    let accounts: Vec<Account> = ctx.client()?.list("/v1/accounts", &())?;
     if accounts.is_empty() && !ctx.out().is_json() {
         ctx.out().note("no client has shown itself yet; `wehelp setup` says what to type into it");
     }
@@ -172,45 +173,29 @@ fn draw(ctx: &Ctx, login: Option<&Login>) -> Result<(), Error> {
 fn until_login(ctx: &Ctx, receipt: &Receipt, from: &Entry, png: Option<&Path>) -> Result<(), Error> {
     let progress = Progress::wait(ctx.out());
     progress.say("scan it with WeChat on the phone");
-    let query = EventsQuery {
-        follow: true,
-        after: Some(from.seq),
-        kind: Some("login,login.state,login.qrcode".to_owned()),
-        ..EventsQuery::default()
-    };
-    let mut reply = ctx.client()?.lines("/v1/events", &query)?;
+    let kind = Some("login,login.state,login.qrcode".to_owned());
+    let mut stream = Stream::after(ctx, EventsQuery { kind, ..EventsQuery::default() }, from.seq)?;
     let mut end = Instant::now() + SCAN;
-    loop {
-        reply.set_patience(Some(end.saturating_duration_since(Instant::now()))).map_err(client::Error::from)?;
-        let event = match reply.next_line() {
-            Ok(Some(line)) => match Line::read(line) {
-                Some(Line::Event(_, json)) => Entry::read(json),
-                _ => None,
-            },
-            Ok(None) => return Err(Error::failed("wehelpd stopped; run it again when it is back")),
-            Err(error) if client::is_timeout(&error) => None,
-            Err(error) => return Err(error.into()),
-        };
-        if Instant::now() >= end {
-            return Err(Error::no_answer("nobody has scanned the code; run it again for a new one"));
-        }
-        let Some(event) = event.filter(|event| is_of(event, receipt)) else { continue };
-        if event.kind == "login.qrcode" {
-            let login = Login::read(&event.decoded);
-            if let (Some(login), Some(path)) = (&login, png) {
-                login.save(ctx, path)?;
+    while stream.next(&stream::Until { time: Some(end), ..Default::default() })? == Came::Lines {
+        for (event, _) in stream.entries()?.iter().filter(|(event, _)| is_of(event, receipt)) {
+            if event.kind == "login.qrcode" {
+                let login = Login::read(&event.decoded);
+                if let (Some(login), Some(path)) = (&login, png) {
+                    login.save(ctx, path)?;
+                }
+                progress.beside(ctx.out(), || {
+                    ctx.out().note("there is a new code");
+                    draw(ctx, login.as_ref())
+                })?;
+                end = Instant::now() + SCAN;
+            } else if tells_login(event) {
+                drop(progress);
+                let account = event.account.as_deref().unwrap_or("the account");
+                return ctx.out().text(&format!("{} is logged in", render::clean(account)));
             }
-            progress.beside(ctx.out(), || {
-                ctx.out().note("there is a new code");
-                draw(ctx, login.as_ref())
-            })?;
-            end = Instant::now() + SCAN;
-        } else if tells_login(&event) {
-            drop(progress);
-            let account = event.account.as_deref().unwrap_or("the account");
-            return ctx.out().text(&format!("{} is logged in", render::clean(account)));
         }
     }
+    Err(Error::no_answer("nobody has scanned the code; run it again for a new one"))
 }
 
 /// Whether an event is of the client that was asked: by its process or its account, and where neither is known, yes.

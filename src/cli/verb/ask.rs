@@ -10,14 +10,15 @@
 use crate::cli::args::send as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::enqueue::{self, Enqueuer};
-use crate::cli::error::Error;
+use crate::cli::error::{Error, Exit};
 use crate::cli::names;
 use crate::cli::progress::Progress;
 use crate::cli::render;
+use crate::cli::stream::{Came, Stream, Until};
 use crate::cli::wait::{self, Outcome};
 use crate::clock::Time;
-use crate::control::client::{self, Reply};
-use crate::control::{DroppedRange, Entry, EventsQuery, Line, Receipt, State, Status, Until};
+use crate::control::client::Lines;
+use crate::control::{self, Entry, EventsQuery, Receipt, State, Status};
 use crate::protocol::command::Command;
 use crate::protocol::event::Kind;
 use crate::protocol::id;
@@ -27,10 +28,8 @@ use std::time::{Duration, Instant};
 
 /// A pattern is compiled to at most so many bytes: a typing error must not take the memory.
 const REGEX_BYTES_MAX: usize = 1 << 20;
-/// The daemon writes at least this often; one that is silent for much longer has hung.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-/// After the daemon went away it may come back within so long.
-const AWAY_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked whether our turn is still held.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What an answer must be like.
 #[derive(Debug)]
@@ -83,7 +82,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Ask) -> Result<(), Error> {
     turn.tell(&receipt);
     let progress = Progress::wait(ctx.out());
     progress.say("queued, waiting for a client to fetch it");
-    let outcome = wait::watch(ctx, id, Until::Fetched, end, |receipt| {
+    let outcome = wait::watch(ctx, id, control::Until::Fetched, end, |receipt| {
         turn.keep();
         turn.tell(receipt);
     })?;
@@ -137,7 +136,7 @@ fn unfetched(receipt: &Receipt, waited_for_turn: bool, patience: Duration) -> Op
 struct Turn<'a> {
     ctx: &'a Ctx,
     id: u64,
-    line: Option<Reply>,
+    line: Option<Lines>,
     /// Somebody was told that it has to wait.
     told: bool,
 }
@@ -145,11 +144,11 @@ struct Turn<'a> {
 impl Turn<'_> {
     /// Takes the question up again after the daemon was away. When it is away still, the next call does.
     fn keep(&mut self) {
-        if self.line.as_mut().is_some_and(is_open) {
+        if self.line.as_mut().is_some_and(Lines::is_open) {
             return;
         }
-        let again = || -> Result<Reply, Error> {
-            let mut line = self.ctx.client()?.send("GET", &format!("/v1/asks/{}", self.id), None)?;
+        let again = || -> Result<Lines, Error> {
+            let mut line = self.ctx.client()?.send("GET", &format!("/v1/asks/{}", self.id), None)?.lines();
             enqueue::first_receipt(&mut line)?;
             Ok(line)
         };
@@ -167,22 +166,6 @@ impl Turn<'_> {
             self.told = true;
         }
     }
-}
-
-/// Whether a stream that has nothing more to say is still there.
-fn is_open(line: &mut Reply) -> bool {
-    if line.set_nonblocking(true).is_err() {
-        return false;
-    }
-    let open = loop {
-        match line.next_line() {
-            // A heartbeat.
-            Ok(Some(_)) => {}
-            Ok(None) => break false,
-            Err(error) => break client::is_timeout(&error),
-        }
-    };
-    open && line.set_nonblocking(false).is_ok()
 }
 
 fn compile(pattern: &str) -> Result<Regex, Error> {
@@ -205,29 +188,55 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// Follows the chat from the hand-over on, over restarts of the daemon, until an answer comes.
+    /// Follows the chat from the hand-over on, over a restart of the daemon, until an answer comes.
     fn answer(&self, turn: &mut Turn<'_>, end: Instant, patience: Duration) -> Result<(String, Entry), Error> {
-        let mut after = self.receipt.fetched.as_ref().map_or(Seq::ZERO, |fetched| fetched.after);
-        let mut there = Instant::now();
+        let after = self.receipt.fetched.as_ref().map_or(Seq::ZERO, |fetched| fetched.after);
+        let mut stream = Stream::after(self.ctx, self.query(), after)?;
         loop {
             turn.keep();
-            match self.follow(&mut after, end, &mut there) {
-                Ok(Some(found)) => return Ok(found),
-                Ok(None) => {}
-                Err(Stop::Gone(error)) if there.elapsed() > AWAY_MAX => {
-                    let (error, id) = (Error::from(error), self.receipt.id);
-                    let asked = format!("the question is asked already, see `wehelp queue show {id}`");
-                    return Err(Error { message: format!("{}; {asked}", error.message), ..error });
+            let time = Some(end.min(Instant::now() + LOOK));
+            match stream.next(&Until { time, ..Until::default() }).map_err(|error| self.lost(error))? {
+                Came::Lines => {
+                    let mut noticed = false;
+                    for (event, json) in stream.entries()? {
+                        if self.wanted.is(&event) {
+                            return Ok((json, event));
+                        }
+                        noticed |= event.kind == "message.system";
+                    }
+                    if noticed {
+                        self.refused()?;
+                    }
                 }
-                Err(Stop::Gone(_)) => std::thread::sleep(Duration::from_millis(200)),
-                Err(Stop::Over(error)) => return Err(error),
-            }
-            if Instant::now() >= end {
-                // It may have been refused without a notice in the chat.
-                self.refused()?;
-                return Err(Error::no_answer(self.late(patience)));
+                Came::Late if Instant::now() >= end => {
+                    // It may have been refused without a notice in the chat.
+                    self.refused()?;
+                    return Err(Error::no_answer(self.late(patience)));
+                }
+                _ => {}
             }
         }
+    }
+
+    /// What is followed.
+    fn query(&self) -> EventsQuery {
+        let Receipt { fetched, account, .. } = &self.receipt;
+        EventsQuery {
+            chat: Some(self.chat.clone()),
+            // The one that fetched it, which is known even when it was bound to nobody.
+            account: fetched.as_ref().and_then(|f| f.account.clone()).or_else(|| account.clone()),
+            is_self: Some(false),
+            ..EventsQuery::default()
+        }
+    }
+
+    /// The daemon went away and did not come back.
+    fn lost(&self, error: Error) -> Error {
+        if !matches!(error.exit, Exit::NoDaemon | Exit::NoAnswer) {
+            return error;
+        }
+        let asked = format!("the question is asked already, see `wehelp queue show {}`", self.receipt.id);
+        Error { message: format!("{}; {asked}", error.message), ..error }
     }
 
     /// It was fetched, and nobody replied.
@@ -241,47 +250,6 @@ impl Question<'_> {
         )
     }
 
-    fn follow(&self, after: &mut Seq, end: Instant, there: &mut Instant) -> Result<Option<(String, Entry)>, Stop> {
-        let query = EventsQuery {
-            follow: true,
-            after: Some(*after),
-            chat: Some(self.chat.clone()),
-            // The one that fetched it, which is known even when it was bound to nobody.
-            account: self.receipt.fetched.as_ref().and_then(|f| f.account.clone()).or(self.receipt.account.clone()),
-            is_self: Some(false),
-            heartbeat_ms: u64::try_from(HEARTBEAT.as_millis()).ok(),
-            ..EventsQuery::default()
-        };
-        let mut reply = self.ctx.client().map_err(Stop::Over)?.lines("/v1/events", &query)?;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(None);
-            }
-            reply.set_patience(Some(left.min(2 * HEARTBEAT))).map_err(client::Error::from)?;
-            let line = match reply.next_line() {
-                Ok(Some(line)) => line,
-                Ok(None) => return Err(Stop::Gone(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into())),
-                Err(error) if client::is_timeout(&error) && Instant::now() >= end => return Ok(None),
-                Err(error) => return Err(error.into()),
-            };
-            *there = Instant::now();
-            let (seq, event) = match Line::read(line) {
-                Some(Line::Event(seq, json)) => (seq, Entry::read(json)),
-                Some(Line::Damaged(seq, _)) | Some(Line::Dropped(DroppedRange { to: seq, .. })) => (seq, None),
-                _ => continue,
-            };
-            *after = seq;
-            let Some(event) = event else { continue };
-            if self.wanted.is(&event) {
-                return Ok(Some((String::from_utf8_lossy(line).into_owned(), event)));
-            }
-            if event.kind == "message.system" {
-                self.refused().map_err(Stop::Over)?;
-            }
-        }
-    }
-
     /// Fails when a notice has told that the question was refused.
     fn refused(&self) -> Result<(), Error> {
         let client = self.ctx.client()?;
@@ -292,25 +260,8 @@ impl Question<'_> {
         if receipt.state != State::Rejected {
             return Ok(());
         }
-        let outcome = wait::watch(self.ctx, id, Until::Answered, Instant::now(), |_| {})?;
+        let outcome = wait::watch(self.ctx, id, control::Until::Answered, Instant::now(), |_| {})?;
         wait::failure(&Outcome { receipt, ..outcome }, Duration::ZERO).map_or(Ok(()), Err)
-    }
-}
-
-/// Why following ended without an answer.
-enum Stop {
-    /// The daemon went away; it may come back.
-    Gone(client::Error),
-    /// Nothing helps.
-    Over(Error),
-}
-
-impl From<client::Error> for Stop {
-    fn from(error: client::Error) -> Self {
-        match error {
-            error if error.is_absence() => Self::Gone(error),
-            other => Self::Over(other.into()),
-        }
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn list(
     shown: &[Column],
     found: Found<'_>,
 ) -> Result<(), Error> {
-    let all: Vec<Value> = ctx.client()?.lines(path, query)?.values()?;
+    let all: Vec<Value> = ctx.client()?.list(path, query)?;
     show_all(ctx, &all, shown, found)
 }
 
@@ -84,7 +84,7 @@ fn accounts(ctx: &Ctx) -> Result<Vec<Option<String>>, Error> {
     if let Some(named) = &ctx.global().account {
         return Ok(vec![Some(named.clone())]);
     }
-    let known: Vec<Account> = ctx.client()?.lines("/v1/accounts", &())?.values()?;
+    let known: Vec<Account> = ctx.client()?.list("/v1/accounts", &())?;
     Ok(known.into_iter().map(|known| Some(known.account)).collect())
 }
 
@@ -102,7 +102,7 @@ fn avatars(ctx: &Ctx, wxids: &[crate::cli::who::Who]) -> Result<(), Error> {
         let mut all: Vec<Value> = Vec::new();
         for account in accounts(ctx)? {
             let query = DirectoryQuery { account, ..DirectoryQuery::default() };
-            all.extend(ctx.client()?.lines("/v1/contacts", &query)?.values::<Value>()?);
+            all.extend(ctx.client()?.list::<Value>("/v1/contacts", &query)?);
         }
         let all: Vec<Value> = all.iter().filter_map(picture).collect();
         return show_all(ctx, &all, items::AVATARS, Found::MayBeEmpty("no event has told of pictures yet"));

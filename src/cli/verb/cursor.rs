@@ -17,7 +17,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Cursor) -> Result<(), Error> {
 }
 
 fn list(ctx: &Ctx) -> Result<(), Error> {
-    let cursors: Vec<Cursor> = ctx.client()?.lines("/v1/cursors", &())?.values()?;
+    let cursors: Vec<Cursor> = ctx.client()?.list("/v1/cursors", &())?;
     if cursors.is_empty() {
         ctx.out().note("there are no cursors; `wehelp events --cursor NAME` makes one");
     }

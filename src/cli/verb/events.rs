@@ -1,6 +1,6 @@
 //! `wehelp events`: prints, follows and processes events.
 //!
-//! `stream` is the daemon's stream, kept up over its restarts. `print` writes events out, `exec` runs a command for each
+//! `cli::stream` is the daemon's stream, kept up over its restarts. `print` writes events out, `exec` runs a command for each
 //! (in the order that `plan` allows, each run a `job`); `pass` tells what it is not run for. `keeper` moves the cursor, and only over what was really written out or whose command succeeded. `cli::wake`
 //! interrupts a wait: signals, ended jobs.
 
@@ -10,20 +10,19 @@ mod keeper;
 mod pass;
 mod plan;
 mod print;
-mod stream;
 
 use crate::cli::args::events::{self as args, Lines, What};
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::cli::names;
 use crate::cli::render;
+use crate::cli::stream::{self, Stream};
 use crate::cli::wake::{Signals, Wake};
 use crate::cli::who::Who;
 use crate::clock::{Bare, Time};
 use crate::control::{Account, EventsQuery};
 use keeper::Keeper;
 use std::io::{IsTerminal, Read};
-use stream::Stream;
 
 /// How many of the newest are printed when nothing else is said (contract 7).
 const LINES_DEFAULT: u64 = 20;
@@ -84,10 +83,9 @@ fn look(ctx: &Ctx) -> print::Look {
     }
     // Which account an event is of is worth a column only where there are several.
     let several = ctx.global().account.is_none()
-        && ctx.client().is_ok_and(|client| {
-            let accounts = client.lines("/v1/accounts", &());
-            accounts.and_then(|reply| reply.values::<Account>()).is_ok_and(|accounts| accounts.len() > 1)
-        });
+        && ctx
+            .client()
+            .is_ok_and(|client| client.list::<Account>("/v1/accounts", &()).is_ok_and(|accounts| accounts.len() > 1));
     print::Look::Text { accounts: several }
 }
 

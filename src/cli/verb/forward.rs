@@ -73,7 +73,7 @@ fn add(ctx: &Ctx, args: args::ForwardAdd) -> Result<(), Error> {
 }
 
 fn list(ctx: &Ctx) -> Result<(), Error> {
-    let forwards: Vec<Forward> = ctx.client()?.lines("/v1/forwards", &())?.values()?;
+    let forwards: Vec<Forward> = ctx.client()?.list("/v1/forwards", &())?;
     if forwards.is_empty() {
         ctx.out().note("there are no forwards; `wehelp forward add NAME URL` makes one");
     }

@@ -143,7 +143,7 @@ fn accepted_already(ctx: &Ctx, request: &Value) -> Result<(), Error> {
 /// Friend requests; `accepted`: also those that are not open any more.
 fn all_requests(ctx: &Ctx, accepted: bool) -> Result<Vec<Value>, Error> {
     let query = DirectoryQuery { account: ctx.global().account.clone(), accepted, ..DirectoryQuery::default() };
-    Ok(ctx.client()?.lines("/v1/requests", &query)?.values()?)
+    Ok(ctx.client()?.list("/v1/requests", &query)?)
 }
 
 /// The request that is meant: by its seq, by who asks, or by their @NICK. An open one, or else an accepted one.

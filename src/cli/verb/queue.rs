@@ -26,15 +26,15 @@ fn list(ctx: &Ctx, list: args::List) -> Result<(), Error> {
     let args::List { all, filter: args::Filter { state, api, key }, lines } = list;
     let everything = all || state.is_some();
     let query = QueueQuery { all, state, account: ctx.global().account.clone(), api, key, limit: lines };
-    let mut reply = ctx.client()?.lines("/v1/commands", &query)?;
+    let mut lines = ctx.client()?.open("/v1/commands", &query)?.lines();
     if ctx.out().is_json() {
         // However many they are: as they come.
-        while let Some(receipt) = reply.next_value::<Receipt>()? {
+        while let Some(receipt) = lines.next_value::<Receipt>()? {
             ctx.out().json_line(&receipt)?;
         }
         return Ok(());
     }
-    let receipts: Vec<Receipt> = reply.values()?;
+    let receipts: Vec<Receipt> = lines.values()?;
     if receipts.is_empty() {
         let all = if everything { "" } else { "; `wehelp queue list --all` shows those that are over" };
         ctx.out().note(&format!("no such command is in the queue{all}"));
@@ -57,9 +57,10 @@ fn cancel(ctx: &Ctx, cancel: args::Cancel) -> Result<(), Error> {
     }
     ctx.out().outlive_reader();
     let query = CancelQuery { state, account, api, key, dry_run: !yes };
-    let mut reply = ctx.client()?.put("POST", "/v1/commands/cancel", &query).map_err(see_list())?;
+    let cancelled = ctx.client()?.put("POST", "/v1/commands/cancel", &query);
+    let mut lines = cancelled.map_err(see_list())?.lines();
     let (mut meant, mut refused) = (0, 0);
-    while let Some(line) = reply.next_line().map_err(see_list())? {
+    while let Some(line) = lines.next_line().map_err(see_list())? {
         meant += 1;
         if let Ok(not) = serde_json::from_slice::<NotCancelled>(line) {
             refused += 1;

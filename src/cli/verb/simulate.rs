@@ -381,8 +381,7 @@ const STAND_IN: &str = "wxid_simulated01";
 
 /// The world around the account that is meant: the named one, else the only one that the daemon knows.
 fn around_known_account(ctx: &Ctx) -> World {
-    let known: Vec<Account> =
-        ctx.client().and_then(|client| Ok(client.send("GET", "/v1/accounts", None)?.values()?)).unwrap_or_default();
+    let known: Vec<Account> = ctx.client().and_then(|client| Ok(client.list("/v1/accounts", &())?)).unwrap_or_default();
     let named = ctx.global().account.as_deref();
     let meant = |name: &str| {
         let is_meant =
@@ -408,7 +407,7 @@ fn stored(ctx: &Ctx, data: Option<&str>) -> Option<Box<RawValue>> {
     /// So many others may have been stored meanwhile.
     const OTHERS_MAX: u64 = 50;
     let query = crate::control::EventsQuery { lines: Some(OTHERS_MAX), ..Default::default() };
-    let lines: Vec<Box<RawValue>> = ctx.client().ok()?.lines("/v1/events", &query).ok()?.values().ok()?;
+    let lines: Vec<Box<RawValue>> = ctx.client().ok()?.list("/v1/events", &query).ok()?;
     let is_it = |line: &&RawValue| {
         let sent = Sent::read(line.get().as_bytes());
         sent.is_some_and(|sent| data.map_or(sent.kind == "unparsed", |data| sent.data.get() == data))

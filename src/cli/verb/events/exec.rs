@@ -9,12 +9,13 @@ use super::keeper::Keeper;
 use super::pass::{Passed, Passing};
 use super::plan::{Plan, Task};
 use super::print;
-use super::stream::{Came, Stream, Until};
 use crate::cli::args::events::{Exec, List, OnFailure};
 use crate::cli::ctx::Ctx;
 use crate::cli::enqueue::print_receipt;
 use crate::cli::error::{Error, Exit};
+use crate::cli::patience::Patience;
 use crate::cli::render;
+use crate::cli::stream::{Came, Stream, Until};
 use crate::cli::wake::{self, Signals, Wake, Waker};
 use crate::clock::Time;
 use crate::control::client::{self, Client};
@@ -40,8 +41,6 @@ const WHOLE_BYTES_MAX: usize = 1 << 20;
 const REPLY_BYTES_MAX: usize = 64 * 1024;
 /// The longest pause between attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(3600);
-/// How often a daemon that is away is tried for a reply.
-const DAEMON_PAUSE: Duration = Duration::from_millis(500);
 /// A cursor moves over events that need no run at most this often.
 const PASS_EVERY: Duration = Duration::from_secs(1);
 
@@ -289,7 +288,7 @@ impl Main<'_, '_> {
         let retry = if self.keeper.is_behind() { self.keeper.due() } else { None };
         let time = [self.deadline.filter(|_| self.ended.is_none()), retry].into_iter().flatten().min();
         if self.ended.is_none() && !self.at_end && self.plan.has_room() {
-            match self.stream.next(&Until { woken: wake, stdout: None, time }) {
+            match self.stream.next(&Until { woken: Some(wake), stdout: None, time }) {
                 Ok(Came::Lines) => {
                     if let Err(error) = self.read() {
                         self.end(error);
@@ -314,11 +313,13 @@ impl Main<'_, '_> {
         let passing = Passing::of(self.run.how);
         let (mut last, mut events, mut broken) = (Seq::ZERO, 0, None);
         for (line, _) in Line::all(self.stream.batch()) {
-            match line.ok_or_else(print::strange)? {
+            let line = line.ok_or_else(print::strange)?;
+            last = last.max(line.position().unwrap_or_default());
+            match line {
                 Line::Event(seq, json) => {
                     let entry: Entry = serde_json::from_slice(json)
                         .map_err(|e| Error::failed(format!("event {seq} is not as this wehelp knows it: {e}")))?;
-                    (last, events) = (seq, events + 1);
+                    events += 1;
                     if self.passed_over.counts(passing, &entry, Time::now()) {
                         continue;
                     }
@@ -330,22 +331,14 @@ impl Main<'_, '_> {
                         break;
                     }
                 }
-                Line::Passed(seq) => last = seq,
-                Line::End(seq) => {
-                    last = seq;
-                    self.at_end = true;
-                }
-                Line::Damaged(seq, reason) => {
-                    self.ctx.out().complain(&print::damaged(seq, &reason));
-                    last = seq;
-                }
+                Line::End(_) => self.at_end = true,
+                Line::Damaged(seq, reason) => self.ctx.out().complain(&print::damaged(seq, &reason)),
                 Line::Dropped(range) => {
                     print::dropped(self.ctx.out(), range);
                     self.lost += range.to.0 + 1 - range.from.0;
-                    last = range.to;
                 }
                 Line::Refused(refusal) => broken = Some(refusal),
-                Line::KeepAlive => {}
+                Line::Passed(_) | Line::KeepAlive => {}
             }
         }
         self.plan.read(last);
@@ -580,11 +573,10 @@ fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn
         bulk: false,
         dry_run: false,
     };
+    let mut patience = Patience::for_ever();
     loop {
-        let sent = Client::find(&reply.target).and_then(|client| {
-            let receipts = client.put("POST", "/v1/commands", &wish)?;
-            receipts.values::<Receipt>()
-        });
+        let sent = Client::find(&reply.target)
+            .and_then(|client| client.put("POST", "/v1/commands", &wish)?.lines().values::<Receipt>());
         match sent {
             Ok(receipts) => {
                 receipts.into_iter().for_each(|receipt| tell(Report::Replied(Box::new(receipt))));
@@ -596,7 +588,7 @@ fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn
                 return Ok(());
             }
             Err(error) if error.may_pass() && reply.waits => {
-                if shared.pause(DAEMON_PAUSE) {
+                if shared.pause(patience.pause()) {
                     return Err(Attempt::Interrupted);
                 }
             }

@@ -1,7 +1,8 @@
 //! Moves a cursor: over what is done, and over nothing else.
 
-use super::stream::Stream;
 use crate::cli::error::Error;
+use crate::cli::patience::Patience;
+use crate::cli::stream::Stream;
 use crate::control::client::{self, part};
 use crate::control::{Cursor, CursorCommit};
 use crate::seq::Seq;
@@ -9,8 +10,6 @@ use std::time::{Duration, Instant};
 
 /// A cursor moves at most this often while events flow: each move is a sync in the daemon.
 const EVERY: Duration = Duration::from_millis(100);
-/// How soon it is tried again when the daemon was away.
-const AGAIN: Duration = Duration::from_millis(500);
 
 /// The cursor of this reader, if it has one.
 #[derive(Debug)]
@@ -24,12 +23,13 @@ pub(super) struct Keeper {
     next: Option<Instant>,
     /// The last attempt failed because the daemon was away, or its store refused.
     behind: bool,
+    patience: Patience,
 }
 
 impl Keeper {
     /// `from` is where the stream starts: what lies before was asked to be passed over.
     pub(super) fn new(name: Option<String>, from: Seq) -> Self {
-        Self { name, kept: Seq::ZERO, done: from, next: None, behind: false }
+        Self { name, kept: Seq::ZERO, done: from, next: None, behind: false, patience: Patience::for_ever() }
     }
 
     /// Everything up to here is consumed.
@@ -64,7 +64,7 @@ impl Keeper {
                     stream.note(&format!("{error}; it will be told later how far was read"));
                 }
                 self.behind = true;
-                self.next = Some(Instant::now() + AGAIN);
+                self.next = Some(Instant::now() + self.patience.pause());
                 Ok(())
             }
             told => Ok(told?),
@@ -88,6 +88,7 @@ impl Keeper {
         stream.client().put("POST", &path, &commit)?.json::<Cursor>()?;
         self.kept = self.done;
         self.behind = false;
+        self.patience.heard();
         self.next = Some(Instant::now() + EVERY);
         Ok(())
     }

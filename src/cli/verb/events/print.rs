@@ -1,11 +1,11 @@
 //! Writes events out, as they come: JSON passes through byte for byte and unread.
 
 use super::keeper::Keeper;
-use super::stream::{Came, Stream, Until};
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::cli::output::Output;
 use crate::cli::render;
+use crate::cli::stream::{Came, Stream, Until};
 use crate::cli::wake::{Signals, Wake};
 use crate::control::{Dropped, DroppedRange, Line, Refusal};
 use crate::seq::Seq;
@@ -53,7 +53,7 @@ pub(super) fn run(
     let mut events = 0;
     loop {
         let time = [deadline, keeper.due()].into_iter().flatten().min();
-        let came = stream.next(&Until { woken: wake, stdout: Some(stdout.as_fd()), time })?;
+        let came = stream.next(&Until { woken: Some(wake), stdout: Some(stdout.as_fd()), time })?;
         match came {
             Came::Lines => {
                 // The cursor moves only over what the system has taken.
@@ -132,38 +132,33 @@ fn write(out: &Output, look: Look, batch: &[u8]) -> Result<Seen, Error> {
         }
         out.bytes(&batch[from..range.start])?;
         from = range.end;
+        seen.last = seen.last.max(line.position().unwrap_or_default());
         match line {
-            Line::Event(seq, json) => {
-                match look {
-                    Look::Text { accounts } => {
-                        let text = render::event::line(json, accounts);
-                        out.text(&text.unwrap_or_else(|| render::clean(&String::from_utf8_lossy(json)).into_owned()))?;
-                    }
-                    _ => {
-                        out.bytes(&render::json_for_terminal(json))?;
-                        out.bytes(b"\n")?;
-                    }
-                }
-                seen.last = seq;
+            Line::Event(_, json) => {
                 seen.events += 1;
+                event(out, look, json)?;
             }
-            Line::Passed(seq) => seen.last = seq,
-            Line::End(seq) => {
-                seen.last = seq;
-                seen.ended = true;
-            }
-            Line::Damaged(seq, reason) => {
-                out.complain(&damaged(seq, &reason));
-                seen.last = seq;
-            }
-            Line::Dropped(range) => {
-                dropped(out, range);
-                seen.last = range.to;
-            }
+            Line::End(_) => seen.ended = true,
+            Line::Damaged(seq, reason) => out.complain(&damaged(seq, &reason)),
+            Line::Dropped(range) => dropped(out, range),
             Line::Refused(refusal) => seen.broken = Some(refusal),
-            Line::KeepAlive => {}
+            Line::Passed(_) | Line::KeepAlive => {}
         }
     }
     out.bytes(&batch[from..])?;
     Ok(seen)
+}
+
+/// Writes an event that is not passed through.
+fn event(out: &Output, look: Look, json: &[u8]) -> Result<(), Error> {
+    match look {
+        Look::Text { accounts } => {
+            let text = render::event::line(json, accounts);
+            out.text(&text.unwrap_or_else(|| render::clean(&String::from_utf8_lossy(json)).into_owned()))
+        }
+        Look::Json | Look::TerminalJson => {
+            out.bytes(&render::json_for_terminal(json))?;
+            out.bytes(b"\n")
+        }
+    }
 }

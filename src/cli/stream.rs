@@ -3,12 +3,13 @@
 //! It knows which position it stands at, so that a new connection goes on there, without gap or repeat. A daemon that
 //! hangs is noticed by its silence: it promises a sign of life every [`HEARTBEAT`].
 
-use crate::cli::ctx::Ctx;
-use crate::cli::error::{Error, Exit};
-use crate::cli::render;
-use crate::cli::wake::{self, Wake};
-use crate::control::client::{self, Client, Reply};
-use crate::control::{AFTER_HEADER, CURSOR_BEGAN_HEADER, EventsQuery, LEASE_HEADER, LOG_HEADER, Refusal};
+use super::ctx::Ctx;
+use super::error::{Error, Exit};
+use super::patience::Patience;
+use super::render;
+use super::wake::{self, Wake};
+use crate::control::client::{self, Batches, Client, Reply};
+use crate::control::{AFTER_HEADER, CURSOR_BEGAN_HEADER, Entry, EventsQuery, LEASE_HEADER, LOG_HEADER, Line, Refusal};
 use crate::seq::Seq;
 use rustix::event::PollFlags;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,10 +21,6 @@ pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(20);
 /// One that looks for what was asked for may take longer.
 const SEARCH: Duration = Duration::from_secs(120);
-/// The pause before the second attempt to connect again; the first comes at once, and each pause is twice the last.
-const PAUSE_MIN: Duration = Duration::from_millis(20);
-/// The longest pause between attempts.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// A daemon that comes back answers within so long.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -33,7 +30,10 @@ pub(super) struct Stream<'c> {
     ctx: &'c Ctx,
     client: Client,
     query: EventsQuery,
-    reconnects: bool,
+    /// With a daemon that goes away; `None`: that ends it.
+    patience: Option<Patience>,
+    /// People are told of that.
+    tells: bool,
     line: Connection,
     position: Seq,
     began: bool,
@@ -44,8 +44,8 @@ pub(super) struct Stream<'c> {
 
 #[derive(Debug)]
 enum Connection {
-    Open { reply: Reply, heard: Instant },
-    Lost { pause: Duration, again: Instant },
+    Open { batches: Batches, heard: Instant },
+    Lost { again: Instant },
 }
 
 /// What ended a wait.
@@ -62,35 +62,54 @@ pub(super) enum Came {
 }
 
 /// What else ends a wait.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Until<'w> {
-    pub(super) woken: &'w Wake,
+    pub(super) woken: Option<&'w Wake>,
     /// Where results go, when nothing but printing is done.
     pub(super) stdout: Option<BorrowedFd<'w>>,
     pub(super) time: Option<Instant>,
 }
 
 impl<'c> Stream<'c> {
-    /// Opens the stream.
+    /// Opens the stream. With `reconnects` it outlives any absence of the daemon, and says so.
     ///
     /// # Errors
     /// When there is no daemon, or it refuses.
     pub(super) fn open(ctx: &'c Ctx, query: EventsQuery, reconnects: bool) -> Result<Self, Error> {
         let client = ctx.client()?.clone().with_patience(client::PATIENCE_FOR_READING);
-        let reply = client.lines("/v1/events", &query)?;
-        let position = header(&reply, AFTER_HEADER).map_or(Seq::ZERO, Seq);
-        let line = Connection::Lost { pause: PAUSE_MIN, again: Instant::now() };
-        let began = reply.header(CURSOR_BEGAN_HEADER).is_some();
-        let mut stream = Self { ctx, client, query, reconnects, line, position, began, lease: None, log: None };
+        let reply = client.open("/v1/events", &query)?;
+        let mut stream = Self::lost(ctx, client, query);
+        stream.patience = reconnects.then(Patience::for_ever);
+        stream.tells = true;
+        stream.position = reply.number(AFTER_HEADER).map_or(Seq::ZERO, Seq);
+        stream.began = reply.header(CURSOR_BEGAN_HEADER).is_some();
         stream.attach(reply)?;
         Ok(stream)
     }
 
+    /// A stream of what comes after `seq`, which is opened at the first wait. It outlives a restart of the daemon, in silence.
+    ///
+    /// # Errors
+    /// When there was no daemon.
+    pub(super) fn after(ctx: &'c Ctx, query: EventsQuery, seq: Seq) -> Result<Self, Error> {
+        let heartbeat_ms = u64::try_from(HEARTBEAT.as_millis()).ok();
+        let mut stream = Self::lost(ctx, ctx.client()?.clone(), EventsQuery { follow: true, heartbeat_ms, ..query });
+        stream.position = seq;
+        Ok(stream)
+    }
+
+    fn lost(ctx: &'c Ctx, client: Client, query: EventsQuery) -> Self {
+        let line = Connection::Lost { again: Instant::now() };
+        let patience = Some(Patience::for_a_restart());
+        let (position, began, lease, log) = (Seq::ZERO, false, None, None);
+        Self { ctx, client, query, patience, tells: false, line, position, began, lease, log }
+    }
+
     fn attach(&mut self, reply: Reply) -> Result<(), Error> {
-        self.lease = header(&reply, LEASE_HEADER);
+        self.lease = reply.number(LEASE_HEADER);
         self.log = reply.header(LOG_HEADER).map(str::to_owned);
-        reply.set_nonblocking(true).map_err(client::Error::from)?;
-        self.line = Connection::Open { reply, heard: Instant::now() };
+        let batches = reply.batches().map_err(client::Error::from)?;
+        self.line = Connection::Open { batches, heard: Instant::now() };
         Ok(())
     }
 
@@ -121,7 +140,7 @@ impl<'c> Stream<'c> {
 
     /// Whether a daemon that goes away is waited for.
     pub(super) fn reconnects(&self) -> bool {
-        self.reconnects
+        self.patience.is_some()
     }
 
     /// Waits for lines.
@@ -131,15 +150,16 @@ impl<'c> Stream<'c> {
     pub(super) fn next(&mut self, until: &Until<'_>) -> Result<Came, Error> {
         loop {
             let (patience, socket) = match &mut self.line {
-                Connection::Lost { again, .. } if *again <= Instant::now() => {
+                Connection::Lost { again } if *again <= Instant::now() => {
                     self.reconnect()?;
                     continue;
                 }
-                Connection::Lost { again, .. } => (*again, None),
-                Connection::Open { reply, heard } => {
-                    match reply.fetch() {
+                Connection::Lost { again } => (*again, None),
+                Connection::Open { batches, heard } => {
+                    match batches.fetch() {
                         Ok(true) => {
                             *heard = Instant::now();
+                            self.patience.iter_mut().for_each(Patience::heard);
                             return Ok(Came::Lines);
                         }
                         Err(error) if client::is_timeout(&error) => {}
@@ -154,11 +174,11 @@ impl<'c> Stream<'c> {
                         Err(error) => return Err(error.into()),
                     }
                     let silence = if self.query.follow { SILENCE } else { SEARCH };
-                    (*heard + silence, Some((Reply::as_fd(reply), PollFlags::IN)))
+                    (*heard + silence, Some((Batches::as_fd(batches), PollFlags::IN)))
                 }
             };
             let time = until.time.map_or(patience, |time| time.min(patience));
-            let woken = Some((until.woken.as_fd(), PollFlags::IN));
+            let woken = until.woken.map(|woken| (woken.as_fd(), PollFlags::IN));
             let stdout = until.stdout.map(|fd| (fd, PollFlags::empty()));
             let [socket, woken, stdout] = wake::wait([socket, woken, stdout], Some(time))
                 .map_err(|e| Error::failed(format!("wait for events: {e}")))?;
@@ -184,9 +204,31 @@ impl<'c> Stream<'c> {
     /// What [`Stream::next`] has brought: whole lines.
     pub(super) fn batch(&self) -> &[u8] {
         match &self.line {
-            Connection::Open { reply, .. } => reply.fetched(),
+            Connection::Open { batches, .. } => batches.fetched(),
             Connection::Lost { .. } => &[],
         }
+    }
+
+    /// The events among what [`Stream::next`] has brought, each with its JSON; with this all of it is taken over.
+    ///
+    /// # Errors
+    /// When the daemon cannot go on.
+    pub(super) fn entries(&mut self) -> Result<Vec<(Entry, String)>, Error> {
+        let (mut entries, mut last, mut broken) = (Vec::new(), Seq::ZERO, None);
+        for line in Line::all(self.batch()).filter_map(|(line, _)| line) {
+            last = last.max(line.position().unwrap_or_default());
+            match line {
+                Line::Event(_, json) => {
+                    let entry = Entry::read(json);
+                    entries.extend(entry.map(|entry| (entry, String::from_utf8_lossy(json).into_owned())));
+                }
+                Line::Refused(refusal) => broken = Some(refusal),
+                _ => {}
+            }
+        }
+        self.moved(last, 0);
+        broken.map_or(Ok(()), |refusal| self.broke(refusal))?;
+        Ok(entries)
     }
 
     /// Everything up to `seq` has been taken over, `events` events among it: a new connection goes on after it.
@@ -199,26 +241,30 @@ impl<'c> Stream<'c> {
 
     /// Says something to people.
     pub(super) fn note(&self, what: &str) {
-        self.ctx.out().note(&render::clean(what));
+        if self.tells {
+            self.ctx.out().note(&render::clean(what));
+        }
     }
 
     /// The daemon could not go on, and has said why: an error, or a reason to come again.
     pub(super) fn broke(&mut self, refusal: Refusal) -> Result<(), Error> {
-        if !(self.reconnects && refusal.may_pass()) {
-            return Err(client::Error::Refused { status: 500, refusal }.into());
+        match &mut self.patience {
+            Some(patience) if refusal.may_pass() => {
+                self.line = Connection::Lost { again: Instant::now() + patience.long_pause() };
+                self.note(&format!("{}; going on when that is over", refusal.message));
+                Ok(())
+            }
+            _ => Err(client::Error::Refused { status: 500, refusal }.into()),
         }
-        self.note(&format!("{}; going on when that is over", refusal.message));
-        self.line = Connection::Lost { pause: PAUSE_MAX, again: Instant::now() + PAUSE_MAX };
-        Ok(())
     }
 
     fn lose(&mut self, why: &str) -> Result<(), Error> {
-        if !self.reconnects {
+        if self.patience.is_none() {
             let hint = "see with `wehelp status` whether wehelpd still runs";
             return Err(Error::new(Exit::NoDaemon, "daemon-gone", format!("{why}; {hint}")));
         }
-        self.ctx.out().note(&format!("{why}; waiting for it to come back"));
-        self.line = Connection::Lost { pause: PAUSE_MIN, again: Instant::now() };
+        self.note(&format!("{why}; waiting for it to come back"));
+        self.line = Connection::Lost { again: Instant::now() };
         Ok(())
     }
 
@@ -232,36 +278,25 @@ impl<'c> Stream<'c> {
             ..self.query.clone()
         };
         // It may listen elsewhere now.
-        let client = self.ctx.target().and_then(|target| Ok(Client::find(&target)?.with_patience(ANSWER)));
-        let reply = client.and_then(|client| {
-            let reply = client.lines("/v1/events", &query).map_err(|error| match error {
-                // It may still be starting, or have no room for one more.
-                client::Error::Refused { status: 429 | 500.., refusal } => {
-                    Error::new(Exit::NoDaemon, "daemon-gone", refusal.message)
-                }
-                error => error.into(),
-            })?;
-            Ok((client, reply))
-        });
-        match (reply, &mut self.line) {
-            (Ok((client, reply)), _) => {
+        let client = Client::find(&self.ctx.target()?).map(|client| client.with_patience(ANSWER));
+        let opened = client.and_then(|client| Ok((client.open("/v1/events", &query)?, client)));
+        match (opened, &mut self.patience) {
+            (Ok((reply, client)), _) => {
                 self.client = client;
                 self.attach(reply)?;
-                self.ctx.out().note(&format!("connected again; going on after event {}", self.position));
+                self.note(&format!("connected again; going on after event {}", self.position));
                 Ok(())
             }
-            (Err(error), Connection::Lost { pause, again })
-                if matches!(error.exit, Exit::NoDaemon | Exit::NoAnswer) =>
-            {
-                *again = Instant::now() + pause.mul_f64(0.75 + fastrand::f64() / 2.0);
-                *pause = (*pause * 2).min(PAUSE_MAX);
+            (Err(error), Some(patience)) if is_starting(&error) && !patience.is_over() => {
+                self.line = Connection::Lost { again: Instant::now() + patience.pause() };
                 Ok(())
             }
-            (Err(error), _) => Err(error),
+            (Err(error), _) => Err(error.into()),
         }
     }
 }
 
-fn header(reply: &Reply, name: &str) -> Option<u64> {
-    reply.header(name)?.parse().ok()
+/// Whether the daemon is away, or may still be starting, or has no room for one more.
+fn is_starting(error: &client::Error) -> bool {
+    error.may_pass() || matches!(error, client::Error::Refused { status: 429 | 500.., .. })
 }
