@@ -1,9 +1,9 @@
-//! What can be completed: verbs and options by clap, ids and names by the running daemon.
+//! What can be completed: verbs and options by clap, ids and names by the running daemon. An argument says what it stands
+//! for with `add = Known::….completer()`.
 //!
 //! The shells' scripts (in `completions/`) run `wehelp` with `COMPLETE=SHELL` at each TAB. Without a daemon, or with one
 //! that does not answer at once, a completion is merely poorer: nothing is said and nobody waits.
 
-use super::args::Cli;
 use super::render;
 use crate::config::Places;
 use crate::control::client::Client;
@@ -11,15 +11,12 @@ use crate::control::{DirectoryQuery, QueueQuery, State};
 use crate::home::{self, Target, Wishes};
 use crate::protocol::command::APIS;
 use crate::protocol::event::Kind;
-use clap::{Arg, Command, CommandFactory};
-use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
-use std::process::ExitCode;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// So long a person who pressed TAB waits for the daemon.
@@ -41,48 +38,9 @@ pub(super) fn script(shell: &str) -> Option<&'static str> {
     SCRIPTS.iter().find(|(name, _)| *name == shell).map(|(_, script)| *script)
 }
 
-/// Answers a shell that asks what could stand here; `None` when none does.
-pub(super) fn asked(args: &[OsString]) -> Option<ExitCode> {
-    // Everything else here costs time that every call would pay.
-    std::env::var_os("COMPLETE").filter(|shell| !shell.is_empty() && shell != "0")?;
-    let words: Arc<[OsString]> = args.iter().skip_while(|word| *word != "--").skip(1).cloned().collect();
-    let current_dir = std::env::current_dir().ok();
-    let answered = CompleteEnv::with_factory(|| with_values(command(), &mut Vec::new(), &words))
-        .completer("wehelp")
-        .try_complete(args.iter().cloned(), current_dir.as_deref());
-    Some(if answered.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The whole command line, laid out.
-#[must_use]
-pub fn command() -> Command {
-    let mut command = Cli::command();
-    // What is deferred is laid out too.
-    command.build();
-    command
-}
-
-/// Gives every argument that stands for something the daemon knows its candidates.
-fn with_values(command: Command, path: &mut Vec<String>, words: &Arc<[OsString]>) -> Command {
-    let with = |arg: Arg| match Values::of(path, &arg) {
-        Some(values) => {
-            let words = Arc::clone(words);
-            arg.add(ArgValueCompleter::new(move |typed: &OsStr| candidates(values, typed, &words)))
-        }
-        None => arg,
-    };
-    let command = command.mut_args(with);
-    command.mut_subcommands(|sub| {
-        path.push(sub.get_name().to_owned());
-        let sub = with_values(sub, path, words);
-        path.pop();
-        sub
-    })
-}
-
 /// What an argument stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Values {
+pub(super) enum Known {
     /// People and rooms, by id or @NAME.
     Contacts,
     /// Where only a person can be meant.
@@ -102,47 +60,26 @@ enum Values {
     Apis,
 }
 
-impl Values {
-    fn of(path: &[String], arg: &Arg) -> Option<Self> {
-        use State::{Answered, Cancelled, Expired, Fetched, InFlight, Ready, Rejected, Scheduled};
-        let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        let name = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
-        Some(match (&path[..], arg.get_id().as_str(), name) {
-            (_, "account", "ACCOUNT") => Self::Accounts,
-            (["friend" | "room", ..], _, "WXID") => Self::People,
-            (["events" | "forward", ..], "chat" | "from", _) | (_, _, "WXID") if arg.get_id() != "as" => Self::Contacts,
-            (_, _, "ROOM") => Self::Rooms,
-            (["queue", "show"], _, "ID") => Self::Commands(&State::ALL),
-            (["queue", "cancel"], _, "ID") => Self::Commands(&[Scheduled, Ready, InFlight]),
-            (["queue", "retry"], _, "ID") => {
-                Self::Commands(&[InFlight, Fetched, Answered, Rejected, Expired, Cancelled])
-            }
-            (["queue", "list" | "cancel"], "state", _) => Self::States,
-            (["queue", "list" | "cancel"], "api", _) => Self::Apis,
-            (["cursor", ..], _, "NAME") | (["events", ..], "cursor", _) => Self::Cursors,
-            (["forward", "remove" | "pause" | "resume" | "skip" | "set" | "test"], _, "NAME")
-            | (["events", "resend"], "to", _) => Self::Forwards,
-            (["events" | "forward", ..], "kind", _) => Self::Kinds,
-            (["simulate", "event"], "kind", _) => Self::Kind,
-            (["friend", "accept"], "request", _) => Self::Requests,
-            _ => return None,
-        })
+impl Known {
+    /// What completes the argument.
+    pub(super) fn completer(self) -> ArgValueCompleter {
+        ArgValueCompleter::new(move |typed: &OsStr| candidates(self, typed))
     }
 }
 
 /// What could stand here, beginning with what was typed. What holds control characters cannot be typed at all.
-fn candidates(values: Values, typed: &OsStr, words: &Arc<[OsString]>) -> Vec<CompletionCandidate> {
+fn candidates(values: Known, typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(typed) = typed.to_str() else { return Vec::new() };
     let found = match values {
-        Values::Kind => kinds(""),
-        Values::Kinds => listed(typed, |before| {
+        Known::Kind => kinds(""),
+        Known::Kinds => listed(typed, |before| {
             let mut all = kinds(before);
             all.push((format!("{before}message.*"), "every message".to_owned()));
             all
         }),
-        Values::States => listed(typed, |before| with_prefix(before, State::ALL.iter().map(|s| (s.as_str(), "")))),
-        Values::Apis => with_prefix("", APIS.iter().flat_map(|row| [(row.verb, row.api), (row.api, row.verb)])),
-        of_the_daemon => ask(of_the_daemon, typed, words),
+        Known::States => listed(typed, |before| with_prefix(before, State::ALL.iter().map(|s| (s.as_str(), "")))),
+        Known::Apis => with_prefix("", APIS.iter().flat_map(|row| [(row.verb, row.api), (row.api, row.verb)])),
+        of_the_daemon => ask(of_the_daemon, typed),
     };
     let mut seen = HashSet::new();
     found
@@ -173,18 +110,18 @@ fn kinds(before: &str) -> Found {
 }
 
 /// Asks the daemon, in a thread of its own: a connect or a look-up that hangs must not hold the shell up.
-fn ask(values: Values, typed: &str, words: &Arc<[OsString]>) -> Found {
+fn ask(values: Known, typed: &str) -> Found {
     let (tell, told) = mpsc::channel();
-    let (typed, words) = (typed.to_owned(), Arc::clone(words));
+    let typed = typed.to_owned();
     std::thread::spawn(move || {
         // Nobody listens any more when it came too late.
-        drop(tell.send(look_up(values, &typed, &words)));
+        drop(tell.send(look_up(values, &typed)));
     });
     told.recv_timeout(PATIENCE).ok().flatten().unwrap_or_default()
 }
 
-fn look_up(values: Values, typed: &str, words: &[OsString]) -> Option<Found> {
-    let line = Words(words);
+fn look_up(values: Known, typed: &str) -> Option<Found> {
+    let line = Words::of_the_shell();
     let client = Client::find(&line.target()?).ok()?;
     let get = |path: &str, query: &dyn erased::Query| -> Option<Vec<Value>> {
         client.send("GET", &query.onto(path)?, None).ok()?.lines().values().ok()
@@ -207,10 +144,10 @@ fn look_up(values: Values, typed: &str, words: &[OsString]) -> Option<Found> {
     };
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
     Some(match values {
-        Values::Contacts | Values::People => {
+        Known::Contacts | Known::People => {
             let people = DirectoryQuery { only: Some("people".into()), ..directory.clone() };
             let mut found = called(typed, &of_any("/v1/contacts", &people)?);
-            if values == Values::People {
+            if values == Known::People {
                 return Some(found);
             }
             found.extend(called(typed, &of_any("/v1/rooms", &directory)?));
@@ -219,8 +156,8 @@ fn look_up(values: Values, typed: &str, words: &[OsString]) -> Option<Found> {
             }
             found
         }
-        Values::Rooms => called(typed, &of_any("/v1/rooms", &directory)?),
-        Values::Accounts => get("/v1/accounts", &DirectoryQuery::default())?
+        Known::Rooms => called(typed, &of_any("/v1/rooms", &directory)?),
+        Known::Accounts => get("/v1/accounts", &DirectoryQuery::default())?
             .iter()
             .flat_map(|account| {
                 let help = text(account, "nick");
@@ -228,7 +165,7 @@ fn look_up(values: Values, typed: &str, words: &[OsString]) -> Option<Found> {
             })
             .filter(|(value, _)| !value.is_empty())
             .collect(),
-        Values::Commands(states) => {
+        Known::Commands(states) => {
             let names: Vec<_> = states.iter().map(|s| s.as_str()).collect();
             let query =
                 QueueQuery { state: Some(names.join(",")), limit: Some(CANDIDATES_MAX), ..QueueQuery::default() };
@@ -242,15 +179,15 @@ fn look_up(values: Values, typed: &str, words: &[OsString]) -> Option<Found> {
             // The newest is the one that somebody thinks of.
             commands.iter().rev().map(row).collect()
         }
-        Values::Cursors => get("/v1/cursors", &DirectoryQuery::default())?
+        Known::Cursors => get("/v1/cursors", &DirectoryQuery::default())?
             .iter()
             .map(|cursor| (text(cursor, "name"), format!("at #{}, {} behind", cursor["seq"], cursor["lag"])))
             .collect(),
-        Values::Forwards => get("/v1/forwards", &DirectoryQuery::default())?
+        Known::Forwards => get("/v1/forwards", &DirectoryQuery::default())?
             .iter()
             .map(|forward| (text(forward, "name"), text(forward, "url")))
             .collect(),
-        Values::Requests => {
+        Known::Requests => {
             let query = DirectoryQuery { name: None, ..directory };
             get("/v1/requests", &query)?
                 .iter()
@@ -261,7 +198,7 @@ fn look_up(values: Values, typed: &str, words: &[OsString]) -> Option<Found> {
                 .filter(|(value, _)| !value.is_empty() && value != "null")
                 .collect()
         }
-        Values::Kinds | Values::Kind | Values::States | Values::Apis => Vec::new(),
+        Known::Kinds | Known::Kind | Known::States | Known::Apis => Vec::new(),
     })
 }
 
@@ -313,9 +250,14 @@ fn variable_named(name: &str) -> Option<String> {
 }
 
 /// The words of the line that is being completed: they may say which daemon and which account is meant.
-struct Words<'a>(&'a [OsString]);
+struct Words(Vec<OsString>);
 
-impl Words<'_> {
+impl Words {
+    /// What the shell gave.
+    fn of_the_shell() -> Self {
+        Self(std::env::args_os().skip_while(|word| word != "--").skip(1).collect())
+    }
+
     /// What was typed behind an option, the last time.
     fn typed(&self, long: &str, short: Option<&str>) -> Option<String> {
         let mut words = self.0.iter().filter_map(|word| word.to_str());
@@ -357,58 +299,51 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn values_of(call: &[&str], arg: &str) -> Option<Values> {
-        let command = command();
-        let mut at = &command;
-        for name in call {
-            at = at.find_subcommand(name).unwrap();
-        }
+    fn is_completed(call: &[&str], arg: &str) -> bool {
+        let command = crate::cli::command();
+        let at = call.iter().fold(&command, |at, name| at.find_subcommand(name).unwrap());
         let arg = at.get_arguments().find(|a| a.get_id() == arg).unwrap_or_else(|| panic!("no {arg} in {call:?}"));
-        Values::of(&call.iter().map(|&c| c.to_owned()).collect::<Vec<_>>(), arg)
+        arg.get::<ArgValueCompleter>().is_some()
     }
 
     #[test]
     fn every_argument_that_names_something_known_is_completed() {
-        for (call, arg, values) in [
-            (&["send", "text"][..], "wxid", Values::Contacts),
-            (&["send", "text"], "account", Values::Accounts),
-            (&["ask"], "wxid", Values::Contacts),
-            (&["friend", "info"], "wxids", Values::People),
-            (&["friend", "accept"], "request", Values::Requests),
-            (&["friend", "add"], "room", Values::Rooms),
-            (&["room", "kick"], "room", Values::Rooms),
-            (&["room", "kick"], "wxids", Values::People),
-            (&["events"], "chat", Values::Contacts),
-            (&["events"], "from", Values::Contacts),
-            (&["events"], "kind", Values::Kinds),
-            (&["events"], "cursor", Values::Cursors),
-            (&["events", "resend"], "to", Values::Forwards),
-            (&["cursor", "delete"], "names", Values::Cursors),
-            (&["forward", "pause"], "names", Values::Forwards),
-            (&["simulate", "event"], "kind", Values::Kind),
-            (&["queue", "list"], "state", Values::States),
+        for (call, arg) in [
+            (&["send", "text"][..], "wxid"),
+            (&["send", "text"], "account"),
+            (&["ask"], "wxid"),
+            (&["friend", "info"], "wxids"),
+            (&["friend", "accept"], "request"),
+            (&["friend", "add"], "room"),
+            (&["room", "kick"], "room"),
+            (&["room", "kick"], "wxids"),
+            (&["events"], "chat"),
+            (&["events"], "from"),
+            (&["events"], "kind"),
+            (&["events"], "cursor"),
+            (&["events", "resend"], "to"),
+            (&["cursor", "delete"], "names"),
+            (&["forward", "pause"], "names"),
+            (&["forward", "add"], "chat"),
+            (&["simulate", "event"], "kind"),
+            (&["queue", "list"], "state"),
+            (&["queue", "cancel"], "ids"),
         ] {
-            assert_eq!(values_of(call, arg), Some(values), "{call:?} {arg}");
+            assert!(is_completed(call, arg), "{call:?} {arg}");
         }
-        assert!(matches!(values_of(&["queue", "cancel"], "ids"), Some(Values::Commands([_, _, _]))));
-        assert_eq!(values_of(&["events", "show"], "seqs"), None);
-        assert_eq!(values_of(&["simulate"], "as"), None);
+        assert!(!is_completed(&["events", "show"], "seqs") && !is_completed(&["simulate"], "as"));
     }
 
-    fn shown(values: Values, typed: &str) -> Vec<String> {
-        let words: Arc<[OsString]> = Arc::new([]);
-        candidates(values, OsStr::new(typed), &words)
-            .iter()
-            .map(|c| c.get_value().to_string_lossy().into_owned())
-            .collect()
+    fn shown(values: Known, typed: &str) -> Vec<String> {
+        candidates(values, OsStr::new(typed)).iter().map(|c| c.get_value().to_string_lossy().into_owned()).collect()
     }
 
     #[test]
     fn kinds_are_completed_one_after_another() {
-        assert_eq!(shown(Values::Kinds, "login.q"), ["login.qrcode"]);
-        assert!(shown(Values::Kinds, "login,message.t").contains(&"login,message.text".to_owned()));
-        assert!(shown(Values::Kinds, "message").contains(&"message.*".to_owned()));
-        assert_eq!(shown(Values::States, "ready,exp"), ["ready,expired"]);
+        assert_eq!(shown(Known::Kinds, "login.q"), ["login.qrcode"]);
+        assert!(shown(Known::Kinds, "login,message.t").contains(&"login,message.text".to_owned()));
+        assert!(shown(Known::Kinds, "message").contains(&"message.*".to_owned()));
+        assert_eq!(shown(Known::States, "ready,exp"), ["ready,expired"]);
     }
 
     #[test]
@@ -426,7 +361,7 @@ mod tests {
     #[test]
     fn the_line_says_which_daemon_is_meant() {
         let words: Vec<OsString> = ["wehelp", "--socket=/x.sock", "-a", "work", "send"].map(Into::into).into();
-        let line = Words(&words);
+        let line = Words(words);
         assert_eq!(line.target().unwrap().sockets, [PathBuf::from("/x.sock")]);
         assert_eq!(line.account().as_deref(), Some("work"));
     }

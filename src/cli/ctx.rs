@@ -1,7 +1,7 @@
 //! What every verb is given: the global options, the way to print, the daemon once it is needed.
 
-use super::args::Global;
 use super::error::Error;
+use super::options::Global;
 use super::output::Output;
 use crate::config::Places;
 use crate::control::client::{Client, Ending};

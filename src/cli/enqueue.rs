@@ -4,10 +4,10 @@
 //! found before a daemon is looked for → names are looked up (`names`) → queued → the receipt is printed, or the answer is
 //! waited for and printed (`wait`).
 
-use super::args::Wiring;
 use super::ctx::Ctx;
 use super::error::Error;
 use super::names::{self, Names};
+use super::options::Wiring;
 use super::render::{self, receipt};
 use super::wait;
 use crate::clock::{Bare, Time};
@@ -383,15 +383,19 @@ fn tell_repeated(ctx: &Ctx, receipt: &Receipt) {
 mod tests {
     use super::*;
     use crate::cli::error::Exit;
+    use crate::cli::options::Global;
     use serde_json::json;
 
     fn ctx(args: &[&str]) -> (Ctx, Wiring) {
-        let words: Vec<std::ffi::OsString> =
-            ["wehelp", "account", "status"].iter().chain(args).map(std::ffi::OsString::from).collect();
-        let cli = crate::cli::args::parse(&words).unwrap();
-        let crate::cli::args::Verb::Account(account) = cli.verb else { unreachable!("that is what was typed") };
-        let crate::cli::args::account::What::Status(status) = account.what else { unreachable!("likewise") };
-        (Ctx::new(cli.global), status.wiring)
+        #[derive(clap::Parser)]
+        struct Options {
+            #[command(flatten)]
+            global: Global,
+            #[command(flatten)]
+            wiring: Wiring,
+        }
+        let Options { global, wiring } = clap::Parser::parse_from([&["wehelp"], args].concat());
+        (Ctx::new(global), wiring)
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::Path;
 /// How `wehelp` ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub(super) enum Exit {
     /// Done.
     Done = 0,
     /// Failed.
@@ -34,49 +34,48 @@ pub enum Exit {
 
 /// A failure: its exit code, a stable kebab-case code for programs, and a sentence for people that says what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Error {
+pub(super) struct Error {
     /// What the program ends with.
-    pub exit: Exit,
+    pub(super) exit: Exit,
     /// For `--json`.
-    pub code: Cow<'static, str>,
+    pub(super) code: Cow<'static, str>,
     /// One sentence, lower case, no full stop. Empty: end without a word (a reader that left, a summary already said).
-    pub message: String,
+    pub(super) message: String,
 }
 
 impl Error {
     /// A failure.
-    pub fn new(exit: Exit, code: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(exit: Exit, code: &'static str, message: impl Into<String>) -> Self {
         Self { exit, code: code.into(), message: message.into() }
     }
 
     /// Wrong usage, found before anything was queued.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, "usage", message)
     }
 
     /// Something failed on this side.
-    pub fn failed(message: impl Into<String>) -> Self {
+    pub(super) fn failed(message: impl Into<String>) -> Self {
         Self::new(Exit::Failed, "failed", message)
     }
 
     /// What was named is not there.
-    pub fn not_found(message: impl Into<String>) -> Self {
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self::new(Exit::NotFound, "not-found", message)
     }
 
     /// The daemon, or good sense, refuses.
-    pub fn refused(code: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn refused(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(Exit::Refused, code, message)
     }
 
     /// Nothing came in time.
-    pub fn no_answer(message: impl Into<String>) -> Self {
+    pub(super) fn no_answer(message: impl Into<String>) -> Self {
         Self::new(Exit::NoAnswer, "no-answer", message)
     }
 
     /// Ends with a code and says nothing (more).
-    #[must_use]
-    pub fn silent(exit: Exit) -> Self {
+    pub(super) fn silent(exit: Exit) -> Self {
         Self { exit, code: "".into(), message: String::new() }
     }
 }

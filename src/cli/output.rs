@@ -3,12 +3,11 @@
 //! On a terminal text, anywhere else JSON lines. A reader that has gone ends the program quietly; any other failure to
 //! write is an error, since a script must not take half a result for all of it.
 
-use super::args::{Global, Stop, When};
 use super::error::{Error, Exit};
+use super::options::{Global, When};
 use super::render;
 use serde::Serialize;
 use std::cell::{Cell, RefCell};
-use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -286,27 +285,26 @@ fn coloured(when: When, terminal: bool) -> bool {
     }
 }
 
-/// The arguments were no call: help or version were asked for, or something is wrong with them.
-pub(super) fn stopped(args: &[OsString], stop: Stop) -> ExitCode {
-    let errors = || Errors::new(super::args::typed_color(args));
-    match stop {
-        Stop::Said(text) => {
-            let mut out = io::stdout();
-            match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-                Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-                    errors().say(ERROR, &format!("write to standard output: {e}"));
-                    ExitCode::from(Exit::Failed as u8)
-                }
-                _ => ExitCode::SUCCESS,
-            }
+/// Prints what was asked for instead of a verb: help, or the version.
+pub(super) fn said(text: &str, color: When) -> ExitCode {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Errors::new(color).say(ERROR, &format!("write to standard output: {e}"));
+            ExitCode::from(Exit::Failed as u8)
         }
-        Stop::Helped(text) => {
-            drop(io::stderr().write_all(text.as_bytes()));
-            ExitCode::from(Exit::Usage as u8)
-        }
-        Stop::Wrong(message) => {
-            errors().failure(&Error::usage(message), super::args::last_says_json(args));
-            ExitCode::from(Exit::Usage as u8)
-        }
+        _ => ExitCode::SUCCESS,
     }
+}
+
+/// Prints the help to who asked for nothing.
+pub(super) fn helped(text: &str) -> ExitCode {
+    drop(io::stderr().write_all(text.as_bytes()));
+    ExitCode::from(Exit::Usage as u8)
+}
+
+/// Says what is wrong with the arguments.
+pub(super) fn wrong(message: String, color: When, json: bool) -> ExitCode {
+    Errors::new(color).failure(&Error::usage(message), json);
+    ExitCode::from(Exit::Usage as u8)
 }

@@ -2,11 +2,11 @@
 //!
 //! Whatever came from a chat passes [`clean`] first: control and escape characters never reach a terminal.
 
-pub mod event;
-pub mod items;
-pub mod receipt;
-pub mod setup;
-pub mod status;
+pub(super) mod event;
+pub(super) mod items;
+pub(super) mod receipt;
+pub(super) mod setup;
+pub(super) mod status;
 
 use crate::clock::Time;
 use colored::Colorize;
@@ -15,8 +15,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// One line without anything that could drive a terminal: control characters, escape sequences and what turns the
 /// writing direction around go, line breaks become `⏎`.
-#[must_use]
-pub fn clean(text: &str) -> Cow<'_, str> {
+pub(super) fn clean(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
     }
@@ -48,8 +47,7 @@ fn is_unsafe(c: char) -> bool {
 
 /// JSON that may go to a terminal: what [`clean`] would take away is escaped, so that it still means the same and drives
 /// nothing.
-#[must_use]
-pub fn json_for_terminal(json: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn json_for_terminal(json: &[u8]) -> Cow<'_, [u8]> {
     let Ok(text) = std::str::from_utf8(json) else {
         return Cow::Owned(String::from_utf8_lossy(json).into_owned().into());
     };
@@ -118,8 +116,7 @@ fn skip_csi(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
 }
 
 /// At most so many columns; what is cut ends in `…`.
-#[must_use]
-pub fn shorten(text: &str, columns: usize) -> Cow<'_, str> {
+pub(super) fn shorten(text: &str, columns: usize) -> Cow<'_, str> {
     let width = |c: char| c.width().unwrap_or(0);
     if text.chars().map(width).sum::<usize>() <= columns {
         return Cow::Borrowed(text);
@@ -140,8 +137,7 @@ const GAP: usize = 2;
 
 /// A table for people: cells are cleaned; wide characters are aligned; it fits into the terminal's width as far as that
 /// can be (contract 4). Without rows it is empty.
-#[must_use]
-pub fn table(head: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> String {
+pub(super) fn table(head: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> String {
     /// No cell is shown wider, columns.
     const CELL_MAX: usize = 60;
     if rows.is_empty() {
@@ -195,14 +191,12 @@ fn fitting(head: &[&str], mut widths: Vec<usize>, columns: Option<usize>) -> Vec
 }
 
 /// A moment for people, or a dash.
-#[must_use]
-pub fn time(time: Option<Time>) -> String {
+pub(super) fn time(time: Option<Time>) -> String {
     time.map_or_else(|| "-".to_owned(), Time::local)
 }
 
 /// How long ago something was, in one unit: `5s`, `3m`, `2h`, `4d`.
-#[must_use]
-pub fn ago(time: Time, now: Time) -> String {
+pub(super) fn ago(time: Time, now: Time) -> String {
     let seconds = now.since(time).as_secs();
     match seconds {
         0..60 => format!("{seconds}s"),
@@ -215,7 +209,7 @@ pub fn ago(time: Time, now: Time) -> String {
 /// A size for people: `1.4 MiB`.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-pub fn bytes(bytes: u64) -> String {
+pub(super) fn bytes(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].into_iter();
     let mut unit = units.next().unwrap_or("B");
@@ -229,7 +223,6 @@ pub fn bytes(bytes: u64) -> String {
 }
 
 /// A code to be scanned: black on white whatever the terminal's colours are; without colour for a dark ground.
-#[must_use]
 pub(super) fn code(code: &super::qr::Code) -> String {
     if !colored::control::SHOULD_COLORIZE.should_colorize() {
         return code.lines(true).join("\n") + "\n";
@@ -239,8 +232,7 @@ pub(super) fn code(code: &super::qr::Code) -> String {
 }
 
 /// The colour that a command's state has.
-#[must_use]
-pub fn state(state: crate::control::State) -> String {
+pub(super) fn state(state: crate::control::State) -> String {
     use crate::control::State;
     let name = state.as_str();
     match state {

@@ -6,7 +6,7 @@ use crate::protocol::id::{self, RoomId, Wxid};
 
 /// A person or a room, as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Who {
+pub(super) enum Who {
     /// An id.
     Id(Wxid),
     /// `@NAME`
@@ -17,7 +17,7 @@ pub enum Who {
 
 /// A room, as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub(super) enum Place {
     /// An id.
     Id(RoomId),
     /// `@NAME`
@@ -28,7 +28,7 @@ pub enum Place {
 
 /// A name, as typed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Name {
+pub(super) struct Name {
     /// Without the `@`: a remark, nick or username, or an id.
     pub(super) text: String,
     /// `@@NAME`: strangers count too.
@@ -59,7 +59,7 @@ impl Who {
     ///
     /// # Errors
     /// When it is neither.
-    pub fn parse(text: &str) -> Result<Self, id::Error> {
+    pub(super) fn parse(text: &str) -> Result<Self, id::Error> {
         match Name::parse(text) {
             Some(name) => name.map(Self::Name),
             None => match Wxid::parse(text) {
@@ -75,7 +75,7 @@ impl Place {
     ///
     /// # Errors
     /// When it is neither.
-    pub fn parse(text: &str) -> Result<Self, id::Error> {
+    pub(super) fn parse(text: &str) -> Result<Self, id::Error> {
         match Name::parse(text) {
             Some(name) => name.map(Self::Name),
             None => match RoomId::parse(text) {

@@ -31,7 +31,7 @@ const EXITS: [(&str, &str); 7] = [
 #[test]
 fn manuals() {
     let mut pages = BTreeMap::new();
-    let command = wehelp::cli::complete::command();
+    let command = wehelp::cli::command();
     verbs(&command, &mut Vec::new(), &mut pages);
     pages.insert("wehelpd.8".to_owned(), daemon());
     pages.insert("wehelp-config.5".to_owned(), topics::config());

@@ -22,8 +22,10 @@ type Files = fn(&str) -> bool;
 const NAMES: &[(&str, Files)] = &[
     (r"\bsled\b", |file| is_in(file, "store")),
     (r"\b(warp|hyper|hyper_util|http_body_util)::", |file| is_in(file, "daemon")),
+    // A verb's arguments are in its file, and so is the crate that reads them.
     (r"\b(clap|clap_complete)\b", |file| {
-        file.contains("/args") || file.ends_with("cli/complete.rs") || is_in(file, "bin")
+        let rooms = ["cli/options", "cli/parse", "cli/complete", "cli/verb", "daemon/args", "bin"];
+        rooms.iter().any(|room| is_in(file, room))
     }),
     (r"\bcolored\b", |file| is_in(file, "cli/render") || is_in(file, "cli/output")),
     // The command line starts without a runtime; only waiting for signals needs one.

@@ -10,14 +10,12 @@ use std::fmt::Write;
 const SUMMARY_COLUMNS_MAX: usize = 200;
 
 /// An event's JSON as one line for people; `accounts`: say which account it is of. `None` when it is no event.
-#[must_use]
-pub fn line(json: &[u8], accounts: bool) -> Option<String> {
+pub(in crate::cli) fn line(json: &[u8], accounts: bool) -> Option<String> {
     Entry::read(json).map(|entry| entry_line(&entry, accounts))
 }
 
 /// An event's JSON as the line, with all that is known of it below. `None` when it is no event.
-#[must_use]
-pub fn whole(json: &[u8]) -> Option<String> {
+pub(in crate::cli) fn whole(json: &[u8]) -> Option<String> {
     let entry = Entry::read(json)?;
     let mut out = entry_line(&entry, true);
     let pid = entry.pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();

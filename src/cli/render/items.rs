@@ -6,10 +6,10 @@ use crate::protocol::command::Api;
 use serde_json::Value;
 
 /// A column: its head, and the keys whose first value that says something is shown.
-pub type Column = (&'static str, &'static [&'static str]);
+pub(in crate::cli) type Column = (&'static str, &'static [&'static str]);
 
 /// Friends and contacts.
-pub const PEOPLE: &[Column] = &[
+pub(in crate::cli) const PEOPLE: &[Column] = &[
     ("wxid", &["wxid"]),
     ("remark", &["remark"]),
     ("nick", &["nick"]),
@@ -20,11 +20,11 @@ pub const PEOPLE: &[Column] = &[
 ];
 
 /// Rooms.
-pub const ROOMS: &[Column] =
+pub(in crate::cli) const ROOMS: &[Column] =
     &[("wxid", &["wxid"]), ("nick", &["remark", "nick"]), ("members", &["count"]), ("owned", &["owner"])];
 
 /// People and rooms together.
-pub const CONTACTS: &[Column] = &[
+pub(in crate::cli) const CONTACTS: &[Column] = &[
     ("wxid", &["wxid"]),
     ("remark", &["remark"]),
     ("nick", &["nick"]),
@@ -34,7 +34,7 @@ pub const CONTACTS: &[Column] = &[
 ];
 
 /// Members of a room.
-pub const MEMBERS: &[Column] = &[
+pub(in crate::cli) const MEMBERS: &[Column] = &[
     ("wxid", &["wxid"]),
     ("nick", &["nick"]),
     ("remark", &["remark"]),
@@ -43,10 +43,11 @@ pub const MEMBERS: &[Column] = &[
 ];
 
 /// Pictures.
-pub const AVATARS: &[Column] = &[("wxid", &["wxid"]), ("nick", &["remark", "nick"]), ("avatar", &["avatar"])];
+pub(in crate::cli) const AVATARS: &[Column] =
+    &[("wxid", &["wxid"]), ("nick", &["remark", "nick"]), ("avatar", &["avatar"])];
 
 /// Open friend requests.
-pub const REQUESTS: &[Column] = &[
+pub(in crate::cli) const REQUESTS: &[Column] = &[
     ("seq", &["seq"]),
     ("account", &["account"]),
     ("wxid", &["wxid"]),
@@ -56,7 +57,7 @@ pub const REQUESTS: &[Column] = &[
 
 /// How the items of an answer are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub(in crate::cli) enum Shape {
     /// A table.
     Table(&'static [Column]),
     /// A line a fact.
@@ -65,8 +66,7 @@ pub enum Shape {
 
 impl Shape {
     /// The shape of what answers an `api`.
-    #[must_use]
-    pub fn of(api: &str) -> Self {
+    pub(in crate::cli) fn of(api: &str) -> Self {
         match Api::find(api).map_or("", |row| row.verb) {
             "friend list" | "friend info" => Self::Table(PEOPLE),
             "room list" => Self::Table(ROOMS),
@@ -76,8 +76,7 @@ impl Shape {
     }
 
     /// The text of some items.
-    #[must_use]
-    pub fn text(self, items: &[Value], columns: Option<usize>) -> String {
+    pub(in crate::cli) fn text(self, items: &[Value], columns: Option<usize>) -> String {
         match self {
             Self::Table(shown) => grid(shown, items, columns),
             Self::Facts => items.iter().map(facts).collect::<Vec<_>>().join("\n"),
@@ -86,8 +85,7 @@ impl Shape {
 }
 
 /// A table of the columns that say something at all.
-#[must_use]
-pub fn grid(shown: &[Column], items: &[Value], columns: Option<usize>) -> String {
+pub(in crate::cli) fn grid(shown: &[Column], items: &[Value], columns: Option<usize>) -> String {
     let cell = |item: &Value, keys: &[&str]| keys.iter().map(|key| word(&item[*key])).find(|w| !w.is_empty());
     let mut rows: Vec<Vec<String>> = vec![Vec::new(); items.len()];
     let mut head = Vec::new();
@@ -114,8 +112,7 @@ fn word(value: &Value) -> String {
 }
 
 /// A line for each thing that an object says.
-#[must_use]
-pub fn facts(item: &Value) -> String {
+pub(in crate::cli) fn facts(item: &Value) -> String {
     let Some(map) = item.as_object() else { return word(item) };
     let lines: Vec<(&str, String)> =
         map.iter().map(|(key, value)| (key.as_str(), fact(key, value))).filter(|(_, said)| !said.is_empty()).collect();
@@ -130,8 +127,7 @@ fn fact(key: &str, value: &Value) -> String {
 }
 
 /// Names and values, aligned, a line each. Values may hold colour, so they are cleaned by the caller.
-#[must_use]
-pub fn pairs(lines: &[(&str, String)]) -> String {
+pub(in crate::cli) fn pairs(lines: &[(&str, String)]) -> String {
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     lines.iter().map(|(name, value)| format!("{:<width$}  {value}\n", clean(name))).collect()
 }

@@ -6,8 +6,7 @@ use crate::protocol::command::Api;
 use serde_json::{Map, Value};
 
 /// What a command does and to whom: `send text to filehelper`, `room kick 1@chatroom wxid_a`.
-#[must_use]
-pub fn deed(receipt: &Receipt) -> String {
+pub(in crate::cli) fn deed(receipt: &Receipt) -> String {
     let command: Map<String, Value> = serde_json::from_str(receipt.command.get()).unwrap_or_default();
     let verb = Api::find(&receipt.api).map_or(receipt.api.as_str(), |row| row.verb);
     let get = |key: &str| command.get(key).and_then(Value::as_str);
@@ -25,8 +24,7 @@ pub fn deed(receipt: &Receipt) -> String {
 }
 
 /// What a command says: the text, the path, the title …; empty for most.
-#[must_use]
-pub fn words(receipt: &Receipt) -> String {
+pub(in crate::cli) fn words(receipt: &Receipt) -> String {
     let command: Map<String, Value> = serde_json::from_str(receipt.command.get()).unwrap_or_default();
     let keys = ["text", "imgPath", "filePath", "title", "message", "name"];
     let said = keys.iter().find_map(|key| command.get(*key)?.as_str()).unwrap_or_default();
@@ -34,8 +32,7 @@ pub fn words(receipt: &Receipt) -> String {
 }
 
 /// One sentence of what is known: `queued as 42 for wxid_me: send text to filehelper`.
-#[must_use]
-pub fn sentence(receipt: &Receipt) -> String {
+pub(in crate::cli) fn sentence(receipt: &Receipt) -> String {
     let Receipt { id, state, .. } = receipt;
     let account = receipt.account.as_deref().map(|a| format!(" for {}", clean(a))).unwrap_or_default();
     let deed = deed(receipt);
@@ -53,8 +50,7 @@ pub fn sentence(receipt: &Receipt) -> String {
 }
 
 /// ` (held: …)`, when it is.
-#[must_use]
-pub fn held(receipt: &Receipt) -> String {
+pub(in crate::cli) fn held(receipt: &Receipt) -> String {
     let told = |held: &Held| format!(" (held{}{})", if held.until.is_some() { " " } else { ": " }, why(held));
     receipt.held.as_ref().map(told).unwrap_or_default()
 }
@@ -71,17 +67,15 @@ fn event(receipt: &Receipt) -> String {
 }
 
 /// `1 id`, `3 ids`.
-#[must_use]
-pub fn count(n: usize, what: &str) -> String {
+pub(in crate::cli) fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 /// The head of the table of commands.
-pub const HEAD: [&str; 5] = ["id", "state", "account", "due", "command"];
+pub(in crate::cli) const HEAD: [&str; 5] = ["id", "state", "account", "due", "command"];
 
 /// A row of the table of commands.
-#[must_use]
-pub fn row(receipt: &Receipt) -> Vec<String> {
+pub(in crate::cli) fn row(receipt: &Receipt) -> Vec<String> {
     /// The most of a text that the table shows, columns.
     const WORDS: usize = 30;
     let words = words(receipt);
@@ -96,8 +90,7 @@ pub fn row(receipt: &Receipt) -> Vec<String> {
 }
 
 /// The table of commands, its states coloured. The colour comes after the widths are settled.
-#[must_use]
-pub fn coloured(table: &str, receipts: &[Receipt]) -> String {
+pub(in crate::cli) fn coloured(table: &str, receipts: &[Receipt]) -> String {
     let mut lines = table.lines();
     let mut out = lines.next().map(|head| format!("{head}\n")).unwrap_or_default();
     for (line, receipt) in lines.zip(receipts) {
@@ -109,8 +102,7 @@ pub fn coloured(table: &str, receipts: &[Receipt]) -> String {
 }
 
 /// Everything of one command, a line each.
-#[must_use]
-pub fn details(receipt: &Receipt) -> String {
+pub(in crate::cli) fn details(receipt: &Receipt) -> String {
     let mut lines = vec![
         ("id", receipt.id.to_string()),
         ("state", state(receipt.state)),

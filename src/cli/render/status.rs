@@ -7,8 +7,7 @@ use colored::Colorize;
 use std::time::Duration;
 
 /// The whole status, in paragraphs: the daemon, its accounts, its queue, what needs attention.
-#[must_use]
-pub fn status(status: &Status, now: Time, columns: Option<usize>) -> String {
+pub(in crate::cli) fn status(status: &Status, now: Time, columns: Option<usize>) -> String {
     let daemon = &status.daemon;
     let up = ago(now.before(Duration::from_secs(daemon.uptime_s)), now);
     let mut out = format!("{} {}, pid {}, up {up}\n", "wehelpd".bold(), daemon.version, daemon.pid);
@@ -96,8 +95,7 @@ fn queue(status: &Status, now: Time) -> String {
 }
 
 /// How much waits for an account, and what holds it.
-#[must_use]
-pub fn waiting(account: &Account) -> String {
+pub(in crate::cli) fn waiting(account: &Account) -> String {
     match &account.held {
         Some(held) => format!("{} ({})", account.waiting, clean(&held.reason)),
         None if account.paused => format!("{} (paused)", account.waiting),
@@ -106,8 +104,7 @@ pub fn waiting(account: &Account) -> String {
 }
 
 /// The table of accounts: `status` and `account list` show the same.
-#[must_use]
-pub fn accounts(accounts: &[Account], now: Time, columns: Option<usize>) -> String {
+pub(in crate::cli) fn accounts(accounts: &[Account], now: Time, columns: Option<usize>) -> String {
     let row = |account: &Account| {
         let when = |time: Option<Time>| time.map_or_else(|| "never".to_owned(), |t| format!("{} ago", ago(t, now)));
         let mut name = account.account.clone();

@@ -1,9 +1,9 @@
 //! `wehelp account` and `wehelp login`
 
-use crate::cli::args::account as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::enqueue::{self, Enqueuer};
 use crate::cli::error::{self, Error};
+use crate::cli::options::Wiring;
 use crate::cli::progress::Progress;
 use crate::cli::qr::{self, Code};
 use crate::cli::render;
@@ -14,18 +14,108 @@ use crate::control::{Account, Entry, EventsQuery, Fetched, Forgotten, Receipt, U
 use crate::protocol::command::Command;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+/// Log accounts in and out, and list them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp account list")]
+pub(in crate::cli) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
+enum What {
+    /// Ask a client whether it is logged in
+    Status(Status),
+    /// Show the QR code that logs an account in
+    #[command(alias = "login")]
+    Qrcode(Qrcode),
+    /// Log an account out
+    Logout(Logout),
+    /// List the accounts that the daemon has seen
+    List(List),
+    /// Forget an account, and what is known of it
+    Forget(Forget),
+}
+
+/// Ask a client whether it is logged in.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp account status -a work | jq .logged_in")]
+struct Status {
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Show the QR code that logs an account in.
+///
+/// On a terminal the code is drawn, drawn anew when WeChat makes a new one, and the program ends when somebody has
+/// scanned it and the account is logged in. In a pipe the code is printed as JSON.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp account qrcode
+  wehelp login --png code.png")]
+pub(in crate::cli) struct Qrcode {
+    /// Save the code as a picture too
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Log an account out.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp account logout -a work --wait")]
+struct Logout {
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Forget an account: its contacts, rooms and friend requests, its pacing, and that it was ever there. Its events stay.
+///
+/// Refused (exit 5) while its client polls or commands wait for it. An account whose client reports an event later is
+/// known again. A name that was only polled with, for instance a mistyped one, is forgotten in the same way.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp account forget wxid_old")]
+struct Forget {
+    /// Its wxid, a configured alias, or its nick or WeChat name if no other has it; or the name of a poller
+    #[arg(value_name = "ACCOUNT")]
+    name: String,
+
+    /// Although its client polls or commands wait; those are cancelled
+    #[arg(long)]
+    force: bool,
+}
+
+/// List the accounts that the daemon has seen.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp account list | jq -r 'select(.logged_in | not) | .account'")]
+struct List {}
 
 /// A code that nobody scans is good for a few minutes; then WeChat makes a new one, or the client has given up.
 const SCAN: Duration = Duration::from_secs(300);
 
-pub(in crate::cli) fn run(ctx: &Ctx, args: args::Account) -> Result<(), Error> {
+pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     match args.what {
-        args::What::Status(status) => enqueue::put(ctx, &status.wiring, |_| Ok(vec![Command::AccountStatus])),
-        args::What::Logout(logout) => enqueue::put(ctx, &logout.wiring, |_| Ok(vec![Command::AccountLogout])),
-        args::What::Qrcode(code) => qrcode(ctx, code),
-        args::What::List(_) => list(ctx),
-        args::What::Forget(args::Forget { name, force }) => forget(ctx, &name, force),
+        What::Status(status) => enqueue::put(ctx, &status.wiring, |_| Ok(vec![Command::AccountStatus])),
+        What::Logout(logout) => enqueue::put(ctx, &logout.wiring, |_| Ok(vec![Command::AccountLogout])),
+        What::Qrcode(code) => qrcode(ctx, code),
+        What::List(_) => list(ctx),
+        What::Forget(Forget { name, force }) => forget(ctx, &name, force),
     }
 }
 
@@ -125,8 +215,8 @@ impl Login {
 }
 
 /// `account qrcode`: asks, and prints the code. For people it goes on until somebody has logged in.
-pub(in crate::cli) fn qrcode(ctx: &Ctx, args: args::Qrcode) -> Result<(), Error> {
-    let args::Qrcode { png, wiring } = args;
+pub(in crate::cli) fn qrcode(ctx: &Ctx, args: Qrcode) -> Result<(), Error> {
+    let Qrcode { png, wiring } = args;
     let enqueuer = Enqueuer::new(ctx, &wiring)?;
     let wires = enqueuer.wires(ctx, |_| Ok(vec![Command::AccountQrcode]))?;
     let Some((patience, wire)) = enqueuer.patience("getLoginQrCode").zip(wires.first()).filter(|_| !wiring.dry_run)

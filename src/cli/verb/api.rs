@@ -1,11 +1,17 @@
 //! `wehelp api`: the table of commands; it needs no daemon.
 
-use crate::cli::args::send as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::protocol::command::{APIS, Api};
 use crate::protocol::event::Kind;
 use serde::Serialize;
+
+/// Print the table of commands: verb, api, code, the event that answers, where it is specified.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp api | jq -r 'select(.question) | .verb'")]
+pub(in crate::cli) struct Args {}
 
 /// A row, as JSON.
 #[derive(Debug, Serialize)]
@@ -26,7 +32,7 @@ struct Answer {
     kind: &'static str,
 }
 
-pub(in crate::cli) fn run(ctx: &Ctx, _args: args::Api) -> Result<(), Error> {
+pub(in crate::cli) fn run(ctx: &Ctx, _: Args) -> Result<(), Error> {
     let rows: Vec<Row> = APIS.iter().map(row).collect();
     ctx.out().table(&rows, &["command", "api", "code", "answered by", "spec"], |row| {
         let by = row.answers.iter().map(|a| format!("{} {}", a.r#type, a.kind)).collect::<Vec<_>>().join(", ");

@@ -7,15 +7,17 @@
 //! One question is open per account and chat: its turn is the daemon's affair, and lasts as long as we hold the
 //! connection on which it was queued ([`Turn`]).
 
-use crate::cli::args::send as args;
+use crate::cli::complete::Known;
 use crate::cli::ctx::Ctx;
 use crate::cli::enqueue::{self, Enqueuer};
 use crate::cli::error::{Error, Exit};
 use crate::cli::names;
+use crate::cli::options::{Wiring, duration, who};
 use crate::cli::progress::Progress;
 use crate::cli::render;
 use crate::cli::stream::{Came, Stream, Until};
 use crate::cli::wait::{self, Outcome};
+use crate::cli::who::Who;
 use crate::clock::Time;
 use crate::control::client::Lines;
 use crate::control::{self, Entry, EventsQuery, Receipt, State, Status};
@@ -25,6 +27,48 @@ use crate::protocol::id;
 use crate::seq::Seq;
 use regex::Regex;
 use std::time::{Duration, Instant};
+
+/// Send a text and print the next message of that chat: the building block of approval steps in scripts.
+///
+/// Messages that came before the question was handed to the client, the account's own, calls, and WeChat's notices are
+/// no answer; in a room anybody's message is one unless --from names who is asked. When the question is refused, that ends
+/// the wait (exit 5).
+///
+/// One question is open per account and chat: a second one waits for its turn, which counts to its --timeout, and is then
+/// `held` for the reason `ask: …`. A question that no client has fetched when the time is over, or when the one who asked
+/// it is gone, is not asked.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp ask @boss \"deploy v7? (yes/no)\" --timeout 10m --match '^(yes|no)$' | jq -r .text")]
+pub(in crate::cli) struct Args {
+    /// A person's or room's id, or @NAME
+    #[arg(value_name = "WXID", value_parser = who, add = Known::Contacts.completer())]
+    wxid: Who,
+
+    /// What to ask; - reads it from standard input
+    #[arg(value_name = "TEXT", allow_hyphen_values = true)]
+    text: String,
+
+    /// Give up after so long (exit 6)
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
+    timeout: Duration,
+
+    /// Only a message with such a text is an answer
+    #[arg(long, value_name = "REGEX")]
+    r#match: Option<String>,
+
+    /// While another question is open in the chat: do not wait for its turn, but end with exit status 5
+    #[arg(long)]
+    no_queue: bool,
+
+    /// In a room: only a message of this person is an answer
+    #[arg(long, value_name = "WXID", value_parser = who, add = Known::Contacts.completer())]
+    from: Option<Who>,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
 
 /// A pattern is compiled to at most so many bytes: a typing error must not take the memory.
 const REGEX_BYTES_MAX: usize = 1 << 20;
@@ -48,8 +92,8 @@ impl Wanted {
     }
 }
 
-pub(in crate::cli) fn run(ctx: &Ctx, args: args::Ask) -> Result<(), Error> {
-    let args::Ask { wxid, text, timeout, r#match, from, no_queue, wiring } = args;
+pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
+    let Args { wxid, text, timeout, r#match, from, no_queue, wiring } = args;
     if wiring.no_wait || wiring.wait.is_some() {
         return Err(Error::usage("ask always waits: give --timeout instead of --wait, or use `wehelp send text`"));
     }

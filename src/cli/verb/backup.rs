@@ -3,7 +3,6 @@
 //! The file appears whole or not at all: the archive is written to one without a name, or beside it, and synced first. The daemon breaks the
 //! connection when it cannot finish, so an archive that ended in order is complete; `wehelpd --restore` checks it again.
 
-use crate::cli::args::daemon as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::render;
@@ -16,6 +15,29 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Write a consistent copy of everything while the daemon runs. `wehelpd --restore FILE` makes a data folder of it.
+///
+/// The copy holds chats and the token of the client door: keep it as private as the data folder. What is restored is
+/// another log of events: readers that know positions of the old one are told so, and cursors stand where they stood
+/// when the copy was made.
+///
+/// While it is written the daemon drops no old events. Where what takes the copy (a pipe, a slow disk) stands still for
+/// two minutes the daemon lets go of it, and this ends with 1.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp backup /backup/wehelp-$(date +%F).backup
+  wehelp backup - | ssh elsewhere 'cat > wehelp.backup'")]
+pub(in crate::cli) struct Args {
+    /// Where to; - for standard output
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Replace the file if there is one
+    #[arg(long)]
+    force: bool,
+}
+
 /// Bytes copied at once.
 const CHUNK: usize = 256 * 1024;
 
@@ -24,15 +46,16 @@ fn ask(ctx: &Ctx) -> Result<Reply, Error> {
     Ok(ctx.client()?.clone().with_patience(PATIENCE_FOR_READING).send("GET", "/v1/backup", None)?)
 }
 
-pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Backup) -> Result<(), Error> {
-    if args.file.as_os_str() == "-" {
+pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
+    let Args { file, force } = args;
+    if file.as_os_str() == "-" {
         if io::stdout().is_terminal() {
             return Err(Error::usage("a backup is no text for a terminal; name a file, or pipe it into a program"));
         }
         let mut archive = ask(ctx)?;
         return copy(ctx, &mut archive, |bytes| ctx.out().bytes(bytes)).map(drop);
     }
-    let path = &args.file;
+    let path = &file;
     // A device would be gone for everybody, and who reads a pipe would wait for ever.
     if path.metadata().is_ok_and(|there| !there.is_file()) {
         let message = format!(
@@ -41,7 +64,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Backup) -> Result<(), Error> {
         );
         return Err(Error::new(Exit::Failed, "file-exists", message));
     }
-    if !args.force && path.symlink_metadata().is_ok() {
+    if !force && path.symlink_metadata().is_ok() {
         return Err(exists(path));
     }
     let failed = |act: &str, error: io::Error| Error::failed(format!("{act} `{}`: {error}", path.display()));
@@ -49,7 +72,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Backup) -> Result<(), Error> {
     let mut archive = ask(ctx)?;
     let partial = Partial::create(path).map_err(|e| failed("make a file beside", e))?;
     let written = copy(ctx, &mut archive, |bytes| (&partial.file).write_all(bytes).map_err(|e| failed("write", e)))?;
-    partial.finish(path, args.force).map_err(|e| match e.kind() {
+    partial.finish(path, force).map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => exists(path),
         _ => failed("write", e),
     })?;

@@ -1,17 +1,86 @@
 //! `wehelp contact`: what the daemon has learned from events; nobody is asked.
 
-use crate::cli::args::contact as args;
+use crate::cli::complete::Known;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::cli::names;
+use crate::cli::options::who;
 use crate::cli::render::items::{self, Column};
+use crate::cli::who::Who;
 use crate::control::{Account, DirectoryQuery, client};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub(in crate::cli) fn run(ctx: &Ctx, args: args::Contact) -> Result<(), Error> {
+/// Look up people and rooms that the daemon has learned of from events; nobody is asked.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp contact list --name li")]
+pub(in crate::cli) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
+enum What {
+    /// List people and rooms
+    List(List),
+    /// Show one
+    Show(Show),
+    /// List the URLs of pictures
+    Avatars(Avatars),
+}
+
+/// List people and rooms.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp contact list --name li
+  wehelp contact list --only rooms | jq -r '[.wxid, .nick] | @tsv'")]
+struct List {
+    /// Only those whose nick, remark or username contains this, or whose id begins with it
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+
+    /// Only people, or only rooms
+    #[arg(long, value_name = "WHICH", value_parser = ["people", "rooms"])]
+    only: Option<String>,
+
+    /// Only friends, not everybody who was seen in a room
+    #[arg(long)]
+    friends: bool,
+
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+}
+
+/// Show one person or room.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp contact show @boss")]
+struct Show {
+    /// Who
+    #[arg(value_name = "WXID", value_parser = who, add = Known::Contacts.completer())]
+    wxid: Who,
+}
+
+/// List the URLs of pictures, as events told them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp contact avatars wxid_abc | jq -r .avatar | xargs curl -o abc.jpg")]
+struct Avatars {
+    /// Whose; everybody's when none is named
+    #[arg(value_name = "WXID", value_parser = who, add = Known::Contacts.completer())]
+    wxids: Vec<Who>,
+}
+
+pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     match args.what {
-        args::What::List(list) => {
+        What::List(list) => {
             let query = DirectoryQuery {
                 account: ctx.global().account.clone(),
                 name: list.name,
@@ -23,11 +92,11 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: args::Contact) -> Result<(), Error> {
             let nobody = "nobody like that is known; `wehelp friend list` and `wehelp room list` ask the client";
             self::list(ctx, "/v1/contacts", &query, items::CONTACTS, Found::MayBeEmpty(nobody))
         }
-        args::What::Show(show) => {
+        What::Show(show) => {
             let wxid = names::id(ctx, &show.wxid)?;
             ctx.out().print(&one(ctx, wxid.as_str())?, items::facts)
         }
-        args::What::Avatars(args::Avatars { wxids }) => avatars(ctx, &wxids),
+        What::Avatars(Avatars { wxids }) => avatars(ctx, &wxids),
     }
 }
 
@@ -88,7 +157,7 @@ fn accounts(ctx: &Ctx) -> Result<Vec<Option<String>>, Error> {
     Ok(known.into_iter().map(|known| Some(known.account)).collect())
 }
 
-fn avatars(ctx: &Ctx, wxids: &[crate::cli::who::Who]) -> Result<(), Error> {
+fn avatars(ctx: &Ctx, wxids: &[Who]) -> Result<(), Error> {
     let picture = |contact: &Value| {
         contact["avatar"].is_string().then(|| {
             let get = |key: &str| contact[key].clone();

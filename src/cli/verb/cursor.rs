@@ -1,6 +1,6 @@
 //! `wehelp cursor`: where named readers of events stand.
 
-use crate::cli::args::events::{self as args, CursorWhat};
+use crate::cli::complete::Known;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit, maybe_done};
 use crate::cli::render;
@@ -8,11 +8,67 @@ use crate::clock::Time;
 use crate::control::client::{Reply, part};
 use crate::control::{Cursor, CursorSet};
 
-pub(in crate::cli) fn run(ctx: &Ctx, args: args::Cursor) -> Result<(), Error> {
+/// Show and change where a named reader of events stands.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp cursor list")]
+pub(in crate::cli) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
+enum What {
+    /// List cursors: position, how many events lie after it, last use
+    List(List),
+    /// Move a cursor, forwards or backwards
+    Set(Set),
+    /// Delete cursors
+    Delete(Delete),
+}
+
+/// List cursors: position, how many events lie after it, last use.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp cursor list | jq -r 'select(.lag > 1000) | .name'")]
+struct List {}
+
+/// Move a cursor, forwards or backwards.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp cursor set bot 17         # the next event read is 18
+  wehelp cursor set bot now
+  wehelp cursor set bot '2h ago'")]
+struct Set {
+    /// The cursor
+    #[arg(value_name = "NAME", add = Known::Cursors.completer())]
+    name: String,
+
+    /// `oldest`, `now`, SEQ as `cursor list` prints it (consumed up to there), or a moment
+    #[arg(value_name = "WHERE")]
+    to: String,
+}
+
+/// Delete cursors.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp cursor delete bot")]
+struct Delete {
+    /// The cursors
+    #[arg(value_name = "NAME", required = true, add = Known::Cursors.completer())]
+    names: Vec<String>,
+}
+
+pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     match args.what {
-        CursorWhat::List(_) => list(ctx),
-        CursorWhat::Set(args) => set(ctx, &args),
-        CursorWhat::Delete(args) => delete(ctx, &args),
+        What::List(_) => list(ctx),
+        What::Set(args) => set(ctx, &args),
+        What::Delete(args) => delete(ctx, &args),
     }
 }
 
@@ -33,7 +89,7 @@ fn list(ctx: &Ctx) -> Result<(), Error> {
     })
 }
 
-fn set(ctx: &Ctx, args: &args::CursorSet) -> Result<(), Error> {
+fn set(ctx: &Ctx, args: &Set) -> Result<(), Error> {
     let path = format!("/v1/cursors/{}", part(&args.name));
     let is_position = args.to.trim().bytes().all(|b| b.is_ascii_digit()) && !args.to.trim().is_empty();
     let to = if is_position { format!("#{}", args.to.trim()) } else { super::events::edge("TO", &args.to)? };
@@ -62,7 +118,7 @@ pub(super) fn each(ctx: &Ctx, names: &[String], mut act: impl FnMut(&str) -> Res
     ctx.out().told(failures)
 }
 
-fn delete(ctx: &Ctx, args: &args::CursorDelete) -> Result<(), Error> {
+fn delete(ctx: &Ctx, args: &Delete) -> Result<(), Error> {
     let client = ctx.client()?;
     each(ctx, &args.names, |name| {
         let deleted = client.send("DELETE", &format!("/v1/cursors/{}", part(name)), None);

@@ -5,7 +5,6 @@
 
 mod logs;
 
-use crate::cli::args::daemon as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::render;
@@ -24,6 +23,83 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Start and stop a wehelpd in the background, for people without systemd.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp daemon start")]
+pub(in crate::cli) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
+enum What {
+    /// Start a wehelpd in the background
+    Start(Start),
+    /// Stop it
+    Stop(Stop),
+    /// Stop and start it
+    Restart(Restart),
+    /// Say whether it runs
+    Status(DaemonStatus),
+    /// Print its log
+    Logs(Logs),
+}
+
+/// Start a wehelpd in the background, and say when it serves or why it does not.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp daemon start
+  wehelp daemon start -- --listen 0.0.0.0:4567")]
+struct Start {
+    /// What to give to wehelpd
+    #[arg(value_name = "OPTION", last = true)]
+    options: Vec<OsString>,
+}
+
+/// Stop the daemon.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp daemon stop")]
+struct Stop {}
+
+/// Stop the daemon and start it again.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp daemon restart")]
+struct Restart {
+    /// What to give to wehelpd; what `start` gave it when left out
+    #[arg(value_name = "OPTION", last = true)]
+    options: Vec<OsString>,
+}
+
+/// Say whether the daemon runs, and where (exit 3 when it does not); `wehelp status` tells how it is.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp daemon status || wehelp daemon start")]
+struct DaemonStatus {}
+
+/// Print the log of the daemon that `daemon start` started.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp daemon logs -f")]
+struct Logs {
+    /// Go on with new lines
+    #[arg(short, long)]
+    follow: bool,
+
+    /// How many of the newest lines
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+    lines: usize,
+}
+
 /// A start that takes longer is no failure, but nobody should wait for it: a large log is being checked.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// A stop that takes longer: requests in flight have 5 s, the store then has to sync.
@@ -35,13 +111,13 @@ const LOG_BYTES_MAX: u64 = 8 << 20;
 /// Of its last words, so many bytes are read.
 const WORDS_BYTES_MAX: u64 = 8 << 10;
 
-pub(in crate::cli) fn run(ctx: &Ctx, args: args::Daemon) -> Result<(), Error> {
+pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     match args.what {
-        args::DaemonWhat::Start(args) => start(ctx, args.options),
-        args::DaemonWhat::Stop(args::DaemonStop {}) => stop(ctx),
-        args::DaemonWhat::Restart(args) => restart(ctx, args.options),
-        args::DaemonWhat::Status(args::DaemonStatus {}) => status(ctx),
-        args::DaemonWhat::Logs(args) => logs::run(ctx, &args),
+        What::Start(args) => start(ctx, args.options),
+        What::Stop(Stop {}) => stop(ctx),
+        What::Restart(args) => restart(ctx, args.options),
+        What::Status(DaemonStatus {}) => status(ctx),
+        What::Logs(args) => logs::run(ctx, &args),
     }
 }
 

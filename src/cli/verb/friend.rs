@@ -1,38 +1,211 @@
 //! `wehelp friend`
 
 use super::contact::{self, Found};
-use crate::cli::args::friend as args;
+use crate::cli::complete::Known;
 use crate::cli::ctx::Ctx;
 use crate::cli::enqueue::{self, Enqueuer};
 use crate::cli::error::{Error, Exit};
+use crate::cli::options::{Wiring, place, who};
 use crate::cli::render::{self, items};
 use crate::cli::wait;
+use crate::cli::who::{Place, Who};
 use crate::control::{DirectoryQuery, Receipt, Until, client};
 use crate::protocol::command::{Command, Wire};
 use crate::protocol::name::folded;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-pub(in crate::cli) fn run(ctx: &Ctx, args: args::Friend) -> Result<(), Error> {
+/// Ask about friends, add and accept them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp friend list | jq -r '[.wxid, .remark // .nick] | @tsv'")]
+pub(in crate::cli) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
+enum What {
+    /// List the friends
+    List(List),
+    /// Ask somebody to become a friend
+    Add(Add),
+    /// Delete a friend
+    Delete(Delete),
+    /// Ask for the details of any number of friends
+    Info(Info),
+    /// Ask for the details of one friend
+    Get(Get),
+    /// Look somebody up on WeChat's servers
+    Lookup(Lookup),
+    /// Accept a friend request
+    Accept(Accept),
+    /// List the friend requests seen and not yet accepted
+    Requests(Requests),
+}
+
+/// List the friends.
+///
+/// A list may come in pieces: it is printed when no further piece has come for 3 s. When only the ids came in time, those
+/// are printed, and the exit status is 6.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp friend list
+  wehelp friend list --cached | jq -r .nick")]
+struct List {
+    /// Answer at once from what the daemon has learned; ask nobody
+    #[arg(long)]
+    cached: bool,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Ask somebody to become a friend.
+///
+/// A member of a room who is no friend can only be added with a ticket, which the client learns when it is asked for it:
+/// --room asks first, waits for the answer (30 s, or as --wait says), and then queues the command; without an answer
+/// nobody is added. With --no-wait both are queued at once, in this order. WeChat blocks accounts that add many people
+/// quickly, so the daemon holds these commands 5 s apart.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp friend add wxid_abc --message \"hello from the fair\"
+  wehelp friend add wxid_abc --room 123@chatroom")]
+struct Add {
+    /// Whom
+    #[arg(value_name = "WXID", value_parser = who, add = Known::People.completer())]
+    wxid: Who,
+
+    /// What the request says
+    #[arg(long, value_name = "MESSAGE")]
+    message: Option<String>,
+
+    /// A room that both are in: ask for the member's ticket there first, then add
+    #[arg(long, value_name = "ROOM", value_parser = place, add = Known::Rooms.completer())]
+    room: Option<Place>,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Delete a friend.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp friend delete wxid_abc")]
+struct Delete {
+    /// Whom
+    #[arg(value_name = "WXID", value_parser = who, add = Known::People.completer())]
+    wxid: Who,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Ask for the details of any number of friends: 50 a command, as many commands as needed.
+///
+/// When the client does not tell of all of them in time, those that it told of are printed, and the exit status is 6.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp friend info wxid_a wxid_b
+  wehelp friend list --cached | jq -r .wxid | xargs wehelp friend info")]
+struct Info {
+    /// Whom
+    #[arg(value_name = "WXID", value_parser = who, required = true, add = Known::People.completer())]
+    wxids: Vec<Who>,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Ask for the details of one friend.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp friend get wxid_abc")]
+struct Get {
+    /// Whom
+    #[arg(value_name = "WXID", value_parser = who, add = Known::People.completer())]
+    wxid: Who,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Look somebody up on WeChat's servers: also people who are no friends.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp friend lookup wxid_abc --raw | jq .decoded")]
+struct Lookup {
+    /// Whom
+    #[arg(value_name = "WXID", value_parser = who, add = Known::People.completer())]
+    wxid: Who,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Accept a friend request.
+///
+/// One that is being accepted already, or was accepted, is not accepted twice: the receipt of the command that does it is
+/// printed, with `"repeated":true`, and the exit status is 0. When the client reports that it did not come to a
+/// friendship, the command is `rejected` (exit 5 with --wait), and the request may be accepted again.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp friend accept 17                  # the seq that `friend requests` prints
+  wehelp friend accept wxid_abc
+  wehelp friend accept --v1 v1_…@stranger --v2 v2_…@stranger")]
+struct Accept {
+    /// The request: its seq, or the id of who asks
+    #[arg(value_name = "REQUEST", required_unless_present = "v1", conflicts_with_all = ["v1", "v2"], add = Known::Requests.completer())]
+    request: Option<String>,
+
+    /// The request's first ticket
+    #[arg(long, value_name = "V1", requires = "v2")]
+    v1: Option<String>,
+
+    /// The request's second ticket
+    #[arg(long, value_name = "V2", requires = "v1")]
+    v2: Option<String>,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// List the friend requests seen and not yet accepted, oldest first.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp friend requests | jq -r '[.seq, .nick, .greeting] | @tsv'")]
+struct Requests {}
+
+pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     match args.what {
-        args::What::List(list) if list.cached => cached(ctx),
-        args::What::List(list) => enqueue::put(ctx, &list.wiring, |_| Ok(vec![Command::FriendList])),
-        args::What::Add(add) => self::add(ctx, &add),
-        args::What::Delete(args::Delete { wxid, wiring }) => {
+        What::List(list) if list.cached => cached(ctx),
+        What::List(list) => enqueue::put(ctx, &list.wiring, |_| Ok(vec![Command::FriendList])),
+        What::Add(add) => self::add(ctx, &add),
+        What::Delete(Delete { wxid, wiring }) => {
             enqueue::put(ctx, &wiring, |names| Ok(vec![Command::FriendDelete { wxid: names.person(&wxid)? }]))
         }
-        args::What::Info(args::Info { wxids, wiring }) => enqueue::put(ctx, &wiring, |names| {
+        What::Info(Info { wxids, wiring }) => enqueue::put(ctx, &wiring, |names| {
             let ids: Vec<_> = wxids.iter().map(|who| names.person(who)).collect::<Result<_, _>>()?;
             Ok(Command::friend_info(&ids))
         }),
-        args::What::Get(args::Get { wxid, wiring }) => {
+        What::Get(Get { wxid, wiring }) => {
             enqueue::put(ctx, &wiring, |names| Ok(vec![Command::FriendGet { wxid: names.person(&wxid)? }]))
         }
-        args::What::Lookup(args::Lookup { wxid, wiring }) => {
+        What::Lookup(Lookup { wxid, wiring }) => {
             enqueue::put(ctx, &wiring, |names| Ok(vec![Command::FriendLookup { wxid: names.person(&wxid)? }]))
         }
-        args::What::Accept(accept) => self::accept(ctx, accept),
-        args::What::Requests(_) => requests(ctx),
+        What::Accept(accept) => self::accept(ctx, accept),
+        What::Requests(_) => requests(ctx),
     }
 }
 
@@ -50,7 +223,7 @@ fn cached(ctx: &Ctx) -> Result<(), Error> {
 /// A member of a room is added with a ticket that the wire of this command has no place for: it names the person only
 /// (wehelp-api.zh.md 好友操作 2). The client learns the ticket itself when it is asked for it (群操作 6, "then they
 /// can be added"), so the question must have been answered before the command is queued.
-fn add(ctx: &Ctx, args: &args::Add) -> Result<(), Error> {
+fn add(ctx: &Ctx, args: &Add) -> Result<(), Error> {
     let Some(place) = &args.room else {
         return enqueue::put(ctx, &args.wiring, |names| {
             Ok(vec![Command::FriendAdd { wxid: names.person(&args.wxid)?, message: args.message.clone() }])
@@ -73,8 +246,8 @@ fn add(ctx: &Ctx, args: &args::Add) -> Result<(), Error> {
 }
 
 /// Asks for the ticket now, also when the command itself is to be held: the options are for the command.
-fn ask_for_ticket(ctx: &Ctx, args: &args::Add, question: &Wire) -> Result<(), Error> {
-    let wiring = crate::cli::args::Wiring {
+fn ask_for_ticket(ctx: &Ctx, args: &Add, question: &Wire) -> Result<(), Error> {
+    let wiring = Wiring {
         wait: args.wiring.wait,
         key: args.wiring.key.as_ref().map(|key| format!("{key}/v2")),
         ..Default::default()
@@ -95,7 +268,7 @@ fn ask_for_ticket(ctx: &Ctx, args: &args::Add, question: &Wire) -> Result<(), Er
     }
 }
 
-fn accept(ctx: &Ctx, args: args::Accept) -> Result<(), Error> {
+fn accept(ctx: &Ctx, args: Accept) -> Result<(), Error> {
     let mut enqueuer = Enqueuer::new(ctx, &args.wiring)?;
     let (v1, v2) = match (&args.request, args.v1, args.v2) {
         (None, Some(v1), Some(v2)) => (v1, v2),

@@ -1,29 +1,155 @@
 //! `wehelp queue`
 
-use crate::cli::args::queue as args;
+use crate::cli::complete::Known;
 use crate::cli::ctx::Ctx;
 use crate::cli::enqueue;
 use crate::cli::error::{self, Error, Exit};
 use crate::cli::render::{self, receipt};
 use crate::control::client::{self, Reply};
-use crate::control::{CancelQuery, Named, NotCancelled, Paused, QueueQuery, Receipt};
+use crate::control::{CancelQuery, Named, NotCancelled, Paused, QueueQuery, Receipt, State};
 
-pub(in crate::cli) fn run(ctx: &Ctx, args: args::Queue) -> Result<(), Error> {
+/// Show and change the commands in the queue.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp queue list")]
+pub(in crate::cli) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
+enum What {
+    /// List commands
+    List(List),
+    /// Show commands
+    Show(Ids),
+    /// Take commands back that no client has fetched
+    Cancel(Cancel),
+    /// Hand commands over again
+    Retry(Retry),
+    /// Hand nothing over until resumed
+    Pause(Pause),
+    /// Go on after a pause
+    Resume(Resume),
+}
+
+/// List the commands that no client has fetched yet; with --all, everything kept.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp queue list
+  wehelp queue list --all --state rejected,expired | jq -r .id
+  wehelp queue list --key 'news-2026-*'")]
+struct List {
+    /// Everything kept, not only what is unfinished
+    #[arg(long)]
+    all: bool,
+
+    #[command(flatten)]
+    filter: Filter,
+
+    /// At most so many, the newest
+    #[arg(short = 'n', long, value_name = "N")]
+    lines: Option<u64>,
+}
+
+/// Which commands are meant; all that is given must hold, and -a as well.
+#[derive(Debug, clap::Args)]
+struct Filter {
+    /// Only commands in these states: scheduled, ready, in_flight, fetched, answered, rejected, expired, cancelled
+    #[arg(long, value_name = "STATE,…", add = Known::States.completer())]
+    state: Option<String>,
+
+    /// Only commands of this api (sendTextMessage) or verb (send text)
+    #[arg(long, value_name = "API", add = Known::Apis.completer())]
+    api: Option<String>,
+
+    /// Only commands whose key is like that: * is any text, ? any character
+    #[arg(long, value_name = "GLOB")]
+    key: Option<String>,
+}
+
+/// Show commands.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp queue show 42 | jq -r .state")]
+struct Ids {
+    /// The numbers of the commands
+    #[arg(value_name = "ID", required = true, add = Known::Commands(&State::ALL).completer())]
+    ids: Vec<u64>,
+}
+
+/// Take commands back that no client has fetched.
+///
+/// Without numbers, one of -a, --state, --api and --key says which are meant; nothing is cancelled without --yes, and how
+/// many would be is told. Each is cancelled by itself: one that a client is handed meanwhile stays and is told of, and the
+/// exit status is 5.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp queue cancel 42 43
+  wehelp queue cancel -a work --key 'news-*' --yes")]
+struct Cancel {
+    /// The numbers of the commands
+    #[arg(value_name = "ID", conflicts_with_all = ["state", "api", "key", "yes"], add = Known::Commands(&[State::Scheduled, State::Ready, State::InFlight]).completer())]
+    ids: Vec<u64>,
+
+    #[command(flatten)]
+    filter: Filter,
+
+    /// Cancel all of them
+    #[arg(long)]
+    yes: bool,
+}
+
+/// What may be handed over again.
+const OVER: &[State] =
+    &[State::InFlight, State::Fetched, State::Answered, State::Rejected, State::Expired, State::Cancelled];
+
+/// Hand commands over again: those that expired, were refused or cancelled, or were fetched by a client that lost them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp queue retry 42")]
+struct Retry {
+    /// The numbers of the commands
+    #[arg(value_name = "ID", required = true, add = Known::Commands(OVER).completer())]
+    ids: Vec<u64>,
+}
+
+/// Hand nothing over until resumed; with -a, nothing to that account. Commands can still be queued.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp queue pause -a work")]
+struct Pause {}
+
+/// Go on after a pause; without -a, for every account.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp queue resume")]
+struct Resume {}
+
+pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     match args.what {
-        args::What::List(list) => self::list(ctx, list),
-        args::What::Show(args::Ids { ids }) => each(ctx, &ids, |id| {
+        What::List(list) => self::list(ctx, list),
+        What::Show(Ids { ids }) => each(ctx, &ids, |id| {
             let receipt = ctx.client()?.get(&format!("/v1/commands/{id}"))?;
             ctx.out().print::<Receipt>(&receipt, receipt::details)
         }),
-        args::What::Cancel(cancel) => self::cancel(ctx, cancel),
-        args::What::Retry(args::Retry { ids }) => each(ctx, &ids, |id| change(ctx, id, "retry")),
-        args::What::Pause(_) => pause(ctx, "pause"),
-        args::What::Resume(_) => pause(ctx, "resume"),
+        What::Cancel(cancel) => self::cancel(ctx, cancel),
+        What::Retry(Retry { ids }) => each(ctx, &ids, |id| change(ctx, id, "retry")),
+        What::Pause(_) => pause(ctx, "pause"),
+        What::Resume(_) => pause(ctx, "resume"),
     }
 }
 
-fn list(ctx: &Ctx, list: args::List) -> Result<(), Error> {
-    let args::List { all, filter: args::Filter { state, api, key }, lines } = list;
+fn list(ctx: &Ctx, list: List) -> Result<(), Error> {
+    let List { all, filter: Filter { state, api, key }, lines } = list;
     let everything = all || state.is_some();
     let query = QueueQuery { all, state, account: ctx.global().account.clone(), api, key, limit: lines };
     let mut lines = ctx.client()?.open("/v1/commands", &query)?.lines();
@@ -44,8 +170,8 @@ fn list(ctx: &Ctx, list: args::List) -> Result<(), Error> {
     ctx.out().text(&receipt::coloured(&table, &receipts))
 }
 
-fn cancel(ctx: &Ctx, cancel: args::Cancel) -> Result<(), Error> {
-    let args::Cancel { ids, filter: args::Filter { state, api, key }, yes } = cancel;
+fn cancel(ctx: &Ctx, cancel: Cancel) -> Result<(), Error> {
+    let Cancel { ids, filter: Filter { state, api, key }, yes } = cancel;
     if !ids.is_empty() {
         return each(ctx, &ids, |id| change(ctx, id, "cancel"));
     }

@@ -1,26 +1,49 @@
 //! `wehelp raw`: JSON as it is given.
 
-use crate::cli::args::send as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::enqueue::Enqueuer;
 use crate::cli::error::Error;
+use crate::cli::options::Wiring;
 use crate::protocol::command::{self, WIRE_BYTES_MAX, Wire};
 use std::io::Read;
+
+/// Put JSON on the wire as it is given: the way to commands that this version does not know.
+///
+/// All lines of standard input are checked before any is queued. Of a question that this version knows, the answer is
+/// waited for as its own verb does.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp raw '{\"api\":\"sendTextMessage\",\"code\":1,\"wxid\":\"filehelper\",\"text\":\"hi\"}'
+  wehelp raw - < commands.jsonl")]
+pub(in crate::cli) struct Args {
+    /// An object with a string `api`; - reads JSON lines from standard input
+    #[arg(value_name = "JSON", allow_hyphen_values = true)]
+    object: String,
+
+    /// Paths are those of the PC, although they look like those of this machine
+    #[arg(long)]
+    on_client: bool,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
 
 /// The most that is read of standard input, bytes: it is held in memory, because all of it is checked first.
 const INPUT_BYTES_MAX: usize = 64 << 20;
 
-pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Raw) -> Result<(), Error> {
-    let enqueuer = Enqueuer::new(ctx, &args.wiring)?.on_client(args.on_client);
+pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
+    let Args { object, on_client, wiring } = args;
+    let enqueuer = Enqueuer::new(ctx, &wiring)?.on_client(on_client);
     let read_one = |text: &str| -> Result<Wire, String> {
         let wire = Wire::from_json(text).map_err(|e| e.to_string())?;
         command::check(&wire).map_err(|e| e.to_string())?;
-        match args.wiring.time {
+        match wiring.time {
             Some(seconds) => wire.with_time(seconds).map_err(|e| e.to_string()),
             None => Ok(wire),
         }
     };
-    let wires = if args.object == "-" {
+    let wires = if object == "-" {
         let text = read(std::io::stdin())?;
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         let wire = |(n, line)| {
@@ -29,7 +52,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Raw) -> Result<(), Error> {
         };
         lines.map(wire).collect::<Result<Vec<_>, _>>()?
     } else {
-        vec![read_one(&args.object).map_err(|e| Error::usage(format!("JSON: {e}")))?]
+        vec![read_one(&object).map_err(|e| Error::usage(format!("JSON: {e}")))?]
     };
     if wires.is_empty() {
         return Err(Error::usage("standard input holds no command; give one JSON object a line"));

@@ -1,49 +1,203 @@
 //! `wehelp room`
 
 use super::contact::{self, Found};
-use crate::cli::args::room as args;
+use crate::cli::complete::Known;
 use crate::cli::ctx::Ctx;
 use crate::cli::enqueue;
 use crate::cli::error::Error;
 use crate::cli::names;
+use crate::cli::options::{Wiring, place, who};
 use crate::cli::render::items;
+use crate::cli::who::{Place, Who};
 use crate::control::{DirectoryQuery, client};
 use crate::protocol::command::Command;
 
-pub(in crate::cli) fn run(ctx: &Ctx, args: args::Room) -> Result<(), Error> {
+/// Ask about rooms, change them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp room list | jq -r '[.wxid, .nick] | @tsv'")]
+pub(in crate::cli) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
+enum What {
+    /// List the rooms
+    List(List),
+    /// List the members of a room
+    Members(Members),
+    /// Put members out of a room
+    Kick(Kick),
+    /// Invite people into a room
+    Invite(Invite),
+    /// Change the account's own nick in a room
+    Nick(Nick),
+    /// Ask for the ticket that adding a member as a friend needs
+    Stranger(Stranger),
+    /// Change a room's name
+    Rename(Rename),
+}
+
+/// List the rooms.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp room list --cached")]
+struct List {
+    /// Answer at once from what the daemon has learned; ask nobody
+    #[arg(long)]
+    cached: bool,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// List the members of a room.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp room members 123@chatroom | jq -r .nick
+  wehelp room members @family --cached")]
+struct Members {
+    /// The room's id, or @NAME
+    #[arg(value_name = "ROOM", value_parser = place, add = Known::Rooms.completer())]
+    room: Place,
+
+    /// Answer at once from what the daemon has learned; ask nobody
+    #[arg(long)]
+    cached: bool,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Put members out of a room; one command each.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp room kick 123@chatroom wxid_a wxid_b")]
+struct Kick {
+    /// The room's id, or @NAME
+    #[arg(value_name = "ROOM", value_parser = place, add = Known::Rooms.completer())]
+    room: Place,
+
+    /// Whom
+    #[arg(value_name = "WXID", value_parser = who, required = true, add = Known::People.completer())]
+    wxids: Vec<Who>,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Invite people into a room; one command each.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp room invite 123@chatroom wxid_a wxid_b")]
+struct Invite {
+    /// The room's id, or @NAME
+    #[arg(value_name = "ROOM", value_parser = place, add = Known::Rooms.completer())]
+    room: Place,
+
+    /// Whom
+    #[arg(value_name = "WXID", value_parser = who, required = true, add = Known::People.completer())]
+    wxids: Vec<Who>,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Change the account's own nick in a room.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp room nick 123@chatroom \"on call: Li\"")]
+struct Nick {
+    /// The room's id, or @NAME
+    #[arg(value_name = "ROOM", value_parser = place, add = Known::Rooms.completer())]
+    room: Place,
+
+    /// The new nick
+    #[arg(value_name = "NAME")]
+    name: String,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Ask for the ticket that adding a member as a friend needs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp room stranger 123@chatroom wxid_abc | jq -r .v2")]
+struct Stranger {
+    /// The room's id, or @NAME
+    #[arg(value_name = "ROOM", value_parser = place, add = Known::Rooms.completer())]
+    room: Place,
+
+    /// The member
+    #[arg(value_name = "WXID", value_parser = who, add = Known::People.completer())]
+    wxid: Who,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Change a room's name. The spec announces this command as coming: old clients may ignore it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp room rename 123@chatroom \"team north\"")]
+struct Rename {
+    /// The room's id, or @NAME
+    #[arg(value_name = "ROOM", value_parser = place, add = Known::Rooms.completer())]
+    room: Place,
+
+    /// The new name
+    #[arg(value_name = "NAME")]
+    name: String,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     match args.what {
-        args::What::List(list) if list.cached => {
+        What::List(list) if list.cached => {
             let none = "no event has told of rooms yet; `wehelp room list` asks the client";
             contact::list(ctx, "/v1/rooms", &whose(ctx), items::ROOMS, Found::MayBeEmpty(none))
         }
-        args::What::List(list) => enqueue::put(ctx, &list.wiring, |_| Ok(vec![Command::RoomList])),
-        args::What::Members(members) if members.cached => {
+        What::List(list) => enqueue::put(ctx, &list.wiring, |_| Ok(vec![Command::RoomList])),
+        What::Members(members) if members.cached => {
             let room = names::room(ctx, &members.room)?;
             let path = format!("/v1/rooms/{}/members", client::part(room.as_str()));
             let unknown = format!("no event has told of the members of {room}; leave out --cached to ask the client");
             contact::list(ctx, &path, &whose(ctx), items::MEMBERS, Found::MustBeThere(&unknown))
         }
-        args::What::Members(members) => enqueue::put(ctx, &members.wiring, |names| {
+        What::Members(members) => enqueue::put(ctx, &members.wiring, |names| {
             Ok(vec![Command::RoomMembers { room: names.room(&members.room)? }])
         }),
-        args::What::Kick(args::Kick { room, wxids, wiring }) => enqueue::put(ctx, &wiring, |names| {
+        What::Kick(Kick { room, wxids, wiring }) => enqueue::put(ctx, &wiring, |names| {
             let room = names.room(&room)?;
             let kick = |who| Ok(Command::RoomKick { room: room.clone(), wxid: names.member(who, &room)? });
             wxids.iter().map(kick).collect()
         }),
-        args::What::Invite(args::Invite { room, wxids, wiring }) => enqueue::put(ctx, &wiring, |names| {
+        What::Invite(Invite { room, wxids, wiring }) => enqueue::put(ctx, &wiring, |names| {
             let room = names.room(&room)?;
             let invite = |who| Ok(Command::RoomInvite { room: room.clone(), wxid: names.person(who)? });
             wxids.iter().map(invite).collect()
         }),
-        args::What::Nick(args::Nick { room, name, wiring }) => enqueue::put(ctx, &wiring, |names| {
+        What::Nick(Nick { room, name, wiring }) => enqueue::put(ctx, &wiring, |names| {
             Ok(vec![Command::RoomNick { room: names.room(&room)?, name: name.clone() }])
         }),
-        args::What::Stranger(args::Stranger { room, wxid, wiring }) => enqueue::put(ctx, &wiring, |names| {
+        What::Stranger(Stranger { room, wxid, wiring }) => enqueue::put(ctx, &wiring, |names| {
             let room = names.room(&room)?;
             Ok(vec![Command::RoomStranger { wxid: names.member(&wxid, &room)?, room }])
         }),
-        args::What::Rename(args::Rename { room, name, wiring }) => {
+        What::Rename(Rename { room, name, wiring }) => {
             let enqueuer = enqueue::Enqueuer::new(ctx, &wiring)?;
             let wires = enqueuer
                 .wires(ctx, |names| Ok(vec![Command::RoomRename { room: names.room(&room)?, name: name.clone() }]))?;

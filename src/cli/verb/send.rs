@@ -2,40 +2,184 @@
 
 mod bulk;
 
-use crate::cli::args::Wiring;
-use crate::cli::args::send as args;
+use crate::cli::complete::Known;
 use crate::cli::ctx::Ctx;
 use crate::cli::enqueue::{self, Enqueuer};
 use crate::cli::error::{Error, Exit};
+use crate::cli::options::{Wiring, who};
 use crate::cli::render;
 use crate::cli::who::Who;
 use crate::protocol::command::{Command, WIRE_BYTES_MAX, is_local_path, local_path};
 use crate::protocol::id::Wxid;
 use std::io::Read;
+use std::path::PathBuf;
 
-pub(in crate::cli) fn run(ctx: &Ctx, args: args::Send) -> Result<(), Error> {
+/// Send a text, picture, file or link to a person or a room.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp send text filehelper \"hi\"")]
+pub(in crate::cli) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
+enum What {
+    /// Send a text
+    Text(Text),
+    /// Send a picture that lies on the client's PC
+    Image(Image),
+    /// Send a file that lies on the client's PC
+    File(File),
+    /// Send a link with title, description and picture
+    Link(Link),
+}
+
+/// Send a text.
+///
+/// The receipt says what the daemon knows: `ready` is queued, `fetched` is handed over to the client, `answered` is
+/// reported back by the client. With --from, many texts are sent: one line each, `WXID<TAB>TEXT` or a JSON object with
+/// `wxid` and `text` and, where they differ from the options, `key`, `account`, `in`, `at`, `expires`; as many as you
+/// like. Every line gives a receipt or an error (in JSON with its `line`, and with the `id` of a command that is queued all
+/// the same), in order; blank lines are passed over. The exit status is 1 when a line failed, and that of the first
+/// failure when all are queued and some were refused or not answered in time. Where the daemon goes away in the middle,
+/// every further line of the file still gets an error that says whether it may be queued. With --key-prefix a second run
+/// within 24 h queues only what the first did not: of two lines that say the same to the same, one is sent, whichever way
+/// the account was named. SIGINT, SIGTERM and SIGHUP let the request under way end, print its receipts and say how many
+/// lines are queued (exit 130, 143, 129).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp send text filehelper \"hi\"
+  make 2>&1 | tail -n 5 | wehelp send text 123@chatroom -
+  wehelp send text @boss \"build 7 is done\" --key build-7 --expires 1h
+  wehelp send text --from list.tsv --key-prefix mailing-7")]
+struct Text {
+    /// A person's or room's id, or @NAME
+    #[arg(value_name = "WXID", value_parser = who, required_unless_present = "from", add = Known::Contacts.completer())]
+    wxid: Option<Who>,
+
+    /// What to say; - reads it from standard input
+    #[arg(value_name = "TEXT", required_unless_present = "from", allow_hyphen_values = true)]
+    text: Option<String>,
+
+    /// Send many: read lines of `WXID<TAB>TEXT` or JSON from this file, - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["wxid", "text", "key"])]
+    from: Option<PathBuf>,
+
+    /// With --from only: keys of this prefix and the line's content, so that a second run sends nothing twice
+    #[arg(long, value_name = "PREFIX", requires = "from")]
+    key_prefix: Option<String>,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Send a picture that lies on the client's PC.
+///
+/// A PATH that looks like one of this machine (it begins with /, ./, ../ or ~) is refused, unless --on-client says that
+/// it is the PC's, or the daemon's settings tell where the PC finds it: `[files]` `map`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp send image filehelper 'C:\\pictures\\cat.png'")]
+struct Image {
+    /// A person's or room's id, or @NAME
+    #[arg(value_name = "WXID", value_parser = who, add = Known::Contacts.completer())]
+    wxid: Who,
+
+    /// A path on the PC where WeHelp runs; newer clients also take the URL of a picture
+    #[arg(value_name = "PATH")]
+    path: String,
+
+    /// The path is one of the PC, although it looks like one of this machine
+    #[arg(long)]
+    on_client: bool,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Send a file that lies on the client's PC.
+///
+/// A PATH that looks like one of this machine (it begins with /, ./, ../ or ~) is refused, unless --on-client says that
+/// it is the PC's, or the daemon's settings tell where the PC finds it: `[files]` `map`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp send file filehelper 'D:\\reports\\november.pdf'")]
+struct File {
+    /// A person's or room's id, or @NAME
+    #[arg(value_name = "WXID", value_parser = who, add = Known::Contacts.completer())]
+    wxid: Who,
+
+    /// A path on the PC where WeHelp runs; empty files and those over 50 MB fail there
+    #[arg(value_name = "PATH")]
+    path: String,
+
+    /// The path is one of the PC, although it looks like one of this machine
+    #[arg(long)]
+    on_client: bool,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+/// Send a link with title, description and picture.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp send link filehelper --title \"The news\" --url https://example.org --desc \"Read it\"")]
+struct Link {
+    /// A person's or room's id, or @NAME
+    #[arg(value_name = "WXID", value_parser = who, add = Known::Contacts.completer())]
+    wxid: Who,
+
+    /// The headline
+    #[arg(long, value_name = "TITLE")]
+    title: String,
+
+    /// Where it leads
+    #[arg(long, value_name = "URL")]
+    url: String,
+
+    /// A line below the headline
+    #[arg(long, value_name = "DESC")]
+    desc: Option<String>,
+
+    /// The URL of a picture
+    #[arg(long, value_name = "URL")]
+    pic: Option<String>,
+
+    #[command(flatten)]
+    wiring: Wiring,
+}
+
+pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     match args.what {
-        args::What::Text(args::Text { from: Some(from), key_prefix, wiring, .. }) => {
+        What::Text(Text { from: Some(from), key_prefix, wiring, .. }) => {
             bulk::run(ctx, &from, key_prefix.as_deref(), &wiring)
         }
         // clap does not see it where WXID and TEXT are given.
-        args::What::Text(args::Text { key_prefix: Some(_), .. }) => {
+        What::Text(Text { key_prefix: Some(_), .. }) => {
             Err(Error::usage("--key-prefix makes the keys of many lines and goes with --from; one text takes --key"))
         }
-        args::What::Text(args::Text { wxid: Some(wxid), text: Some(text), wiring, .. }) => {
+        What::Text(Text { wxid: Some(wxid), text: Some(text), wiring, .. }) => {
             let text = self::text(text)?;
             enqueue::put(ctx, &wiring, |names| {
                 Ok(vec![Command::SendText { wxid: names.who(&wxid)?, text: text.clone() }])
             })
         }
-        args::What::Text(_) => Err(Error::usage("give WXID and TEXT, or --from FILE")),
-        args::What::Image(args::Image { wxid, path, on_client, wiring }) => {
+        What::Text(_) => Err(Error::usage("give WXID and TEXT, or --from FILE")),
+        What::Image(Image { wxid, path, on_client, wiring }) => {
             file(ctx, &wiring, &wxid, (&path, on_client), |wxid, path| Command::SendImage { wxid, path })
         }
-        args::What::File(args::File { wxid, path, on_client, wiring }) => {
+        What::File(File { wxid, path, on_client, wiring }) => {
             file(ctx, &wiring, &wxid, (&path, on_client), |wxid, path| Command::SendFile { wxid, path })
         }
-        args::What::Link(args::Link { wxid, title, url, desc, pic, wiring }) => enqueue::put(ctx, &wiring, |names| {
+        What::Link(Link { wxid, title, url, desc, pic, wiring }) => enqueue::put(ctx, &wiring, |names| {
             let (title, url, desc, pic) = (title.clone(), url.clone(), desc.clone(), pic.clone());
             Ok(vec![Command::SendLink { wxid: names.who(&wxid)?, title, url, desc, pic }])
         }),

@@ -2,57 +2,43 @@
 //!
 //! The client can be given nothing but two URLs, so the token stands in their path where it is needed.
 
-use crate::cli::args::daemon as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
+use crate::cli::options::duration;
 use crate::cli::render;
+use crate::cli::render::setup::{AccountPoll, Address, Setup};
 use crate::clock::Time;
 use crate::control::{Status, Token, client};
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+/// Tell what to type into the WeHelp client: the two addresses, with the token, for every network address of this
+/// machine.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp setup
+  wehelp setup --watch              # and wait until the client's first poll and callback arrive")]
+pub(in crate::cli) struct Args {
+    /// Wait for the first poll and the first callback, and say when each arrives (on a terminal: unless --no-watch)
+    #[arg(long, overrides_with = "no_watch")]
+    watch: bool,
+
+    /// Do not wait
+    #[arg(long, overrides_with = "watch")]
+    no_watch: bool,
+
+    /// Stop waiting after so long (exit 6)
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
+    timeout: Duration,
+}
+
 /// How often the daemon is asked while waiting for the client: a person looks on.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Everything that `setup` says.
-#[derive(Debug, Default)]
-pub(in crate::cli) struct Plan {
-    /// Under which addresses a client can reach the daemon.
-    pub(in crate::cli) addresses: Vec<Address>,
-    /// What is in the way, and what to do about it.
-    pub(in crate::cli) hints: Vec<String>,
-}
-
-/// One address of this machine, and what to type into a client that reaches it there.
-#[derive(Debug, Serialize)]
-pub(in crate::cli) struct Address {
-    /// An IP address, or a configured host name.
-    pub(in crate::cli) address: String,
-    /// The network interface that has it.
-    pub(in crate::cli) interface: String,
-    /// Only clients on this machine reach it.
-    pub(in crate::cli) loopback: bool,
-    /// The callback address to type in.
-    pub(in crate::cli) callback: String,
-    /// The poll address to type in.
-    pub(in crate::cli) poll: String,
-    /// The poll address of each account known.
-    pub(in crate::cli) accounts: Vec<AccountPoll>,
-}
-
-/// The poll address of one account's client.
-#[derive(Debug, Serialize)]
-pub(in crate::cli) struct AccountPoll {
-    /// wxid
-    pub(in crate::cli) account: String,
-    /// The address.
-    pub(in crate::cli) poll: String,
-}
-
-pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Setup) -> Result<(), Error> {
+pub(in crate::cli) fn run(ctx: &Ctx, Args { watch, no_watch, timeout }: Args) -> Result<(), Error> {
     let status: Status = ctx.client()?.get("/v1/status")?;
     let token: Token = ctx.client()?.get("/v1/token")?;
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
@@ -65,38 +51,18 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Setup) -> Result<(), Error> {
         }
         plan.hints.iter().for_each(|hint| out.note(hint));
     } else {
-        out.text(&render::setup::plan(&plan))?;
+        out.text(&render::setup::text(&plan))?;
     }
     out.flush()?;
-    let watch = args.watch || (!args.no_watch && !out.is_json() && std::io::stdout().is_terminal());
-    if watch { self::watch(ctx, &status, args.timeout) } else { Ok(()) }
+    let watch = watch || (!no_watch && !out.is_json() && std::io::stdout().is_terminal());
+    if watch { self::watch(ctx, &status, timeout) } else { Ok(()) }
 }
 
 /// Works out what to type; `interfaces` are this machine's, name and address.
-fn plan(status: &Status, token: &Token, interfaces: &[(String, IpAddr)], in_container: bool) -> Plan {
-    let scheme = if status.http.tls { "https" } else { "http" };
+fn plan(status: &Status, token: &Token, interfaces: &[(String, IpAddr)], in_container: bool) -> Setup {
     let listen: Vec<SocketAddr> = status.http.listen.iter().filter_map(|a| a.parse().ok()).collect();
-    let mut plan = Plan::default();
-    let mut reached: Vec<(String, SocketAddr)> = Vec::new();
-    for at in &listen {
-        if at.ip().is_unspecified() {
-            // `[::]` answers IPv4 as well, unless somebody else listens there.
-            let is_both = at.is_ipv6() && !listen.iter().any(|l| l.is_ipv4() && l.port() == at.port());
-            let is_reached = |ip: &IpAddr| (is_both || ip.is_ipv4() == at.is_ipv4()) && is_typeable(*ip);
-            let here = interfaces.iter().filter(|(_, ip)| is_reached(ip));
-            reached.extend(here.map(|(name, ip)| (name.clone(), SocketAddr::new(*ip, at.port()))));
-        } else {
-            let name = interfaces.iter().find(|(_, ip)| *ip == at.ip()).map(|(name, _)| name.clone());
-            reached.push((name.unwrap_or_else(|| "another network".to_owned()), *at));
-        }
-    }
-    // Other machines first: the client is on a PC of its own, mostly.
-    reached.sort_by_key(|(_, at)| (at.ip().is_loopback(), at.is_ipv6()));
-    reached.dedup();
-    // A token that is not asked for does no harm, and is right wherever the client's requests come through.
-    let prefix = if token.required == "never" { String::new() } else { format!("/t/{}", token.token) };
     let typed_in = |address: String, interface: String, loopback: bool, authority: &str| {
-        let base = format!("{scheme}://{authority}{prefix}");
+        let base = base(status, token, authority);
         let poll = format!("{base}/send_msg");
         let named = |account: &str| AccountPoll {
             account: account.to_owned(),
@@ -111,26 +77,74 @@ fn plan(status: &Status, token: &Token, interfaces: &[(String, IpAddr)], in_cont
             poll,
         }
     };
+    let mut addresses = Vec::new();
     // Names first of all: who gave one means it to be used.
-    let (globs, names): (Vec<_>, Vec<_>) = status.http.hosts.iter().partition(|host| host.starts_with("*."));
+    let names = status.http.hosts.iter().filter(|host| !is_glob(host));
     let mut ports: Vec<u16> = listen.iter().map(SocketAddr::port).collect();
     ports.dedup();
-    for (name, port) in names.iter().flat_map(|name| ports.iter().map(move |port| (name, port))) {
+    for (name, port) in names.flat_map(|name| ports.iter().map(move |port| (name, port))) {
         let interface = "its name in http.hosts".to_owned();
-        plan.addresses.push(typed_in((*name).clone(), interface, false, &format!("{name}:{port}")));
+        addresses.push(typed_in(name.clone(), interface, false, &format!("{name}:{port}")));
     }
-    for (interface, at) in reached {
-        plan.addresses.push(typed_in(at.ip().to_string(), interface, at.ip().is_loopback(), &at.to_string()));
+    for (interface, at) in reached(&listen, interfaces) {
+        addresses.push(typed_in(at.ip().to_string(), interface, at.ip().is_loopback(), &at.to_string()));
     }
+    let hints = hints(status, token, &listen, &addresses, in_container);
+    Setup { addresses, hints }
+}
+
+/// What every address begins with.
+fn base(status: &Status, token: &Token, authority: &str) -> String {
+    let scheme = if status.http.tls { "https" } else { "http" };
+    // A token that is not asked for does no harm, and is right wherever the client's requests come through.
+    let prefix = if token.required == "never" { String::new() } else { format!("/t/{}", token.token) };
+    format!("{scheme}://{authority}{prefix}")
+}
+
+/// A host name that stands for any below it.
+fn is_glob(host: &str) -> bool {
+    host.starts_with("*.")
+}
+
+/// Where a client can reach what is listened at, each with the name of its interface.
+fn reached(listen: &[SocketAddr], interfaces: &[(String, IpAddr)]) -> Vec<(String, SocketAddr)> {
+    let mut reached: Vec<(String, SocketAddr)> = Vec::new();
+    for at in listen {
+        if at.ip().is_unspecified() {
+            // `[::]` answers IPv4 as well, unless somebody else listens there.
+            let is_both = at.is_ipv6() && !listen.iter().any(|l| l.is_ipv4() && l.port() == at.port());
+            let is_reached = |ip: &IpAddr| (is_both || ip.is_ipv4() == at.is_ipv4()) && is_typeable(*ip);
+            let here = interfaces.iter().filter(|(_, ip)| is_reached(ip));
+            reached.extend(here.map(|(name, ip)| (name.clone(), SocketAddr::new(*ip, at.port()))));
+        } else {
+            let name = interfaces.iter().find(|(_, ip)| *ip == at.ip()).map(|(name, _)| name.clone());
+            reached.push((name.unwrap_or_else(|| "another network".to_owned()), *at));
+        }
+    }
+    // Other machines first: the client is on a PC of its own, mostly.
+    reached.sort_by_key(|(_, at)| (at.ip().is_loopback(), at.is_ipv6()));
+    reached.dedup();
+    reached
+}
+
+/// What is in the way, and what to do about it.
+fn hints(
+    status: &Status,
+    token: &Token,
+    listen: &[SocketAddr],
+    addresses: &[Address],
+    in_container: bool,
+) -> Vec<String> {
+    let mut hints = Vec::new();
+    let globs: Vec<&str> = status.http.hosts.iter().map(String::as_str).filter(|host| is_glob(host)).collect();
     if !globs.is_empty() {
-        let globs: Vec<_> = globs.iter().map(|glob| glob.as_str()).collect();
-        plan.hints.push(format!(
+        hints.push(format!(
             "any name below {} will do in place of the IP address, where it leads to this machine (http.hosts)",
             globs.join(", ")
         ));
     }
     if in_container {
-        plan.hints.push(
+        hints.push(
             "this is a container, and these addresses are the container's: type in the address of the machine that \
              runs it, with the port that it publishes"
                 .to_owned(),
@@ -138,30 +152,30 @@ fn plan(status: &Status, token: &Token, interfaces: &[(String, IpAddr)], in_cont
     }
     if !listen.is_empty() && listen.iter().all(|at| at.ip().is_loopback()) {
         let port = listen[0].port();
-        plan.hints.push(format!(
+        hints.push(format!(
             "wehelpd listens on this machine only; for a client on another PC set `listen = \"0.0.0.0:{port}\"` under \
              [http] in {}, or start `wehelpd --listen 0.0.0.0:{port}`, then run `wehelp setup` again",
             status.daemon.config.as_ref().map_or_else(|| "the settings file".to_owned(), |c| c.display().to_string()),
         ));
     }
-    if plan.addresses.is_empty() {
-        plan.hints.push("wehelpd listens on no address that this machine has; see http.listen".to_owned());
+    if addresses.is_empty() {
+        hints.push("wehelpd listens on no address that this machine has; see http.listen".to_owned());
     }
     if token.required == "remote" {
-        plan.hints.push(
+        hints.push(
             "behind a reverse proxy or a tunnel set `require_token = \"always\"` under [http], let 16 MiB of body \
              through and wait longer than http.poll_hold; wehelpd(8) has an example for each proxy"
                 .to_owned(),
         );
     }
-    if plan.addresses.iter().any(|a| !a.loopback) {
-        plan.hints.push(
+    if addresses.iter().any(|a| !a.loopback) {
+        hints.push(
             "if the client cannot reach it, let TCP through the firewall of this machine; the addresses hold a secret: \
              who has them can read your messages' commands and invent events"
                 .to_owned(),
         );
     }
-    plan
+    hints
 }
 
 /// An account as it stands in a URL: ids of people stay readable.
@@ -293,7 +307,7 @@ mod tests {
             .collect()
     }
 
-    fn polls(plan: &Plan) -> Vec<&str> {
+    fn polls(plan: &Setup) -> Vec<&str> {
         plan.addresses.iter().map(|a| a.poll.as_str()).collect()
     }
 
@@ -363,7 +377,7 @@ mod tests {
                 "http://127.0.0.1:1/t/secret/send_msg?account=%E8%80%81%E7%8E%8B"
             ]
         );
-        let text = render::setup::plan(&plan);
+        let text = render::setup::text(&plan);
         assert!(text.contains("消息回调地址") && text.contains("?account=wxid_a"), "{text}");
     }
 }

@@ -4,11 +4,11 @@
 //! the play itself: one thread polls, since a poll may be held open; the other reports what happens.
 
 mod answer;
+mod args;
 mod door;
 mod sample;
 mod world;
 
-use crate::cli::args::simulate as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::render;
@@ -29,6 +29,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use world::World;
 
+pub(in crate::cli) use args::Simulate as Args;
+
 /// While the daemon is away, it is looked for this often.
 const RETRY: Duration = Duration::from_millis(500);
 /// A daemon that is being started is waited for so long.
@@ -40,7 +42,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// Events that wait for a daemon that is away; the oldest go first, as a real client loses them too.
 const OUTBOX_MAX: usize = 10_000;
 
-pub(in crate::cli) fn run(ctx: &Ctx, args: args::Simulate) -> Result<(), Error> {
+pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     match args.what {
         None => play(ctx, &args.play),
         Some(args::What::Event(args)) => event(ctx, &args),

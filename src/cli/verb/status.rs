@@ -1,15 +1,33 @@
 //! `wehelp status`
 
-use crate::cli::args::daemon as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
+use crate::cli::options::duration;
 use crate::cli::render;
 use crate::clock::Time;
 use crate::control::{Account, Forward, Status, StatusQuery};
 use serde_json::value::RawValue;
 use std::time::Duration;
 
-pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Status) -> Result<(), Error> {
+/// Tell how the daemon, its accounts and its queue are.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp status
+  wehelp status --check -q || echo \"WeChat is offline\" | mail -s wehelp me
+  wehelp status --json | jq -r '.http.listen[]'")]
+pub(in crate::cli) struct Args {
+    /// Exit 1 when a known account is logged out, its client has stopped polling, its queue is paused, or a command
+    /// hangs in flight: for monitoring from cron; -a limits it to one account
+    #[arg(long)]
+    check: bool,
+
+    /// With --check: a client that has not polled for so long has stopped
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "2m")]
+    max_age: Duration,
+}
+
+pub(in crate::cli) fn run(ctx: &Ctx, Args { check, max_age }: Args) -> Result<(), Error> {
     // What the daemon says goes through as it is: a newer daemon's keys are not lost in an older CLI.
     let query = StatusQuery { account: ctx.global().account.clone(), ..StatusQuery::default() };
     let raw: Box<RawValue> = ctx.client()?.get_with("/v1/status", &query)?;
@@ -18,13 +36,13 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Status) -> Result<(), Error> {
     })?;
     let now = Time::now();
     // From cron, where --check is at home, every line is a mail: it prints the status only when told how.
-    if !args.check || ctx.global().json || ctx.global().text {
+    if !check || ctx.global().json || ctx.global().text {
         ctx.out().print(&raw, |_| render::status::status(&status, now, ctx.out().columns()))?;
     }
-    if !args.check {
+    if !check {
         return Ok(());
     }
-    match problems(&status, args.max_age, now) {
+    match problems(&status, max_age, now) {
         problems if problems.is_empty() => Ok(()),
         problems => Err(Error::new(Exit::Failed, "check-failed", problems.join("; "))),
     }

@@ -1,18 +1,53 @@
 //! `wehelp token`
 
-use crate::cli::args::daemon as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::cli::render;
 use crate::control::Token;
 
-pub(in crate::cli) fn run(ctx: &Ctx, args: &args::Token) -> Result<(), Error> {
+/// Show or change the token of the client door.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp token show")]
+pub(in crate::cli) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
+enum What {
+    /// Print the token
+    Show(Show),
+    /// Make a new token; the old one stays valid for a day, unless --now
+    Rotate(Rotate),
+}
+
+/// Print the token that clients on other machines need.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp token show | jq -r .token")]
+struct Show {}
+
+/// Make a new token; the old one stays valid for a day, so that the client's settings can be changed meanwhile.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wehelp token rotate && wehelp setup
+  wehelp token rotate --now         # the old one is in wrong hands")]
+struct Rotate {
+    /// End the old token at once, and the one before it
+    #[arg(long)]
+    now: bool,
+}
+
+pub(in crate::cli) fn run(ctx: &Ctx, Args { what }: Args) -> Result<(), Error> {
     let client = ctx.client()?;
-    let token: Token = match args.what {
-        args::TokenWhat::Show(args::TokenShow {}) => client.get("/v1/token")?,
-        args::TokenWhat::Rotate(args::TokenRotate { now }) => {
-            client.send("POST", &format!("/v1/token/rotate?now={now}"), None)?.json()?
-        }
+    let token: Token = match what {
+        What::Show(Show {}) => client.get("/v1/token")?,
+        What::Rotate(Rotate { now }) => client.send("POST", &format!("/v1/token/rotate?now={now}"), None)?.json()?,
     };
     ctx.out().print(&token, |token| token.token.clone())?;
     ctx.out().flush()?;

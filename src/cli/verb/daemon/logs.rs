@@ -1,7 +1,7 @@
 //! `wehelp daemon logs`
 
+use super::Logs;
 use super::log_path;
-use crate::cli::args::daemon as args;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::cli::render;
@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The log is read backwards in pieces of this size, bytes.
 const PIECE: u64 = 64 << 10;
 
-pub(super) fn run(ctx: &Ctx, args: &args::DaemonLogs) -> Result<(), Error> {
+pub(super) fn run(ctx: &Ctx, args: &Logs) -> Result<(), Error> {
     let path = path(ctx)?;
     let failed = |e: io::Error| Error::failed(format!("read the log `{}`: {e}", path.display()));
     let mut file = File::open(&path).map_err(|e| match e.kind() {

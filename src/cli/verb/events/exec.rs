@@ -9,7 +9,7 @@ use super::keeper::Keeper;
 use super::pass::{Passed, Passing};
 use super::plan::{Plan, Task};
 use super::print;
-use crate::cli::args::events::{Exec, List, OnFailure};
+use super::{Exec, List, OnFailure};
 use crate::cli::ctx::Ctx;
 use crate::cli::enqueue::print_receipt;
 use crate::cli::error::{Error, Exit};

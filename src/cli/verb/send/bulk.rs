@@ -8,11 +8,11 @@
 //! account was named, for the daemon keeps the keys of each account apart. A signal ends it in order: nothing more is read
 //! or handed over, what is under way is given its moment, and every line that was read gets its receipt or error.
 
-use crate::cli::args::Wiring;
 use crate::cli::ctx::Ctx;
 use crate::cli::enqueue::{self, Enqueuer, Fate, Special, Unfinished};
 use crate::cli::error::{Error, Exit};
 use crate::cli::names;
+use crate::cli::options::Wiring;
 use crate::cli::progress::Progress;
 use crate::cli::render::receipt::count;
 use crate::cli::wait;

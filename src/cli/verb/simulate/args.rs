@@ -1,6 +1,7 @@
-//! `simulate`
+//! What can be typed behind `wehelp simulate`.
 
-use super::duration;
+use crate::cli::complete::Known;
+use crate::cli::options::duration;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,57 +21,57 @@ Examples:
   wehelp simulate event message.text text=hello
   wehelp simulate replay yesterday.jsonl"
 )]
-pub struct Simulate {
+pub(in crate::cli) struct Simulate {
     /// Something other than playing.
     #[command(subcommand)]
-    pub what: Option<What>,
+    pub(in crate::cli) what: Option<What>,
     /// How to play.
     #[command(flatten)]
-    pub play: Play,
+    pub(in crate::cli) play: Play,
 }
 
 /// How to play.
 #[derive(Debug, Clone, Args)]
-pub struct Play {
+pub(in crate::cli) struct Play {
     /// How long to wait between two polls
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
-    pub interval: Duration,
+    pub(in crate::cli) interval: Duration,
 
     /// Let somebody say something so often
     #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub chatter: Option<Duration>,
+    pub(in crate::cli) chatter: Option<Duration>,
 
     /// Break off this share of the polls in the middle of the answer
     #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = share)]
-    pub drop: f64,
+    pub(in crate::cli) drop: f64,
 
     /// Wait so long before answering
     #[arg(long, value_name = "DURATION", value_parser = duration, num_args = 0..=1, default_missing_value = "3s")]
-    pub slow: Option<Duration>,
+    pub(in crate::cli) slow: Option<Duration>,
 
     /// Answer texts with WeChat's notice that they were refused
     #[arg(long)]
-    pub refuse: bool,
+    pub(in crate::cli) refuse: bool,
 
     /// Be logged out: poll, carry nothing out but questions for the login code and state
     #[arg(long)]
-    pub offline: bool,
+    pub(in crate::cli) offline: bool,
 
     /// The account to play
     #[arg(long = "as", id = "as", value_name = "WXID", default_value = "wxid_simulated01")]
-    pub account: String,
+    pub(in crate::cli) account: String,
 
     /// The client door, when the daemon does not say
     #[arg(long, value_name = "URL")]
-    pub url: Option<String>,
+    pub(in crate::cli) url: Option<String>,
 
     /// Play also where real clients are: what is played is told beside them
     #[arg(long)]
-    pub force: bool,
+    pub(in crate::cli) force: bool,
 
     /// End after so long
     #[arg(long = "for", id = "for", value_name = "DURATION", value_parser = duration)]
-    pub length: Option<Duration>,
+    pub(in crate::cli) length: Option<Duration>,
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -83,7 +84,7 @@ fn share(text: &str) -> Result<f64, String> {
 /// Something other than playing.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
-pub enum What {
+pub(in crate::cli) enum What {
     /// Post a single event
     Event(Event),
     /// Post the events of a file
@@ -100,18 +101,18 @@ Examples:
   wehelp simulate event message.text text=hello chat=123@chatroom from=wxid_a
   wehelp simulate event message.friend_request text=\"hello from the fair\"
   wehelp simulate event logout")]
-pub struct Event {
+pub(in crate::cli) struct Event {
     /// The kind, as `events` prints it
-    #[arg(value_name = "KIND")]
-    pub kind: String,
+    #[arg(value_name = "KIND", add = Known::Kind.completer())]
+    pub(in crate::cli) kind: String,
 
     /// Fields to change
     #[arg(value_name = "KEY=VALUE")]
-    pub fields: Vec<String>,
+    pub(in crate::cli) fields: Vec<String>,
 
     /// The client door, when the daemon does not say
     #[arg(long, value_name = "URL")]
-    pub url: Option<String>,
+    pub(in crate::cli) url: Option<String>,
 }
 
 /// Post the events of a file: JSON lines as `events` prints them, or callbacks as the client sends them.
@@ -119,16 +120,16 @@ pub struct Event {
 #[command(after_help = "\
 Example:
   wehelp events -n all > all.jsonl; wehelp simulate replay all.jsonl")]
-pub struct Replay {
+pub(in crate::cli) struct Replay {
     /// The file; - for standard input
     #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    pub(in crate::cli) file: PathBuf,
 
     /// Wait so long between two events
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
-    pub interval: Duration,
+    pub(in crate::cli) interval: Duration,
 
     /// The client door, when the daemon does not say
     #[arg(long, value_name = "URL")]
-    pub url: Option<String>,
+    pub(in crate::cli) url: Option<String>,
 }
