@@ -12,6 +12,7 @@ use crate::home::{self, Target, Wishes};
 use crate::protocol::command::APIS;
 use crate::protocol::event::Kind;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -122,84 +123,103 @@ fn ask(values: Known, typed: &str) -> Found {
 
 fn look_up(values: Known, typed: &str) -> Option<Found> {
     let line = Words::of_the_shell();
-    let client = Client::find(&line.target()?).ok()?;
-    let get = |path: &str, query: &dyn erased::Query| -> Option<Vec<Value>> {
-        client.send("GET", &query.onto(path)?, None).ok()?.lines().values().ok()
-    };
-    // Of several accounts none may be meant yet: then everybody whom one of them knows could stand here.
-    let of_any = |path: &str, query: &DirectoryQuery| -> Option<Vec<Value>> {
-        get(path, query).or_else(|| {
-            let accounts = get("/v1/accounts", &DirectoryQuery::default())?;
+    let daemon = Daemon { client: Client::find(&line.target()?).ok()?, account: line.account() };
+    match values {
+        Known::Contacts | Known::People => daemon.people(typed, values == Known::Contacts),
+        Known::Rooms => Some(called(typed, &daemon.directory("/v1/rooms", typed, None)?)),
+        Known::Accounts => daemon.accounts(),
+        Known::Commands(states) => daemon.commands(states),
+        Known::Cursors => {
+            let row =
+                |cursor: &Value| (text(cursor, "name"), format!("at #{}, {} behind", cursor["seq"], cursor["lag"]));
+            Some(daemon.list("/v1/cursors", &())?.iter().map(row).collect())
+        }
+        Known::Forwards => {
+            let row = |forward: &Value| (text(forward, "name"), text(forward, "url"));
+            Some(daemon.list("/v1/forwards", &())?.iter().map(row).collect())
+        }
+        Known::Requests => daemon.requests(),
+        Known::Kinds | Known::Kind | Known::States | Known::Apis => None,
+    }
+}
+
+/// A member that is a text; empty where there is none.
+fn text(value: &Value, key: &str) -> String {
+    value[key].as_str().unwrap_or_default().to_owned()
+}
+
+/// The daemon that is meant, and the account.
+struct Daemon {
+    client: Client,
+    account: Option<String>,
+}
+
+impl Daemon {
+    fn list(&self, path: &str, query: &impl Serialize) -> Option<Vec<Value>> {
+        self.client.list(path, query).ok()
+    }
+
+    /// Who is known that may be called what was typed. Of several accounts none may be meant yet: then everybody whom one of
+    /// them knows could stand here.
+    fn directory(&self, path: &str, typed: &str, only: Option<&str>) -> Option<Vec<Value>> {
+        let name = typed.trim_start_matches(['@', '＠']);
+        let query = DirectoryQuery {
+            account: self.account.clone(),
+            name: (!name.is_empty()).then(|| name.to_owned()),
+            only: only.map(str::to_owned),
+            limit: Some(CANDIDATES_MAX),
+            ..DirectoryQuery::default()
+        };
+        self.list(path, &query).or_else(|| {
+            let accounts = self.list("/v1/accounts", &())?;
             let ids = accounts.iter().take(ACCOUNTS_MAX).filter_map(|account| account["account"].as_str());
-            let of = |id: &str| get(path, &DirectoryQuery { account: Some(id.to_owned()), ..query.clone() });
+            let of = |id: &str| self.list(path, &DirectoryQuery { account: Some(id.to_owned()), ..query.clone() });
             Some(ids.filter_map(of).flatten().collect())
         })
-    };
-    let name = typed.trim_start_matches(['@', '＠']);
-    let directory = DirectoryQuery {
-        account: line.account(),
-        name: (!name.is_empty()).then(|| name.to_owned()),
-        limit: Some(CANDIDATES_MAX),
-        ..DirectoryQuery::default()
-    };
-    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    Some(match values {
-        Known::Contacts | Known::People => {
-            let people = DirectoryQuery { only: Some("people".into()), ..directory.clone() };
-            let mut found = called(typed, &of_any("/v1/contacts", &people)?);
-            if values == Known::People {
-                return Some(found);
-            }
-            found.extend(called(typed, &of_any("/v1/rooms", &directory)?));
+    }
+
+    fn people(&self, typed: &str, rooms_too: bool) -> Option<Found> {
+        let mut found = called(typed, &self.directory("/v1/contacts", typed, Some("people"))?);
+        if rooms_too {
+            found.extend(called(typed, &self.directory("/v1/rooms", typed, None)?));
             if !typed.starts_with('@') {
                 found.push(("filehelper".into(), "文件传输助手: the account's own notes".into()));
             }
-            found
         }
-        Known::Rooms => called(typed, &of_any("/v1/rooms", &directory)?),
-        Known::Accounts => get("/v1/accounts", &DirectoryQuery::default())?
-            .iter()
-            .flat_map(|account| {
-                let help = text(account, "nick");
-                [(text(account, "account"), help.clone()), (text(account, "alias"), help)]
-            })
-            .filter(|(value, _)| !value.is_empty())
-            .collect(),
-        Known::Commands(states) => {
-            let names: Vec<_> = states.iter().map(|s| s.as_str()).collect();
-            let query =
-                QueueQuery { state: Some(names.join(",")), limit: Some(CANDIDATES_MAX), ..QueueQuery::default() };
-            let commands = get("/v1/commands", &query)?;
-            let row = |command: &Value| {
-                let wire = &command["command"];
-                let to = wire["wxid"].as_str().or(wire["chatroom"].as_str()).unwrap_or_default();
-                let help = format!("{} {} {to}", text(command, "state"), text(command, "api"));
-                (command["id"].to_string(), help)
-            };
-            // The newest is the one that somebody thinks of.
-            commands.iter().rev().map(row).collect()
-        }
-        Known::Cursors => get("/v1/cursors", &DirectoryQuery::default())?
-            .iter()
-            .map(|cursor| (text(cursor, "name"), format!("at #{}, {} behind", cursor["seq"], cursor["lag"])))
-            .collect(),
-        Known::Forwards => get("/v1/forwards", &DirectoryQuery::default())?
-            .iter()
-            .map(|forward| (text(forward, "name"), text(forward, "url")))
-            .collect(),
-        Known::Requests => {
-            let query = DirectoryQuery { name: None, ..directory };
-            get("/v1/requests", &query)?
-                .iter()
-                .flat_map(|request| {
-                    let help = format!("{}: {}", text(request, "nick"), text(request, "greeting"));
-                    [(request["seq"].to_string(), help.clone()), (text(request, "wxid"), help)]
-                })
-                .filter(|(value, _)| !value.is_empty() && value != "null")
-                .collect()
-        }
-        Known::Kinds | Known::Kind | Known::States | Known::Apis => Vec::new(),
-    })
+        Some(found)
+    }
+
+    fn accounts(&self) -> Option<Found> {
+        let rows = |account: &Value| {
+            let help = text(account, "nick");
+            [(text(account, "account"), help.clone()), (text(account, "alias"), help)]
+        };
+        let found = self.list("/v1/accounts", &())?;
+        Some(found.iter().flat_map(rows).filter(|(value, _)| !value.is_empty()).collect())
+    }
+
+    fn commands(&self, states: &[State]) -> Option<Found> {
+        let names: Vec<_> = states.iter().map(|s| s.as_str()).collect();
+        let query = QueueQuery { state: Some(names.join(",")), limit: Some(CANDIDATES_MAX), ..QueueQuery::default() };
+        let row = |command: &Value| {
+            let wire = &command["command"];
+            let to = wire["wxid"].as_str().or(wire["chatroom"].as_str()).unwrap_or_default();
+            let help = format!("{} {} {to}", text(command, "state"), text(command, "api"));
+            (command["id"].to_string(), help)
+        };
+        // The newest is the one that somebody thinks of.
+        Some(self.list("/v1/commands", &query)?.iter().rev().map(row).collect())
+    }
+
+    fn requests(&self) -> Option<Found> {
+        let (account, limit) = (self.account.clone(), Some(CANDIDATES_MAX));
+        let rows = |request: &Value| {
+            let help = format!("{}: {}", text(request, "nick"), text(request, "greeting"));
+            [(request["seq"].to_string(), help.clone()), (text(request, "wxid"), help)]
+        };
+        let found = self.list("/v1/requests", &DirectoryQuery { account, limit, ..DirectoryQuery::default() })?;
+        Some(found.iter().flat_map(rows).filter(|(value, _)| !value.is_empty() && value != "null").collect())
+    }
 }
 
 /// People and rooms: by id, described by their names; or by name, after an `@`, described by their ids.
@@ -226,22 +246,6 @@ fn called(typed: &str, entries: &[Value]) -> Found {
         }
     }
     found
-}
-
-/// Queries of different types behind one face.
-mod erased {
-    /// Something that can stand behind a path.
-    pub(super) trait Query {
-        /// The path with it.
-        fn onto(&self, path: &str) -> Option<String>;
-    }
-
-    impl<T: serde::Serialize> Query for T {
-        fn onto(&self, path: &str) -> Option<String> {
-            let query = serde_urlencoded::to_string(self).ok()?;
-            Some(if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") })
-        }
-    }
 }
 
 /// A variable of the environment; an empty one counts as not set.

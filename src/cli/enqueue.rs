@@ -167,7 +167,7 @@ impl<'a> Enqueuer<'a> {
             tell_repeated(ctx, &receipt);
             match self.patience(&receipt.api) {
                 Some(patience) => awaited.push((receipt, patience)),
-                None => print_receipt(ctx, &receipt)?,
+                None => ctx.out().receipt(&receipt)?,
             }
             Ok(())
         })?;
@@ -353,11 +353,6 @@ fn request_part(wires: &[Wire]) -> usize {
         bytes <= REQUEST_BYTES
     };
     wires.iter().take(ENQUEUE_MAX).take_while(fits).count().max(1)
-}
-
-/// Prints a receipt; not with -q.
-pub(super) fn print_receipt(ctx: &Ctx, receipt: &Receipt) -> Result<(), Error> {
-    if ctx.out().is_quiet() { Ok(()) } else { ctx.out().print(receipt, receipt::sentence) }
 }
 
 /// The receipt that a stream of questions begins with.

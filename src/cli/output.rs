@@ -6,6 +6,7 @@
 use super::error::{Error, Exit};
 use super::options::{Global, When};
 use super::render;
+use crate::control::Receipt;
 use serde::Serialize;
 use std::cell::{Cell, RefCell};
 use std::io::{self, IsTerminal, Write};
@@ -70,6 +71,11 @@ impl Output {
     /// Prints one result: the value as a JSON line, or what `text` makes of it.
     pub(super) fn print<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> Result<(), Error> {
         if self.json { self.json_line(value) } else { self.text(&text(value)) }
+    }
+
+    /// Prints a receipt; not with -q.
+    pub(super) fn receipt(&self, receipt: &Receipt) -> Result<(), Error> {
+        if self.quiet { Ok(()) } else { self.print(receipt, render::receipt::sentence) }
     }
 
     /// Prints results: a JSON line each, or a table.

@@ -2,7 +2,6 @@
 //! outlives a restart of the daemon: the command is on its disk.
 
 use super::ctx::Ctx;
-use super::enqueue::print_receipt;
 use super::error::Error;
 use super::patience::Patience;
 use super::progress::Progress;
@@ -85,7 +84,7 @@ fn show(ctx: &Ctx, outcome: &Outcome, raw: bool) -> Result<Option<Vec<Value>>, E
     // People want to know of a deed that it is done, programs what the answer holds.
     if api.is_none_or(|api| api.answers.is_empty()) || !(asks || ctx.out().is_json()) {
         if outcome.reached {
-            print_receipt(ctx, &outcome.receipt)?;
+            ctx.out().receipt(&outcome.receipt)?;
         }
         return Ok(None);
     }

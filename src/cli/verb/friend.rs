@@ -306,7 +306,7 @@ fn accepted_already(ctx: &Ctx, request: &Value) -> Result<(), Error> {
     ));
     let Some(id) = request["command"].as_u64() else { return Ok(()) };
     match ctx.client()?.get::<Receipt>(&format!("/v1/commands/{id}")) {
-        Ok(receipt) => enqueue::print_receipt(ctx, &Receipt { repeated: true, ..receipt }),
+        Ok(receipt) => ctx.out().receipt(&Receipt { repeated: true, ..receipt }),
         // It is kept no longer.
         Err(client::Error::Refused { status: 404, .. }) => Ok(()),
         Err(error) => Err(error.into()),

@@ -2,7 +2,6 @@
 
 use crate::cli::complete::Known;
 use crate::cli::ctx::Ctx;
-use crate::cli::enqueue;
 use crate::cli::error::{self, Error, Exit};
 use crate::cli::render::{self, receipt};
 use crate::control::client::{self, Reply};
@@ -198,7 +197,7 @@ fn cancel(ctx: &Ctx, cancel: Cancel) -> Result<(), Error> {
         let receipt: Receipt =
             serde_json::from_slice(line).map_err(|e| Error::failed(format!("the daemon's answer is odd: {e}")))?;
         if yes {
-            enqueue::print_receipt(ctx, &receipt)?;
+            ctx.out().receipt(&receipt)?;
         }
     }
     let these = receipt::count(meant - refused, "command");
@@ -248,7 +247,7 @@ fn change(ctx: &Ctx, id: u64, how: &str) -> Result<(), Error> {
     let client = ctx.client()?;
     let changed = client.send("POST", &format!("/v1/commands/{id}/{how}"), Some(b"{}")).and_then(Reply::json);
     let see = format!("`wehelp queue show {id}` tells");
-    enqueue::print_receipt(ctx, &changed.map_err(error::maybe_done(&see))?)
+    ctx.out().receipt(&changed.map_err(error::maybe_done(&see))?)
 }
 
 fn pause(ctx: &Ctx, how: &str) -> Result<(), Error> {

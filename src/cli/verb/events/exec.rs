@@ -11,7 +11,6 @@ use super::plan::{Plan, Task};
 use super::print;
 use super::{Exec, List, OnFailure};
 use crate::cli::ctx::Ctx;
-use crate::cli::enqueue::print_receipt;
 use crate::cli::error::{Error, Exit};
 use crate::cli::patience::Patience;
 use crate::cli::render;
@@ -164,90 +163,27 @@ pub(super) fn run(
     signals: Option<&Signals>,
 ) -> Result<(), Error> {
     tell_beginning(ctx, run, stream);
-    let how = run.how;
-    let reply = if how.reply {
-        let key = match run.cursor {
-            Some(cursor) => format!("reply-{cursor}"),
-            None => format!("reply-{:08x}", fastrand::u32(..)),
-        };
-        Some(Reply { target: ctx.target()?, waits: stream.reconnects(), key })
-    } else {
-        None
-    };
-    let socket = std::path::absolute(stream.client().socket()).unwrap_or_else(|_| stream.client().socket().into());
-    let shared = Shared {
-        spec: Spec {
-            words: run.words.clone(),
-            socket,
-            timeout: how.exec_timeout,
-            runs: run.runs.clone(),
-            // Side by side, what each prints must stay in one piece.
-            capture: how.reply || how.jobs > 1,
-        },
-        passing: Passing::of(how),
-        retries: how.retries,
-        backoff: how.backoff,
-        reply,
-        signal: signals.map(Signals::flag).unwrap_or_default(),
-        stop: (Mutex::new(false), Condvar::new()),
-        waker: wake.waker(),
-    };
-    let (report, reports) = mpsc::sync_channel(REPORTS);
-    let mut main = Main {
-        ctx,
-        run,
-        stream,
-        keeper,
-        plan: Plan::default(),
-        signals,
-        deadline: run.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
-        passed: Instant::now(),
-        events: 0,
-        lost: 0,
-        passed_over: Passed::default(),
-        left: run.count,
-        at_end: run.count == Some(0),
-        ended: None,
-    };
-    main.plan = Plan::new(main.stream.position());
+    let shared = Shared::new(ctx, run, stream, wake, signals)?;
+    let mut main = Main::new(ctx, run, stream, keeper, signals);
     std::thread::scope(|scope| {
+        let (report, reports) = mpsc::sync_channel(REPORTS);
         loop {
-            while main.ended.is_none()
-                && main.may_start()
-                && let Some(task) = main.plan.start()
-            {
+            while let Some(task) = main.start() {
                 let (shared, report) = (&shared, report.clone());
                 scope.spawn(move || work(shared, &task, &report));
             }
-            if main.plan.running() == 0 && (main.ended.is_some() || (main.at_end && main.plan.is_empty())) {
+            if main.is_over() {
                 return;
             }
             main.wait(wake);
             wake.heard();
-            let mut finished = false;
-            for told in reports.try_iter() {
-                finished |= matches!(told, Report::Over(..));
-                main.hear(told);
-            }
-            main.remember(finished);
+            main.hear_all(&reports);
             if main.ended.is_some() {
                 shared.stop();
             }
         }
     });
-    let ended = main.ended.take();
-    main.passed_over.notes(&shared.passing).for_each(|note| ctx.out().note(&note));
-    main.keeper.done(main.plan.done());
-    let kept = main.keeper.finish(main.stream);
-    match (ended, main.lost) {
-        (Some(error), _) => Err(error),
-        (None, 0) => kept,
-        (None, lost) => kept.and(Err(Error::new(
-            Exit::Failed,
-            "dropped",
-            format!("{lost} events were dropped before they were read, and the command was not given them"),
-        ))),
-    }
+    main.finish(&shared.passing)
 }
 
 /// The main thread's view.
@@ -273,10 +209,64 @@ struct Main<'m, 'c> {
     ended: Option<Error>,
 }
 
-impl Main<'_, '_> {
-    fn may_start(&self) -> bool {
-        // While the daemon cannot be told what is done, a crash would repeat all of it.
-        self.plan.running() < usize::from(self.run.how.jobs) && !self.keeper.is_behind()
+impl<'m, 'c> Main<'m, 'c> {
+    fn new(
+        ctx: &'m Ctx,
+        run: &'m Run<'m>,
+        stream: &'m mut Stream<'c>,
+        keeper: &'m mut Keeper,
+        signals: Option<&'m Signals>,
+    ) -> Self {
+        Self {
+            ctx,
+            run,
+            plan: Plan::new(stream.position()),
+            stream,
+            keeper,
+            signals,
+            deadline: run.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            passed: Instant::now(),
+            events: 0,
+            lost: 0,
+            passed_over: Passed::default(),
+            left: run.count,
+            at_end: run.count == Some(0),
+            ended: None,
+        }
+    }
+
+    /// What may be started now. While the daemon cannot be told what is done, a crash would repeat all of it.
+    fn start(&mut self) -> Option<Task> {
+        let is_free = self.plan.running() < usize::from(self.run.how.jobs) && !self.keeper.is_behind();
+        if self.ended.is_none() && is_free { self.plan.start() } else { None }
+    }
+
+    fn is_over(&self) -> bool {
+        self.plan.running() == 0 && (self.ended.is_some() || (self.at_end && self.plan.is_empty()))
+    }
+
+    fn hear_all(&mut self, reports: &mpsc::Receiver<Report>) {
+        let mut finished = false;
+        for told in reports.try_iter() {
+            finished |= matches!(told, Report::Over(..));
+            self.hear(told);
+        }
+        self.remember(finished);
+    }
+
+    fn finish(mut self, passing: &Passing) -> Result<(), Error> {
+        self.passed_over.notes(passing).for_each(|note| self.ctx.out().note(&note));
+        self.keeper.done(self.plan.done());
+        let kept = self.keeper.finish(self.stream);
+        match (self.ended.take(), self.lost) {
+            (Some(error), _) => Err(error),
+            (None, 0) => kept,
+            (None, lost) => kept.and(Err(Error::new(
+                Exit::Failed,
+                "dropped",
+                format!("{lost} events were dropped before they were read, and the command was not given them"),
+            ))),
+        }
     }
 
     fn end(&mut self, error: Error) {
@@ -370,7 +360,7 @@ impl Main<'_, '_> {
     }
 
     fn replied(&self, receipt: &Receipt) -> Result<(), Error> {
-        print_receipt(self.ctx, receipt)?;
+        self.ctx.out().receipt(receipt)?;
         self.ctx.out().flush()
     }
 
@@ -426,6 +416,41 @@ impl Main<'_, '_> {
 }
 
 impl Shared {
+    fn new(
+        ctx: &Ctx,
+        run: &Run<'_>,
+        stream: &Stream<'_>,
+        wake: &Wake,
+        signals: Option<&Signals>,
+    ) -> Result<Self, Error> {
+        let how = run.how;
+        let key = match run.cursor {
+            Some(cursor) => format!("reply-{cursor}"),
+            None => format!("reply-{:08x}", fastrand::u32(..)),
+        };
+        let reply =
+            if how.reply { Some(Reply { target: ctx.target()?, waits: stream.reconnects(), key }) } else { None };
+        let socket = stream.client().socket();
+        let spec = Spec {
+            words: run.words.clone(),
+            socket: std::path::absolute(socket).unwrap_or_else(|_| socket.into()),
+            timeout: how.exec_timeout,
+            runs: run.runs.clone(),
+            // Side by side, what each prints must stay in one piece.
+            capture: how.reply || how.jobs > 1,
+        };
+        Ok(Self {
+            spec,
+            passing: Passing::of(how),
+            retries: how.retries,
+            backoff: how.backoff,
+            reply,
+            signal: signals.map(Signals::flag).unwrap_or_default(),
+            stop: (Mutex::new(false), Condvar::new()),
+            waker: wake.waker(),
+        })
+    }
+
     fn stop(&self) {
         *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.stop.1.notify_all();

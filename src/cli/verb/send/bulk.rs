@@ -14,7 +14,7 @@ use crate::cli::error::{Error, Exit};
 use crate::cli::names;
 use crate::cli::options::Wiring;
 use crate::cli::progress::Progress;
-use crate::cli::render::receipt::count;
+use crate::cli::render::receipt;
 use crate::cli::wait;
 use crate::cli::wake::{self, Signals, Wake};
 use crate::cli::who::{Name, Who};
@@ -57,6 +57,9 @@ struct Line {
     text: Result<Text, Error>,
 }
 
+/// Whom a name means, for an account.
+type Looked = HashMap<(Option<String>, Name), Result<Wxid, Error>>;
+
 /// What became of a line.
 enum Fared {
     Queued(Box<Receipt>),
@@ -73,86 +76,60 @@ pub(super) fn run(ctx: &Ctx, from: &Path, prefix: Option<&str>, wiring: &Wiring)
     if let Some(prefix) = prefix {
         enqueue::check_key("--key-prefix", &format!("{prefix}-{}", "0".repeat(2 * HASH_BYTES)))?;
     }
-    let unread = |e: std::io::Error| Error::failed(format!("read `{}`: {e}", from.display()));
-    let (file, size) = if from == Path::new("-") {
-        (File::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(unread)?), None)
-    } else {
-        let file = File::open(from).map_err(unread)?;
-        let size = file.metadata().map_err(unread)?.len();
-        (file, Some(size))
-    };
-    let wake = Wake::new().map_err(|e| Error::failed(format!("make a pipe: {e}")))?;
-    let signals = Signals::watch(wake.waker(), || ());
+    let input = Input::open(from)?;
+    let signals = Signals::watch(input.wake.waker(), || ());
     let signals = signals.map_err(|e| Error::failed(format!("watch for signals: {e}")))?;
     ctx.end_with(signals.flag());
-    let progress = match size {
-        Some(size) if size > 0 => Progress::bytes(ctx.out(), size),
-        _ => Progress::wait(ctx.out()),
-    };
-    let mut run = Run {
+    let run = Run {
         ctx,
         enqueuer,
         wiring,
-        keyed: prefix.is_some(),
-        progress,
+        prefix,
+        progress: match input.size {
+            Some(size) if size > 0 => Progress::bytes(ctx.out(), size),
+            _ => Progress::wait(ctx.out()),
+        },
         signals: &signals,
+        names: HashMap::new(),
         batch: Vec::new(),
         ended: None,
         tally: Tally::default(),
     };
-    let mut names = HashMap::new();
-    let mut reader = BufReader::with_capacity(AHEAD_BYTES, Input { file: &file, wake: &wake });
-    let (mut line, mut done, mut number) = (Vec::new(), 0_u64, 0_u64);
-    loop {
-        // Where the daemon is gone, nobody waits for a writer that is in no hurry.
-        if run.ended.is_some() && size.is_none() && reader.buffer().is_empty() && !more_comes() {
-            break;
-        }
-        let read = match read_line(&mut reader, &mut line) {
-            _ if signals.asked().is_some() => break,
-            read => read.map_err(unread)?,
+    run.read(&input, from)
+}
+
+/// The input, read until it ends or a signal comes.
+struct Input {
+    file: File,
+    /// Bytes; `None` for standard input.
+    size: Option<u64>,
+    wake: Wake,
+}
+
+impl Input {
+    fn open(from: &Path) -> Result<Self, Error> {
+        let unread = |e| unread(from, &e);
+        let (file, size) = if from == Path::new("-") {
+            (File::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(unread)?), None)
+        } else {
+            let file = File::open(from).map_err(unread)?;
+            let size = file.metadata().map_err(unread)?.len();
+            (file, Some(size))
         };
-        let Some(read) = read else { break };
-        done += read;
-        number += 1;
-        let text = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line[..] };
-        if !text.trim_ascii().is_empty() {
-            let text = match &run.ended {
-                Some(ended) => Err(ended.rest()),
-                None => make(ctx, text, prefix, wiring.time, &mut names),
-            };
-            if let Err(error) = &text
-                && run.ended.is_none()
-                && matches!(error.exit, Exit::NoDaemon | Exit::NoAnswer | Exit::Failed)
-            {
-                // A name could not be looked up: what is wrong is not the line.
-                run.flush()?;
-                run.ended.get_or_insert(Ended { error: error.clone(), fate: Fate::NotQueued, lines: (number, number) });
-            }
-            run.batch.push(Line { number, done, text });
-        }
-        let starved = !reader.buffer().contains(&b'\n');
-        if run.batch.len() >= ENQUEUE_MAX || starved {
-            run.flush()?;
-            run.progress.at(done);
-        }
+        Ok(Self { file, size, wake: Wake::new().map_err(|e| Error::failed(format!("make a pipe: {e}")))? })
     }
-    run.flush()?;
-    run.end()
 }
 
-/// The input; a signal interrupts the wait for it.
-struct Input<'a> {
-    file: &'a File,
-    wake: &'a Wake,
+fn unread(from: &Path, error: &std::io::Error) -> Error {
+    Error::failed(format!("read `{}`: {error}", from.display()))
 }
 
-impl Read for Input<'_> {
+impl Read for &Input {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         let (file, woken) = (Some((self.file.as_fd(), PollFlags::IN)), Some((self.wake.as_fd(), PollFlags::IN)));
         match wake::wait([file, woken], None)? {
             [_, woken] if !woken.is_empty() => Err(std::io::Error::other("a signal came")),
-            _ => self.file.read(into),
+            _ => (&self.file).read(into),
         }
     }
 }
@@ -240,13 +217,7 @@ fn parse(line: &[u8]) -> Result<Message, Error> {
     }
 }
 
-fn make(
-    ctx: &Ctx,
-    line: &[u8],
-    prefix: Option<&str>,
-    time: Option<u64>,
-    names: &mut HashMap<(Option<String>, Name), Result<Wxid, Error>>,
-) -> Result<Text, Error> {
+fn make(ctx: &Ctx, line: &[u8], prefix: Option<&str>, time: Option<u64>, names: &mut Looked) -> Result<Text, Error> {
     let Message { wxid, text, key: own_key, account, r#in, at, expires } = parse(line)?;
     let who = Who::parse(&wxid).map_err(|e| Error::usage(format!("wxid: {e}")))?;
     if own_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
@@ -323,6 +294,25 @@ impl Ended {
         Error { message, ..self.error.clone() }
     }
 
+    /// How the call ends.
+    fn told(self, twice: &str) -> Error {
+        let Self { error, fate, lines: (first, last) } = self;
+        let (lines, are) =
+            if first == last { (format!("line {first}"), "is") } else { (format!("lines {first} to {last}"), "are") };
+        let fate = match fate {
+            Fate::NotQueued => format!("{lines} and what follows were not handed over"),
+            Fate::Unknown => format!(
+                "{lines} may be queued all the same, `wehelp queue list --all` shows them; what follows was not handed \
+                 over"
+            ),
+            Fate::Queued => format!(
+                "{lines} {are} queued, `wehelp queue list --all` shows them; what has neither a receipt nor an id behind \
+                 them was not handed over"
+            ),
+        };
+        Error { message: format!("{}; {fate}{twice}", error.message), ..error }
+    }
+
     /// What a line behind it is told.
     fn rest(&self) -> Error {
         Error { message: format!("not handed over: {}", self.error.message), ..self.error.clone() }
@@ -340,19 +330,111 @@ struct Tally {
     repeated: u64,
 }
 
+impl Tally {
+    /// How the call ends that a signal ended.
+    fn interrupted(&self, exit: Exit, ended: Option<&Ended>, twice: &str) -> Error {
+        let maybe = match ended {
+            Some(Ended { fate: Fate::Unknown, lines: (first, last), .. }) => {
+                format!(", and lines {first} to {last} may be: `wehelp queue list --all` shows them")
+            }
+            _ => String::new(),
+        };
+        let queued = self.lines - self.failed;
+        let are = if queued == 1 { "is" } else { "are" };
+        let lines = many(queued, "line");
+        let rest = "what has no receipt was not handed over";
+        Error::new(exit, "interrupted", format!("ended by a signal: {lines} {are} queued{maybe}; {rest}{twice}"))
+    }
+
+    /// How the call ends in which every line was handed over.
+    fn told(self, keyed: bool) -> Result<(), Error> {
+        let (lines, unanswered) = (many(self.lines, "line"), self.unanswered);
+        if self.failed == 0 {
+            let Some(first) = self.unanswered_exit else { return Ok(()) };
+            let message = format!(
+                "{unanswered} of {lines} are queued, but were refused or not answered in time: they are not to be sent \
+                 anew; `wehelp queue list --all` shows how they stand"
+            );
+            return Err(Error { message, ..first });
+        }
+        let queued = if unanswered > 0 {
+            format!("; {unanswered} others are queued and were refused or not answered in time")
+        } else {
+            String::new()
+        };
+        let mend = if keyed {
+            "mend them and give the whole input once more: nothing is queued twice"
+        } else {
+            "mend them, and give only those lines once more"
+        };
+        Err(Error::failed(format!("{} of {lines} failed; {mend}{queued}", self.failed)))
+    }
+}
+
 struct Run<'a> {
     ctx: &'a Ctx,
     enqueuer: Enqueuer<'a>,
     wiring: &'a Wiring,
-    keyed: bool,
+    /// What the keys begin with.
+    prefix: Option<&'a str>,
     progress: Progress,
     signals: &'a Signals,
+    /// Names that were looked up, and for which account.
+    names: Looked,
     batch: Vec<Line>,
     ended: Option<Ended>,
     tally: Tally,
 }
 
 impl Run<'_> {
+    /// Reads, queues and prints all of it.
+    fn read(mut self, input: &Input, from: &Path) -> Result<(), Error> {
+        let mut reader = BufReader::with_capacity(AHEAD_BYTES, input);
+        let (mut line, mut done, mut number) = (Vec::new(), 0_u64, 0_u64);
+        loop {
+            // Where the daemon is gone, nobody waits for a writer that is in no hurry.
+            if self.ended.is_some() && input.size.is_none() && reader.buffer().is_empty() && !more_comes() {
+                break;
+            }
+            let read = match read_line(&mut reader, &mut line) {
+                _ if self.signals.asked().is_some() => break,
+                read => read.map_err(|e| unread(from, &e))?,
+            };
+            let Some(read) = read else { break };
+            done += read;
+            number += 1;
+            let text = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line[..] };
+            if !text.trim_ascii().is_empty() {
+                self.take(number, done, text)?;
+            }
+            let starved = !reader.buffer().contains(&b'\n');
+            if self.batch.len() >= ENQUEUE_MAX || starved {
+                self.flush()?;
+                self.progress.at(done);
+            }
+        }
+        self.flush()?;
+        self.end()
+    }
+
+    /// Takes a line into the batch.
+    fn take(&mut self, number: u64, done: u64, line: &[u8]) -> Result<(), Error> {
+        let text = match &self.ended {
+            Some(ended) => Err(ended.rest()),
+            None => make(self.ctx, line, self.prefix, self.wiring.time, &mut self.names),
+        };
+        if let Err(error) = &text
+            && self.ended.is_none()
+            && matches!(error.exit, Exit::NoDaemon | Exit::NoAnswer | Exit::Failed)
+        {
+            // A name could not be looked up: what is wrong is not the line.
+            self.flush()?;
+            self.ended.get_or_insert(Ended { error: error.clone(), fate: Fate::NotQueued, lines: (number, number) });
+        }
+        self.batch.push(Line { number, done, text });
+        Ok(())
+    }
+
     /// Queues the batch and prints what became of its lines, in order.
     fn flush(&mut self) -> Result<(), Error> {
         let batch = std::mem::take(&mut self.batch);
@@ -429,7 +511,7 @@ impl Run<'_> {
     fn receipt(&mut self, number: u64, receipt: &Receipt) -> Result<(), Error> {
         self.tally.repeated += u64::from(receipt.repeated);
         let Some(patience) = self.enqueuer.patience(&receipt.api) else {
-            return self.progress.beside(self.ctx.out(), || enqueue::print_receipt(self.ctx, receipt));
+            return self.progress.beside(self.ctx.out(), || self.ctx.out().receipt(receipt));
         };
         self.ctx.out().flush()?;
         let signal = self.signals.asked().map(|asked| Error::new(asked.exit, "interrupted", "ended by a signal"));
@@ -442,7 +524,7 @@ impl Run<'_> {
         match wait::watch(self.ctx, receipt.id, Until::Answered, end, |_| {}) {
             Ok(outcome) => match wait::failure(&outcome, patience) {
                 Some(error) => self.unanswered(number, receipt.id, error),
-                None => self.progress.beside(self.ctx.out(), || enqueue::print_receipt(self.ctx, &outcome.receipt)),
+                None => self.progress.beside(self.ctx.out(), || self.ctx.out().receipt(&outcome.receipt)),
             },
             Err(error) => {
                 // The daemon is away for good: nobody waits for the next one as long again.
@@ -480,71 +562,25 @@ impl Run<'_> {
     }
 
     fn end(self) -> Result<(), Error> {
-        let Self { ctx, keyed, progress, signals, ended, tally, .. } = self;
+        let Self { ctx, prefix, progress, signals, ended, tally, .. } = self;
+        let keyed = prefix.is_some();
         drop(progress);
-        let n = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         if tally.repeated > 0 {
-            let texts = count(n(tally.repeated), "text");
             let were = if tally.repeated == 1 { "was" } else { "were" };
+            let texts = many(tally.repeated, "text");
             ctx.out().note(&format!("{texts} had been queued before, and {were} not queued twice"));
         }
         let twice = if keyed { "; with the same --key-prefix the whole input queues nothing twice" } else { "" };
-        if let Some(asked) = signals.asked() {
-            let maybe = match ended {
-                Some(Ended { fate: Fate::Unknown, lines: (first, last), .. }) => {
-                    format!(", and lines {first} to {last} may be: `wehelp queue list --all` shows them")
-                }
-                _ => String::new(),
-            };
-            let queued = tally.lines - tally.failed;
-            let are = if queued == 1 { "is" } else { "are" };
-            let message = format!(
-                "ended by a signal: {} {are} queued{maybe}; what has no receipt was not handed over{twice}",
-                count(n(queued), "line")
-            );
-            return Err(Error::new(asked.exit, "interrupted", message));
+        match (signals.asked(), ended) {
+            (Some(asked), ended) => Err(tally.interrupted(asked.exit, ended.as_ref(), twice)),
+            (None, Some(ended)) => Err(ended.told(twice)),
+            (None, None) => tally.told(keyed),
         }
-        if let Some(Ended { error, fate, lines: (first, last) }) = ended {
-            let (lines, are) = if first == last {
-                (format!("line {first}"), "is")
-            } else {
-                (format!("lines {first} to {last}"), "are")
-            };
-            let fate = match fate {
-                Fate::NotQueued => format!("{lines} and what follows were not handed over"),
-                Fate::Unknown => format!(
-                    "{lines} may be queued all the same, `wehelp queue list --all` shows them; what follows was not \
-                     handed over"
-                ),
-                Fate::Queued => format!(
-                    "{lines} {are} queued, `wehelp queue list --all` shows them; what has neither a receipt nor an id \
-                     behind them was not handed over"
-                ),
-            };
-            return Err(Error { message: format!("{}; {fate}{twice}", error.message), ..error });
-        }
-        let lines = count(n(tally.lines), "line");
-        if tally.failed == 0 {
-            let Some(first) = tally.unanswered_exit else { return Ok(()) };
-            let message = format!(
-                "{} of {lines} are queued, but were refused or not answered in time: they are not to be sent anew; \
-                 `wehelp queue list --all` shows how they stand",
-                tally.unanswered
-            );
-            return Err(Error { message, ..first });
-        }
-        let queued = if tally.unanswered > 0 {
-            format!("; {} others are queued and were refused or not answered in time", tally.unanswered)
-        } else {
-            String::new()
-        };
-        let mend = if keyed {
-            "mend them and give the whole input once more: nothing is queued twice"
-        } else {
-            "mend them, and give only those lines once more"
-        };
-        Err(Error::failed(format!("{} of {lines} failed; {mend}{queued}", tally.failed)))
     }
+}
+
+fn many(count: u64, what: &str) -> String {
+    receipt::count(usize::try_from(count).unwrap_or(usize::MAX), what)
 }
 
 #[cfg(test)]
