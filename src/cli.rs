@@ -2,11 +2,12 @@
 //!
 //! `verb/NAME.rs` is `wehelp NAME`, all of it; `options` has what many verbs take, `parse` lays the command line out and
 //! reads it, `complete` knows what could stand there. What all verbs share that put something on the wire: `names` knows
-//! whom @NAME means, `enqueue` queues it, `wait` waits for the answer and prints it; `stream` follows events, and `patience`
+//! whom @NAME means, `enqueue` queues it, `wait` waits for the answer and prints it; `stream` follows events, and `backoff`
 //! says how long a daemon that is away is waited for. `render` makes text of values, `output` prints them, `error` says which
 //! exit code a failure has and what to do about it; `progress` draws on a terminal meanwhile, `qr` makes and reads login
 //! codes. Nothing here opens a database, and nothing but `main` exits.
 
+mod backoff;
 mod complete;
 mod ctx;
 mod enqueue;
@@ -15,7 +16,6 @@ mod names;
 mod options;
 mod output;
 mod parse;
-mod patience;
 mod progress;
 mod qr;
 mod render;

@@ -123,22 +123,22 @@ fn ask(values: Known, typed: &str) -> Found {
 
 fn look_up(values: Known, typed: &str) -> Option<Found> {
     let line = Words::of_the_shell();
-    let daemon = Daemon { client: Client::find(&line.target()?).ok()?, account: line.account() };
+    let look_up = LookUp { client: Client::find(&line.target()?).ok()?, account: line.account() };
     match values {
-        Known::Contacts | Known::People => daemon.people(typed, values == Known::Contacts),
-        Known::Rooms => Some(called(typed, &daemon.directory("/v1/rooms", typed, None)?)),
-        Known::Accounts => daemon.accounts(),
-        Known::Commands(states) => daemon.commands(states),
+        Known::Contacts | Known::People => look_up.people(typed, values == Known::Contacts),
+        Known::Rooms => Some(called(typed, &look_up.directory("/v1/rooms", typed, None)?)),
+        Known::Accounts => look_up.accounts(),
+        Known::Commands(states) => look_up.commands(states),
         Known::Cursors => {
             let row =
                 |cursor: &Value| (text(cursor, "name"), format!("at #{}, {} behind", cursor["seq"], cursor["lag"]));
-            Some(daemon.list("/v1/cursors", &())?.iter().map(row).collect())
+            Some(look_up.list("/v1/cursors", &())?.iter().map(row).collect())
         }
         Known::Forwards => {
             let row = |forward: &Value| (text(forward, "name"), text(forward, "url"));
-            Some(daemon.list("/v1/forwards", &())?.iter().map(row).collect())
+            Some(look_up.list("/v1/forwards", &())?.iter().map(row).collect())
         }
-        Known::Requests => daemon.requests(),
+        Known::Requests => look_up.requests(),
         Known::Kinds | Known::Kind | Known::States | Known::Apis => None,
     }
 }
@@ -149,12 +149,12 @@ fn text(value: &Value, key: &str) -> String {
 }
 
 /// The daemon that is meant, and the account.
-struct Daemon {
+struct LookUp {
     client: Client,
     account: Option<String>,
 }
 
-impl Daemon {
+impl LookUp {
     fn list(&self, path: &str, query: &impl Serialize) -> Option<Vec<Value>> {
         self.client.list(path, query).ok()
     }

@@ -3,9 +3,9 @@
 //! It knows which position it stands at, so that a new connection goes on there, without gap or repeat. A daemon that
 //! hangs is noticed by its silence: it promises a sign of life every [`HEARTBEAT`].
 
+use super::backoff::Backoff;
 use super::ctx::Ctx;
 use super::error::{Error, Exit};
-use super::patience::Patience;
 use super::render;
 use super::wake::{self, Wake};
 use crate::control::client::{self, Batches, Client, Reply};
@@ -30,8 +30,8 @@ pub(super) struct Stream<'c> {
     ctx: &'c Ctx,
     client: Client,
     query: EventsQuery,
-    /// With a daemon that goes away; `None`: that ends it.
-    patience: Option<Patience>,
+    /// For a daemon that goes away; `None`: that ends it.
+    backoff: Option<Backoff>,
     /// People are told of that.
     tells: bool,
     line: Connection,
@@ -79,7 +79,7 @@ impl<'c> Stream<'c> {
         let client = ctx.client()?.clone().with_patience(client::PATIENCE_FOR_READING);
         let reply = client.open("/v1/events", &query)?;
         let mut stream = Self::lost(ctx, client, query);
-        stream.patience = reconnects.then(Patience::for_ever);
+        stream.backoff = reconnects.then(Backoff::for_ever);
         stream.tells = true;
         stream.position = reply.number(AFTER_HEADER).map_or(Seq::ZERO, Seq);
         stream.began = reply.header(CURSOR_BEGAN_HEADER).is_some();
@@ -100,9 +100,9 @@ impl<'c> Stream<'c> {
 
     fn lost(ctx: &'c Ctx, client: Client, query: EventsQuery) -> Self {
         let line = Connection::Lost { again: Instant::now() };
-        let patience = Some(Patience::for_a_restart());
+        let backoff = Some(Backoff::for_a_restart());
         let (position, began, lease, log) = (Seq::ZERO, false, None, None);
-        Self { ctx, client, query, patience, tells: false, line, position, began, lease, log }
+        Self { ctx, client, query, backoff, tells: false, line, position, began, lease, log }
     }
 
     fn attach(&mut self, reply: Reply) -> Result<(), Error> {
@@ -140,7 +140,7 @@ impl<'c> Stream<'c> {
 
     /// Whether a daemon that goes away is waited for.
     pub(super) fn reconnects(&self) -> bool {
-        self.patience.is_some()
+        self.backoff.is_some()
     }
 
     /// Waits for lines.
@@ -159,7 +159,7 @@ impl<'c> Stream<'c> {
                     match batches.fetch() {
                         Ok(true) => {
                             *heard = Instant::now();
-                            self.patience.iter_mut().for_each(Patience::heard);
+                            self.backoff.iter_mut().for_each(Backoff::reset);
                             return Ok(Came::Lines);
                         }
                         Err(error) if client::is_timeout(&error) => {}
@@ -248,9 +248,9 @@ impl<'c> Stream<'c> {
 
     /// The daemon could not go on, and has said why: an error, or a reason to come again.
     pub(super) fn broke(&mut self, refusal: Refusal) -> Result<(), Error> {
-        match &mut self.patience {
-            Some(patience) if refusal.may_pass() => {
-                self.line = Connection::Lost { again: Instant::now() + patience.long_pause() };
+        match &mut self.backoff {
+            Some(backoff) if refusal.may_pass() => {
+                self.line = Connection::Lost { again: Instant::now() + backoff.long_pause() };
                 self.note(&format!("{}; going on when that is over", refusal.message));
                 Ok(())
             }
@@ -259,7 +259,7 @@ impl<'c> Stream<'c> {
     }
 
     fn lose(&mut self, why: &str) -> Result<(), Error> {
-        if self.patience.is_none() {
+        if self.backoff.is_none() {
             let hint = "see with `wehelp status` whether wehelpd still runs";
             return Err(Error::new(Exit::NoDaemon, "daemon-gone", format!("{why}; {hint}")));
         }
@@ -280,15 +280,15 @@ impl<'c> Stream<'c> {
         // It may listen elsewhere now.
         let client = Client::find(&self.ctx.target()?).map(|client| client.with_patience(ANSWER));
         let opened = client.and_then(|client| Ok((client.open("/v1/events", &query)?, client)));
-        match (opened, &mut self.patience) {
+        match (opened, &mut self.backoff) {
             (Ok((reply, client)), _) => {
                 self.client = client;
                 self.attach(reply)?;
                 self.note(&format!("connected again; going on after event {}", self.position));
                 Ok(())
             }
-            (Err(error), Some(patience)) if is_starting(&error) && !patience.is_over() => {
-                self.line = Connection::Lost { again: Instant::now() + patience.pause() };
+            (Err(error), Some(backoff)) if is_starting(&error) && !backoff.is_over() => {
+                self.line = Connection::Lost { again: Instant::now() + backoff.pause() };
                 Ok(())
             }
             (Err(error), _) => Err(error.into()),

@@ -1,9 +1,9 @@
 //! Waits for a command: until a client has fetched it, or an event has answered it, and prints what came (contract 3). A wait
 //! outlives a restart of the daemon: the command is on its disk.
 
+use super::backoff::Backoff;
 use super::ctx::Ctx;
 use super::error::Error;
-use super::patience::Patience;
 use super::progress::Progress;
 use super::render::{self, items::Shape, receipt};
 use crate::clock::Time;
@@ -107,27 +107,27 @@ pub(super) fn watch(
     end: Instant,
     mut seen: impl FnMut(&Receipt),
 ) -> Result<Outcome, Error> {
-    let mut patience = Patience::for_a_restart();
+    let mut backoff = Backoff::for_a_restart();
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        match watch_once(ctx, id, until, left, &mut patience, &mut seen) {
+        match watch_once(ctx, id, until, left, &mut backoff, &mut seen) {
             Ok(outcome) => {
                 let over = matches!(outcome.receipt.state, State::Expired | State::Cancelled);
                 if outcome.reached || over || Instant::now() >= end {
                     return Ok(outcome);
                 }
                 // The daemon ended the wait before its time: it stops, or it waits for a day at most.
-                patience.heard();
+                backoff.reset();
             }
             Err(error) if !error.may_pass() => return Err(error.into()),
-            Err(error) if patience.is_over() || Instant::now() >= end || ctx.is_ending() => {
+            Err(error) if backoff.is_over() || Instant::now() >= end || ctx.is_ending() => {
                 let mut error = Error::from(error);
                 error.message = format!("{}; command {id} is kept, see `wehelp queue show {id}`", error.message);
                 return Err(error);
             }
             Err(_) => {}
         }
-        std::thread::sleep(patience.pause());
+        std::thread::sleep(backoff.pause());
     }
 }
 
@@ -136,7 +136,7 @@ fn watch_once(
     id: u64,
     until: Until,
     left: Duration,
-    patience: &mut Patience,
+    backoff: &mut Backoff,
     seen: &mut impl FnMut(&Receipt),
 ) -> Result<Outcome, client::Error> {
     let client = match ctx.client() {
@@ -148,7 +148,7 @@ fn watch_once(
     lines.set_patience(Some(left.saturating_add(SLACK)))?;
     let (mut receipt, mut answers) = (None, Vec::new());
     while let Some(progress) = lines.next_value()? {
-        patience.heard();
+        backoff.reset();
         match progress {
             control::Progress::Receipt(now) => {
                 seen(&now);

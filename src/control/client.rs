@@ -5,128 +5,27 @@
 //! beyond a line, which has a limit.
 
 mod body;
+mod error;
 mod reply;
 
-use super::{DATA_DIR_HEADER, OTHER_DAEMON, Refusal, VERSION, VERSION_HEADER};
+use super::{DATA_DIR_HEADER, OTHER_DAEMON, VERSION, VERSION_HEADER};
 use crate::home::{self, Target};
-pub use reply::{Batches, Lines, Reply};
+pub use body::Ending;
+pub use error::{Error, is_timeout};
+use error::{is_over, own_uid};
+pub use reply::{Batches, LINE_BYTES_MAX, Lines, Reply};
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicI32;
 use std::time::Duration;
 
-/// The longest line of a stream, bytes: an event with the largest body, whose bytes may stand in it as base64.
-pub const LINE_BYTES_MAX: usize = 96 << 20;
 /// A daemon that says nothing for so long, where it has something to say at once, hangs (contract 3).
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The same, where a large log or store may have to be read first.
 pub const PATIENCE_FOR_READING: Duration = Duration::from_secs(60);
-
-/// Who was told to end waits no longer than this for what is under way.
-const PATIENCE_AT_THE_END: Duration = Duration::from_secs(2);
-/// How soon it is noticed that we were.
-const LOOK: Duration = Duration::from_millis(100);
-
-/// Why the daemon did not answer as asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Nobody listens at any of these places.
-    #[error("no wehelpd{} listens at `{}`", whose(data_dir.as_deref()), tried.first().map_or_else(String::new, |p| p.display().to_string()))]
-    NoDaemon {
-        /// Where it was looked for, the likeliest first.
-        tried: Vec<PathBuf>,
-        /// The data folder that it must have.
-        data_dir: Option<PathBuf>,
-        /// What the system said of the likeliest.
-        source: io::Error,
-    },
-    /// The daemon that listens there has another data folder than the one that was named.
-    #[error("no wehelpd{} runs: the one at `{}` has {}", whose(Some(data_dir)), socket.display(), its.as_ref().map_or_else(|| "another".to_owned(), |its| format!("`{}`", its.display())))]
-    OtherDaemon {
-        /// The data folder that was named.
-        data_dir: PathBuf,
-        /// Where the other one listens.
-        socket: PathBuf,
-        /// The other one's, when it said so.
-        its: Option<PathBuf>,
-    },
-    /// Whoever listens there is another user, who would be told what is meant for wehelpd.
-    #[error("the socket `{}` belongs to uid {uid}, and not to you (uid {}) or root, so nothing was sent to it", socket.display(), own_uid())]
-    Stranger {
-        /// Where he listens.
-        socket: PathBuf,
-        /// Who he is.
-        uid: u32,
-    },
-    /// The request did not get to the daemon whole, so that it has done nothing.
-    #[error("{}", broken("the request could not be handed to wehelpd", .0))]
-    Unsent(io::Error),
-    /// The connection broke after the request, or the daemon stopped in the middle: what was asked may be done.
-    #[error("{}", broken("the connection to wehelpd broke", .0))]
-    Broken(#[from] io::Error),
-    /// The daemon refused.
-    #[error("{}", refusal.message)]
-    Refused {
-        /// The HTTP status.
-        status: u16,
-        /// What it said.
-        refusal: Refusal,
-    },
-    /// The answer is none that this version knows.
-    #[error("wehelpd answered in a way that this wehelp does not understand ({0}); install the same version of both")]
-    Strange(String),
-}
-
-fn whose(data_dir: Option<&Path>) -> String {
-    data_dir.map_or_else(String::new, |dir| format!(" of the data folder `{}`", dir.display()))
-}
-
-fn broken(what: &str, why: &io::Error) -> String {
-    if is_over(why) { "wehelpd does not answer".to_owned() } else { format!("{what}: {why}") }
-}
-
-fn is_over(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-impl Error {
-    /// Whether the daemon was not there, went away, or hangs: it may come back, or be another one that is not meant.
-    #[must_use]
-    pub fn is_absence(&self) -> bool {
-        matches!(
-            self,
-            Self::NoDaemon { .. }
-                | Self::OtherDaemon { .. }
-                | Self::Stranger { .. }
-                | Self::Unsent(_)
-                | Self::Broken(_)
-        )
-    }
-
-    /// Whether the daemon will do it later: it is not there, starts, stops, has no room, or its store refuses for now (a full
-    /// disk).
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        let will_pass = |status: u16, refusal: &Refusal| status == 503 || refusal.may_pass();
-        self.is_absence() || matches!(self, Self::Refused { status, refusal } if will_pass(*status, refusal))
-    }
-
-    /// Whether what was asked for may have been done all the same.
-    #[must_use]
-    pub fn may_be_done(&self) -> bool {
-        match self {
-            Self::Broken(_) | Self::Strange(_) => true,
-            // A store that failed in the middle of a write may find it again when it is opened.
-            Self::Refused { status, .. } => *status == 500,
-            Self::NoDaemon { .. } | Self::OtherDaemon { .. } | Self::Stranger { .. } | Self::Unsent(_) => false,
-        }
-    }
-}
 
 /// A daemon that was found.
 #[derive(Debug, Clone)]
@@ -137,9 +36,6 @@ pub struct Client {
     patience: Duration,
     ending: Option<Ending>,
 }
-
-/// Not zero when we were told to end.
-pub type Ending = Arc<AtomicI32>;
 
 impl Client {
     /// Finds the daemon that is meant: the first of the places where it listens.
@@ -314,10 +210,6 @@ impl Client {
     }
 }
 
-fn own_uid() -> u32 {
-    rustix::process::geteuid().as_raw()
-}
-
 /// Whether a user's socket may be told what is meant for wehelpd.
 fn is_trusted(uid: u32, own: u32, socket: &Path) -> bool {
     uid == own || uid == 0 || socket == Path::new(home::SYSTEM_SOCKET)
@@ -344,12 +236,6 @@ fn with_query(path: &str, query: &impl Serialize) -> Result<String, Error> {
 #[must_use]
 pub fn part(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-}
-
-/// Whether an error only says that nothing came in time.
-#[must_use]
-pub fn is_timeout(error: &Error) -> bool {
-    matches!(error, Error::Broken(e) | Error::Unsent(e) if is_over(e))
 }
 
 #[cfg(test)]

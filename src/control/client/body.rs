@@ -1,12 +1,20 @@
 //! The body of a reply, as HTTP/1.1 frames it. Nothing is buffered beyond what has come.
 
-use super::{Ending, LOOK, PATIENCE_AT_THE_END};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Who was told to end waits no longer than this for what is under way.
+const PATIENCE_AT_THE_END: Duration = Duration::from_secs(2);
+/// How soon it is noticed that we were.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Not zero when we were told to end.
+pub type Ending = Arc<AtomicI32>;
 
 /// How a body ends.
 #[derive(Debug)]

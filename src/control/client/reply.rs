@@ -1,7 +1,7 @@
 //! Replies of the daemon: read whole, line by line ([`Lines`]), or as many lines as have come ([`Batches`]).
 
-use super::body::{Body, Framing, Wire};
-use super::{Ending, Error, LINE_BYTES_MAX};
+use super::body::{Body, Ending, Framing, Wire};
+use super::error::{Error, is_timeout};
 use crate::control::stream;
 use serde::de::DeserializeOwned;
 use std::io::{self, BufRead, BufReader, Read};
@@ -13,6 +13,8 @@ use std::time::Duration;
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// The most header lines of a reply.
 const HEADERS_MAX: usize = 32;
+/// The longest line of a stream, bytes: an event with the largest body, whose bytes may stand in it as base64.
+pub const LINE_BYTES_MAX: usize = 96 << 20;
 /// The longest reply that is read whole, bytes: a status, a receipt, one event.
 const REPLY_BYTES_MAX: u64 = LINE_BYTES_MAX as u64;
 /// The longest refusal, bytes: a sentence.
@@ -179,7 +181,7 @@ impl Lines {
                     // A sign of life.
                     Ok(Some(_)) => {}
                     Ok(None) => break false,
-                    Err(error) => break super::is_timeout(&error),
+                    Err(error) => break is_timeout(&error),
                 }
             };
         is_open && set(self, false)
@@ -223,7 +225,7 @@ impl Batches {
     /// [`Batches::fetched`], and gone with the next call.
     ///
     /// # Errors
-    /// When no whole line has come ([`is_timeout`](super::is_timeout) says so, and nothing is lost), the connection breaks, or
+    /// When no whole line has come ([`is_timeout`] says so, and nothing is lost), the connection breaks, or
     /// a line is longer than [`LINE_BYTES_MAX`]. A refusal is a line like others.
     pub fn fetch(&mut self) -> Result<bool, Error> {
         self.bytes.copy_within(self.whole..self.filled, 0);

@@ -4,15 +4,15 @@
 //! again and queues replies. The order is: run → (reply durable in the queue) → cursor moves → next. A crash in between
 //! repeats that one event; a reply is queued under a key made of the event's number, so it is not sent twice.
 
+use super::args::{Exec, List, OnFailure};
 use super::job::{self, Failure, Runs, Spec};
 use super::keeper::Keeper;
 use super::pass::{Passed, Passing};
 use super::plan::{Plan, Task};
 use super::print;
-use super::{Exec, List, OnFailure};
+use crate::cli::backoff::Backoff;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
-use crate::cli::patience::Patience;
 use crate::cli::render;
 use crate::cli::stream::{Came, Stream, Until};
 use crate::cli::wake::{self, Signals, Wake, Waker};
@@ -598,7 +598,7 @@ fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn
         bulk: false,
         dry_run: false,
     };
-    let mut patience = Patience::for_ever();
+    let mut backoff = Backoff::for_ever();
     loop {
         let sent = Client::find(&reply.target)
             .and_then(|client| client.put("POST", "/v1/commands", &wish)?.lines().values::<Receipt>());
@@ -613,7 +613,7 @@ fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn
                 return Ok(());
             }
             Err(error) if error.may_pass() && reply.waits => {
-                if shared.pause(patience.pause()) {
+                if shared.pause(backoff.pause()) {
                     return Err(Attempt::Interrupted);
                 }
             }

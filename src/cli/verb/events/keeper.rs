@@ -1,7 +1,7 @@
 //! Moves a cursor: over what is done, and over nothing else.
 
+use crate::cli::backoff::Backoff;
 use crate::cli::error::Error;
-use crate::cli::patience::Patience;
 use crate::cli::stream::Stream;
 use crate::control::client::{self, part};
 use crate::control::{Cursor, CursorCommit};
@@ -23,13 +23,13 @@ pub(super) struct Keeper {
     next: Option<Instant>,
     /// The last attempt failed because the daemon was away, or its store refused.
     behind: bool,
-    patience: Patience,
+    backoff: Backoff,
 }
 
 impl Keeper {
     /// `from` is where the stream starts: what lies before was asked to be passed over.
     pub(super) fn new(name: Option<String>, from: Seq) -> Self {
-        Self { name, kept: Seq::ZERO, done: from, next: None, behind: false, patience: Patience::for_ever() }
+        Self { name, kept: Seq::ZERO, done: from, next: None, behind: false, backoff: Backoff::for_ever() }
     }
 
     /// Everything up to here is consumed.
@@ -64,7 +64,7 @@ impl Keeper {
                     stream.note(&format!("{error}; it will be told later how far was read"));
                 }
                 self.behind = true;
-                self.next = Some(Instant::now() + self.patience.pause());
+                self.next = Some(Instant::now() + self.backoff.pause());
                 Ok(())
             }
             told => Ok(told?),
@@ -88,7 +88,7 @@ impl Keeper {
         stream.client().put("POST", &path, &commit)?.json::<Cursor>()?;
         self.kept = self.done;
         self.behind = false;
-        self.patience.heard();
+        self.backoff.reset();
         self.next = Some(Instant::now() + EVERY);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Events that `--exec` passes over: what no person said is never replied to, and what is too old is not worth it any
 //! more. Pure.
 
-use super::Exec;
+use super::args::Exec;
 use crate::cli::wait::span;
 use crate::clock::Time;
 use crate::control::Entry;

@@ -14,14 +14,14 @@ const PAUSE_MAX_UNBOUNDED: Duration = Duration::from_secs(2);
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub(super) struct Patience {
+pub(super) struct Backoff {
     /// `None`: it is waited for however long it takes.
     max: Option<Duration>,
     heard: Instant,
     next: Duration,
 }
 
-impl Patience {
+impl Backoff {
     /// Waits as long as a restart takes.
     pub(super) fn for_a_restart() -> Self {
         Self { max: Some(RESTART), heard: Instant::now(), next: PAUSE_MIN }
@@ -33,7 +33,7 @@ impl Patience {
     }
 
     /// The daemon was heard of.
-    pub(super) fn heard(&mut self) {
+    pub(super) fn reset(&mut self) {
         (self.heard, self.next) = (Instant::now(), PAUSE_MIN);
     }
 
