@@ -6,7 +6,8 @@
 //!
 //! Kinds: a file that lies beside the store (length of its name, name, contents), changes of the map (puts first, then
 //! what happened while they were written), the head (first and last position), an event frame (first position, records),
-//! and the end (how many changes and events), without which an archive counts as cut off. While a backup runs writers go on, and nothing is dropped.
+//! and the end (how many changes and events), without which an archive counts as cut off. While a backup runs writers go
+//! on, and nothing is dropped.
 
 use super::files::{self, fault};
 use super::frame::{self, Record, Records, Run};

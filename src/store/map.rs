@@ -65,7 +65,9 @@ impl Map {
             return Ok(known);
         }
         let value = self.tree.get(full)?;
-        write(&self.memtable).learn(full, &value);
+        if memtable::is_single(full) {
+            write(&self.memtable).learn(full, &value);
+        }
         Ok(value)
     }
 

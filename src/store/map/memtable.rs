@@ -85,7 +85,11 @@ impl Memtable {
         }
         let weight: u64 = blocks.iter().map(|block| (block.end - block.start) / BLOCK_WEIGHT).sum();
         self.bytes += usize::try_from(weight).unwrap_or(usize::MAX) + gone.len() * CHANGE_BYTES;
-        self.fresh.changes.extend(changes);
+        if self.fresh.changes.is_empty() {
+            self.fresh.changes = changes;
+        } else {
+            self.fresh.changes.extend(changes);
+        }
         if !gone.is_empty() {
             self.fresh.blocks.retain(|block| !gone.contains(&block.first));
         }
@@ -133,7 +137,7 @@ impl Memtable {
 
     /// Remembers what sled says of a single value, unless something newer is known.
     pub(super) fn learn(&mut self, full: &[u8], value: &Change) {
-        if is_single(full) && self.singles.len() < SINGLES_MAX && !self.singles.contains_key(full) {
+        if self.singles.len() < SINGLES_MAX && !self.singles.contains_key(full) {
             self.singles.insert(full.to_vec(), value.clone());
         }
     }
@@ -176,7 +180,7 @@ impl Memtable {
 }
 
 /// Whether a key is that of a single value.
-fn is_single(full: &[u8]) -> bool {
+pub(super) fn is_single(full: &[u8]) -> bool {
     full.first().is_some_and(|space| [META.byte(), COUNT.byte()].contains(space))
 }
 
