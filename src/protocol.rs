@@ -14,4 +14,5 @@ mod json;
 pub mod message;
 pub mod name;
 pub mod packet;
+pub mod refusal;
 pub mod repair;

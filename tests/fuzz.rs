@@ -391,7 +391,8 @@ fn check_callback(bytes: &[u8]) {
 fn check_message(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for msg_type in [1, 3, 34, 37, 42, 43, 47, 48, 49, 50, 51, 10000, 10002] {
-        let read = message::read(msg_type, &text, Some("wxid_a"));
+        let around = message::Around { account: Some("wxid_me"), chat: Some("1@chatroom"), speaker: Some("wxid_a") };
+        let read = message::read(msg_type, &text, &around);
         assert!(read.decoded.is_object());
         assert!(read.decoded.to_string().len() <= 4096 + text.len() * GROWTH_MAX);
         assert!(read.text.is_none_or(|read| !read.is_empty() || text.len() < 20), "an empty text is none: {text}");

@@ -25,7 +25,9 @@ const CASES: &[Case] = &[
     ("decode: titles in titles", |n| "<msg><appmsg>".to_owned() + &"<title>".repeat(n), read_app),
     ("decode: a long attribute", |n| format!("<msg title=\"{}\"/>", "a".repeat(10 * n)), read_app),
     ("decode: references", |n| format!("<msg><appmsg><title>{}</title></appmsg></msg>", "&amp;".repeat(n)), read_app),
-    ("decode: a template that names a link", template, |text| drop(message::read(10002, text, None))),
+    ("decode: a template that names a link", template, |text| {
+        drop(message::read(10002, text, &message::Around::default()))
+    }),
 ];
 
 /// Each kind of input, short and long.
@@ -45,7 +47,7 @@ pub(crate) fn run(run: &mut Run) {
 }
 
 fn read_app(text: &str) {
-    drop(message::read(49, text, None));
+    drop(message::read(49, text, &message::Around::default()));
 }
 
 fn contacts(n: usize) -> String {

@@ -22,10 +22,10 @@ use super::presence::Sign;
 use super::record::{self, Account, Contact, Listed, Names, Record, Request, Room, take};
 use super::{ACCOUNTS_MAX, Learned};
 use crate::clock::Time;
-use crate::protocol::answer::FRIENDSHIP_NOTICES;
 use crate::protocol::contact::Emptied;
 use crate::protocol::event::{Event, Kind};
 use crate::protocol::id;
+use crate::protocol::refusal::FRIENDSHIP_NOTICES;
 use crate::seq::Seq;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -548,50 +548,13 @@ fn is_talk(kind: Kind) -> bool {
     )
 }
 
-/// Whether a notice tells that the account was put out of the room, has left it, or that there is no such room any
-/// more. Names of people stand in quotation marks, and what stands there counts for nothing.
+/// Whether a notice tells that the account was put out of the room, has left it, or that there is no such room any more.
 fn puts_us_out(event: &Event) -> bool {
-    /// How it begins, before the first name.
-    const BEGINS: [&str; 16] = [
-        "你已被移出",
-        "你被移出",
-        "您已被移出",
-        "您被移出",
-        "你已被移除",
-        "你已經被移出",
-        "你已退出群",
-        "你退出了群",
-        "你已退出該群",
-        "该群聊已被解散",
-        "該群聊已被解散",
-        "群聊已解散",
-        "该群聊已解散",
-        "You were removed from",
-        "You have been removed from",
-        "You left the group",
-    ];
-    /// How it goes on behind the last name.
-    const ENDS: [&str; 10] = [
-        "将你移出",
-        "將你移出",
-        "已解散该群",
-        "已解散該群",
-        "解散了群聊",
-        "解散了该群聊",
-        "已解散群聊",
-        "解散了此群聊",
-        "removed you from",
-        "disbanded",
-    ];
-    let is_notice = matches!(event.kind, Kind::MessageSystem | Kind::MessageRecall);
-    let Some(text) = event.text.as_deref().filter(|_| is_notice).map(str::trim_start) else { return false };
-    let is_mark = |c: char| matches!(c, '"' | '“' | '”' | '「' | '」' | '『' | '』');
-    let before = text.find(is_mark).map_or(text, |at| &text[..at]);
-    let behind = text.rfind(is_mark).map_or("", |at| text[at..].trim_start_matches(is_mark));
-    let out_by = matches!(before.trim_end(), "你被" | "您被" | "你已被" | "您已被") && behind.starts_with("移出");
-    out_by
-        || BEGINS.iter().any(|begin| before.starts_with(begin))
-        || ENDS.iter().any(|end| behind.trim_start().starts_with(end))
+    let is_ours =
+        |who: &Value| event.account.is_some() && who.get("wxid").and_then(Value::as_str) == event.account.as_deref();
+    event.kind == Kind::RoomLeft
+        && (event.decoded.get("how").and_then(Value::as_str) == Some("disbanded")
+            || list(&event.decoded, "who").iter().any(is_ours))
 }
 
 /// The list under `key`, cut to its bound.

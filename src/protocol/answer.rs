@@ -5,19 +5,15 @@
 //! Leaves to others: accounts, which commands are open and who waits for them, and adding up parts.
 
 mod matching;
-mod refusal;
 
 use super::{
     command::{Api, Says, Wire},
     event::{Event, Kind},
-    id,
+    id, refusal,
 };
 pub use matching::{Conclusion, Open, Verdict, conclude};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
-
-/// How notices in a chat begin that tell of a new friend: whose name follows, unquoted, chose it themselves.
-pub const FRIENDSHIP_NOTICES: [&str; 3] = ["你已添加了", "你已新增", "You have added"];
 
 /// How an event bears on a command that a client has fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

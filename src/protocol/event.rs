@@ -12,7 +12,8 @@ mod fields;
 mod pieces;
 
 use super::contact::{self, Emptied};
-use super::{id, json, message, name, packet};
+use super::message::{self, Message, Sort, Speaker};
+use super::{id, json, name, packet};
 pub use body::{Body, read_body};
 use fields::{Fields, number, word};
 use pieces::List;
@@ -31,7 +32,21 @@ macro_rules! kinds {
     /// Whether it is a kind of message (type 78): only those have text.
     #[must_use]
     pub fn is_message(self) -> bool {
-        self.as_str().starts_with("message.")
+        self.as_str().starts_with("message.") || self.is_of_room()
+    }
+
+    /// Whether it is a notice (type 78) that tells of a room.
+    #[must_use]
+    pub fn is_of_room(self) -> bool {
+        matches!(
+            self,
+            Self::RoomJoined
+                | Self::RoomLeft
+                | Self::RoomRenamed
+                | Self::RoomAnnouncement
+                | Self::RoomOwner
+                | Self::RoomAccess
+        )
     }
 
             /// Whether it is something that a person says: no notice, no recall, no call, no friend request.
@@ -103,9 +118,9 @@ kinds! {
     MessageImage = 10 "message.image",
     /// 78, msgType 34
     MessageVoice = 11 "message.voice",
-    /// 78, msgType 37
+    /// 78, msgType 37, 65
     MessageFriendRequest = 12 "message.friend_request",
-    /// 78, msgType 42
+    /// 78, msgType 42, 66
     MessageCard = 13 "message.card",
     /// 78, msgType 43
     MessageVideo = 14 "message.video",
@@ -117,9 +132,9 @@ kinds! {
     MessageApp = 17 "message.app",
     /// 78, msgType 50
     MessageCall = 18 "message.call",
-    /// 78, msgType 10000
+    /// 78, msgType 10000 and 10002, unless it is one of the others
     MessageSystem = 19 "message.system",
-    /// 78, msgType 10002
+    /// 78, msgType 10002: `revokemsg`
     MessageRecall = 20 "message.recall",
     /// 78, any other msgType
     MessageOther = 21 "message.other",
@@ -141,6 +156,20 @@ kinds! {
     Other = 29 "other",
     /// Not readable.
     Unparsed = 30 "unparsed",
+    /// 78, msgType 10002 or 10000: somebody pats somebody
+    MessagePat = 31 "message.pat",
+    /// 78, a notice: people came into a room
+    RoomJoined = 32 "room.joined",
+    /// 78, a notice: people went, or the room was given up
+    RoomLeft = 33 "room.left",
+    /// 78, a notice: a room has a new name
+    RoomRenamed = 34 "room.renamed",
+    /// 78, a notice: a room's announcement
+    RoomAnnouncement = 35 "room.announcement",
+    /// 78, a notice: a room has a new owner
+    RoomOwner = 36 "room.owner",
+    /// 78, a notice: who may come into a room, and who asks
+    RoomAccess = 37 "room.access",
 }
 
 impl Kind {
@@ -167,22 +196,33 @@ impl Kind {
             Some(95) => Self::Avatars,
             Some(90) => Self::Logout,
             Some(98) => Self::LogoutPhone,
-            Some(78) => match msg_type {
-                Some(1) => Self::MessageText,
-                Some(3) => Self::MessageImage,
-                Some(34) => Self::MessageVoice,
-                Some(37) => Self::MessageFriendRequest,
-                Some(42) => Self::MessageCard,
-                Some(43) => Self::MessageVideo,
-                Some(47) => Self::MessageSticker,
-                Some(48) => Self::MessageLocation,
-                Some(49) => Self::MessageApp,
-                Some(50) => Self::MessageCall,
-                Some(10000) => Self::MessageSystem,
-                Some(10002) => Self::MessageRecall,
-                _ => Self::MessageOther,
-            },
+            Some(MESSAGE) => Self::of_sort(msg_type.map_or(Sort::Other, Sort::of)),
             _ => Self::Other,
+        }
+    }
+
+    fn of_sort(sort: Sort) -> Self {
+        match sort {
+            Sort::Text => Self::MessageText,
+            Sort::Image => Self::MessageImage,
+            Sort::Voice => Self::MessageVoice,
+            Sort::FriendRequest => Self::MessageFriendRequest,
+            Sort::Card => Self::MessageCard,
+            Sort::Video => Self::MessageVideo,
+            Sort::Sticker => Self::MessageSticker,
+            Sort::Location => Self::MessageLocation,
+            Sort::App => Self::MessageApp,
+            Sort::Call => Self::MessageCall,
+            Sort::System => Self::MessageSystem,
+            Sort::Recall => Self::MessageRecall,
+            Sort::Pat => Self::MessagePat,
+            Sort::Other => Self::MessageOther,
+            Sort::Joined => Self::RoomJoined,
+            Sort::Left => Self::RoomLeft,
+            Sort::Renamed => Self::RoomRenamed,
+            Sort::Announcement => Self::RoomAnnouncement,
+            Sort::Owner => Self::RoomOwner,
+            Sort::Access => Self::RoomAccess,
         }
     }
 }
@@ -243,7 +283,7 @@ pub fn outline(data: &str) -> Outline {
 /// As [`outline`]; `owner` is the account whose process it came from, for an event that names none.
 #[must_use]
 pub fn outline_of(data: &str, owner: Option<&str>) -> Outline {
-    outlined(&Fields::read(data).unwrap_or_default(), owner)
+    outlined(&Fields::read(data).unwrap_or_default(), owner).0
 }
 
 /// The type of a message event (spec `#message`).
@@ -252,35 +292,74 @@ const MESSAGE: i64 = 78;
 /// The type that stands in `code`, in events that have no `type` (spec `#qrCode`); elsewhere `code` is a result.
 const TYPE_IN_CODE: i64 = 401;
 
-fn outlined(fields: &Fields<'_>, owner: Option<&str>) -> Outline {
+/// What an event says of itself, and its message, where that had to be read to tell.
+fn outlined(fields: &Fields<'_>, owner: Option<&str>) -> (Outline, Option<Message>) {
     let in_code = || fields.code.and_then(number).filter(|code| *code == TYPE_IN_CODE);
     let r#type = fields.kind.and_then(number).or_else(in_code);
-    let kind = Kind::of(r#type, fields.msg_type.and_then(number));
+    let msg_type = fields.msg_type.and_then(number);
+    let kind = Kind::of(r#type, msg_type);
     let account = fields.account.and_then(fields::id).or_else(|| owner.map(str::to_owned));
-    let (mut chat, mut from, mut is_self) = (None, None, None);
+    let mut outline =
+        Outline { r#type, kind: Some(kind), account, pid: fields.pid.and_then(number), ..Outline::default() };
+    let mut message = None;
     if r#type == Some(MESSAGE) {
-        chat = fields.wxid.and_then(fields::id);
-        // Only messages of rooms have it (spec `#message`); a notice in a room has no speaker.
-        let speaker = fields.speaker.and_then(fields::id);
-        from.clone_from(&speaker);
-        if from.is_none() && !chat.as_deref().is_some_and(id::is_room) {
-            from.clone_from(&chat);
-        }
-        // Versions that do not report `myMsg` still say who spoke.
-        let own = match fields.my_msg.and_then(word) {
-            Some(said) => matches!(said.as_str(), "1" | "true" | "True"),
-            None => from.is_some() && from == account,
-        };
-        if own {
-            from = account.clone().or(speaker);
-        }
-        is_self = Some(own);
+        outline.chat = fields.wxid.and_then(fields::id);
+        message = spoken(fields, msg_type.unwrap_or(0), &mut outline);
     } else if kind == Kind::RoomMembers {
-        chat = fields.wxid.and_then(fields::id);
+        outline.chat = fields.wxid.and_then(fields::id);
     } else if kind == Kind::RoomCreated {
-        chat = fields.chatroom.and_then(fields::id);
+        outline.chat = fields.chatroom.and_then(fields::id);
     }
-    Outline { r#type, kind: Some(kind), account, pid: fields.pid.and_then(number), chat, from, is_self }
+    (outline, message)
+}
+
+/// Who spoke in a message, and what kind it is, where only the message tells.
+fn spoken(fields: &Fields<'_>, msg_type: i64, outline: &mut Outline) -> Option<Message> {
+    let in_room = outline.chat.as_deref().is_some_and(id::is_room);
+    // Only messages of rooms have it (spec `#message`); a notice in a room has no speaker.
+    let speaker = fields.speaker.and_then(fields::id);
+    let my_msg = fields.my_msg.and_then(word).map(|said| matches!(said.as_str(), "1" | "true" | "True"));
+    let mut own = my_msg;
+    let mut from = speaker.clone();
+    let mut read = None;
+    if Sort::is_read_first(msg_type) {
+        let around = message::Around {
+            account: outline.account.as_deref(),
+            chat: outline.chat.as_deref(),
+            speaker: speaker.as_deref(),
+        };
+        let text = fields.message.and_then(json::text).unwrap_or_default();
+        let message = message::read(msg_type, &text, &around);
+        outline.kind = Some(Kind::of_sort(message.sort));
+        match &message.from {
+            Speaker::Unsaid if from.is_none() && !in_room => from.clone_from(&outline.chat),
+            Speaker::Unsaid => {}
+            Speaker::Account => {
+                from.clone_from(&outline.account);
+                own = Some(true);
+            }
+            Speaker::Id(id) => {
+                // Of a recall or a pat the id says who it was, whoever reported it.
+                own = own.filter(|_| message.sort == Sort::FriendRequest);
+                from = Some(id.clone());
+            }
+            Speaker::Nobody => from = None,
+        }
+        read = Some(message);
+    } else if from.is_none() && in_room {
+        // As some versions tell it.
+        let text = fields.message.and_then(json::text);
+        from = text.as_deref().and_then(message::speaker_before).filter(|id| !id::is_room(id)).map(str::to_owned);
+    } else if from.is_none() {
+        from.clone_from(&outline.chat);
+    }
+    // Versions that do not report `myMsg` still say who spoke.
+    let own = own.unwrap_or_default() || (from.is_some() && from == outline.account);
+    if own {
+        from = outline.account.clone().or(speaker);
+    }
+    (outline.from, outline.is_self) = (from, Some(own));
+    read
 }
 
 /// Decodes an event from the inner object's text.
@@ -297,10 +376,10 @@ pub fn has_list(kind: Kind) -> bool {
 
 /// An event without the items of its list.
 fn told(fields: &Fields<'_>, data: &str, owner: Option<&str>) -> Event {
-    let outline = outlined(fields, owner);
+    let (outline, message) = outlined(fields, owner);
     let kind = outline.kind.unwrap_or(Kind::Other);
     let (text, (decoded, emptied)) = if outline.r#type == Some(MESSAGE) {
-        let (text, decoded) = said(fields, outline.from.as_deref());
+        let (text, decoded) = said(fields, &outline, message);
         (text, (decoded, Vec::new()))
     } else {
         (None, unpacked(kind, fields, &outline, data))
@@ -320,11 +399,15 @@ fn told(fields: &Fields<'_>, data: &str, owner: Option<&str>) -> Event {
     }
 }
 
-/// `text` and `decoded` of a message.
-fn said(fields: &Fields<'_>, from: Option<&str>) -> (Option<String>, Value) {
-    let Some(message) = fields.message.and_then(json::text) else { return (None, empty()) };
-    let message = message::read(fields.msg_type.and_then(number).unwrap_or(0), &message, from);
-    (message.text, message.decoded)
+/// `text` and `decoded` of a message; `read` is it, where it was read already.
+fn said(fields: &Fields<'_>, outline: &Outline, read: Option<Message>) -> (Option<String>, Value) {
+    let read = read.or_else(|| {
+        let message = fields.message.and_then(json::text)?;
+        let (account, chat) = (outline.account.as_deref(), outline.chat.as_deref());
+        let around = message::Around { account, chat, speaker: outline.from.as_deref() };
+        Some(message::read(fields.msg_type.and_then(number).unwrap_or(0), &message, &around))
+    });
+    read.map_or_else(|| (None, empty()), |message| (message.text, message.decoded))
 }
 
 /// `decoded` and `emptied` of what is no message: the table of contract 7. A list is left empty.

@@ -1,4 +1,5 @@
-//! What a message (event type 78) says: readable text, and what its XML holds. Contract 7, wehelp-api.zh.md `#message`.
+//! What a message (event type 78) says: what kind it is, who spoke, readable text, and what its XML holds. Contract 7,
+//! wehelp-api.zh.md `#message`.
 //!
 //! Promises: never an error and never a panic: damaged XML gives what could be read before the damage, a message that
 //! is no XML at all is its own text. Bounds are those of `xml`. A plain text message costs one copy.
@@ -6,36 +7,215 @@
 
 mod app;
 mod notice;
+mod sentence;
 pub(in crate::protocol) mod xml;
 
 use super::contact::sex_word;
-use serde_json::{Map, Value, json};
-use xml::{Element, Tree};
+use super::id;
+use serde_json::{Map, Value};
+use xml::Element;
+
+/// What a message is: contract 7's kinds behind `message.`, and those of rooms that notices tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the kind of that name")]
+pub enum Sort {
+    Text,
+    Image,
+    Voice,
+    FriendRequest,
+    Card,
+    Video,
+    Sticker,
+    Location,
+    App,
+    Call,
+    System,
+    Recall,
+    Pat,
+    Other,
+    Joined,
+    Left,
+    Renamed,
+    Announcement,
+    Owner,
+    Access,
+}
+
+impl Sort {
+    /// That of a `msgType`; what 10000 and 10002 tell is known only when they are read.
+    #[must_use]
+    pub fn of(msg_type: i64) -> Self {
+        match msg_type {
+            1 => Self::Text,
+            3 => Self::Image,
+            34 => Self::Voice,
+            37 | 65 => Self::FriendRequest,
+            42 | 66 => Self::Card,
+            43 => Self::Video,
+            47 => Self::Sticker,
+            48 => Self::Location,
+            49 => Self::App,
+            50 => Self::Call,
+            10000 => Self::System,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether what it is, or who spoke, is known only when the message was read.
+    #[must_use]
+    pub fn is_read_first(msg_type: i64) -> bool {
+        matches!(msg_type, 37 | 65 | 10000 | 10002)
+    }
+
+    /// The word of a kind without `message.`, for what stands inside another message.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Image => "image",
+            Self::Voice => "voice",
+            Self::FriendRequest => "friend_request",
+            Self::Card => "card",
+            Self::Video => "video",
+            Self::Sticker => "sticker",
+            Self::Location => "location",
+            Self::App => "app",
+            Self::Call => "call",
+            Self::Recall => "recall",
+            Self::Pat => "pat",
+            Self::System
+            | Self::Joined
+            | Self::Left
+            | Self::Renamed
+            | Self::Announcement
+            | Self::Owner
+            | Self::Access => "system",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Who spoke, as the message itself tells.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Speaker {
+    /// It does not tell: whoever the event names.
+    #[default]
+    Unsaid,
+    /// The account itself, whatever the event says.
+    Account,
+    /// Somebody.
+    Id(String),
+    /// Nobody: a notice, or one of which nobody can tell who it was.
+    Nobody,
+}
 
 /// What the XML (or text) of a type-78 message holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
+    /// What it is.
+    pub sort: Sort,
+    /// Who spoke.
+    pub from: Speaker,
     /// Readable text for people; `None` where it does not apply (a picture).
     pub text: Option<String>,
     /// A JSON object, by kind of message.
     pub decoded: Value,
 }
 
+impl Message {
+    fn of(sort: Sort, text: Option<String>, decoded: Map<String, Value>) -> Self {
+        Self { sort, from: Speaker::Unsaid, text, decoded: Value::Object(decoded) }
+    }
+
+    /// One that holds nothing but text.
+    fn plain(sort: Sort, message: &str) -> Self {
+        Self::of(sort, some(message), Map::new())
+    }
+
+    /// Puts a value of `decoded`.
+    fn put(&mut self, key: &str, value: Value) {
+        if let Value::Object(decoded) = &mut self.decoded {
+            decoded.insert(key.to_owned(), value);
+        }
+    }
+}
+
+/// What the event tells of a message beside it: ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Around<'a> {
+    /// Whose event it is.
+    pub account: Option<&'a str>,
+    /// The conversation.
+    pub chat: Option<&'a str>,
+    /// Who spoke: some versions put `ID:` and a line break in front of what was said in a room, and that is cut off when
+    /// it is the speaker's own id, and only then.
+    pub speaker: Option<&'a str>,
+}
+
 /// `msgType` of a text.
 const TEXT: i64 = 1;
 
-/// Reads a message of that `msgType`. `speaker` is the id of who spoke: some versions put `ID:` and a line break in
-/// front of what was said in a room, and that is cut off when it is the speaker's own id, and only then.
+/// Reads a message of that `msgType`.
 #[must_use]
-pub fn read(msg_type: i64, message: &str, speaker: Option<&str>) -> Message {
-    let message = strip_speaker(message, speaker);
-    if msg_type == TEXT {
-        return Message { text: Some(message.to_owned()), decoded: Value::Object(Map::new()) };
-    }
+pub fn read(msg_type: i64, message: &str, around: &Around<'_>) -> Message {
+    let message = strip_speaker(message, around.speaker);
     match msg_type {
+        TEXT => match articles_in_text(message, around) {
+            Some(articles) => articles,
+            None => Message::of(Sort::Text, Some(message.to_owned()), Map::new()),
+        },
         50 => notice::call(message),
-        10000 => notice::notice(message),
-        _ => packed(msg_type, message, Quoting::Open),
+        10000 => notice::notice(message, around),
+        _ => packed(msg_type, message, around),
+    }
+}
+
+/// The id that stands before what was said, as some versions put it: `ID:` and a line break.
+#[must_use]
+pub fn speaker_before(message: &str) -> Option<&str> {
+    let (speaker, rest) = message.split_once(':')?;
+    (["<br/>", "\n", "\r\n"].iter().any(|end| rest.starts_with(end)) && is_plain_id(speaker)).then_some(speaker)
+}
+
+/// Whether a word has the form of an id, and none of a person's own words has it by chance: a word with a colon and a line
+/// break behind it may be one.
+fn is_plain_id(word: &str) -> bool {
+    let marked = word.starts_with("wxid_") || word.starts_with("gh_") || word.contains('@');
+    marked && id::Wxid::check(word).is_ok()
+}
+
+/// A text with the names of those whose ids stand in it as `${ID}`; an unknown one stays an id.
+#[must_use]
+pub fn with_names(template: &str, name: impl Fn(&str) -> Option<String>) -> String {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, (id, after))) = rest.split_once("${").and_then(|(b, r)| Some((b, r.split_once('}')?))) {
+        out.push_str(before);
+        if id::is_reported(id) {
+            out.push_str(&name(id).unwrap_or_else(|| id.to_owned()));
+            rest = after;
+        } else {
+            out.push_str("${");
+            rest = &rest[before.len() + 2..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// A message that is XML by its kind.
+fn packed(msg_type: i64, message: &str, around: &Around<'_>) -> Message {
+    // Some versions escape it once more.
+    let escaped = message.trim_start().starts_with("&lt;").then(|| xml::unescape(message));
+    let message = escaped.as_deref().unwrap_or(message);
+    let tree = xml::locate(message).map(xml::parse);
+    match tree.as_ref().and_then(|tree| Some((tree, tree.root()?))) {
+        Some((tree, root)) if msg_type == 10002 => notice::system(message, tree, root, around),
+        Some((_, root)) => opened(msg_type, root, Quoting::Open),
+        None if msg_type == 10002 => {
+            let sort = if message.trim().is_empty() { Sort::Other } else { Sort::System };
+            Message { from: Speaker::Nobody, ..Message::plain(sort, message) }
+        }
+        None => Message::plain(Sort::of(msg_type), message),
     }
 }
 
@@ -46,70 +226,85 @@ enum Quoting {
     Closed,
 }
 
-/// A message that is XML by its kind.
-fn packed(msg_type: i64, message: &str, quoting: Quoting) -> Message {
-    // Some versions escape it once more.
-    let escaped = message.trim_start().starts_with("&lt;").then(|| xml::unescape(message));
-    let message = escaped.as_deref().unwrap_or(message);
-    let tree = xml::locate(message).map(xml::parse);
-    let Some((tree, root)) = tree.as_ref().and_then(|tree| Some((tree, tree.root()?))) else {
-        return plain(message);
-    };
+/// The XML of a message of that `msgType`, which is no notice.
+fn opened(msg_type: i64, root: Element<'_>, quoting: Quoting) -> Message {
     match msg_type {
-        3 => media(tree, "img", |image, decoded| {
+        3 => media(Sort::Image, root, "img", |image, decoded| {
             number(decoded, "size", image.attribute("length"));
         }),
-        34 => media(tree, "voicemsg", |voice, decoded| {
+        34 => media(Sort::Voice, root, "voicemsg", |voice, decoded| {
             number(decoded, "duration_ms", voice.attribute("voicelength"));
             number(decoded, "size", voice.attribute("length"));
         }),
-        43 => media(tree, "videomsg", |video, decoded| {
+        43 => media(Sort::Video, root, "videomsg", |video, decoded| {
             let seconds = video.attribute("playlength").and_then(|seconds| seconds.trim().parse::<u64>().ok());
             decoded.insert("duration_ms".into(), seconds.and_then(|seconds| seconds.checked_mul(1000)).into());
             number(decoded, "size", video.attribute("length"));
         }),
-        47 => media(tree, "emoji", |sticker, decoded| {
+        47 => media(Sort::Sticker, root, "emoji", |sticker, decoded| {
             word(decoded, "url", sticker.attribute("cdnurl"));
             number(decoded, "size", sticker.attribute("len"));
         }),
-        48 => location(tree),
-        37 => friend_request(tree, root),
-        42 => card(tree, root),
-        49 => app::read(tree, root, quoting),
-        10002 => notice::system(tree, root),
-        _ => Message {
-            text: None,
-            decoded: notice::sysmsg_type(root).map_or_else(|| json!({}), |kind| json!({ "sysmsg": kind })),
-        },
+        48 => location(root),
+        37 | 65 => friend_request(root),
+        42 | 66 => card(root),
+        49 => app::read(root, quoting),
+        _ => {
+            let kind = notice::sysmsg_type(root).map(|kind| ("sysmsg".to_owned(), kind.into()));
+            Message::of(Sort::of(msg_type), None, kind.into_iter().collect())
+        }
     }
 }
 
-/// A message that holds nothing but text.
-fn plain(message: &str) -> Message {
-    Message { text: (!message.trim().is_empty()).then(|| message.to_owned()), decoded: Value::Object(Map::new()) }
+/// The articles that news and official accounts put into a text.
+fn articles_in_text(message: &str, around: &Around<'_>) -> Option<Message> {
+    let from = around.speaker.or(around.chat)?;
+    let is_publisher = id::is_system(from) || from.starts_with("gh_");
+    let xml = message.trim_start();
+    if !is_publisher || !xml.starts_with("<mmreader") && !xml.starts_with("<?xml") {
+        return None;
+    }
+    let tree = xml::parse(xml);
+    let articles = app::articles(tree.root()?)?;
+    let text = articles.iter().find_map(|article| article["title"].as_str()).map(str::to_owned);
+    let decoded = Map::from_iter([("articles".to_owned(), articles.into())]);
+    Some(Message::of(Sort::Text, text, decoded))
+}
+
+/// A text, unless it is blank.
+fn some(message: &str) -> Option<String> {
+    (!message.trim().is_empty()).then(|| message.to_owned())
 }
 
 /// Cuts off `speaker:` and the line break behind it.
 fn strip_speaker<'m>(message: &'m str, speaker: Option<&str>) -> &'m str {
     let Some(speaker) = speaker.filter(|speaker| !speaker.is_empty()) else { return message };
     let Some(rest) = message.strip_prefix(speaker).and_then(|rest| rest.strip_prefix(':')) else { return message };
-    let rest = rest.strip_prefix("<br/>").unwrap_or(rest);
-    rest.strip_prefix('\n').or_else(|| rest.strip_prefix("\r\n")).unwrap_or(message)
+    let after = |text: &'m str| text.strip_prefix('\n').or_else(|| text.strip_prefix("\r\n"));
+    match rest.strip_prefix("<br/>") {
+        Some(rest) => after(rest).unwrap_or(rest),
+        None => after(rest).unwrap_or(message),
+    }
 }
 
 /// A picture, voice …: the attributes of one element as they stand, and the useful ones normalised by `more`.
-fn media<'t>(tree: &'t Tree, name: &str, more: impl FnOnce(Element<'t>, &mut Map<String, Value>)) -> Message {
+fn media<'t>(
+    sort: Sort,
+    root: Element<'t>,
+    name: &str,
+    more: impl FnOnce(Element<'t>, &mut Map<String, Value>),
+) -> Message {
     let mut decoded = Map::new();
-    if let Some(element) = tree.find(name) {
+    if let Some(element) = root.find(name) {
         decoded.extend(element.attributes().map(|(name, value)| (name.to_owned(), value.into())));
         more(element, &mut decoded);
     }
-    Message { text: None, decoded: Value::Object(decoded) }
+    Message::of(sort, None, decoded)
 }
 
-fn location(tree: &Tree) -> Message {
+fn location(root: Element<'_>) -> Message {
     let mut text = None;
-    let Message { decoded, .. } = media(tree, "location", |location, decoded| {
+    let message = media(Sort::Location, root, "location", |location, decoded| {
         let degrees = |name| location.attribute(name).and_then(|degrees| degrees.trim().parse::<f64>().ok());
         // A number that JSON cannot hold (NaN) becomes null.
         decoded.insert("latitude".into(), degrees("x").into());
@@ -118,29 +313,34 @@ fn location(tree: &Tree) -> Message {
         word(decoded, "name", location.attribute("poiname"));
         text = said(location.attribute("label")).or_else(|| said(location.attribute("poiname")));
     });
-    Message { text: text.map(str::to_owned), decoded }
+    Message { text: text.map(str::to_owned), ..message }
 }
 
-/// A friend request: what `friend accept` needs, who it is and what they say.
-fn friend_request(tree: &Tree, root: Element<'_>) -> Message {
-    let element = carrier(tree, root, "encryptusername");
+/// A friend request: what `friend accept` needs, who it is and what they say. Company contacts (65) have one ticket,
+/// which is a v1 although it is called `ticket`.
+fn friend_request(root: Element<'_>) -> Message {
+    let element = carrier(root, &["encryptusername", "ticket"]);
     let get = |name| element.attribute(name);
     let greeting = said(get("content"));
     let mut decoded = Map::new();
-    word(&mut decoded, "v1", get("encryptusername"));
-    word(&mut decoded, "v2", get("ticket"));
+    let ticket = said(get("ticket"));
+    let is_v1 = |ticket: &&str| ticket.starts_with("v1_");
+    word(&mut decoded, "v1", said(get("encryptusername")).or(ticket.filter(is_v1)));
+    word(&mut decoded, "v2", ticket.filter(|ticket| !is_v1(ticket)));
     word(&mut decoded, "wxid", get("fromusername"));
     word(&mut decoded, "nick", get("fromnickname"));
     word(&mut decoded, "greeting", greeting);
     word(&mut decoded, "scene", get("scene"));
     word(&mut decoded, "room", get("chatroomusername"));
     person(element, &mut decoded);
-    Message { text: greeting.map(str::to_owned), decoded: Value::Object(decoded) }
+    let from = said(get("fromusername")).filter(|id| id::is_reported(id));
+    let from = from.map_or(Speaker::Nobody, |from| Speaker::Id(from.to_owned()));
+    Message { from, ..Message::of(Sort::FriendRequest, greeting.map(str::to_owned), decoded) }
 }
 
 /// A card: somebody recommends somebody.
-fn card(tree: &Tree, root: Element<'_>) -> Message {
-    let element = carrier(tree, root, "username");
+fn card(root: Element<'_>) -> Message {
+    let element = carrier(root, &["username"]);
     let get = |name| element.attribute(name);
     // Newer versions hide the id of a stranger behind a ticket.
     let ticket = said(get("username")).filter(|id| id.ends_with("@stranger"));
@@ -150,13 +350,13 @@ fn card(tree: &Tree, root: Element<'_>) -> Message {
     word(&mut decoded, "v1", ticket);
     word(&mut decoded, "v2", get("antispamticket"));
     person(element, &mut decoded);
-    Message { text: said(get("nickname")).map(str::to_owned), decoded: Value::Object(decoded) }
+    Message::of(Sort::Card, said(get("nickname")).map(str::to_owned), decoded)
 }
 
-/// The element that has the attribute which makes it what it is; else the first `msg`, else the root.
-fn carrier<'t>(tree: &'t Tree, root: Element<'t>, attribute: &str) -> Element<'t> {
-    let has = |element: &Element<'_>| element.attribute(attribute).is_some();
-    tree.elements().find(has).or_else(|| tree.find("msg")).unwrap_or(root)
+/// The element that has an attribute which makes it what it is; else the first `msg`, else the root.
+fn carrier<'t>(root: Element<'t>, attributes: &[&str]) -> Element<'t> {
+    let mut each = attributes.iter().map(|name| root.within().find(|element| element.attribute(name).is_some()));
+    each.find_map(|element| element).or_else(|| root.find("msg")).unwrap_or(root)
 }
 
 /// What friend requests and cards both tell of a person.

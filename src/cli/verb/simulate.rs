@@ -6,6 +6,7 @@
 mod answer;
 mod args;
 mod door;
+mod notice;
 mod sample;
 mod world;
 
@@ -27,7 +28,7 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use world::World;
+use world::{STAND_IN, World};
 
 pub(in crate::cli) use args::Simulate as Args;
 
@@ -377,9 +378,6 @@ pub(in crate::cli) fn example(kind: crate::protocol::event::Kind) -> Option<Stri
         _ => None,
     }
 }
-
-/// The account that is played when the daemon knows none.
-const STAND_IN: &str = "wxid_simulated01";
 
 /// The world around the account that is meant: the named one, else the only one that the daemon knows.
 fn around_known_account(ctx: &Ctx) -> World {

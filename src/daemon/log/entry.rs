@@ -23,7 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Raise it whenever `protocol` derives kind, account, chat, speaker or `self` differently: outlines made before are
 /// then derived anew from the bytes.
-const DECODER: u8 = 3;
+const DECODER: u8 = 4;
 
 /// Decoder, kind, self, and where the inner object lies.
 const PACKED_HEAD_BYTES: usize = 3 + 2 * 4;

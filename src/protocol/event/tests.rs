@@ -99,6 +99,54 @@ fn a_damaged_example_means_what_its_sane_twin_means() {
     assert_eq!(twins, 9);
 }
 
+/// Messages as clients have been seen to report them, with what they mean: `tests/fixtures/messages/`. What `right` does
+/// not name is free.
+#[test]
+fn messages_of_the_field_mean_what_they_say() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/messages");
+    let (mut read, mut wrong) = (0, Vec::new());
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        for case in &cases {
+            let mut data = json!({
+                "type": 78, "processid": 7001, "cwxid": "wxid_me0001", "msgType": case["msgType"].to_string(),
+                "wxid": case["chat"], "nick": "测试", "myMsg": "0", "message": case["message"],
+            });
+            if let Some(speaker) = case.get("formWxid") {
+                data["formWxid"] = speaker.clone();
+            }
+            let event = decode(&data.to_string());
+            let told = json!({
+                "kind": event.kind.as_str(), "from": event.from, "self": event.is_self, "text": event.text,
+                "decoded": event.decoded,
+            });
+            let outline = outline(&data.to_string());
+            assert_eq!((outline.kind, outline.from, outline.is_self), (Some(event.kind), event.from, event.is_self));
+            if !holds(&told, &case["right"]) {
+                let file = path.file_name().unwrap().display();
+                wrong.push(format!("{file}: {}\n  right {}\n  got   {told}", case["name"], case["right"]));
+            }
+            read += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {read}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(read >= 100, "{read}");
+}
+
+/// Whether `value` has what `right` names; lists are compared item by item.
+fn holds(value: &Value, right: &Value) -> bool {
+    match (value, right) {
+        (Value::Object(value), Value::Object(right)) => {
+            right.iter().all(|(key, right)| value.get(key).is_some_and(|value| holds(value, right)))
+        }
+        (Value::Array(value), Value::Array(right)) => {
+            value.len() == right.len() && value.iter().zip(right).all(|(value, right)| holds(value, right))
+        }
+        _ => value == right,
+    }
+}
+
 #[test]
 fn kinds_have_one_name_and_one_number() {
     for (n, kind) in (1..).zip(Kind::ALL) {
@@ -106,8 +154,8 @@ fn kinds_have_one_name_and_one_number() {
         assert_eq!(Kind::from_number(n), Some(*kind));
         assert_eq!(Kind::from_name(kind.as_str()), Some(*kind));
     }
-    assert_eq!(Kind::ALL.len(), 30);
-    assert_eq!((Kind::from_number(0), Kind::from_number(31), Kind::from_name("x")), (None, None, None));
+    assert_eq!(Kind::ALL.len(), 37);
+    assert_eq!((Kind::from_number(0), Kind::from_number(38), Kind::from_name("x")), (None, None, None));
 }
 
 #[test]
@@ -338,7 +386,9 @@ fn every_msg_type_has_its_kind() {
         (49, "app"),
         (50, "call"),
         (10000, "system"),
-        (10002, "recall"),
+        (10002, "other"),
+        (65, "friend_request"),
+        (66, "card"),
         (51, "other"),
     ] {
         let kind = event(json!({"type":78,"msgType":number.to_string()})).kind;

@@ -1,76 +1,145 @@
 //! App messages (`msgType` 49): links, files, mini programs, quotes, transfers and what else stands in `<appmsg>`.
+//! Contract 7, What a message's XML holds.
 //!
 //! Promises: `title`, `description`, `url`, `app_type` and `app` always, `null` where not given; what belongs to one
-//! kind only is there for that kind only.
+//! kind only is there for that kind only. What a client says of itself ("this version cannot show it", the address where
+//! to upgrade) is nobody's words.
 
-use super::{Message, Quoting, packed, said, word, xml};
-use serde_json::{Map, Value};
-use xml::{Element, Tree};
+use super::{Message, Quoting, Sort, number, opened, said, word, xml};
+use crate::clock::Time;
+use crate::protocol::id;
+use serde_json::{Map, Value, json};
+use xml::Element;
 
-/// What the number in `<type>` means; client-facts.md.
+/// What the number in `<type>` means; client-facts.md, and what clients of this family have been seen to send.
 fn app_word(app_type: i64) -> Option<&'static str> {
     Some(match app_type {
-        3 => "music",
+        1 => "text",
+        2 => "image",
+        3 | 76 | 92 => "music",
         4 => "video",
         5 => "link",
         6 => "file",
-        8 => "sticker",
-        19 => "history",
-        33 | 36 => "mini_program",
-        51 => "channel",
+        7 => "app",
+        8 | 15 | 26 => "sticker",
+        10 | 13 | 20 => "product",
+        16 => "coupon",
+        17 => "live_location",
+        19 | 40 => "history",
+        21 => "steps",
+        24 => "note",
+        33 | 36 | 44 | 48 => "mini_program",
+        50 => "channel_card",
+        51 => "channel_post",
+        53 => "solitaire",
         57 => "quote",
-        87 => "group_notice",
+        62 => "pat",
+        60 | 63 | 88 => "live",
+        74 => "file_upload",
+        87 => "announcement",
         2000 => "transfer",
         2001 => "red_packet",
         _ => return None,
     })
 }
 
-/// Reads an app message. Its text is its title, else its description.
-pub(super) fn read(tree: &Tree, root: Element<'_>, quoting: Quoting) -> Message {
-    let app = tree.find("appmsg").unwrap_or(root);
-    let get = |name| app.child_text(name);
-    let app_type = get("type").and_then(|number| number.parse::<i64>().ok());
-    let kind = app_type.and_then(app_word);
-    let mut decoded = Map::new();
-    word(&mut decoded, "title", get("title"));
-    word(&mut decoded, "description", get("des"));
-    word(&mut decoded, "url", get("url"));
-    decoded.insert("app_type".into(), app_type.into());
-    decoded.insert("app".into(), kind.into());
-    let appinfo = tree.find("appinfo").and_then(|info| info.child_text("appname"));
-    word(&mut decoded, "source", get("sourcedisplayname").or(appinfo));
-    word(&mut decoded, "thumb_url", get("thumburl"));
-    let mut better = None;
-    match kind {
-        Some("music") => word(&mut decoded, "data_url", get("dataurl")),
-        Some("file") => file(app, &mut decoded),
-        Some("mini_program") => mini_program(app, &mut decoded),
-        Some("channel") => better = channel(app, &mut decoded),
-        Some("quote") => quote(app, quoting, &mut decoded),
-        Some("group_notice") => {
-            better = get("textannouncement");
-            word(&mut decoded, "notice", better);
-        }
-        Some("transfer" | "red_packet") => payment(app, &mut decoded),
-        _ => {}
-    }
-    // Where the title only says that this version cannot show it, people are better served with what it says.
-    let title = said(get("title"));
-    let text = match better {
-        Some(better) if title.is_none_or(|title| title.contains("版本不支持")) => Some(better),
-        _ => title.or_else(|| said(get("des"))),
-    };
-    Message { text: text.map(str::to_owned), decoded: Value::Object(decoded) }
+/// What clients say in place of what they cannot show.
+const PLACEHOLDERS: &[&str] = &[
+    "版本不支持",
+    "版本不支援",
+    "暂不支持",
+    "does not support this content",
+    "doesn't support this content",
+    "not supported by this version",
+    "not supported on this version",
+    "unsupported message",
+];
+
+/// Whether a title is what a client says in place of what it cannot show.
+fn is_placeholder(title: &str) -> bool {
+    let title = title.to_lowercase();
+    PLACEHOLDERS.iter().any(|words| title.contains(words))
 }
 
+/// Whether it is the page that tells how to upgrade, or that a client cannot show something.
+fn is_upgrade(url: &str) -> bool {
+    let url = url.trim().trim_start_matches("https://").trim_start_matches("http://");
+    url.starts_with("support.weixin.qq.com/")
+        && ["upgrade", "unsupport", "readtemplate"].iter().any(|word| url.contains(word))
+}
+
+/// Reads an app message. Its text is its title, else its description, where nothing says it better.
+pub(super) fn read(root: Element<'_>, quoting: Quoting) -> Message {
+    let app = root.find("appmsg").unwrap_or(root);
+    let get = |name| app.child_text(name);
+    let url = |name| get(name).filter(|url| !is_upgrade(url));
+    let app_type = get("type").and_then(|number| number.parse::<i64>().ok());
+    let kind = app_type.and_then(app_word);
+    let is_upgrade = get("url").is_some_and(is_upgrade);
+    let title = said(get("title")).filter(|title| !is_placeholder(title));
+    let mut decoded = Map::new();
+    word(&mut decoded, "title", title);
+    word(&mut decoded, "description", get("des"));
+    word(&mut decoded, "url", url("url"));
+    decoded.insert("app_type".into(), app_type.into());
+    decoded.insert("app".into(), kind.map_or_else(|| app_type.into(), Value::from));
+    let appinfo = root.child("appinfo").and_then(|info| info.child_text("appname"));
+    word(&mut decoded, "source", get("sourcedisplayname").or(appinfo));
+    word(&mut decoded, "thumb_url", url("thumburl"));
+    let better = match kind {
+        Some("music") => {
+            word(&mut decoded, "data_url", get("dataurl"));
+            None
+        }
+        Some("file" | "file_upload") => {
+            file(app, &mut decoded);
+            None
+        }
+        Some("mini_program") => {
+            mini_program(app, &mut decoded);
+            None
+        }
+        Some("channel_post" | "channel_card" | "live") => {
+            // In whatever language the title says that it cannot be shown.
+            channel(app, &mut decoded).filter(|_| title.is_none() || is_upgrade)
+        }
+        Some("quote") => {
+            quote(app, quoting, &mut decoded);
+            None
+        }
+        Some("history" | "note") => {
+            decoded.insert("items".into(), items(app).into());
+            None
+        }
+        Some("pat") => pat(app, &mut decoded),
+        Some("announcement") => {
+            let said = get("textannouncement");
+            word(&mut decoded, "announcement", said);
+            said.map(str::to_owned)
+        }
+        Some("transfer") => transfer(app, &mut decoded),
+        Some("red_packet") => red_packet(app, &mut decoded),
+        _ => None,
+    };
+    if let Some(articles) = app.child("mmreader").and_then(articles) {
+        decoded.insert("articles".into(), articles.into());
+    }
+    let text = better.or_else(|| title.map(str::to_owned)).or_else(|| {
+        let description = said(get("des")).filter(|said| !is_placeholder(said));
+        description.map(str::to_owned)
+    });
+    Message::of(Sort::App, text, decoded)
+}
+
+/// A file, there or under way: both tell the same name and size, so that they can be joined.
 fn file(app: Element<'_>, decoded: &mut Map<String, Value>) {
     let attach = app.child("appattach");
     let get = |name| attach.and_then(|attach| attach.child_text(name));
     word(decoded, "file_name", app.child_text("title"));
-    super::number(decoded, "file_size", get("totallen"));
+    number(decoded, "file_size", get("totallen"));
     word(decoded, "file_ext", get("fileext"));
     word(decoded, "md5", app.child_text("md5"));
+    word(decoded, "attachid", get("attachid"));
 }
 
 fn mini_program(app: Element<'_>, decoded: &mut Map<String, Value>) {
@@ -83,43 +152,171 @@ fn mini_program(app: Element<'_>, decoded: &mut Map<String, Value>) {
     decoded.insert("mini_program".into(), program.into());
 }
 
-fn channel<'t>(app: Element<'t>, decoded: &mut Map<String, Value>) -> Option<&'t str> {
-    let feed = app.child("finderFeed");
+/// A post or a live broadcast of a channel, or a channel's card: whose it is, and what it says.
+fn channel(app: Element<'_>, decoded: &mut Map<String, Value>) -> Option<String> {
+    let names = ["finderFeed", "finderLive", "finderShareNameCard", "findernamecard", "finderLiveProductShare"];
+    let feed = names.into_iter().find_map(|name| app.child(name));
     let get = |name| feed.and_then(|feed| feed.child_text(name));
+    let nick = said(get("nickname"));
+    let description = said(get("desc"));
+    word(decoded, "nick", nick);
+    if let Some(description) = description {
+        decoded.insert("description".into(), description.into());
+    }
     let mut channel = Map::new();
-    word(&mut channel, "nick", get("nickname"));
-    word(&mut channel, "description", get("desc"));
+    word(&mut channel, "nick", nick);
+    word(&mut channel, "description", description);
+    word(&mut channel, "username", get("username").or_else(|| get("finderUsername")));
+    word(&mut channel, "id", get("objectId").or_else(|| get("finderObjectID")));
+    word(&mut channel, "avatar", get("avatar").or_else(|| get("headUrl")));
     decoded.insert("channel".into(), channel.into());
-    get("desc")
+    description.or(nick).map(str::to_owned)
 }
 
-fn payment(app: Element<'_>, decoded: &mut Map<String, Value>) {
+/// A pat that was sent as an app message: the last of its records.
+fn pat(app: Element<'_>, decoded: &mut Map<String, Value>) -> Option<String> {
+    let record = app.find("patMsg")?.within().filter(|element| element.is("record")).last()?;
+    let template = ["templete", "template"].into_iter().find_map(|name| said(record.child_text(name)));
+    word(decoded, "from", record.child_text("fromUser"));
+    word(decoded, "patted", record.child_text("pattedUser"));
+    word(decoded, "template", template);
+    // The title is the same, with the names filled in.
+    if said(app.child_text("title")).is_some() { None } else { template.map(|t| super::with_names(t, |_| None)) }
+}
+
+/// A transfer, at one of its steps: `transfer_id` is the same at all of them.
+fn transfer(app: Element<'_>, decoded: &mut Map<String, Value>) -> Option<String> {
     let info = app.child("wcpayinfo");
     let get = |name| info.and_then(|info| info.child_text(name));
-    word(decoded, "amount", get("feedesc"));
-    word(decoded, "memo", get("pay_memo").or_else(|| get("sendertitle")));
-    word(decoded, "pay_subtype", get("paysubtype"));
+    let subtype = get("paysubtype");
+    let step = match subtype {
+        // Those of a transfer that waits for a day are told apart.
+        Some("1" | "7") => Some("sent"),
+        Some("3" | "5") => Some("received"),
+        Some("4" | "6" | "9") => Some("returned"),
+        _ => None,
+    };
+    let amount = said(get("feedesc"));
+    word(decoded, "amount", amount);
+    word(decoded, "memo", get("pay_memo"));
+    word(decoded, "step", step);
+    word(decoded, "pay_subtype", subtype);
+    word(decoded, "transfer_id", get("transferid"));
+    word(decoded, "transaction_id", get("transcationid").or_else(|| get("transactionid")));
+    word(decoded, "payer", get("payer_username"));
+    word(decoded, "receiver", get("receiver_username"));
+    amount.map(str::to_owned)
 }
 
-/// What is quoted: who said it and its text, opened once when it is XML itself.
+/// A red packet: what its giver wrote on it.
+fn red_packet(app: Element<'_>, decoded: &mut Map<String, Value>) -> Option<String> {
+    let info = app.child("wcpayinfo");
+    let get = |name| said(info.and_then(|info| info.child_text(name)));
+    let greeting = get("receivertitle").or_else(|| get("sendertitle"));
+    let in_url = get("nativeurl").and_then(|url| {
+        url.split(['?', '&']).find_map(|pair| pair.strip_prefix("sendid=")).filter(|id| !id.is_empty())
+    });
+    word(decoded, "greeting", greeting);
+    word(decoded, "id", in_url.or_else(|| get("paymsgid")));
+    greeting.map(str::to_owned)
+}
+
+/// All articles of an official account's push, `None` where there are none.
+pub(super) fn articles(reader: Element<'_>) -> Option<Vec<Value>> {
+    let first_cover = reader.find("topnew").and_then(|top| top.child_text("cover"));
+    let items = reader.within().filter(|element| element.is("item") || element.is("newitem"));
+    let articles: Vec<Value> = items
+        .enumerate()
+        .map(|(at, item)| {
+            let cover = ["cover", "cover_235_1", "cover_1_1"].into_iter().find_map(|name| said(item.child_text(name)));
+            let mut article = Map::new();
+            word(&mut article, "title", item.child_text("title"));
+            word(&mut article, "url", item.child_text("url"));
+            word(&mut article, "digest", item.child_text("digest"));
+            word(&mut article, "cover", cover.or(first_cover.filter(|_| at == 0)));
+            article.into()
+        })
+        .collect();
+    (!articles.is_empty()).then_some(articles)
+}
+
+/// The items of a merged history or of a note, in their order. It stands in text, or as XML of its own.
+fn items(app: Element<'_>) -> Vec<Value> {
+    let Some(record) = app.child("recorditem") else { return Vec::new() };
+    if record.children().next().is_some() {
+        return listed(record);
+    }
+    let inner = record.text();
+    let inner = if inner.starts_with("&lt;") { xml::unescape(inner) } else { inner.into() };
+    let tree = xml::parse(&inner);
+    tree.root().map(listed).unwrap_or_default()
+}
+
+fn listed(record: Element<'_>) -> Vec<Value> {
+    let Some(list) = record.find("datalist") else { return Vec::new() };
+    list.children().filter(|element| element.is("dataitem")).map(item).collect()
+}
+
+/// One message of a merged history.
+fn item(item: Element<'_>) -> Value {
+    let get = |name| said(item.child_text(name));
+    let kind = match item.attribute("datatype").and_then(|number| number.trim().parse::<i64>().ok()) {
+        Some(1) => "text",
+        Some(2) => "image",
+        Some(3) => "voice",
+        Some(4 | 15) => "video",
+        Some(6) => "location",
+        Some(16) => "card",
+        Some(37) => "sticker",
+        Some(5 | 7 | 8 | 14 | 17 | 19 | 22 | 23 | 29 | 32 | 36) => "app",
+        _ => "other",
+    };
+    let place = item.child("locitem").or_else(|| item.child("location"));
+    let place = place.and_then(|place| said(place.child_text("label")).or_else(|| said(place.attribute("label"))));
+    let time = get("srcMsgCreateTime").and_then(|seconds| seconds.parse::<i64>().ok()?.checked_mul(1000));
+    let time = time.filter(|millis| *millis > 0).map(|millis| Time::from_millis(millis).to_string());
+    json!({
+        "name": get("sourcename"),
+        "kind": kind,
+        "text": get("datadesc").or_else(|| get("datatitle")).or(place),
+        "time": get("sourcetime").map(str::to_owned).or(time),
+    })
+}
+
+/// What is quoted: who said it and its text, opened once when it is XML itself, in text or as it stands.
 fn quote(app: Element<'_>, quoting: Quoting, decoded: &mut Map<String, Value>) {
     let refer = app.child("refermsg");
     let get = |name| refer.and_then(|refer| refer.child_text(name));
     // In a room `fromusr` is the room, and `chatusr` who spoke; in some versions the other way round.
-    let person = |id: &&str| !id.ends_with("@chatroom");
+    let person = |id: &&str| !id::is_room(id);
     let from = get("chatusr").filter(person).or_else(|| get("fromusr").filter(person));
     let msg_type = get("type").and_then(|number| number.parse::<i64>().ok());
-    let content = get("content");
-    let text = match msg_type {
-        None | Some(super::TEXT) => content.map(str::to_owned),
-        Some(_) if quoting == Quoting::Closed => None,
-        Some(msg_type) => content.and_then(|content| packed(msg_type, content, Quoting::Closed).text),
+    let content = refer.and_then(|refer| refer.child("content"));
+    let words = content.map(Element::text).filter(|text| !text.is_empty());
+    let inner = content.and_then(|content| content.children().next());
+    let text = match (msg_type, inner) {
+        (None | Some(super::TEXT), _) => words.map(|text| strip(text, from).to_owned()),
+        (Some(_), _) if quoting == Quoting::Closed => None,
+        (Some(msg_type), Some(inner)) => opened(msg_type, inner, Quoting::Closed).text,
+        (Some(msg_type), None) => words.and_then(|text| quoted(msg_type, text)),
     };
     let mut quote = Map::new();
     word(&mut quote, "from", from);
-    word(&mut quote, "nick", get("displayname"));
+    word(&mut quote, "name", get("displayname"));
+    quote.insert("kind".into(), msg_type.map(|msg_type| Sort::of(msg_type).word()).into());
     word(&mut quote, "text", text.as_deref());
-    quote.insert("msg_type".into(), msg_type.into());
     word(&mut quote, "id", get("svrid"));
     decoded.insert("quote".into(), quote.into());
+}
+
+/// The text of a quoted message that stands in text.
+fn quoted(msg_type: i64, content: &str) -> Option<String> {
+    let unescaped = content.trim_start().starts_with("&lt;").then(|| xml::unescape(content));
+    let content = unescaped.as_deref().unwrap_or(content);
+    let Some(tree) = xml::locate(content).map(xml::parse) else { return Some(content.to_owned()) };
+    opened(msg_type, tree.root()?, Quoting::Closed).text
+}
+
+fn strip<'t>(text: &'t str, from: Option<&str>) -> &'t str {
+    super::strip_speaker(text, from)
 }

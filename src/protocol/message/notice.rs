@@ -1,8 +1,12 @@
-//! Notices of the system: calls (`msgType` 50), notices (10000), recalls and other system XML (10002).
+//! Notices of the system: calls (`msgType` 50), notices (10000), recalls and other system XML (10002). Contract 7, Notices.
 //!
-//! Promises: plain, bounded text for people. A filled-in template cannot grow beyond [`FILLED_BYTES_MAX`].
+//! Promises: plain, bounded text for people. A filled-in template cannot grow beyond [`FILLED_BYTES_MAX`]. What a notice
+//! tells of a room is taken from the ids in its XML, else from WeChat's own sentence, without ids; a sentence that is not
+//! known whole is a notice and no more.
 
-use super::{Message, plain, said, word, xml};
+use super::sentence::{self, Sentence, What, Whom};
+use super::{Around, Message, Sort, Speaker, said, word, xml};
+use crate::protocol::{id, refusal};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use xml::{Element, Tree};
@@ -10,10 +14,24 @@ use xml::{Element, Tree};
 /// Longest text that a template is filled in to, in bytes: its place-holders repeat, so it could grow without end.
 const FILLED_BYTES_MAX: usize = 64 * 1024;
 
+/// System XML that tells people nothing; lower case. What has no text is none of theirs either.
+const NOISE: &[&str] = &[
+    "dynacfg",
+    "functionmsg",
+    "paymsg",
+    "bizlivenotify",
+    "clientcheckgetextinfo",
+    "clientcheckconsistency",
+    "dynacfg_split",
+];
+
+/// Letters that stand for the links of a template while its sentence is read: nobody writes these.
+const LINKS: std::ops::RangeInclusive<char> = '\u{f0000}'..='\u{ff000}';
+
 /// A call: how it went, where the client says.
 pub(super) fn call(message: &str) -> Message {
     let Some(tree) = xml::locate(message).map(xml::parse).filter(|tree| tree.root().is_some()) else {
-        return plain(message);
+        return Message::plain(Sort::Call, message);
     };
     // An invitation holds numbers only: nothing to read.
     let invitation = tree.find("voipinvitemsg");
@@ -30,50 +48,60 @@ pub(super) fn call(message: &str) -> Message {
             word(&mut decoded, name, value);
         }
     }
-    Message { text, decoded: Value::Object(decoded) }
+    Message::of(Sort::Call, text, decoded)
 }
 
 /// A notice in a chat: plain text, text with links in it, or system XML.
-pub(super) fn notice(message: &str) -> Message {
-    if !message.contains('<') {
-        return plain(message);
-    }
-    if message.contains("<sysmsg")
+pub(super) fn notice(message: &str, around: &Around<'_>) -> Message {
+    if message.contains('<')
         && let Some(tree) = xml::locate(message).map(xml::parse)
-        && let Some(root) = tree.root().filter(|root| root.is("sysmsg"))
+        && let Some(root) = tree.root().filter(|root| root.is("sysmsg") || root.is("revokemsg"))
     {
-        let mut read = system(&tree, root);
-        read.text = read.text.or_else(|| stripped(message));
+        let mut read = system(message, &tree, root, around);
+        if read.sort != Sort::Other {
+            read.text = read.text.or_else(|| stripped(message));
+        }
         return read;
     }
-    Message { text: stripped(message), decoded: json!({}) }
+    let text = if message.contains('<') { stripped(message) } else { super::some(message) };
+    told(text, None, Map::new(), around)
 }
 
 /// System XML: `<sysmsg type="revokemsg">` is a recall, the rest is told by its type.
-pub(super) fn system(tree: &Tree, root: Element<'_>) -> Message {
+pub(super) fn system(message: &str, tree: &Tree, root: Element<'_>, around: &Around<'_>) -> Message {
     let kind = sysmsg_type(root);
     let mut decoded = Map::new();
     word(&mut decoded, "sysmsg", kind);
-    let body = kind.and_then(|kind| root.child(kind)).or_else(|| root.children().next()).unwrap_or(root);
-    let get = |name| body.child_text(name);
-    let text = match kind {
-        Some("revokemsg") => {
-            for name in ["session", "msgid", "newmsgid", "replacemsg"] {
-                word(&mut decoded, name, get(name));
-            }
-            get("replacemsg").map(str::to_owned)
+    // `<revokemsg>"A" recalled a message</revokemsg>`, as PC WeChat keeps it.
+    let kind = if kind.is_none() && root.is("revokemsg") { Some("revokemsg") } else { kind };
+    let Some(kind) = kind else { return other(root, decoded) };
+    let body = root.child(kind).or_else(|| root.children().next()).unwrap_or(root);
+    match kind.to_ascii_lowercase().as_str() {
+        "revokemsg" => recall(message, body, decoded, around),
+        "pat" => pat(body, decoded, around),
+        "sysmsgtemplate" => match Template::of(tree) {
+            Some(template) => template.told(decoded, around),
+            None => other(root, decoded),
+        },
+        "delchatroommember" => members(body, decoded, around),
+        "mmchatroombarannouncememt" | "mmchatroombarannouncement" => {
+            let text = ["content", "text", "plain"].into_iter().find_map(|name| body.child_text(name));
+            of_room(Sort::Announcement, text.map(str::to_owned), decoded, Happened::default())
         }
-        Some("sysmsgtemplate") => filled(tree),
-        Some("pat") => {
-            word(&mut decoded, "from", get("fromusername"));
-            word(&mut decoded, "patted", get("pattedusername"));
-            get("template").map(str::to_owned)
-        }
-        // `<revokemsg>"A" recalled a message</revokemsg>`, as PC WeChat keeps it.
-        None if root.is("revokemsg") => said(Some(root.text())).map(str::to_owned),
-        _ => ["plain", "text", "content"].into_iter().find_map(get).map(str::to_owned),
-    };
-    Message { text, decoded: Value::Object(decoded) }
+        "newxmlchatroomaccessverifyapplication" => asks(body, decoded, around),
+        noise if NOISE.contains(&noise) => Message::of(Sort::Other, None, decoded),
+        _ => match ["plain", "text", "content"].into_iter().find_map(|name| body.child_text(name)) {
+            Some(text) => told(Some(text.to_owned()), None, decoded, around),
+            None => Message::of(Sort::Other, None, decoded),
+        },
+    }
+}
+
+/// System XML of no type that we know.
+fn other(root: Element<'_>, decoded: Map<String, Value>) -> Message {
+    let text = ["plain", "text", "content"].into_iter().find_map(|name| root.child_text(name));
+    let sort = if text.is_some() { Sort::System } else { Sort::Other };
+    Message::of(sort, text.map(str::to_owned), decoded)
 }
 
 /// The type of system XML; `None` when it is something else.
@@ -81,35 +109,328 @@ pub(super) fn sysmsg_type(root: Element<'_>) -> Option<&str> {
     said(root.attribute("type")).filter(|_| root.is("sysmsg"))
 }
 
-/// The template of a notice with its place-holders (`$names$`) filled in from the links beside it.
-fn filled(tree: &Tree) -> Option<String> {
-    let template = said(Some(tree.find("template")?.text()))?;
-    let links: HashMap<&str, String> = tree
-        .elements()
-        .filter(|element| element.is("link"))
-        .filter_map(|link| Some((link.attribute("name")?, link_text(link))))
-        .collect();
-    let mut out = String::new();
-    let mut rest = template;
-    while let Some((before, (name, after))) =
-        rest.split_once('$').and_then(|(before, rest)| Some((before, rest.split_once('$')?)))
-    {
-        out.push_str(before);
-        if let Some(value) = links.get(name) {
-            out.push_str(value);
-            rest = after;
-        } else {
-            out.push('$');
-            rest = &rest[before.len() + 1..];
-        }
-        if out.len() > FILLED_BYTES_MAX {
-            let end = (0..=FILLED_BYTES_MAX).rev().find(|&at| out.is_char_boundary(at)).unwrap_or(0);
-            out.truncate(end);
-            return Some(out);
+/// A message is taken back: who did it, and which one.
+fn recall(message: &str, body: Element<'_>, mut decoded: Map<String, Value>, around: &Around<'_>) -> Message {
+    let text = body.child_text("replacemsg").or_else(|| said(Some(body.text())));
+    if body.children().next().is_some() {
+        for name in ["session", "msgid", "newmsgid", "replacemsg"] {
+            word(&mut decoded, name, body.child_text(name));
         }
     }
-    out.push_str(rest);
-    Some(out)
+    let speaker = || super::speaker_before(message).filter(|id| !id::is_room(id)).or(around.speaker);
+    let from = if text.is_some_and(is_own) {
+        Speaker::Account
+    } else if let Some(speaker) = speaker() {
+        Speaker::Id(speaker.to_owned())
+    } else {
+        // In a private chat there is only one other, who is named where it was not the account.
+        let other = text.and_then(sentence::read).and_then(|sentence| sentence.by).is_some();
+        match around.chat.filter(|chat| other && !id::is_room(chat)) {
+            Some(chat) => Speaker::Id(chat.to_owned()),
+            None => Speaker::Nobody,
+        }
+    };
+    Message { from, ..Message::of(Sort::Recall, text.map(str::to_owned), decoded) }
+}
+
+/// Whether a recall is told to have been the account's own, also one of another's message by the room's owner.
+fn is_own(text: &str) -> bool {
+    ["你撤回", "你收回", "您撤回", "您收回", "你已收回", "您已收回", "You recalled", "You've recalled", "You unsent"]
+        .iter()
+        .any(|start| text.trim_start().starts_with(start))
+}
+
+/// A pat: the names in its template are ids, which the directory may know.
+fn pat(body: Element<'_>, mut decoded: Map<String, Value>, around: &Around<'_>) -> Message {
+    let from = said(body.child_text("fromusername"));
+    let template = said(body.child_text("template"));
+    word(&mut decoded, "from", from);
+    word(&mut decoded, "patted", body.child_text("pattedusername"));
+    word(&mut decoded, "template", template);
+    let from = match from {
+        Some(from) if Some(from) == around.account => Speaker::Account,
+        Some(from) => Speaker::Id(from.to_owned()),
+        None => Speaker::Nobody,
+    };
+    let text = template.map(|template| super::with_names(template, |_| None));
+    Message { from, ..Message::of(Sort::Pat, text, decoded) }
+}
+
+/// What a notice tells of a room, beside its text.
+#[derive(Debug, Default)]
+struct Happened {
+    who: Vec<Value>,
+    by: Option<Value>,
+    how: Option<&'static str>,
+    name: Option<String>,
+}
+
+/// A notice about a room: `who`, `by`, `how`, `name`, always, `null` where they do not apply.
+fn of_room(sort: Sort, text: Option<String>, mut decoded: Map<String, Value>, happened: Happened) -> Message {
+    decoded.insert("who".into(), happened.who.into());
+    decoded.insert("by".into(), happened.by.into());
+    decoded.insert("how".into(), happened.how.into());
+    decoded.insert("name".into(), happened.name.into());
+    Message { from: Speaker::Nobody, ..Message::of(sort, text, decoded) }
+}
+
+/// Somebody, by id and by name, as far as either is known.
+fn person(wxid: Option<&str>, nick: Option<&str>) -> Value {
+    json!({ "wxid": said(wxid), "nick": said(nick) })
+}
+
+/// What a notice in words tells; `template` is the one that it was filled in from.
+fn told(
+    text: Option<String>,
+    template: Option<&Template<'_>>,
+    mut decoded: Map<String, Value>,
+    around: &Around<'_>,
+) -> Message {
+    let sentence = template.map_or(text.as_deref(), |template| Some(&template.sentence)).and_then(sentence::read);
+    let in_room = around.chat.is_some_and(id::is_room);
+    let people = People { template, account: around.account };
+    match sentence.as_ref().and_then(|sentence| Some((sentence, sort_of(sentence.what, in_room)?))) {
+        Some((sentence, (Sort::Pat, _))) => {
+            let (from, patted) = people.patted(sentence);
+            word(&mut decoded, "from", around.account.filter(|_| from == Speaker::Account));
+            word(&mut decoded, "patted", patted);
+            Message { from, ..Message::of(Sort::Pat, text, decoded) }
+        }
+        Some((sentence, (sort, how))) => {
+            let happened = Happened {
+                who: sentence.who.iter().flat_map(|named| people.of(*named)).collect(),
+                by: sentence.by.and_then(|named| people.of(named).into_iter().next()),
+                how,
+                name: sentence.name.map(|name| people.words(name)),
+            };
+            of_room(sort, text, decoded, happened)
+        }
+        None => {
+            let word = text.as_deref().and_then(notice_word);
+            decoded.insert("notice".into(), word.into());
+            Message::of(Sort::System, text, decoded)
+        }
+    }
+}
+
+/// What kind of notice a sentence is, and `how`; a sentence about a room is one only in a room.
+fn sort_of(what: What, in_room: bool) -> Option<(Sort, Option<&'static str>)> {
+    let sort = match what {
+        What::Patted => return Some((Sort::Pat, None)),
+        What::Recalled => return None,
+        What::Invited => (Sort::Joined, Some("invite")),
+        What::Scanned => (Sort::Joined, Some("qrcode")),
+        What::Removed => (Sort::Left, Some("removed")),
+        What::Left => (Sort::Left, Some("left")),
+        What::Disbanded => (Sort::Left, Some("disbanded")),
+        What::Renamed => (Sort::Renamed, None),
+        What::NewOwner => (Sort::Owner, None),
+        What::Asks => (Sort::Access, Some("request")),
+        What::ConfirmOn => (Sort::Access, Some("on")),
+        What::ConfirmOff => (Sort::Access, Some("off")),
+    };
+    in_room.then_some(sort)
+}
+
+/// How notices of calls begin, in small letters.
+const OF_CALLS: &[&str] = &[
+    "通话",
+    "通話",
+    "语音通话",
+    "語音通話",
+    "视频通话",
+    "視訊通話",
+    "视频聊天",
+    "語音聊天",
+    "[语音通话]",
+    "[视频通话]",
+    "[語音通話]",
+    "[視訊通話]",
+    "已取消",
+    "对方已取消",
+    "對方已取消",
+    "已拒绝",
+    "已拒絕",
+    "对方已拒绝",
+    "對方已拒絕",
+    "对方无应答",
+    "對方無應答",
+    "对方忙",
+    "對方忙",
+    "忙线",
+    "忙線",
+    "已在其它设备",
+    "已在其他设备",
+    "已在其他裝置",
+    "call duration",
+    "duration:",
+    "call canceled",
+    "call cancelled",
+    "canceled by caller",
+    "cancelled by caller",
+    "call declined",
+    "call not answered",
+    "line busy",
+    "missed voice call",
+    "missed video call",
+    "[voice call]",
+    "[video call]",
+];
+
+/// What a notice is about, where its words tell: a name in quotation marks is none of them.
+fn notice_word(text: &str) -> Option<&'static str> {
+    if let Some(refused) = refusal::word(text) {
+        return Some(refused);
+    }
+    let text = text.trim();
+    if refusal::FRIENDSHIP_NOTICES.iter().any(|start| text.starts_with(start)) {
+        return Some("friend_added");
+    }
+    if sentence::read(text).is_some_and(|sentence| sentence.what == What::Recalled) || is_own(text) {
+        return Some("recall");
+    }
+    let said = refusal::unquoted(text).to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    let begins = |words: &[&str]| words.iter().any(|word| said.starts_with(word));
+    if has(&["领取了", "領取了", "收到红包", "收到紅包", "opened", "received a"])
+        && has(&["红包", "紅包", "red packet"])
+    {
+        return Some("red_packet");
+    }
+    if has(&["转账", "轉帳", "轉賬", "transfer"])
+        && has(&["已收", "已被", "退还", "退還", "过期", "過期", "accepted", "refunded", "expired"])
+    {
+        return Some("transfer");
+    }
+    begins(OF_CALLS).then_some("call")
+}
+
+/// Who is meant in a sentence.
+#[derive(Debug, Clone, Copy)]
+struct People<'a> {
+    template: Option<&'a Template<'a>>,
+    account: Option<&'a str>,
+}
+
+impl People<'_> {
+    /// Those behind a name, which may be a link to several.
+    fn of(&self, named: Whom<'_>) -> Vec<Value> {
+        match named {
+            Whom::Account => vec![person(self.account, None)],
+            Whom::Name(name) => match self.link(name) {
+                Some(link) => {
+                    let members = link.members().map(|(wxid, nick)| person(wxid, nick)).collect::<Vec<_>>();
+                    if members.is_empty() { vec![person(None, Some(&link_text(link.element)))] } else { members }
+                }
+                None => vec![person(None, Some(name))],
+            },
+        }
+    }
+
+    /// A name that may be a link.
+    fn words(&self, name: &str) -> String {
+        self.link(name).map_or_else(|| name.to_owned(), |link| link_text(link.element))
+    }
+
+    fn link(&self, name: &str) -> Option<Link<'_>> {
+        let letter = name.chars().next().filter(|letter| LINKS.contains(letter) && name.chars().count() == 1)?;
+        let index = u32::from(letter) - u32::from(*LINKS.start());
+        self.template?.links.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// Who patted whom; a plain sentence has no ids but the account's.
+    fn patted(&self, sentence: &Sentence<'_>) -> (Speaker, Option<&str>) {
+        let from = match sentence.by {
+            Some(Whom::Account) => Speaker::Account,
+            _ => Speaker::Nobody,
+        };
+        let own = |named: &Whom<'_>| match named {
+            Whom::Account => true,
+            // `我的头`: what of the account was patted stands behind it.
+            Whom::Name(name) => ["我的", "你的"].iter().any(|own| name.starts_with(own)),
+        };
+        (from, self.account.filter(|_| sentence.who.first().is_some_and(own)))
+    }
+}
+
+/// A link of a template.
+#[derive(Debug, Clone, Copy)]
+struct Link<'t> {
+    element: Element<'t>,
+}
+
+impl<'t> Link<'t> {
+    /// The people it stands for: id and name.
+    fn members(self) -> impl Iterator<Item = (Option<&'t str>, Option<&'t str>)> {
+        let members = self.element.descendants().filter(|element| element.is("member"));
+        members.map(|member| (member.child_text("username"), member.child_text("nickname")))
+    }
+}
+
+/// A sentence with links in it.
+#[derive(Debug)]
+struct Template<'t> {
+    /// As people read it.
+    text: String,
+    /// With one letter of [`LINKS`] for each link that names somebody or something, and without its buttons.
+    sentence: String,
+    links: Vec<Link<'t>>,
+}
+
+impl<'t> Template<'t> {
+    /// The template of a notice with its place-holders (`$names$`) filled in from the links beside it.
+    fn of(tree: &'t Tree) -> Option<Self> {
+        let template = said(Some(tree.find("template")?.text()))?;
+        let by_name: HashMap<&str, Element<'_>> = tree
+            .elements()
+            .filter(|element| element.is("link"))
+            .filter_map(|link| Some((link.attribute("name")?, link)))
+            .collect();
+        let mut filled = Self { text: String::new(), sentence: String::new(), links: Vec::new() };
+        let mut texts: HashMap<&str, String> = HashMap::new();
+        let mut rest = template;
+        while let Some((before, (name, after))) =
+            rest.split_once('$').and_then(|(before, rest)| Some((before, rest.split_once('$')?)))
+        {
+            filled.push(before);
+            if let Some(link) = by_name.get(name) {
+                filled.text.push_str(texts.entry(name).or_insert_with(|| link_text(*link)));
+                filled.link(*link);
+                rest = after;
+            } else {
+                filled.push("$");
+                rest = &rest[before.len() + 1..];
+            }
+            if filled.text.len() > FILLED_BYTES_MAX {
+                let end = (0..=FILLED_BYTES_MAX).rev().find(|&at| filled.text.is_char_boundary(at)).unwrap_or(0);
+                filled.text.truncate(end);
+                filled.sentence.clear();
+                return Some(filled);
+            }
+        }
+        filled.push(rest);
+        Some(filled)
+    }
+
+    fn push(&mut self, words: &str) {
+        self.text.push_str(words);
+        self.sentence.extend(words.chars().map(|letter| if LINKS.contains(&letter) { ' ' } else { letter }));
+    }
+
+    fn link(&mut self, element: Element<'t>) {
+        let link = Link { element };
+        // A button (`撤销`) is no part of the sentence.
+        let means = link.members().next().is_some() || element.child_text("plain").is_some();
+        let letter = u32::try_from(self.links.len()).ok().and_then(|n| char::from_u32(u32::from(*LINKS.start()) + n));
+        if let Some(letter) = letter.filter(|letter| means && LINKS.contains(letter)) {
+            self.sentence.push(letter);
+            self.links.push(link);
+        }
+    }
+
+    fn told(&self, decoded: Map<String, Value>, around: &Around<'_>) -> Message {
+        told(Some(self.text.clone()), Some(self), decoded, around)
+    }
 }
 
 /// What a link reads as: the names of its members, or its own text.
@@ -123,6 +444,56 @@ fn link_text(link: Element<'_>) -> String {
         return ["plain", "title"].into_iter().find_map(|name| link.child_text(name)).unwrap_or_default().to_owned();
     }
     names.join(link.child("separator").map_or("、", |separator| separator.text()))
+}
+
+/// `delchatroommember`: those whom the account has invited, and can send away again.
+fn members(body: Element<'_>, decoded: Map<String, Value>, around: &Around<'_>) -> Message {
+    let text = ["plain", "text", "content"].into_iter().find_map(|name| body.child_text(name));
+    let mut message = told(text.map(str::to_owned), None, decoded, around);
+    let ids: Vec<&str> = body
+        .descendants()
+        .filter(|element| element.is("username"))
+        .map(Element::text)
+        .filter(|id| said(Some(id)).is_some())
+        .collect();
+    let names = text.and_then(sentence::read).map(|sentence| sentence.who).unwrap_or_default();
+    let is_room = matches!(message.sort, Sort::Joined | Sort::Left);
+    if is_room && !ids.is_empty() {
+        let name = |at: usize| match names.get(at).filter(|_| names.len() == ids.len()) {
+            Some(Whom::Name(name)) => Some(*name),
+            _ => None,
+        };
+        let who: Vec<Value> = ids.iter().enumerate().map(|(at, id)| person(Some(id), name(at))).collect();
+        message.put("who", who.into());
+    }
+    message
+}
+
+/// `NewXmlChatRoomAccessVerifyApplication`: somebody wants to come in, or to bring somebody.
+fn asks(body: Element<'_>, decoded: Map<String, Value>, around: &Around<'_>) -> Message {
+    let text = ["text", "plain", "content"].into_iter().find_map(|name| body.child_text(name));
+    let sentence = text.and_then(sentence::read).filter(|sentence| sentence.what == What::Asks);
+    let find = |name: &str| body.descendants().find(|element| element.is(name)).map(Element::text);
+    let members = body.descendants().filter(|element| element.is("member"));
+    let mut who: Vec<Value> =
+        members.map(|member| person(member.child_text("username"), member.child_text("nickname"))).collect();
+    let people = People { template: None, account: around.account };
+    if who.is_empty() {
+        who = sentence.iter().flat_map(|sentence| &sentence.who).flat_map(|named| people.of(*named)).collect();
+    }
+    let named = sentence.as_ref().and_then(|sentence| sentence.by);
+    let nick = match named {
+        Some(Whom::Name(name)) => Some(name),
+        _ => None,
+    };
+    let inviter = said(find("inviterusername"));
+    let by = match (inviter, named) {
+        (Some(inviter), _) => Some(person(Some(inviter), nick)),
+        (None, Some(named)) => people.of(named).into_iter().next(),
+        (None, None) => None,
+    };
+    let happened = Happened { who, by, how: Some("request"), name: None };
+    of_room(Sort::Access, text.map(str::to_owned), decoded, happened)
 }
 
 /// The text without its tags; `None` when nothing is left.

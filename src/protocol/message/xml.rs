@@ -61,8 +61,9 @@ pub(super) fn opens_markup(bytes: &[u8]) -> bool {
     }
 }
 
-/// Reads `text` as far as it goes.
+/// Reads `text` as far as it goes. A lone `<` is a letter: some bridges unescape once too often.
 pub(in crate::protocol) fn parse(text: &str) -> Tree {
+    let text = &*with_lone_signs_escaped(text);
     let mut reader = Reader::from_str(text);
     let config = reader.config_mut();
     config.allow_dangling_amp = true;
@@ -99,6 +100,34 @@ pub(in crate::protocol) fn parse(text: &str) -> Tree {
             return builder.finish();
         }
     }
+}
+
+/// The text with `&lt;` for each `<` that opens nothing; in CDATA each stays as it is.
+fn with_lone_signs_escaped(text: &str) -> Cow<'_, str> {
+    const CDATA: &str = "<![CDATA[";
+    let mut out = String::new();
+    let (mut copied, mut at) = (0, 0);
+    while let Some(found) = text[at..].find('<') {
+        let sign = at + found;
+        at = if text[sign..].starts_with(CDATA) {
+            match text[sign..].find("]]>") {
+                Some(end) => sign + end,
+                None => break,
+            }
+        } else {
+            if !opens_markup(&text.as_bytes()[sign..]) {
+                out.push_str(&text[copied..sign]);
+                out.push_str("&lt;");
+                copied = sign + 1;
+            }
+            sign + 1
+        };
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(&text[copied..]);
+    Cow::Owned(out)
 }
 
 /// Resolves the five entities of XML and numeric ones; all else stays as it stands.
@@ -314,6 +343,17 @@ impl<'t> Element<'t> {
     /// Its own text, without that of its children, trimmed.
     pub(in crate::protocol) fn text(self) -> &'t str {
         self.node().text.trim()
+    }
+
+    /// Itself and the elements in it; the first of a document stands for all of it, since damage may close it early.
+    pub(in crate::protocol) fn within(self) -> impl Iterator<Item = Self> {
+        let end = if self.index == 0 { self.tree.nodes.len() } else { self.node().end };
+        (self.index..end).map(move |index| Element { tree: self.tree, index })
+    }
+
+    /// The first of [`within`](Self::within) of that name.
+    pub(in crate::protocol) fn find(self, name: &str) -> Option<Self> {
+        self.within().find(|element| element.is(name))
     }
 
     /// The elements in it, however deep.

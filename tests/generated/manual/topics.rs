@@ -238,26 +238,66 @@ fn decoded(kind: Kind) -> (&'static str, &'static str) {
         Kind::RoomMembers => {
             ("77", "`room`, `members` (normalised contacts), `info` (the decoded XML and what was found in it).")
         }
-        Kind::MessageText => ("78, msgType 1", "Nothing: `text` has it all."),
+        Kind::MessageText => ("78, msgType 1", "Nothing: `text` has it all. Of news: `articles`."),
         Kind::MessageImage => ("78, msgType 3", "The attributes of the picture, and `size`."),
         Kind::MessageVoice => ("78, msgType 34", "The attributes, `duration_ms`, `size`."),
         Kind::MessageFriendRequest => (
-            "78, msgType 37",
-            "`v1`, `v2`, `wxid`, `nick`, `greeting`, `scene`, and what else it tells of the person. `text` is the greeting.",
+            "78, msgType 37, 65 (company contacts)",
+            "`v1`, `v2`, `wxid`, `nick`, `greeting`, `scene`, and what else it tells of the person. `from` is who asks, `text` the greeting.",
         ),
-        Kind::MessageCard => ("78, msgType 42", "`wxid`, `nick`, `v1`, `v2`, and what else it tells of the person."),
+        Kind::MessageCard => (
+            "78, msgType 42, 66 (company contacts)",
+            "`wxid`, `nick`, `v1`, `v2`, and what else it tells of the person.",
+        ),
         Kind::MessageVideo => ("78, msgType 43", "The attributes, `duration_ms`, `size`."),
         Kind::MessageSticker => ("78, msgType 47", "The attributes, `url`, `size`."),
         Kind::MessageLocation => ("78, msgType 48", "`latitude`, `longitude`, `label`, `name`."),
         Kind::MessageApp => (
             "78, msgType 49",
-            "`title`, `description`, `url`, `app_type`, `app` (a word: link, file, mini_program, quote, transfer …), and what belongs to that.",
+            "`title`, `description`, `url`, `source`, `thumb_url`, `app_type` (a number) and `app`, a word for it: \
+                 link, file, file_upload (under way), music, video, mini_program, quote, history, channel_post, live, \
+                 live_location, announcement, pat, solitaire, note, transfer, red_packet, coupon, sticker …; the number \
+                 again where nobody knows a word. Besides: of files `file_name`, `file_size`, `file_ext`, `md5`, \
+                 `attachid`; of music `data_url`; of a quote `quote` with `from`, `name`, `kind`, `text`, `id`; of a \
+                 merged history and of notes `items`, each with `name`, `kind`, `text`, `time`; of a transfer `amount`, \
+                 `memo`, `step` (sent, received, returned), `transfer_id` (the same at every step), `transaction_id`, \
+                 `payer`, `receiver`; of a red packet `greeting`, `id`; of channels `nick`, `channel`; of an official \
+                 account's push `articles`, each with `title`, `url`, `digest`, `cover`. `text` is what it says: the \
+                 reply of a quote, the amount of a transfer, the name of a file. A reply with a quote is this kind, not \
+                 `message.text`.",
         ),
         Kind::MessageCall => ("78, msgType 50", "What the invitation tells."),
-        Kind::MessageSystem => {
-            ("78, msgType 10000", "`sysmsg`, where it is XML of a type. A notice in a room has no `from`.")
+        Kind::MessageSystem => (
+            "78, msgType 10000, 10002",
+            "A notice that is none of the others. `notice`: a word for it where one is known (refused, not_friend, \
+                 too_frequent, friend_added, red_packet, transfer, call, recall); `sysmsg`, where it is XML of a type. A \
+                 notice in a room has no `from`.",
+        ),
+        Kind::MessageRecall => (
+            "78, msgType 10002",
+            "`session`, `msgid`, `newmsgid` (which message), `replacemsg`. `from` is who took it back, null where that \
+                 cannot be told.",
+        ),
+        Kind::MessagePat => (
+            "78, msgType 10002, 10000",
+            "`from`, `patted`: ids; null where only a sentence tells. `template`: the sentence with ids in it.",
+        ),
+        Kind::RoomJoined => (
+            "78, a notice",
+            "`who`: a list of those who came, each with `wxid` and `nick`, null where the notice does not tell; `by`: who \
+                 brought them, likewise, or null; `how`: `invite` or `qrcode`.",
+        ),
+        Kind::RoomLeft => {
+            ("78, a notice", "`who`, `by` as above; `how`: `removed`, `left`, or `disbanded` (then nobody is named).")
         }
-        Kind::MessageRecall => ("78, msgType 10002", "`sysmsg`, `session`, `msgid`, `newmsgid`, `replacemsg`."),
+        Kind::RoomRenamed => ("78, a notice", "`name`: the new one; `by`."),
+        Kind::RoomAnnouncement => ("78, a notice", "`text` is the announcement."),
+        Kind::RoomOwner => ("78, a notice", "`who`: the new owner."),
+        Kind::RoomAccess => (
+            "78, a notice",
+            "`how`: `request` (somebody asks to come in: `who`; `by` wants to bring them), `on`, `off` (whether whoever is \
+                 invited must be confirmed).",
+        ),
         Kind::MessageOther => ("78, any other msgType", "`sysmsg`, where it tells."),
         Kind::ContactPacket => ("88", "`wxids`, `v1`, `v2`, `avatars`, `strings`: what was found in the packet."),
         Kind::RoomCreated => ("69", "`room`."),

@@ -94,11 +94,12 @@ pub(in crate::cli) enum What {
 /// Post a single event.
 ///
 /// KEY=VALUE changes a field of the event: those of the wire (message=…, wxid=…, formWxid=…, cwxid=…), or the readable
-/// ones: text, chat, from, self, account, nick.
+/// ones: text, chat, from, self, account, nick; in notices of rooms also who and by (ids), how, name.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   wehelp simulate event message.text text=hello chat=123@chatroom from=wxid_a
+  wehelp simulate event room.joined chat=123@chatroom who=wxid_a by=wxid_b how=invite
   wehelp simulate event message.friend_request text=\"hello from the fair\"
   wehelp simulate event logout")]
 pub(in crate::cli) struct Event {

@@ -1,5 +1,6 @@
 //! A sensible event of every kind, and the fields by which one can be changed.
 
+use super::notice;
 use super::world::{World, escape};
 use crate::cli::error::Error;
 use crate::near;
@@ -53,6 +54,11 @@ pub(super) fn sample(world: &World, kind: Kind, fields: &[String]) -> Result<Sam
         return Err(Error::usage(format!("`{name}=` says nothing in an event of kind `{}`", kind.as_str())));
     }
     for (key, value) in changes.wire {
+        if !event.contains_key(&key) && !WIRE.contains(&&key[..]) {
+            let known = event.keys().map(String::as_str).chain(WIRE).chain(READABLE).chain(notice::READABLE);
+            let near = near::nearest(&key, known).map(|near| format!("; did you mean `{near}=`?")).unwrap_or_default();
+            return Err(Error::usage(format!("an event of kind `{}` has no `{key}`{near}", kind.as_str())));
+        }
         let value = as_before(event.get(&key), value);
         event.insert(key, value);
     }
@@ -67,6 +73,10 @@ struct Changes {
 
 const READABLE: [&str; 6] = ["text", "chat", "from", "self", "account", "nick"];
 
+/// What an event may have on the wire though the sample has it not.
+const WIRE: [&str; 12] =
+    ["type", "code", "msgType", "processid", "cwxid", "wxid", "formWxid", "fromWxid", "myMsg", "message", "hex", "xml"];
+
 impl Changes {
     fn read(fields: &[String]) -> Result<Self, Error> {
         let mut changes = Self { readable: std::collections::BTreeMap::new(), wire: Vec::new() };
@@ -74,7 +84,7 @@ impl Changes {
             let Some((key, value)) = field.split_once('=').filter(|(key, _)| !key.is_empty()) else {
                 return Err(Error::usage(format!("`{field}` is no KEY=VALUE (try text=hello)")));
             };
-            match READABLE.iter().find(|name| **name == key) {
+            match READABLE.iter().chain(&notice::READABLE).find(|name| **name == key) {
                 Some(name) => drop(changes.readable.insert(name, value.to_owned())),
                 None => changes.wire.push((key.to_owned(), value.to_owned())),
             }
@@ -120,11 +130,19 @@ pub(super) fn message_type(kind: Kind) -> Option<i64> {
         Kind::MessageSystem => 10000,
         Kind::MessageRecall => 10002,
         Kind::MessageOther => 51,
+        kind if notice::is_one(kind) => 10002,
         _ => return None,
     })
 }
 
 fn message(world: &World, kind: Kind, msg_type: i64, changes: &mut Changes) -> Result<Map<String, Value>, Error> {
+    if notice::is_one(kind) {
+        let chat = changes.readable.remove("chat").or_else(|| Some(world.rooms.first()?.wxid.clone()));
+        let chat = chat.filter(|chat| id::is_room(chat)).ok_or_else(|| Error::usage("`chat` is to be a room"))?;
+        let text = notice::message(world, kind, &chat, &mut changes.readable)?;
+        let event = world.message(msg_type, &chat, None, false, &text);
+        return Ok(event.as_object().cloned().unwrap_or_default());
+    }
     let own = changes.readable.remove("self").map(|text| truth(&text)).transpose()?.unwrap_or(false);
     let said_by = changes.readable.remove("from");
     let friend = world.friends.first().map_or("filehelper", |p| p.wxid.as_str());
@@ -184,7 +202,7 @@ pub(super) fn body(world: &World, kind: Kind, whom: &str, changes: &mut impl Tex
             "<voipmsg type=\"VoIPBubbleMsg\"><VoIPBubbleMsg><msg><![CDATA[{}]]></msg><room_type>1</room_type></VoIPBubbleMsg></voipmsg>",
             changes.text_or("通话时长 01:24").replace("]]>", "")
         ),
-        Kind::MessageSystem => changes.text_or(&format!("\"{whom}\" 拍了拍我")),
+        Kind::MessageSystem => changes.text_or("消息已发出，但被对方拒收了。"),
         Kind::MessageRecall => recall(&changes.text_or(&format!("\"{whom}\" 撤回了一条消息"))),
         _ => changes.text_or("<msg><op id=\"2\"><name>lastMessage</name></op></msg>"),
     }
@@ -361,10 +379,31 @@ mod tests {
     }
 
     #[test]
+    fn notices_say_who_and_how() {
+        let event = made(Kind::RoomJoined, &["chat=9@chatroom", "who=wxid_a,wxid_b", "by=wxid_c", "how=qrcode"]);
+        assert_eq!((event.chat.as_deref(), &event.decoded["how"]), (Some("9@chatroom"), &json!("qrcode")));
+        assert_eq!(event.decoded["by"]["wxid"], "wxid_c");
+        let who: Vec<_> = event.decoded["who"].as_array().unwrap().iter().map(|who| &who["wxid"]).collect();
+        assert_eq!(who, ["wxid_a", "wxid_b"]);
+        assert_eq!(made(Kind::RoomRenamed, &["name=新 & 名"]).decoded["name"], "新 & 名");
+        for how in ["removed", "left", "disbanded"] {
+            assert_eq!(made(Kind::RoomLeft, &[&format!("how={how}")]).decoded["how"], how);
+        }
+        for how in ["request", "on", "off"] {
+            assert_eq!(made(Kind::RoomAccess, &[&format!("how={how}")]).decoded["how"], how);
+        }
+        let pat = made(Kind::MessagePat, &["by=wxid_me", "who=wxid_a"]);
+        assert_eq!((pat.is_self, &pat.decoded["patted"]), (Some(true), &json!("wxid_a")));
+    }
+
+    #[test]
     fn what_says_nothing_is_refused() {
         let world = World::new("wxid_me");
         let refuse = |kind, field: &str| sample(&world, kind, &[field.to_owned()]).unwrap_err().message;
         assert!(refuse(Kind::Logout, "text=x").contains("text="));
+        assert!(refuse(Kind::MessageText, "txet=x").contains("`text=`?"));
+        assert!(refuse(Kind::RoomLeft, "how=qrcode").contains("removed"));
+        assert!(refuse(Kind::MessageText, "how=left").contains("how="));
         assert!(refuse(Kind::MessageText, "nonsense").contains("KEY=VALUE"));
         assert!(refuse(Kind::MessageText, "self=perhaps").contains("true"));
         assert!(kind("mesage.text").unwrap_err().message.contains("`message.text`"));

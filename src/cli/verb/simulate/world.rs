@@ -3,6 +3,9 @@
 use data_encoding::{BASE64, HEXUPPER};
 use serde_json::{Value, json};
 
+/// The account that is played when the daemon knows none.
+pub(super) const STAND_IN: &str = "wxid_simulated01";
+
 /// Somebody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Person {
@@ -83,9 +86,9 @@ fn person(&(wxid, nick, remark, username, sex, province, city, sign): &Row<'_>) 
 impl World {
     /// The world around an account.
     pub(super) fn new(account: &str) -> Self {
-        let mut me = person(&(super::STAND_IN, "小模拟", "", "simulated", 1, "浙江", "杭州", "我不是真人"));
+        let mut me = person(&(STAND_IN, "小模拟", "", "simulated", 1, "浙江", "杭州", "我不是真人"));
         account.clone_into(&mut me.wxid);
-        if account != super::STAND_IN {
+        if account != STAND_IN {
             // Two played accounts are told apart by their nicks as well.
             me.nick.push_str(&format!(" {}", account.strip_prefix("wxid_").unwrap_or(account)));
         }

@@ -1,27 +1,28 @@
-//! Notices that tell that something was not delivered (contract 3).
+//! Notices that tell that something was not delivered (contract 3, and 7: `notice`).
 //!
 //! Promises: a name that somebody chose is not taken for `WeChat`'s own words: what stands between quotation marks does
 //! not count, nor what goes on after the wording without a mark, nor the name in a notice of a new friend.
 //! Leaves to others: in which chat the notice came.
 
-use super::FRIENDSHIP_NOTICES;
+/// How notices in a chat begin that tell of a new friend: whose name follows, unquoted, chose it themselves.
+pub const FRIENDSHIP_NOTICES: [&str; 3] = ["你已添加了", "你已新增", "You have added"];
 
-/// What `WeChat` says when the other side did not get what was sent; lower case.
-const WORDINGS: &[&str] = &[
-    "被对方拒收了",
-    "被對方拒收了",
-    "开启了朋友验证",
-    "開啟了朋友驗證",
-    "开启了好友验证",
-    "開啟了好友驗證",
-    "发送消息过于频繁",
-    "發送消息過於頻繁",
-    "發送訊息過於頻繁",
-    "傳送訊息過於頻繁",
-    "rejected by the receiver",
-    "rejected by the recipient",
-    "has enabled friend confirmation",
-    "has enabled friend verification",
+/// What `WeChat` says when the other side did not get what was sent, in lower case, and the word of contract 7 for it.
+const WORDINGS: &[(&str, &str)] = &[
+    ("被对方拒收了", "refused"),
+    ("被對方拒收了", "refused"),
+    ("rejected by the receiver", "refused"),
+    ("rejected by the recipient", "refused"),
+    ("开启了朋友验证", "not_friend"),
+    ("開啟了朋友驗證", "not_friend"),
+    ("开启了好友验证", "not_friend"),
+    ("開啟了好友驗證", "not_friend"),
+    ("has enabled friend confirmation", "not_friend"),
+    ("has enabled friend verification", "not_friend"),
+    ("发送消息过于频繁", "too_frequent"),
+    ("發送消息過於頻繁", "too_frequent"),
+    ("發送訊息過於頻繁", "too_frequent"),
+    ("傳送訊息過於頻繁", "too_frequent"),
 ];
 
 /// Quotation marks that come in pairs.
@@ -41,12 +42,18 @@ const SINGLES: [char; 2] = ['"', '＂'];
 
 /// Whether a notice says that what was sent was refused.
 pub(super) fn is_one(notice: &str) -> bool {
+    word(notice).is_some()
+}
+
+/// How it was refused, as a word: `refused`, `not_friend`, `too_frequent`.
+pub(super) fn word(notice: &str) -> Option<&'static str> {
     let notice = notice.trim();
     if FRIENDSHIP_NOTICES.iter().any(|start| notice.starts_with(start)) {
-        return false;
+        return None;
     }
     let said = unquoted(notice).to_lowercase();
-    WORDINGS.iter().any(|wording| said.match_indices(wording).any(|(at, _)| ends_here(&said[at + wording.len()..])))
+    let is_said = |wording: &str| said.match_indices(wording).any(|(at, _)| ends_here(&said[at + wording.len()..]));
+    WORDINGS.iter().find(|(wording, _)| is_said(wording)).map(|(_, word)| *word)
 }
 
 /// Whether a clause ends where `rest` begins: behind the wording WeChat puts a mark, or nothing.
@@ -55,7 +62,7 @@ fn ends_here(rest: &str) -> bool {
 }
 
 /// The text without what stands between quotation marks; a quotation without an end goes to the text's end.
-fn unquoted(text: &str) -> String {
+pub(super) fn unquoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut closing = None;
     for c in text.chars() {
