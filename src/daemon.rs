@@ -1,4 +1,4 @@
-//! The daemon: two doors in front of one service, over one store.
+//! The daemon: two doors in front of its parts, over one store.
 //!
 //! Start: the lock → the store → what was in flight → the doors. Stop, the other way round: listeners stop → polls and
 //! followers return → connections join → hand-overs are recorded → the store thread drains, syncs, ends → socket and
@@ -17,17 +17,18 @@ mod ages;
 mod budget;
 mod cursors;
 mod doors;
-mod failure;
 mod forwards;
 mod janitor;
 mod kept;
+mod learned;
 mod learner;
 mod log;
 mod metrics;
+mod parts;
 mod queue;
 mod seldom;
-mod service;
 mod slow;
+mod status;
 mod sync;
 
 pub use log::line;
@@ -42,12 +43,13 @@ use doors::limits::{self, Limits};
 use doors::tls::Tls;
 use doors::token::Tokens;
 use doors::{client, control, serve};
-use queue::{asks, handover};
-use service::{Listen, Service};
+use parts::Parts;
 use signals::Asked;
+use status::Listen;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// A stop waits so long for connections (which end earlier, `doors::limits::STOP_PATIENCE`), and for hand-overs that are to be
 /// recorded: the rest of what a stop may take in all is the store's.
@@ -121,7 +123,7 @@ pub fn check(args: &Args) -> Result<(), Error> {
     let addresses = instance::addresses(&config.http.listen)?;
     instance::check_exposure(&config.http, &addresses, args.insecure)?;
     load_tls(&config)?;
-    accounts::check(&config.accounts).map_err(Error::Secret)
+    accounts::table::check(&config.accounts).map_err(Error::Secret)
 }
 
 fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, Error> {
@@ -178,7 +180,8 @@ pub fn run(args: &Args, mut activated: instance::Activated, asked: &Asked) -> Re
         let socket = control.socket.as_ref().unwrap_or(&home.socket).clone();
         let home = Home { socket, ..home.clone() };
         let doors = Open { http, control, tls, tokens: Arc::new(tokens) };
-        live(args, &home, config, store.clone(), doors, asked, &lock).await
+        live(args, &home, config, store.clone(), doors, asked, &lock).await;
+        Ok::<_, Error>(())
     });
     // What still runs on blocking threads (a forward that waits for its target) is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -222,9 +225,8 @@ async fn live(
     mut open: Open,
     asked: &Asked,
     lock: &instance::Lock,
-) -> Result<(), Error> {
-    let shutdown = asked.shutdown.clone();
-    let (mut died, mut health) = (store.died(), store.health());
+) {
+    let (shutdown, health) = (asked.shutdown.clone(), store.health());
     let (client_limits, control_limits) = Limits::of_doors(&config.http);
     let doors = client::Doors::new(
         Arc::clone(&open.tokens),
@@ -232,51 +234,33 @@ async fn live(
         Arc::clone(&control_limits),
         &config.http,
     );
-    let redeliver = config.queue.redeliver;
-    let service = Service::new(home.clone(), config, store, shutdown.clone());
     let addresses: Vec<_> = open.http.iter().filter_map(|l| l.local_addr().ok()).collect();
     let read_config = home.config.exists().then(|| home.config.clone());
-    service.listens(Listen { http: addresses.clone(), tls: open.tls.is_some(), config: read_config });
-    // Before the doors open: a command must not be bound by half of what is known.
-    learner::load_accounts(&service);
-    janitor::restore(&service);
-    service.start(redeliver).await;
+    let listen = Listen { http: addresses.clone(), tls: open.tls.is_some(), config: read_config };
+    let parts = Parts::new(home.clone(), config, store, listen, shutdown.clone());
+    parts.start().await;
 
-    let recorder = tokio::spawn(handover::run(service.clone()));
-    let learner = tokio::spawn(learner::run(service.clone()));
-    tokio::spawn(asks::resume(service.clone()));
-    let janitor = tokio::spawn(janitor::run(service.clone()));
-    let forwards = tokio::spawn(forwards::run(service.clone()));
+    let recorder = tokio::spawn(Arc::clone(&parts.handovers).run());
+    let learner = tokio::spawn(Arc::clone(&parts.learner).run());
+    tokio::spawn(Arc::clone(&parts.asks).resume());
+    let janitor = tokio::spawn(parts.janitor().run());
+    let forwards = tokio::spawn(Arc::clone(&parts.forwards).run());
     let client_door = tokio::spawn(serve::tcp(
         std::mem::take(&mut open.http),
         open.tls.clone(),
-        client::routes(service.clone(), doors.clone()),
+        client::routes(parts.clone(), doors.clone()),
         client_limits,
         shutdown.clone(),
     ));
     let control_door = open.control.listener.take().map(|listener| {
-        tokio::spawn(serve::unix(listener, control::routes(service.clone(), doors), control_limits, shutdown.clone()))
+        tokio::spawn(serve::unix(listener, control::routes(parts.clone(), doors), control_limits, shutdown.clone()))
     });
     for address in &addresses {
         tracing::info!(version = crate::VERSION, socket = %home.socket.display(), "listening on {address}");
     }
     notify(&[sd_notify::NotifyState::Ready]);
 
-    let mut mind_lock = tokio::time::Instant::now() + MIND_LOCK;
-    loop {
-        tokio::select! {
-            () = shutdown.wait() => break,
-            () = asked.reload.notified() => reload(args, &service, &open),
-            _ = died.wait_for(Option::is_some) => break,
-            // What could not be written at the start may be written by now. And where the map was made again, all of it
-            // went through memory.
-            Ok(()) = health.changed() => drop(tokio::task::spawn_blocking(alloc::give_back_freed)),
-            () = tokio::time::sleep_until(mind_lock) => {}
-        }
-        lock.mind();
-        open.control.mind(home);
-        mind_lock = tokio::time::Instant::now() + MIND_LOCK;
-    }
+    watch_over(args, home, &parts, &mut open, asked, lock, health).await;
     tracing::info!("stopping");
     let until = tokio::time::Instant::now() + STOP_PATIENCE;
     notify(&[sd_notify::NotifyState::Stopping]);
@@ -287,13 +271,40 @@ async fn live(
         }
     }
     // What is not recorded by then is found in flight at the next start.
-    drop(tokio::time::timeout_at(until, service.handovers().recorded()).await);
+    drop(tokio::time::timeout_at(until, parts.handovers.recorded()).await);
     recorder.abort();
     for task in [learner, janitor, forwards] {
         // Each ends by itself at shutdown; one that panicked has ended too.
         drop(tokio::time::timeout_at(until, task).await);
     }
-    Ok(())
+}
+
+/// Looks after the lock, the socket and the settings until the daemon is to stop, or its store has ended.
+async fn watch_over(
+    args: &Args,
+    home: &Home,
+    parts: &Parts,
+    open: &mut Open,
+    asked: &Asked,
+    lock: &instance::Lock,
+    mut health: watch::Receiver<store::Health>,
+) {
+    let mut died = parts.store.died();
+    let mut mind_lock = tokio::time::Instant::now() + MIND_LOCK;
+    loop {
+        tokio::select! {
+            () = asked.shutdown.wait() => break,
+            () = asked.reload.notified() => reload(args, &parts.config, open),
+            _ = died.wait_for(Option::is_some) => break,
+            // What could not be written at the start may be written by now. And where the map was made again, all of it
+            // went through memory.
+            Ok(()) = health.changed() => drop(tokio::task::spawn_blocking(alloc::give_back_freed)),
+            () = tokio::time::sleep_until(mind_lock) => {}
+        }
+        lock.mind();
+        open.control.mind(home);
+        mind_lock = tokio::time::Instant::now() + MIND_LOCK;
+    }
 }
 
 /// Tells systemd, when it listens.
@@ -304,7 +315,7 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
 }
 
 /// SIGHUP: reads again what can be read again, and says what cannot.
-fn reload(args: &Args, service: &Service, open: &Open) {
+fn reload(args: &Args, in_force: &Config, open: &Open) {
     match open.tokens.reload() {
         Ok(()) => tracing::info!("read the token again"),
         Err(error) => tracing::error!("the old token stays, since its file {error}"),
@@ -316,7 +327,7 @@ fn reload(args: &Args, service: &Service, open: &Open) {
         }
     }
     match settle(args) {
-        Ok((_, config)) if config == *service.config() => {}
+        Ok((_, config)) if config == *in_force => {}
         Ok(_) => tracing::warn!("the settings have changed; restart wehelpd to use them"),
         Err(error) => tracing::error!("the settings on disk are not usable, those in force stay: {error}"),
     }

@@ -2,14 +2,17 @@
 
 use crate::clock::Time;
 use crate::control::{Cursor, CursorCommit};
-use crate::daemon::failure::Failure;
-use crate::daemon::log::entry::Edge;
-use crate::daemon::log::follow;
-use crate::daemon::service::Service;
+use crate::daemon::log::range;
+use crate::daemon::log::refused as log;
+use crate::daemon::queue::clock_steps::Clock;
+use crate::daemon::sync::{Panicked, lock};
 use crate::key::CURSOR;
 use crate::seq::Seq;
-use crate::store::{self, Query, Txn};
+use crate::store::{self, Store, Txn};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The longest name, bytes: it's a store key, and people read it.
@@ -18,6 +21,33 @@ const NAME_BYTES_MAX: usize = 100;
 const LIST_MAX: usize = 10_000;
 /// A cursor that nobody has used for so long is not waited for by retention (contract 6).
 const WAITED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Why a cursor is not read, moved or forgotten.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("a cursor's name has 1 to {NAME_BYTES_MAX} letters, digits and -_.:@+, and does not begin with -")]
+    Name,
+    #[error("there is no cursor `{0}`")]
+    NotFound(String),
+    /// To be read from.
+    #[error("the cursor `{name}` is being read by {holder}")]
+    Taken { name: String, holder: String },
+    /// To be moved, or forgotten.
+    #[error("the cursor `{name}` is being read by {holder}")]
+    Read { name: String, holder: String },
+    /// To be moved by somebody who names no lease…
+    #[error("the cursor `{name}` is being read by {holder}")]
+    NoLease { name: String, holder: String },
+    /// … or one that has ended.
+    #[error("the cursor `{name}` is being read by {holder} now")]
+    LeaseLost { name: String, holder: String },
+    #[error(transparent)]
+    Log(#[from] log::Refused),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 struct At {
@@ -38,7 +68,7 @@ fn parse(stored: Option<Vec<u8>>) -> Option<At> {
     serde_json::from_slice(&stored?).ok()
 }
 
-fn check(name: &str) -> Result<(), Failure> {
+fn check(name: &str) -> Result<(), Refused> {
     let sound = !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
         && !name.starts_with('-')
@@ -46,110 +76,48 @@ fn check(name: &str) -> Result<(), Failure> {
     if sound {
         return Ok(());
     }
-    let message =
-        format!("a cursor's name has 1 to {NAME_BYTES_MAX} letters, digits and -_.:@+, and does not begin with -");
-    Err(Failure::new(400, "bad-cursor", message))
+    Err(Refused::Name)
 }
 
-fn not_found(name: &str) -> Failure {
-    Failure::new(404, "not-found", format!("there is no cursor `{name}`; `wehelp cursor list` shows those there are"))
+/// Who reads from which cursor: the lease, and a description.
+#[derive(Debug)]
+struct Leases {
+    held: Mutex<HashMap<String, (u64, String)>>,
+    next: AtomicU64,
 }
 
-fn read(service: &Service, name: &str) -> Result<Option<At>, Failure> {
-    Ok(parse(service.store().get(CURSOR, name.as_bytes())?))
-}
-
-fn show(service: &Service, name: &str, at: &At) -> Cursor {
-    let tail = *service.store().tail().borrow();
-    Cursor {
-        name: name.to_owned(),
-        seq: at.seq,
-        lag: tail.0.saturating_sub(at.seq.0),
-        used: at.used,
-        holder: service.holder(name).map(|(_, holder)| holder),
+impl Leases {
+    fn holder(&self, name: &str) -> Option<(u64, String)> {
+        lock(&self.held).get(name).cloned()
     }
-}
 
-/// Every cursor, by name.
-pub(crate) fn list(service: &Service) -> Result<Vec<Cursor>, Failure> {
-    Ok(kept(service)?.into_iter().map(|(cursor, _)| cursor).collect())
-}
-
-/// Every cursor, and when it was used, by age.
-fn kept(service: &Service) -> Result<Vec<(Cursor, Time)>, Failure> {
-    let pairs = service.store().scan(CURSOR, ..).take(LIST_MAX).collect::<Result<Vec<_>, _>>()?;
-    let cursor = |(name, at): (Vec<u8>, Vec<u8>)| {
-        let at: At = serde_json::from_slice(&at).ok()?;
-        Some((show(service, std::str::from_utf8(&name).ok()?, &at), at.used_at.unwrap_or(at.used)))
-    };
-    Ok(pairs.into_iter().filter_map(cursor).collect())
-}
-
-/// Where a reader of this cursor starts: after what it has consumed; a new one after `from` (contract 7: the oldest).
-/// A new one is made durable at once, so that its start does not move. Also whether it is new.
-pub(crate) async fn position(service: &Service, name: &str, from: Option<&str>) -> Result<(Seq, bool), Failure> {
-    check(name)?;
-    if let Some(seq) = used(service, name).await? {
-        return Ok((seq, false));
-    }
-    let seq = place(service, from.unwrap_or("oldest"))?;
-    write(service, name, seq, Allow::Holder).await?;
-    Ok((seq, true))
-}
-
-/// Notes that somebody reads from a cursor, and tells where it stands. In a transaction: whoever moves it at this moment
-/// has done so before, or is refused because it is held.
-async fn used(service: &Service, name: &str) -> Result<Option<Seq>, Failure> {
-    let (key, now) = (name.as_bytes().to_vec(), service.now());
-    let used_at = Some(service.ages().now(now));
-    let found = service.store().write_lazily(move |tx| {
-        let Some(at) = parse(tx.get(CURSOR, &key)) else { return Ok(None) };
-        tx.put(CURSOR, &key, At { used: now, used_at, ..at }.bytes());
-        Ok::<_, Failure>(Some(at.seq))
-    });
-    match found.await {
-        Ok(found) => found,
-        // Reading goes on while nothing can be written.
-        Err(store::Error::Refusing(_)) => Ok(read(service, name)?.map(|at| at.seq)),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Up to where all cursors in use have read, by the age `now`; `None` when there are none. Retention waits for what comes after.
-pub(crate) fn wanted_after(service: &Service, now: Time) -> Result<Option<Seq>, Failure> {
-    let in_use = |(cursor, used): &(Cursor, Time)| cursor.holder.is_some() || now.since(*used) < WAITED_FOR;
-    Ok(kept(service)?.iter().filter(|cursor| in_use(cursor)).map(|(cursor, _)| cursor.seq).min())
-}
-
-/// The position that `oldest`, `now`, `#SEQ` or a time means: the newest event that counts as consumed.
-pub(crate) fn place(service: &Service, to: &str) -> Result<Seq, Failure> {
-    match to.trim() {
-        // Not 0: whoever stands before what is kept has missed something.
-        "oldest" => Ok(Seq(service.store().first().0 - 1)),
-        "now" => Ok(*service.store().tail().borrow()),
-        other => match Edge::parse(other, Time::now())? {
-            Edge::Seq(seq) => {
-                follow::check_reached(service.store(), seq, "the new position")?;
-                Ok(seq)
-            }
-            Edge::Time(time) => before(service, time),
-        },
-    }
-}
-
-/// The newest event before a time.
-fn before(service: &Service, time: Time) -> Result<Seq, Failure> {
-    let mut query = Query { since: Some(time), ..Query::default() };
-    loop {
-        let page = service.store().read_kept(&query, 1)?;
-        if let Some(first) = page.entries.first() {
-            return Ok(Seq(first.seq.0 - 1));
+    /// Ends a lease, unless another reader has the cursor by now.
+    fn release(&self, name: &str, lease: u64) {
+        let mut held = lock(&self.held);
+        if held.get(name).is_some_and(|(id, _)| *id == lease) {
+            held.remove(name);
         }
-        if page.end {
-            return Ok(*service.store().tail().borrow());
-        }
-        query.after = page.looked_to;
     }
+}
+
+/// A reader's hold on a cursor; others are refused until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    leases: Arc<Leases>,
+    name: String,
+    pub(crate) id: u64,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.leases.release(&self.name, self.id);
+    }
+}
+
+/// Refuses what must not happen while somebody reads.
+fn check_free(leases: &Leases, name: &str) -> Result<(), Refused> {
+    let Some((_, holder)) = leases.holder(name) else { return Ok(()) };
+    Err(Refused::Read { name: name.to_owned(), holder })
 }
 
 /// Whether a cursor may be moved while somebody reads from it.
@@ -160,83 +128,175 @@ enum Allow {
     Nobody,
 }
 
-async fn write(service: &Service, name: &str, seq: Seq, allow: Allow) -> Result<Cursor, Failure> {
-    let used = service.now();
-    let at = At { seq, used, used_at: Some(service.ages().now(used)) };
-    let (held, of, bytes) = (service.clone(), name.to_owned(), at.bytes());
-    let put = move |tx: &mut Txn<'_>| {
-        if allow == Allow::Nobody {
-            check_free(&held, &of)?;
-        }
-        tx.put(CURSOR, of.as_bytes(), bytes);
-        Ok::<_, Failure>(())
-    };
-    service.store().write(put).await??;
-    Ok(show(service, name, &at))
+/// The cursors.
+#[derive(Debug)]
+pub(crate) struct Cursors {
+    store: Store,
+    clock: Arc<Clock>,
+    leases: Arc<Leases>,
 }
 
-/// Refuses what must not happen while somebody reads.
-fn check_free(service: &Service, name: &str) -> Result<(), Failure> {
-    let Some((_, holder)) = service.holder(name) else { return Ok(()) };
-    let message = format!("the cursor `{name}` is being read by {holder}; stop that reader first");
-    Err(Failure::new(409, "cursor-in-use", message))
-}
+impl Cursors {
+    pub(crate) fn new(store: Store, clock: Arc<Clock>) -> Self {
+        // A lease of the daemon before this one must not be taken for one of this one's.
+        let next = AtomicU64::new(fastrand::u64(1..1 << 52));
+        Self { store, clock, leases: Arc::new(Leases { held: Mutex::default(), next }) }
+    }
 
-/// Moves a cursor to where its owner says.
-pub(crate) async fn set(service: &Service, name: &str, to: &str) -> Result<Cursor, Failure> {
-    check(name)?;
-    // Here a bare number can only be the position that `cursor list` prints.
-    let is_number = !to.trim().is_empty() && to.trim().bytes().all(|b| b.is_ascii_digit());
-    let seq = if is_number { place(service, &format!("#{}", to.trim()))? } else { place(service, to)? };
-    write(service, name, seq, Allow::Nobody).await
-}
-
-/// Remembers what was consumed. Never moves backwards. While somebody reads, only that reader moves the cursor: who
-/// names no lease, or one that was lost, is refused.
-pub(crate) async fn commit(service: &Service, name: &str, commit: &CursorCommit) -> Result<Cursor, Failure> {
-    check(name)?;
-    follow::check_log(service.store(), commit.log.as_deref())?;
-    follow::check_reached(service.store(), commit.seq, "what was consumed")?;
-    let seq = commit.seq;
-    let (held, of, lease) = (service.clone(), name.to_owned(), commit.lease);
-    let now = service.now();
-    let used_at = Some(service.ages().now(now));
-    let at = service.store().write(move |tx| {
-        if let Some((holding, holder)) = held.holder(&of)
-            && lease != Some(holding)
+    /// Holds a cursor for one reader.
+    ///
+    /// # Errors
+    /// When another one has it; `own` is the lease that the reader has already.
+    pub(crate) fn lease(&self, name: &str, holder: String, own: Option<u64>) -> Result<Lease, Refused> {
+        let mut held = lock(&self.leases.held);
+        if let Some((id, other)) = held.get(name)
+            && own != Some(*id)
         {
-            let message = match lease {
-                Some(_) => format!("the cursor `{of}` is being read by {holder} now; this reader lost it"),
-                None => format!(
-                    "the cursor `{of}` is being read by {holder}; give the lease of its stream (`Wehelp-Lease`), or stop \
-                     that reader first"
-                ),
-            };
-            return Err(Failure::new(409, "cursor-in-use", message));
+            return Err(Refused::Taken { name: name.to_owned(), holder: other.clone() });
         }
-        let before = parse(tx.get(CURSOR, of.as_bytes()));
-        let at = At { seq: before.map_or(seq, |b| b.seq.max(seq)), used: now, used_at };
-        tx.put(CURSOR, of.as_bytes(), at.bytes());
-        Ok(at)
-    });
-    let at = at.await??;
-    if let Some(lease) = commit.lease.filter(|_| commit.done) {
-        service.release(name, lease);
+        let id = self.leases.next.fetch_add(1, Ordering::Relaxed);
+        held.insert(name.to_owned(), (id, holder));
+        Ok(Lease { leases: Arc::clone(&self.leases), name: name.to_owned(), id })
     }
-    Ok(show(service, name, &at))
-}
 
-/// Forgets a cursor.
-pub(crate) async fn delete(service: &Service, name: &str) -> Result<(), Failure> {
-    check(name)?;
-    if read(service, name)?.is_none() {
-        return Err(not_found(name));
+    fn read(&self, name: &str) -> Result<Option<At>, Refused> {
+        Ok(parse(self.store.get(CURSOR, name.as_bytes())?))
     }
-    let (held, of) = (service.clone(), name.to_owned());
-    let delete = move |tx: &mut Txn<'_>| {
-        check_free(&held, &of)?;
-        tx.delete(CURSOR, of.as_bytes());
-        Ok::<_, Failure>(())
-    };
-    service.store().write(delete).await?
+
+    fn show(&self, name: &str, at: &At) -> Cursor {
+        let tail = *self.store.tail().borrow();
+        Cursor {
+            name: name.to_owned(),
+            seq: at.seq,
+            lag: tail.0.saturating_sub(at.seq.0),
+            used: at.used,
+            holder: self.leases.holder(name).map(|(_, holder)| holder),
+        }
+    }
+
+    /// Every cursor, by name.
+    pub(crate) fn list(&self) -> Result<Vec<Cursor>, Refused> {
+        Ok(self.kept()?.into_iter().map(|(cursor, _)| cursor).collect())
+    }
+
+    /// Every cursor, and when it was used, by age.
+    fn kept(&self) -> Result<Vec<(Cursor, Time)>, Refused> {
+        let pairs = self.store.scan(CURSOR, ..).take(LIST_MAX).collect::<Result<Vec<_>, _>>()?;
+        let cursor = |(name, at): (Vec<u8>, Vec<u8>)| {
+            let at: At = serde_json::from_slice(&at).ok()?;
+            Some((self.show(std::str::from_utf8(&name).ok()?, &at), at.used_at.unwrap_or(at.used)))
+        };
+        Ok(pairs.into_iter().filter_map(cursor).collect())
+    }
+
+    /// Where a reader of this cursor starts: after what it has consumed; a new one after `from` (contract 7: the oldest).
+    /// A new one is made durable at once, so that its start does not move. Also whether it is new.
+    pub(crate) async fn position(&self, name: &str, from: Option<&str>) -> Result<(Seq, bool), Refused> {
+        check(name)?;
+        if let Some(seq) = self.used(name).await? {
+            return Ok((seq, false));
+        }
+        let seq = range::place(&self.store, from.unwrap_or("oldest"))?;
+        self.write(name, seq, Allow::Holder).await?;
+        Ok((seq, true))
+    }
+
+    /// Notes that somebody reads from a cursor, and tells where it stands. In a transaction: whoever moves it at this moment
+    /// has done so before, or is refused because it is held.
+    async fn used(&self, name: &str) -> Result<Option<Seq>, Refused> {
+        let (key, now) = (name.as_bytes().to_vec(), self.clock.now());
+        let used_at = Some(self.clock.ages().now(now));
+        let found = self.store.write_lazily(move |tx| {
+            let Some(at) = parse(tx.get(CURSOR, &key)) else { return Ok(None) };
+            tx.put(CURSOR, &key, At { used: now, used_at, ..at }.bytes());
+            Ok::<_, Refused>(Some(at.seq))
+        });
+        match found.await {
+            Ok(found) => found,
+            // Reading goes on while nothing can be written.
+            Err(store::Error::Refusing(_)) => Ok(self.read(name)?.map(|at| at.seq)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Up to where all cursors in use have read, by the age `now`; `None` when there are none. Retention waits for what comes after.
+    pub(crate) fn wanted_after(&self, now: Time) -> Result<Option<Seq>, Refused> {
+        let in_use = |(cursor, used): &(Cursor, Time)| cursor.holder.is_some() || now.since(*used) < WAITED_FOR;
+        Ok(self.kept()?.iter().filter(|cursor| in_use(cursor)).map(|(cursor, _)| cursor.seq).min())
+    }
+
+    async fn write(&self, name: &str, seq: Seq, allow: Allow) -> Result<Cursor, Refused> {
+        let used = self.clock.now();
+        let at = At { seq, used, used_at: Some(self.clock.ages().now(used)) };
+        let (held, of, bytes) = (Arc::clone(&self.leases), name.to_owned(), at.bytes());
+        let put = move |tx: &mut Txn<'_>| {
+            if allow == Allow::Nobody {
+                check_free(&held, &of)?;
+            }
+            tx.put(CURSOR, of.as_bytes(), bytes);
+            Ok::<_, Refused>(())
+        };
+        self.store.write(put).await??;
+        Ok(self.show(name, &at))
+    }
+
+    /// Moves a cursor to where its owner says.
+    pub(crate) async fn set(&self, name: &str, to: &str) -> Result<Cursor, Refused> {
+        check(name)?;
+        // Here a bare number can only be the position that `cursor list` prints.
+        let is_number = !to.trim().is_empty() && to.trim().bytes().all(|b| b.is_ascii_digit());
+        let seq = if is_number {
+            range::place(&self.store, &format!("#{}", to.trim()))?
+        } else {
+            range::place(&self.store, to)?
+        };
+        self.write(name, seq, Allow::Nobody).await
+    }
+
+    /// Remembers what was consumed. Never moves backwards. While somebody reads, only that reader moves the cursor: who
+    /// names no lease, or one that was lost, is refused.
+    pub(crate) async fn commit(&self, name: &str, commit: &CursorCommit) -> Result<Cursor, Refused> {
+        check(name)?;
+        range::check_log(&self.store, commit.log.as_deref())?;
+        range::check_reached(&self.store, commit.seq, "what was consumed")?;
+        let seq = commit.seq;
+        let (held, of, lease) = (Arc::clone(&self.leases), name.to_owned(), commit.lease);
+        let now = self.clock.now();
+        let used_at = Some(self.clock.ages().now(now));
+        let at = self.store.write(move |tx| {
+            if let Some((holding, holder)) = held.holder(&of)
+                && lease != Some(holding)
+            {
+                let name = of;
+                return Err(match lease {
+                    Some(_) => Refused::LeaseLost { name, holder },
+                    None => Refused::NoLease { name, holder },
+                });
+            }
+            let before = parse(tx.get(CURSOR, of.as_bytes()));
+            let at = At { seq: before.map_or(seq, |b| b.seq.max(seq)), used: now, used_at };
+            tx.put(CURSOR, of.as_bytes(), at.bytes());
+            Ok(at)
+        });
+        let at = at.await??;
+        if let Some(lease) = commit.lease.filter(|_| commit.done) {
+            self.leases.release(name, lease);
+        }
+        Ok(self.show(name, &at))
+    }
+
+    /// Forgets a cursor.
+    pub(crate) async fn delete(&self, name: &str) -> Result<(), Refused> {
+        check(name)?;
+        if self.read(name)?.is_none() {
+            return Err(Refused::NotFound(name.to_owned()));
+        }
+        let (held, of) = (Arc::clone(&self.leases), name.to_owned());
+        let delete = move |tx: &mut Txn<'_>| {
+            check_free(&held, &of)?;
+            tx.delete(CURSOR, of.as_bytes());
+            Ok::<_, Refused>(())
+        };
+        self.store.write(delete).await?
+    }
 }

@@ -5,14 +5,19 @@
 
 mod admission;
 mod backup;
+mod body;
 pub(crate) mod client;
 pub(crate) mod control;
 pub(crate) mod delivery;
+mod events;
 mod forwards;
 pub(crate) mod limits;
 mod owner;
+mod people;
 mod places;
 mod poller;
+mod refusal;
+mod reply;
 pub(crate) mod serve;
 pub(crate) mod tls;
 pub(crate) mod token;

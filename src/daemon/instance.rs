@@ -5,8 +5,7 @@
 //! The control socket lies in a folder where nobody else can replace it, and has mode 0600 before anybody can connect. A socket that systemd handed over is not unlinked: it is not ours.
 
 use crate::config::{Http, RequireToken};
-use crate::daemon::private;
-use crate::daemon::sync;
+use crate::daemon::{private, sync};
 use crate::home::{self, Home};
 use crate::store;
 use std::fs::{self, File, TryLockError};

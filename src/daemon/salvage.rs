@@ -2,7 +2,7 @@
 
 use crate::clock::Time;
 use crate::daemon::log::entry;
-use crate::daemon::queue;
+use crate::daemon::queue::record;
 use crate::key::COMMAND;
 use crate::store::{self, Salvaged};
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ pub fn run(dir: &Path, out: &mut dyn Write, say: &mut dyn FnMut(String)) -> Resu
         let line = match found {
             Salvaged::Event(stored) => entry::line(&stored),
             Salvaged::Pair(space, _, value) if space == COMMAND => {
-                let Some(record) = queue::parse(&value) else { return };
+                let Some(record) = record::parse(&value) else { return };
                 let receipt = record.receipt(now);
                 if !receipt.state.is_unfinished() {
                     return;

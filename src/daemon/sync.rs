@@ -1,8 +1,22 @@
-//! What threads share: a lock that nothing poisons.
+//! What threads share: a lock that nothing poisons, and work that may block.
 
 use std::sync::{Mutex, MutexGuard};
 
 /// No lock of the daemon is held over an `.await` or a panic that could leave it half-changed, so a poisoned one is sound.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Work on another thread panicked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an internal error")]
+pub(crate) struct Panicked;
+
+/// Runs what may block, as a read of the store, on a thread for it.
+pub(crate) async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Panicked> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Panicked.into()))
 }

@@ -21,7 +21,11 @@ type Files = fn(&str) -> bool;
 /// Where a crate, or a part of the standard library, may be named.
 const NAMES: &[(&str, Files)] = &[
     (r"\bsled\b", |file| is_in(file, "store")),
-    (r"\b(warp|hyper|hyper_util|http_body_util)::", |file| is_in(file, "daemon")),
+    // A part of the daemon knows no HTTP, but for the client that posts what is forwarded; and no door.
+    (r"\b(warp|hyper|hyper_util|http_body_util)::", |file| {
+        is_in(file, "daemon/doors") || is_in(file, "daemon/forwards/post")
+    }),
+    (r"\b(doors|parts)::", |file| is_in(file, "daemon/doors") || file == "src/daemon.rs"),
     // A verb's arguments are in its file, and so is the crate that reads them.
     (r"\b(clap|clap_complete)\b", |file| {
         let rooms = ["cli/options", "cli/parse", "cli/complete", "cli/verb", "daemon/args", "bin"];

@@ -5,7 +5,10 @@ use crate::{none, product};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The names that belong to more than one file, and why.
-const SHARED: &[(&str, &str)] = &[("Error", "a module's own, told apart by the module: `store::Error`")];
+const SHARED: &[(&str, &str)] = &[
+    ("Error", "a module's own, told apart by the module: `store::Error`"),
+    ("Refused", "a part's own, told apart by the part: `queue::refused::Refused`; the doors make statuses of them"),
+];
 
 /// The names that more than one file gives to a type, although they mean different things. It may only shrink: whoever
 /// finds the right word deletes the line, and a line that is not needed any more fails.
@@ -27,14 +30,12 @@ const AMBIGUOUS: &[&str] = &[
     "Ended",
     "Entry",
     "Failed",
-    "Failure",
     "Fault",
     "Filter",
     "Found",
     "Head",
     "Health",
     "Held",
-    "Inner",
     "Key",
     "Known",
     "Lane",

@@ -4,11 +4,11 @@
 //! [`control::BACKUP_PATIENCE`] is let go, and its connection broken.
 
 use crate::control;
-use crate::daemon::doors::delivery::Conn;
-use crate::daemon::doors::token;
-use crate::daemon::service::Service;
+use crate::daemon::doors::{delivery::Conn, token};
+use crate::store::Store;
 use bytes::Bytes;
 use std::io;
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,13 +26,12 @@ const CHUNK: usize = 64 * 1024;
 const CHUNKS_AHEAD: usize = 8;
 
 /// The answer, and the archive behind it. `conn` is the reader's.
-pub(crate) fn answer(service: &Service, conn: Arc<Conn>) -> Response {
+pub(crate) fn answer(store: &Store, data_dir: &Path, conn: Arc<Conn>) -> Response {
     let (out, body) = channel(control::BACKUP_PATIENCE);
-    let service = service.clone();
+    let (store, tokens) = (store.clone(), token::files(data_dir));
     tokio::task::spawn_blocking(move || {
         let mut out = io::BufWriter::with_capacity(CHUNK, out);
-        let tokens = token::files(&service.home().data_dir);
-        let written = service.store().backup(&tokens, &mut out).map_err(|e| e.to_string());
+        let written = store.backup(&tokens, &mut out).map_err(|e| e.to_string());
         match written.and_then(|()| out.into_inner().map_err(|e| e.to_string())) {
             Ok(out) => out.finish(),
             Err(error) => {

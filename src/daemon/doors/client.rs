@@ -8,25 +8,22 @@ use crate::clock::Time;
 use crate::config::RequireToken;
 use crate::control;
 use crate::daemon::accounts::poller::Poller;
-use crate::daemon::budget::Taken;
-use crate::daemon::doors::admission::{self, Caller, Rules, Standing};
+use crate::daemon::doors::admission::{Caller, Rules, Standing};
 use crate::daemon::doors::limits::{Limits, REFUSALS_LOG_REST};
-use crate::daemon::doors::poller;
 use crate::daemon::doors::serve::{Ask, Hands, Head, Peer};
-use crate::daemon::doors::token::Tokens;
-use crate::daemon::failure::Failure;
-use crate::daemon::forwards;
-use crate::daemon::metrics;
+use crate::daemon::doors::{admission, body, poller, refusal::Refusal, reply, reply::typed, token::Tokens};
+use crate::daemon::forwards::post::VIA;
+use crate::daemon::log::Received;
+use crate::daemon::queue::Claim;
 use crate::daemon::seldom::{Seldom, SeldomEach};
-use crate::daemon::service::{Claim, Received, Service};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use crate::daemon::{budget::Taken, metrics, parts::Parts};
+use bytes::Buf;
 use hyper::body::Body;
 use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use warp::http::{HeaderValue, Method, StatusCode, header};
+use warp::http::{HeaderValue, Method, header};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
@@ -119,14 +116,14 @@ impl Doors {
         control::Token { token, previous_until, required: required.to_owned() }
     }
 
-    pub(crate) fn rotate_token(&self, rotate: control::TokenRotate) -> Result<control::Token, Failure> {
+    pub(crate) fn rotate_token(&self, rotate: control::TokenRotate) -> Result<control::Token, Refusal> {
         let rotated = self.tokens.rotate(Time::now(), rotate.now);
-        rotated.map_err(|e| Failure::new(503, "token-not-written", format!("the new token cannot be written: {e}")))?;
+        rotated.map_err(|e| Refusal::new(503, "token-not-written", format!("the new token cannot be written: {e}")))?;
         Ok(self.token())
     }
 
-    fn metrics(&self, service: &Service) -> String {
-        let mut out = service.metrics();
+    fn metrics(&self, parts: &Parts) -> String {
+        let mut out = parts.metrics.all();
         metrics::head(&mut out, "wehelp_connections", "gauge", "Open connections, by door.");
         metrics::line(&mut out, "wehelp_connections", &[("door", "client")], self.limits.open());
         metrics::line(&mut out, "wehelp_connections", &[("door", "control")], self.control.open());
@@ -144,14 +141,14 @@ impl Doors {
 }
 
 /// The routes of the client door.
-pub(crate) fn routes(service: Service, doors: Doors) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
+pub(crate) fn routes(parts: Parts, doors: Doors) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
     warp::ext::get::<Head>()
         .and(warp::body::stream())
         .then(move |head: Head, body| {
-            let (service, doors) = (service.clone(), doors.clone());
+            let (parts, doors) = (parts.clone(), doors.clone());
             async move {
                 let mut about = About::default();
-                let mut response = match answer(&service, &doors, &head.0, body, &mut about).await {
+                let mut response = match answer(&parts, &doors, &head.0, body, &mut about).await {
                     Ok(response) => response,
                     Err(failure) => {
                         doors.limits.reject(failure.code);
@@ -167,7 +164,7 @@ pub(crate) fn routes(service: Service, doors: Doors) -> impl Filter<Extract = (R
             }
         })
         .recover(|_| async {
-            Ok::<_, Infallible>(refusal(&Failure::new(400, "bad-request", "this is no request that wehelpd can read")))
+            Ok::<_, Infallible>(refusal(&Refusal::new(400, "bad-request", "this is no request that wehelpd can read")))
         })
         .unify()
 }
@@ -272,13 +269,7 @@ impl Route {
     }
 }
 
-async fn answer<S, B>(
-    service: &Service,
-    doors: &Doors,
-    ask: &Ask,
-    body: S,
-    about: &mut About,
-) -> Result<Response, Failure>
+async fn answer<S, B>(parts: &Parts, doors: &Doors, ask: &Ask, body: S, about: &mut About) -> Result<Response, Refusal>
 where
     S: warp::Stream<Item = Result<B, warp::Error>> + Send,
     B: Buf,
@@ -287,7 +278,7 @@ where
     let route = Route::of(admission::in_path(ask.path()).1);
     let standing = doors.admit(ask, caller, route)?;
     let Some(route) = route else {
-        return Err(Failure::new(
+        return Err(Refusal::new(
             404,
             "no-such-path",
             "there is nothing at this path; the client's addresses end in /recieve_msg and /send_msg",
@@ -296,10 +287,10 @@ where
     if !route.methods().contains(&ask.method) {
         let wanted: Vec<&str> = route.methods().iter().map(Method::as_str).collect();
         let message = format!("this path is asked with {}", wanted.join(" or "));
-        return Err(Failure::new(405, "wrong-method", message));
+        return Err(Refusal::new(405, "wrong-method", message));
     }
     match route {
-        Route::Callback => callback(service, doors, ask, caller, body, about).await,
+        Route::Callback => callback(parts, doors, ask, caller, body, about).await,
         Route::Poll => {
             // Boxed: the state of a poll is much larger than a callback's, which should be small to be moved about.
             let poller = poller::read(ask.raw_query(), caller.from);
@@ -314,39 +305,40 @@ where
                     }
                 }
             };
-            let claim = Box::pin(service.claim(&poller, service.config().http.poll_hold, ended));
+            let claim = Box::pin(parts.queue.claim(&poller, parts.config.http.poll_hold, ended));
             let claim = claim.await.map_err(unavailable)?;
             about.account = claim.account.clone().or_else(|| about.account.take());
             Ok(commands(claim, ask, about))
         }
-        Route::Health => service
-            .healthy()
-            .map(|()| json(StatusCode::OK, Bytes::from_static(b"{\"status\":\"ok\"}")))
-            .map_err(|reason| match standing {
-                Standing::Token => Failure::new(503, "store-refuses-writes", reason),
-                // The reason names places of this machine, which are no stranger's business.
-                Standing::Free => Failure::new(
-                    503,
-                    "store-refuses-writes",
-                    "the store takes no writes; `wehelp status` on its machine, or this with the token, tells why",
-                ),
-            }),
+        Route::Health => {
+            parts.status.healthy().map(|()| typed(&b"{\"status\":\"ok\"}"[..], "application/json")).map_err(|reason| {
+                match standing {
+                    Standing::Token => Refusal::new(503, "store-refuses-writes", reason),
+                    // The reason names places of this machine, which are no stranger's business.
+                    Standing::Free => Refusal::new(
+                        503,
+                        "store-refuses-writes",
+                        "the store takes no writes; `wehelp status` on its machine, or this with the token, tells why",
+                    ),
+                }
+            })
+        }
         Route::Metrics => {
-            let (service, doors) = (service.clone(), doors.clone());
-            let text = tokio::task::spawn_blocking(move || doors.metrics(&service)).await.unwrap_or_default();
+            let (parts, doors) = (parts.clone(), doors.clone());
+            let text = tokio::task::spawn_blocking(move || doors.metrics(&parts)).await.unwrap_or_default();
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             Ok(warp::reply::with_header(text, header::CONTENT_TYPE, kind).into_response())
         }
     }
 }
 
-fn unknown_peer() -> Failure {
-    Failure::new(500, "internal", "the peer's address is not known")
+fn unknown_peer() -> Refusal {
+    Refusal::new(500, "internal", "the peer's address is not known")
 }
 
 impl Doors {
     /// Whether this request may come in, and how.
-    fn admit(&self, ask: &Ask, caller: &Caller, route: Option<Route>) -> Result<Standing, Failure> {
+    fn admit(&self, ask: &Ask, caller: &Caller, route: Option<Route>) -> Result<Standing, Refusal> {
         let now = Time::now();
         let is_health = route == Some(Route::Health);
         let is_right = |token: &str| self.tokens.matches(token, now);
@@ -357,49 +349,50 @@ impl Doors {
             if self.refusals.may_speak(refusal.code(), &sentence) {
                 tracing::warn!(peer = %caller.from, owner = ?caller.owner, "refused a request: {sentence}");
             }
-            Failure::new(refusal.status(), refusal.code(), sentence)
+            Refusal::new(refusal.status(), refusal.code(), sentence)
         })
     }
 }
 
 /// A store that has failed in whatever way takes no writes: the client is told so, and comes again (contract 6). The
 /// control door tells the ways apart, since a command may be queued all the same.
-fn unavailable(failure: Failure) -> Failure {
-    if failure.code == "store-failed" { Failure { status: 503, ..failure } } else { failure }
+fn unavailable(refused: impl Into<Refusal>) -> Refusal {
+    let failure = refused.into();
+    if failure.code == "store-failed" { Refusal { status: 503, ..failure } } else { failure }
 }
 
 async fn callback<S, B>(
-    service: &Service,
+    parts: &Parts,
     doors: &Doors,
     ask: &Ask,
     caller: &Caller,
     body: S,
     about: &mut About,
-) -> Result<Response, Failure>
+) -> Result<Response, Refusal>
 where
     S: warp::Stream<Item = Result<B, warp::Error>> + Send,
     B: Buf,
 {
-    let http = &service.config().http;
+    let http = &parts.config.http;
     let declared = ask.header(header::CONTENT_LENGTH).and_then(|n| n.parse::<u64>().ok());
     if declared.is_some_and(|n| n > http.body_max) {
-        return Err(too_large(http.body_max));
+        return Err(body::too_large(http.body_max));
     }
-    let via = forwards::passed(&ask.headers, service)?;
+    let via = ask.headers.get_all(VIA).iter().filter_map(|value| value.to_str().ok());
+    let via = parts.forwards.passed(via)?;
     // Until the event is stored it takes its place in memory.
-    let mut under_way = UnderWay { doors, caller, declared, taken: service.bodies().open(), ended: false };
-    let body = read_body(body, declared, http.body_max, http.body_timeout, &mut under_way.taken).await;
+    let mut under_way = UnderWay { doors, caller, declared, taken: parts.bodies.open(), ended: false };
+    let body = body::read(body, declared, http.body_max, http.body_timeout, &mut under_way.taken).await;
     // What is refused is answered; the rest of it is nobody's loss.
     under_way.ended = body.as_ref().map_or_else(|failure| matches!(failure.status, 413 | 503), |_| true);
     let body = body?;
     about.bytes = Some(body.len());
-    let (received, account, pid) = service.receive(body, via).await.map_err(unavailable)?;
+    let Received { seq, unreadable, account, pid } = parts.log.receive(body, via).await.map_err(unavailable)?;
     about.account.clone_from(&account);
-    let (Received::Stored(seq) | Received::Unparsed(seq, _)) = &received;
     about.event = Some(seq.0);
-    if let Received::Unparsed(seq, reason) = received {
+    if let Some(reason) = unreadable {
         let message = format!("{reason}; the bytes are kept as event {seq}");
-        return Err(Failure::new(400, "unparsed", message));
+        return Err(Refusal::new(400, "unparsed", message));
     }
     // Who calls says so in the event, else in the address as a poller does; who says nothing gets nothing.
     let poller = match account {
@@ -411,72 +404,17 @@ where
     };
     if http.commands_in_callback && (poller.wxid.is_some() || poller.account.is_some() || poller.pid.is_some()) {
         // The event is stored; a queue that refuses must not make the client report it again.
-        if let Ok(claim) = Box::pin(service.claim(&poller, Duration::ZERO, std::future::pending())).await {
+        if let Ok(claim) = Box::pin(parts.queue.claim(&poller, Duration::ZERO, std::future::pending())).await {
             return Ok(commands(claim, ask, about));
         }
     }
-    Ok(json(StatusCode::OK, Bytes::from_static(b"[]")))
-}
-
-fn too_large(max: u64) -> Failure {
-    Failure::new(413, "body-too-large", format!("the body is larger than {max} bytes (http.body_max)"))
-}
-
-/// Reads a request's body, chunked or not, up to `max` bytes within `timeout` in all. `declared`: how many bytes the
-/// request said there are, as far as it said. `taken` counts them among all bodies under way.
-pub(crate) async fn read_body<S, B>(
-    body: S,
-    declared: Option<u64>,
-    max: u64,
-    timeout: Duration,
-    taken: &mut Taken,
-) -> Result<Bytes, Failure>
-where
-    S: warp::Stream<Item = Result<B, warp::Error>> + Send,
-    B: Buf,
-{
-    let declared = usize::try_from(declared.unwrap_or(0).min(max)).unwrap_or(0);
-    let read = async {
-        let mut body = pin!(body);
-        // Most bodies come in one piece, and stay where they are.
-        let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
-        while let Some(chunk) = std::future::poll_fn(|cx| body.as_mut().poll_next(cx)).await {
-            let mut chunk = chunk.map_err(|_| Failure::new(400, "body-broken", "the body ended too early"))?;
-            if (first.len() + whole.len()) as u64 + chunk.remaining() as u64 > max {
-                return Err(too_large(max));
-            }
-            if !taken.grow(chunk.remaining()) {
-                return Err(Failure::new(
-                    503,
-                    "busy",
-                    "too many large requests are under way; send it again in a moment",
-                ));
-            }
-            if first.is_empty() && whole.is_empty() {
-                first = chunk.copy_to_bytes(chunk.remaining());
-                continue;
-            }
-            if !first.is_empty() {
-                whole.reserve(declared.max(first.len() + chunk.remaining()));
-                whole.extend_from_slice(&std::mem::take(&mut first));
-            }
-            whole.put(chunk);
-        }
-        Ok(if whole.is_empty() { first } else { whole.freeze() })
-    };
-    tokio::time::timeout(timeout, read).await.unwrap_or_else(|_| {
-        Err(Failure::new(
-            408,
-            "body-too-slow",
-            format!("the body did not arrive within {timeout:?} (http.body_timeout)"),
-        ))
-    })
+    Ok(typed(&b"[]"[..], "application/json"))
 }
 
 /// Commands, as an answer. One that hands some over ends its connection, a callback's too: the client's close tells at
 /// once that it was read.
 fn commands(claim: Claim, ask: &Ask, about: &mut About) -> Response {
-    let mut response = json(StatusCode::OK, claim.body);
+    let mut response = typed(claim.body, "application/json");
     if let Some(handover) = claim.handover {
         about.commands = handover.ids().to_vec();
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -485,15 +423,8 @@ fn commands(claim: Claim, ask: &Ask, about: &mut About) -> Response {
     response
 }
 
-fn json(status: StatusCode, body: Bytes) -> Response {
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
 /// A refusal, with what its status promises beside the sentence.
-fn refused(failure: &Failure, ask: &Ask) -> Response {
+fn refused(failure: &Refusal, ask: &Ask) -> Response {
     let mut response = refusal(failure);
     let headers = response.headers_mut();
     match failure.status {
@@ -510,66 +441,11 @@ fn refused(failure: &Failure, ask: &Ask) -> Response {
     response
 }
 
-fn refusal(failure: &Failure) -> Response {
-    let body = control::Refusal { error: failure.code.to_owned(), message: failure.message.clone() };
-    let body = serde_json::to_vec(&body).expect("a refusal is plain data");
-    let mut response =
-        json(StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body.into());
-    // What the request still sends is not read: the connection cannot go on. A stranger's need not.
+/// A refusal. What the request still sends is not read: the connection cannot go on. A stranger's need not.
+fn refusal(failure: &Refusal) -> Response {
+    let mut response = reply::refusal(failure);
     if matches!(failure.status, 401 | 403 | 408 | 413) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::daemon::budget::Budget;
-    use std::collections::VecDeque;
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
-
-    /// A body as it comes over the wire; without an end when `open`.
-    struct Arriving {
-        pieces: VecDeque<Bytes>,
-        open: bool,
-    }
-
-    impl warp::Stream for Arriving {
-        type Item = Result<Bytes, warp::Error>;
-
-        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-            match self.pieces.pop_front() {
-                Some(piece) => Poll::Ready(Some(Ok(piece))),
-                None if self.open => Poll::Pending,
-                None => Poll::Ready(None),
-            }
-        }
-    }
-
-    fn body(pieces: &[&'static [u8]], open: bool) -> Arriving {
-        Arriving { pieces: pieces.iter().map(|piece| Bytes::from_static(piece)).collect(), open }
-    }
-
-    #[tokio::test]
-    async fn a_body_beyond_what_all_may_have_under_way_is_refused_until_there_is_room_again() {
-        const TIMEOUT: Duration = Duration::from_secs(20);
-        let budget = Budget::new(10);
-        let read = |body, mut taken| async move {
-            let read = read_body(body, None, 100, TIMEOUT, &mut taken).await;
-            (read.map_err(|failure| (failure.status, failure.code)), taken)
-        };
-        let mut one = Box::pin(read(body(&[b"123", b"456"], true), budget.open()));
-        assert!(tokio::time::timeout(Duration::ZERO, &mut one).await.is_err(), "it is under way");
-        let (refused, taken) = read(body(&[b"1234", b"5"], false), budget.open()).await;
-        assert_eq!(refused, Err((503, "busy")));
-        drop(taken);
-        let (whole, taken) = read(body(&[b"12", b"34"], false), budget.open()).await;
-        assert_eq!(whole.unwrap(), "1234");
-        // What was read counts until it is stored; a connection that breaks gives back what had come.
-        assert_eq!(read(body(&[b"5"], false), budget.open()).await.0, Err((503, "busy")));
-        drop((one, taken));
-        assert_eq!(read(body(&[b"12345", b"67890"], false), budget.open()).await.0.unwrap(), "1234567890");
-    }
 }

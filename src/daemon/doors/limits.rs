@@ -2,8 +2,7 @@
 
 use crate::config;
 use crate::daemon::doors::places::Places;
-use crate::daemon::seldom::Seldom;
-use crate::daemon::sync::lock;
+use crate::daemon::{seldom::Seldom, sync::lock};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

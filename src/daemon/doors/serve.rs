@@ -5,18 +5,14 @@
 //! handler that panics costs its own connection only. warp's own server has none of this, so its service runs here
 //! under hyper's HTTP/1 connection.
 
-use crate::daemon::doors::admission::Caller;
 use crate::daemon::doors::delivery::{Conn, Patience, Polite, Wire};
 use crate::daemon::doors::limits::{
     ACCEPT_REST, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, HEADER_LINES_MAX, Limits, STOP_PATIENCE,
 };
-use crate::daemon::doors::owner::Owners;
 use crate::daemon::doors::places::{Place, Turn};
-use crate::daemon::doors::poller::FirstLine;
-use crate::daemon::doors::tls::Tls;
+use crate::daemon::doors::{admission::Caller, owner::Owners, poller::FirstLine, tls::Tls};
 use crate::daemon::queue::handover::Handover;
-use crate::daemon::shutdown::Shutdown;
-use crate::daemon::sync::lock;
+use crate::daemon::{shutdown::Shutdown, sync::lock};
 use hyper::body::{Body, Frame, SizeHint};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
@@ -97,46 +93,63 @@ pub(crate) async fn tcp<F>(
     F::Future: Send,
 {
     let mut loops = JoinSet::new();
-    let owners = Arc::new(Owners::new());
+    let door = Arc::new(ClientDoor { tls, routes, limits, shutdown, owners: Owners::new() });
     for listener in listeners {
-        let (tls, routes, limits, shutdown) = (tls.clone(), routes.clone(), Arc::clone(&limits), shutdown.clone());
-        let owners = Arc::clone(&owners);
+        let door = Arc::clone(&door);
         loops.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Some((stream, peer)) = accept(&shutdown, &limits, &mut connections, || listener.accept()).await {
-                let Some(place) = place(&limits, Some(peer.ip())).await else { continue };
-                let (tls, routes, limits, shutdown) =
-                    (tls.clone(), routes.clone(), Arc::clone(&limits), shutdown.clone());
-                let owners = Arc::clone(&owners);
-                connections.spawn(async move {
-                    prepare(&stream, limits.write_timeout);
-                    let Ok(caller) = caller(&stream, peer, tls.is_some(), &owners).await else { return };
-                    let peer = Peer::Tcp(caller);
-                    let conn = Conn::tcp(&stream);
-                    let patience = Patience { write_timeout: limits.write_timeout, shutdown: shutdown.clone() };
-                    let wire = Wire::new(stream, Arc::clone(&conn), patience);
-                    let turn = place.turn();
-                    let served = async {
-                        match tls {
-                            None => connection(wire, &conn, turn, peer, routes, &limits, &shutdown).await,
-                            Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(wire)).await {
-                                Ok(Ok(secure)) => {
-                                    let secure = Polite::new(secure, Arc::clone(&conn));
-                                    connection(secure, &conn, turn, peer, routes, &limits, &shutdown).await
-                                }
-                                _ => limits.reject("tls-handshake"),
-                            },
-                        }
-                    };
-                    unless_it_makes_room(turn, &limits, served).await;
-                    conn.over();
-                });
+            let (limits, mut connections) = (&door.limits, JoinSet::new());
+            while let Some((stream, peer)) =
+                accept(&door.shutdown, limits, &mut connections, || listener.accept()).await
+            {
+                let Some(place) = place(limits, Some(peer.ip())).await else { continue };
+                connections.spawn(Arc::clone(&door).serve(stream, peer, place));
             }
             drop(listener);
             join(connections).await;
         });
     }
     while loops.join_next().await.is_some() {}
+}
+
+/// What every connection of the client door is served with.
+struct ClientDoor<F> {
+    tls: Option<Arc<Tls>>,
+    routes: F,
+    limits: Arc<Limits>,
+    shutdown: Shutdown,
+    owners: Owners,
+}
+
+impl<F> ClientDoor<F>
+where
+    F: Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Future: Send,
+{
+    /// Serves one connection to its end.
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
+        let Self { tls, routes, limits, shutdown, owners } = &*self;
+        prepare(&stream, limits.write_timeout);
+        let Ok(caller) = caller(&stream, peer, tls.is_some(), owners).await else { return };
+        let peer = Peer::Tcp(caller);
+        let conn = Conn::tcp(&stream);
+        let patience = Patience { write_timeout: limits.write_timeout, shutdown: shutdown.clone() };
+        let wire = Wire::new(stream, Arc::clone(&conn), patience);
+        let turn = place.turn();
+        let served = async {
+            match tls {
+                None => connection(wire, &conn, turn, peer, routes.clone(), limits, shutdown).await,
+                Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(wire)).await {
+                    Ok(Ok(secure)) => {
+                        let secure = Polite::new(secure, Arc::clone(&conn));
+                        connection(secure, &conn, turn, peer, routes.clone(), limits, shutdown).await;
+                    }
+                    _ => limits.reject("tls-handshake"),
+                },
+            }
+        };
+        unless_it_makes_room(turn, limits, served).await;
+        conn.over();
+    }
 }
 
 /// Serves the control door until shutdown; returns when every connection has ended. Other users than our own and root

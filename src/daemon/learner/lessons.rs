@@ -6,16 +6,14 @@
 //! that time, pieces may be lost, and it never does more.
 
 use crate::clock::Time;
-use crate::daemon::ages::Ages;
-use crate::daemon::alloc;
-use crate::daemon::log::entry;
-use crate::daemon::log::follow;
-use crate::daemon::queue::PIECES;
-use crate::daemon::queue::{self, Record, read};
-use crate::daemon::service::Service;
+use crate::daemon::log::{entry, range};
+use crate::daemon::queue::record::{PIECES, Record};
+use crate::daemon::queue::{clock_steps::Clock, read, table::taught};
+use crate::daemon::{ages::Ages, alloc, learned::CatchUp, slow};
 use crate::directory::{self, Change, Draft, Ended, Lesson, Told};
 use crate::seq::Seq;
 use crate::store::{Error, Store};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A deletion waits for what was reported before it: so often it looks whether that was learned.
@@ -23,51 +21,102 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What is unlearned is written in steps of so many changes, as what is learned.
 const CHANGES_MAX: usize = 200;
 
-/// Learns from what has ended; `at`: events up to there were learned from. Tells when to come again, if something is
-/// left.
-///
-/// # Errors
-/// When the store cannot be read or written.
-pub(crate) async fn learn(service: &Service, at: Seq) -> Result<Option<Duration>, Error> {
-    let mut again: Option<Duration> = None;
-    for (id, record) in read::teaching(service.store())? {
-        let lesson = record.as_ref().and_then(|record| Lesson::of(&record.api));
-        let changes = match record.zip(lesson) {
-            // It was taken back into the queue, or is kept no longer.
-            None => Vec::new(),
-            Some((record, lesson)) => {
-                let more = match more_may_come(service, &record, lesson) {
-                    More::No if lesson == Lesson::Deleted && asked(&record) > at => More::Within(LOOK),
-                    more => more,
-                };
-                if let More::Within(wait) = more {
-                    again = Some(again.map_or(wait, |again| again.min(wait)));
-                    continue;
-                }
-                if more == More::IsLost {
-                    Vec::new()
-                } else {
-                    let (store, ages) = (service.store().clone(), service.ages());
-                    let worked_out = service.learning().run(move || study(&store, &record, lesson, &ages)).await;
-                    // A whole list was read for it.
-                    drop(tokio::task::spawn_blocking(alloc::give_back_freed).await);
-                    worked_out.map_err(|_| Error::Other("learning from a list panicked".into()))??
-                }
-            }
-        };
-        write(service, id, changes).await?;
-    }
-    Ok(again)
+/// Learns from the ends of commands.
+#[derive(Debug)]
+pub(crate) struct Lessons {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) learned: Arc<CatchUp>,
+    /// Where large events are learned from.
+    pub(crate) lane: Arc<slow::Lane>,
 }
 
-/// Whether something is over that was not learned from yet.
-pub(crate) fn are_left(service: &Service) -> bool {
-    let is_over = |record: &Record, lesson| !matches!(more_may_come(service, record, lesson), More::Within(_));
-    let is_left = |(_, record): &(u64, Option<Record>)| {
-        let lesson = record.as_ref().and_then(|record| Lesson::of(&record.api));
-        record.as_ref().zip(lesson).is_none_or(|(record, lesson)| is_over(record, lesson))
-    };
-    read::teaching(service.store()).is_ok_and(|found| found.iter().any(is_left))
+impl Lessons {
+    /// Learns from what has ended; `at`: events up to there were learned from. Tells when to come again, if something is
+    /// left.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub(crate) async fn learn(&self, at: Seq) -> Result<Option<Duration>, Error> {
+        let mut again: Option<Duration> = None;
+        for (id, record) in read::teaching(&self.store)? {
+            let lesson = record.as_ref().and_then(|record| Lesson::of(&record.api));
+            let changes = match record.zip(lesson) {
+                // It was taken back into the queue, or is kept no longer.
+                None => Vec::new(),
+                Some((record, lesson)) => {
+                    let more = match self.more_may_come(&record, lesson) {
+                        More::No if lesson == Lesson::Deleted && asked(&record) > at => More::Within(LOOK),
+                        more => more,
+                    };
+                    if let More::Within(wait) = more {
+                        again = Some(again.map_or(wait, |again| again.min(wait)));
+                        continue;
+                    }
+                    if more == More::IsLost {
+                        Vec::new()
+                    } else {
+                        let (store, ages) = (self.store.clone(), self.clock.ages());
+                        let worked_out = self.lane.run(move || study(&store, &record, lesson, &ages)).await;
+                        // A whole list was read for it.
+                        drop(tokio::task::spawn_blocking(alloc::give_back_freed).await);
+                        worked_out.map_err(|_| Error::Other("learning from a list panicked".into()))??
+                    }
+                }
+            };
+            self.write(id, changes).await?;
+        }
+        Ok(again)
+    }
+
+    /// Whether something is over that was not learned from yet.
+    fn are_left(&self) -> bool {
+        let is_over = |record: &Record, lesson| !matches!(self.more_may_come(record, lesson), More::Within(_));
+        let is_left = |(_, record): &(u64, Option<Record>)| {
+            let lesson = record.as_ref().and_then(|record| Lesson::of(&record.api));
+            record.as_ref().zip(lesson).is_none_or(|(record, lesson)| is_over(record, lesson))
+        };
+        read::teaching(&self.store).is_ok_and(|found| found.iter().any(is_left))
+    }
+
+    fn more_may_come(&self, record: &Record, lesson: Lesson) -> More {
+        let last = record.answers.iter().max().filter(|_| lesson.comes_in_pieces());
+        let came = last.and_then(|last| Some((*last, range::one(&self.store, *last).ok()?.time)));
+        let Some((last, came)) = came else { return More::No };
+        let (ages, began) = (self.clock.ages(), self.learned.started_at());
+        more(last <= began, ages.of_event(last, came), ages.now(self.clock.now()))
+    }
+
+    async fn write(&self, id: u64, mut changes: Vec<Change>) -> Result<(), Error> {
+        loop {
+            let rest = changes.split_off(changes.len().min(CHANGES_MAX));
+            let some = std::mem::replace(&mut changes, rest);
+            let is_last = changes.is_empty();
+            let written = self.store.write_lazily(move |tx| {
+                some.iter().for_each(|change| change.apply(tx));
+                if is_last {
+                    taught(tx, id);
+                }
+                Ok::<_, std::convert::Infallible>(())
+            });
+            let Ok(()) = written.await?;
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until everything answered so far has been learned from, and what the ends of commands teach: for questions
+    /// about people and rooms. A list that may get another piece teaches nothing yet.
+    pub(crate) async fn all_learned(&self) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        const LOOK: Duration = Duration::from_millis(10);
+        self.learned.catch_up().await;
+        let until = tokio::time::Instant::now() + PATIENCE;
+        while self.are_left() && tokio::time::Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
 }
 
 /// Whether a list may get another piece.
@@ -78,14 +127,6 @@ enum More {
     Within(Duration),
     /// One may have been missed.
     IsLost,
-}
-
-fn more_may_come(service: &Service, record: &Record, lesson: Lesson) -> More {
-    let last = record.answers.iter().max().filter(|_| lesson.comes_in_pieces());
-    let came = last.and_then(|last| Some((*last, follow::one(service.store(), *last).ok()?.time)));
-    let Some((last, came)) = came else { return More::No };
-    let (ages, began) = (service.ages(), service.started_at());
-    more(last <= began, ages.of_event(last, came), ages.now(service.now()))
 }
 
 /// `is_old`: the last piece came before this daemon did; `came`: when.
@@ -108,7 +149,7 @@ fn study(store: &Store, record: &Record, lesson: Lesson, ages: &Ages) -> Result<
     let mut told = Told::default();
     for &seq in record.answers.iter().filter(|_| lesson != Lesson::Deleted) {
         // What cannot be read any more (retention, damage) may have told of anybody: then nobody is missing.
-        let Some(mut pieces) = follow::one(store, seq).ok().and_then(|stored| entry::pieces(&stored).ok()) else {
+        let Some(mut pieces) = range::one(store, seq).ok().and_then(|stored| entry::pieces(&stored).ok()) else {
             return Ok(Vec::new());
         };
         loop {
@@ -133,25 +174,6 @@ fn study(store: &Store, record: &Record, lesson: Lesson, ages: &Ages) -> Result<
     };
     directory::unlearn(&mut draft, &ended)?;
     Ok(draft.changes())
-}
-
-async fn write(service: &Service, id: u64, mut changes: Vec<Change>) -> Result<(), Error> {
-    loop {
-        let rest = changes.split_off(changes.len().min(CHANGES_MAX));
-        let some = std::mem::replace(&mut changes, rest);
-        let is_last = changes.is_empty();
-        let written = service.store().write_lazily(move |tx| {
-            some.iter().for_each(|change| change.apply(tx));
-            if is_last {
-                queue::taught(tx, id);
-            }
-            Ok::<_, std::convert::Infallible>(())
-        });
-        let Ok(()) = written.await?;
-        if is_last {
-            return Ok(());
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,20 +1,17 @@
-//! Events between protocol and store: what is written beside the bytes, the tags to look them up by, the filters of
-//! contract 7, and the line that a follower sees.
+//! Events between protocol and store: what is written beside the bytes, the tags to look them up by, and the line that a
+//! follower sees.
 //!
 //! The original bytes are the truth and are decoded again on reading. The packed outline beside them only saves that
 //! work for events that a filter turns away; it says by which decoder it was made, and an older one's is not believed.
 
-use crate::clock::{Bare, Time};
-use crate::control::{EventsQuery, Progress};
-use crate::daemon::failure::Failure;
+use crate::clock::Time;
+use crate::control::Progress;
 use crate::daemon::log::line;
 use crate::directory::{Names, Sign};
-use crate::near;
 use crate::protocol::answer;
 use crate::protocol::command::Wire;
 use crate::protocol::event::{self, Body, Event, Kind, Outline, Pieces};
-use crate::seq::Seq;
-use crate::store::{Append, Query, Stored};
+use crate::store::{Append, Stored};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::io;
@@ -33,14 +30,14 @@ const BY_PROCESS: u8 = 4;
 
 /// What is stored beside an event's bytes.
 #[derive(Debug, PartialEq, Eq)]
-struct Packed<'a> {
-    kind: Kind,
-    is_self: Option<bool>,
-    account: Option<&'a str>,
+pub(super) struct Packed<'a> {
+    pub(super) kind: Kind,
+    pub(super) is_self: Option<bool>,
+    pub(super) account: Option<&'a str>,
     /// The event does not name it: it was logged in in the event's process when that came.
     by_process: bool,
-    chat: Option<&'a str>,
-    from: Option<&'a str>,
+    pub(super) chat: Option<&'a str>,
+    pub(super) from: Option<&'a str>,
     /// Where the inner object lies in the body, when it lies there byte for byte.
     inner: Option<Range<usize>>,
 }
@@ -135,7 +132,7 @@ fn position(body: &[u8], data: &str) -> Option<Range<usize>> {
 }
 
 /// A stable hash of what an event can be looked up by.
-fn tag(what: char, value: &str) -> u64 {
+pub(super) fn tag(what: char, value: &str) -> u64 {
     let mut low = crc32fast::Hasher::new();
     low.update(&[what as u8]);
     low.update(value.as_bytes());
@@ -224,10 +221,26 @@ fn owner(outline: &[u8]) -> Option<&str> {
 
 /// The account that a stored event is of.
 pub(crate) fn account(stored: &Stored) -> Option<String> {
-    match unpack(&stored.outline) {
-        Some(packed) => packed.account.map(str::to_owned),
-        None => outline_of(&data(stored).ok()?, owner(&stored.outline)).account,
+    outlined(stored, |packed| packed?.account.map(str::to_owned))
+}
+
+/// What `look` makes of what stands beside a stored event, or would if this decoder had written it; it gets nothing of an
+/// event that cannot be read.
+pub(super) fn outlined<T>(stored: &Stored, look: impl FnOnce(Option<&Packed<'_>>) -> T) -> T {
+    if let Some(packed) = unpack(&stored.outline) {
+        return look(Some(&packed));
     }
+    let Ok(data) = data(stored) else { return look(None) };
+    let outline = outline_of(&data, owner(&stored.outline));
+    look(Some(&Packed {
+        kind: outline.kind.unwrap_or(Kind::Other),
+        is_self: outline.is_self,
+        account: outline.account.as_deref(),
+        by_process: false,
+        chat: outline.chat.as_deref(),
+        from: outline.from.as_deref(),
+        inner: None,
+    }))
 }
 
 /// The inner object of a stored event, or why there is none.
@@ -339,204 +352,12 @@ fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(read)).map_err(|_| "reading it failed, please report this".to_owned())
 }
 
-/// Filters on events (contract 7); all must hold.
-#[derive(Debug, Default)]
-pub(crate) struct Filter {
-    kinds: Option<Vec<Kind>>,
-    chat: Option<String>,
-    from: Option<String>,
-    account: Option<String>,
-    text: Option<regex::Regex>,
-    is_self: Option<bool>,
-}
-
-/// Regular expressions are compiled to at most so many bytes: a pattern comes from the user's own shell, but a typo
-/// like `(a{1000}){1000}` must not take the daemon's memory.
-const REGEX_BYTES_MAX: usize = 1 << 20;
-
-impl Filter {
-    /// Compiles the filters of a query. `account` is the resolved one.
-    pub(crate) fn new(query: &EventsQuery, account: Option<String>) -> Result<Self, Failure> {
-        Self::of(
-            query.kind.as_deref(),
-            query.chat.clone(),
-            query.from.clone(),
-            account,
-            query.r#match.as_deref(),
-            query.is_self,
-        )
-    }
-
-    /// Compiles filters.
-    pub(crate) fn of(
-        kind: Option<&str>,
-        chat: Option<String>,
-        from: Option<String>,
-        account: Option<String>,
-        text: Option<&str>,
-        is_self: Option<bool>,
-    ) -> Result<Self, Failure> {
-        let text = match text {
-            None => None,
-            Some(pattern) => Some(
-                regex::RegexBuilder::new(pattern)
-                    .size_limit(REGEX_BYTES_MAX)
-                    .build()
-                    .map_err(|e| Failure::new(400, "bad-match", format!("--match is no regular expression: {e}")))?,
-            ),
-        };
-        Ok(Self { kinds: kind.map(kinds).transpose()?, chat, from, account, text, is_self })
-    }
-
-    /// What the store can skip blocks by.
-    pub(crate) fn tags(&self) -> Vec<Vec<u64>> {
-        let mut any_of = Vec::new();
-        if let Some(kinds) = &self.kinds {
-            any_of.push(kinds.iter().map(|k| tag('k', k.as_str())).collect());
-        }
-        for (what, value) in [('a', &self.account), ('c', &self.chat), ('f', &self.from)] {
-            any_of.extend(value.as_ref().map(|v| vec![tag(what, v)]));
-        }
-        any_of
-    }
-
-    /// Whether everything passes.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.kinds.is_none()
-            && self.chat.is_none()
-            && self.from.is_none()
-            && self.account.is_none()
-            && self.text.is_none()
-            && self.is_self.is_none()
-    }
-
-    /// Whether an event passes.
-    pub(crate) fn matches(&self, stored: &Stored) -> bool {
-        if self.is_empty() {
-            return true;
-        }
-        let outline;
-        let packed = match unpack(&stored.outline) {
-            Some(packed) => packed,
-            None => {
-                let Ok(data) = data(stored) else {
-                    return self.text.is_none() && self.passes(Kind::Unparsed, None, None, None, None);
-                };
-                outline = outline_of(&data, owner(&stored.outline));
-                Packed {
-                    kind: outline.kind.unwrap_or(Kind::Other),
-                    is_self: outline.is_self,
-                    account: outline.account.as_deref(),
-                    by_process: false,
-                    chat: outline.chat.as_deref(),
-                    from: outline.from.as_deref(),
-                    inner: None,
-                }
-            }
-        };
-        if !self.passes(packed.kind, packed.account, packed.chat, packed.from, packed.is_self) {
-            return false;
-        }
-        let Some(pattern) = &self.text else { return true };
-        // Only messages have text; others may be megabytes of contacts.
-        packed.kind.is_message()
-            && decoded(stored).is_ok_and(|event| event.text.is_some_and(|text| pattern.is_match(&text)))
-    }
-
-    fn passes(
-        &self,
-        kind: Kind,
-        account: Option<&str>,
-        chat: Option<&str>,
-        from: Option<&str>,
-        is_self: Option<bool>,
-    ) -> bool {
-        fn is(wanted: &Option<String>, given: Option<&str>) -> bool {
-            wanted.as_deref().is_none_or(|w| given == Some(w))
-        }
-        self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
-            && is(&self.account, account)
-            && is(&self.chat, chat)
-            && is(&self.from, from)
-            // Events that are no messages are nobody's own.
-            && self.is_self.is_none_or(|wanted| wanted == is_self.unwrap_or(false))
-    }
-}
-
-/// The kinds that a comma-separated list of names and globs means; one with `!` in front leaves out what it means. A list
-/// that only leaves out is about all kinds.
-fn kinds(list: &str) -> Result<Vec<Kind>, Failure> {
-    let (mut wanted, mut unwanted) = (None::<Vec<Kind>>, Vec::new());
-    for pattern in list.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-        match pattern.strip_prefix('!').map(str::trim_start) {
-            Some(pattern) => unwanted.extend(kinds_like(pattern)?),
-            None => wanted.get_or_insert_default().extend(kinds_like(pattern)?),
-        }
-    }
-    let mut kinds = match wanted {
-        None if !unwanted.is_empty() => Kind::ALL.to_vec(),
-        wanted => wanted.unwrap_or_default(),
-    };
-    kinds.retain(|kind| !unwanted.contains(kind));
-    Ok(kinds)
-}
-
-/// The kinds that one name or glob means, of which there must be some.
-fn kinds_like(pattern: &str) -> Result<Vec<Kind>, Failure> {
-    let glob = wildmatch::WildMatch::new(pattern);
-    let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| glob.matches(kind.as_str())).collect();
-    if !kinds.is_empty() {
-        return Ok(kinds);
-    }
-    let names = Kind::ALL.iter().map(|kind| kind.as_str());
-    let groups: Vec<String> = names.clone().filter_map(|name| Some(format!("{}.*", name.split_once('.')?.0))).collect();
-    let hint = match near::nearest(pattern, names.chain(groups.iter().map(String::as_str))) {
-        Some(nearest) => format!("the nearest is `{nearest}`"),
-        None => "wehelp-events(7) lists them".to_owned(),
-    };
-    Err(Failure::new(400, "bad-kind", format!("no kind of event is called `{pattern}`; {hint}")))
-}
-
-/// Where a range of events begins or ends: a position or a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Edge {
-    /// `#SEQ`
-    Seq(Seq),
-    /// RFC 3339, `2h ago`
-    Time(Time),
-}
-
-impl Edge {
-    /// Reads `#SEQ`, RFC 3339 or a duration that lies in the past.
-    pub(crate) fn parse(text: &str, now: Time) -> Result<Self, Failure> {
-        if let Some(seq) = text.trim().strip_prefix('#') {
-            return seq.parse().map(|n| Self::Seq(Seq(n))).map_err(|_| {
-                Failure::new(400, "bad-time", format!("`{text}` is no position; write # and a number, as #17"))
-            });
-        }
-        Time::parse(text, now, Bare::Ago).map(Self::Time).map_err(|e| Failure::new(400, "bad-time", e.to_string()))
-    }
-}
-
-/// The part of the log that `since` and `until` mean.
-pub(crate) fn range(since: Option<&str>, until: Option<&str>, now: Time) -> Result<Query, Failure> {
-    let mut query = Query::default();
-    match since.map(|s| Edge::parse(s, now)).transpose()? {
-        Some(Edge::Seq(seq)) => query.after = Seq(seq.0.saturating_sub(1)),
-        Some(Edge::Time(time)) => query.since = Some(time),
-        None => {}
-    }
-    match until.map(|s| Edge::parse(s, now)).transpose()? {
-        Some(Edge::Seq(seq)) => query.upto = Some(seq),
-        Some(Edge::Time(time)) => query.until = Some(time),
-        None => {}
-    }
-    Ok(query)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::EventsQuery;
+    use crate::daemon::log::filter::Filter;
+    use crate::seq::Seq;
 
     fn stored(body: &str) -> Stored {
         let incoming = incoming(Bytes::copy_from_slice(body.as_bytes()), Time::from_millis(5), None, |_| None);
@@ -656,41 +477,5 @@ mod tests {
         event.outline = outline.into();
         let query = EventsQuery { kind: Some("message.text".into()), ..EventsQuery::default() };
         assert!(Filter::new(&query, None).unwrap().matches(&event));
-    }
-
-    #[test]
-    fn a_kind_with_a_mark_in_front_is_left_out() {
-        let all = Kind::ALL.len();
-        let texts = |list: &str| kinds(list).unwrap().contains(&Kind::MessageText);
-        assert!(!texts("!message.text") && kinds("!message.text").unwrap().len() == all - 1);
-        assert!(texts("!message.system, ! login*") && !texts("message.*,!message.text") && !texts("!message.*"));
-        assert!(!texts("!message.text,message.*"), "in any order");
-        assert_eq!(kinds("message.image,message.text,!message.text").unwrap(), [Kind::MessageImage]);
-        assert!(kinds("!mesage.text").unwrap_err().message.contains("`mesage.text`"));
-    }
-
-    #[test]
-    fn a_pattern_may_name_a_script() {
-        for pattern in [r"\p{Han}+", r"\p{L}", r"\p{Emoji}", r"(?i)ÄÖ\b"] {
-            let query = EventsQuery { r#match: Some(pattern.into()), ..EventsQuery::default() };
-            assert!(Filter::new(&query, None).is_ok(), "{pattern}");
-        }
-    }
-
-    #[test]
-    fn only_a_near_kind_is_named_as_the_nearest() {
-        let says = |kind: &str| kinds(kind).unwrap_err().message;
-        for (kind, nearest) in [("mesage.*", "message.*"), ("message.txt", "message.text"), ("!logins", "login")] {
-            assert!(says(kind).ends_with(&format!("; the nearest is `{nearest}`")), "{}", says(kind));
-        }
-        assert!(says("nosuch").ends_with("`nosuch`; wehelp-events(7) lists them"), "{}", says("nosuch"));
-    }
-
-    #[test]
-    fn unknown_kinds_and_bad_patterns_are_refused_with_a_hint() {
-        let kind = EventsQuery { kind: Some("mesage.text".into()), ..EventsQuery::default() };
-        assert!(Filter::new(&kind, None).unwrap_err().message.contains("message.text"));
-        let pattern = EventsQuery { r#match: Some("(".into()), ..EventsQuery::default() };
-        assert_eq!(Filter::new(&pattern, None).unwrap_err().status, 400);
     }
 }

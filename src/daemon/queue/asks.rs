@@ -6,10 +6,8 @@
 //! its asker is back.
 
 use crate::control::{Enqueue, Line, Progress, Receipt};
-use crate::daemon::failure::Failure;
-use crate::daemon::queue::read;
-use crate::daemon::service::Service;
-use crate::daemon::sync::lock;
+use crate::daemon::queue::{CommandQueue, read, refused::Refused};
+use crate::daemon::sync::{Panicked, lock};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -25,9 +23,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// How many askers each question has at this moment; clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Asks(Arc<Mutex<HashMap<u64, usize>>>);
+pub(crate) struct Askers(Arc<Mutex<HashMap<u64, usize>>>);
 
-impl Asks {
+impl Askers {
     fn enter(&self, id: u64) {
         *lock(&self.0).entry(id).or_default() += 1;
     }
@@ -50,118 +48,125 @@ impl Asks {
     }
 }
 
-/// Queues a question and holds its turn until the stream's reader goes away; the first line is the receipt. `queue`:
-/// it may wait for its turn.
-///
-/// # Errors
-/// As [`Service::enqueue`], and 409 `ask-open`.
-pub(crate) async fn ask(service: &Service, request: Enqueue, queue: bool) -> Result<mpsc::Receiver<Bytes>, Failure> {
-    let (out, lines) = mpsc::channel(1);
-    let (told, queued) = oneshot::channel();
-    let service = service.clone();
-    // In a task of its own: a reader who goes away while the question is being stored still gives its turn back.
-    tokio::spawn(async move {
-        match service.enqueue_ask(request, queue).await {
-            // Nobody may listen any more.
-            Err(failure) => drop(told.send(Err(failure))),
-            Ok(receipt) => {
-                service.asks().enter(receipt.id);
-                drop(told.send(Ok(())));
-                hold(&service, receipt, out).await;
-            }
-        }
-    });
-    let gone = |_| Failure::new(500, "internal", "an internal error; the daemon's log says more");
-    queued.await.map_err(gone)??;
-    Ok(lines)
+/// Asks, and holds connections for it.
+#[derive(Debug)]
+pub(crate) struct Asks {
+    pub(crate) queue: Arc<CommandQueue>,
+    pub(crate) askers: Askers,
 }
 
-/// As [`ask`], of a question that was queued: its asker lost the connection.
-///
-/// # Errors
-/// 404; 503 when it cannot be stored that the asker is back.
-pub(crate) async fn again(service: &Service, id: u64) -> Result<mpsc::Receiver<Bytes>, Failure> {
-    let (out, lines) = mpsc::channel(1);
-    let (told, back) = oneshot::channel();
-    service.receipt(id, service.now())?;
-    service.asks().enter(id);
-    let service = service.clone();
-    // In a task of its own, as in [`ask`].
-    tokio::spawn(async move {
-        let receipt = match service.asker_is_back(id).await {
-            Ok(()) => service.receipt(id, service.now()),
-            Err(error) => Err(error.into()),
-        };
-        match receipt {
-            Ok(receipt) => {
-                drop(told.send(Ok(())));
-                hold(&service, receipt, out).await;
-            }
-            Err(failure) => {
-                // It is tried again; without, the turn ends as after a start.
-                drop(told.send(Err(failure)));
-                tokio::select! {
-                    () = tokio::time::sleep(GRACE) => leave(&service, id).await,
-                    () = service.shutdown().wait() => {}
+impl Asks {
+    /// Queues a question and holds its turn until the stream's reader goes away; the first line is the receipt. `queue`:
+    /// it may wait for its turn.
+    ///
+    /// # Errors
+    /// As [`CommandQueue::enqueue`], and while another question is open.
+    pub(crate) async fn ask(self: &Arc<Self>, request: Enqueue, queue: bool) -> Result<mpsc::Receiver<Bytes>, Refused> {
+        let (out, lines) = mpsc::channel(1);
+        let (told, queued) = oneshot::channel();
+        let asks = Arc::clone(self);
+        // In a task of its own: a reader who goes away while the question is being stored still gives its turn back.
+        tokio::spawn(async move {
+            match asks.queue.enqueue_ask(request, queue).await {
+                // Nobody may listen any more.
+                Err(failure) => drop(told.send(Err(failure))),
+                Ok(receipt) => {
+                    asks.askers.enter(receipt.id);
+                    drop(told.send(Ok(())));
+                    asks.hold(receipt, out).await;
                 }
             }
-        }
-    });
-    let gone = |_| Failure::new(500, "internal", "an internal error; the daemon's log says more");
-    back.await.map_err(gone)??;
-    Ok(lines)
-}
+        });
+        queued.await.map_err(|_| Panicked)??;
+        Ok(lines)
+    }
 
-async fn hold(service: &Service, receipt: Receipt, out: mpsc::Sender<Bytes>) {
-    let id = receipt.id;
-    let line = Progress::Receipt(receipt).line();
-    // A reader that is gone is noticed below.
-    drop(out.send(line.into()).await);
-    loop {
+    /// As [`ask`](Self::ask), of a question that was queued: its asker lost the connection.
+    ///
+    /// # Errors
+    /// When there is no such command, or it cannot be stored that the asker is back.
+    pub(crate) async fn again(self: &Arc<Self>, id: u64) -> Result<mpsc::Receiver<Bytes>, Refused> {
+        let (out, lines) = mpsc::channel(1);
+        let (told, back) = oneshot::channel();
+        self.queue.receipt(id)?;
+        self.askers.enter(id);
+        let asks = Arc::clone(self);
+        // In a task of its own, as in [`ask`].
+        tokio::spawn(async move {
+            let receipt = match asks.queue.asker_is_back(id).await {
+                Ok(()) => asks.queue.receipt(id),
+                Err(error) => Err(error.into()),
+            };
+            match receipt {
+                Ok(receipt) => {
+                    drop(told.send(Ok(())));
+                    asks.hold(receipt, out).await;
+                }
+                Err(failure) => {
+                    // It is tried again; without, the turn ends as after a start.
+                    drop(told.send(Err(failure)));
+                    tokio::select! {
+                        () = tokio::time::sleep(GRACE) => asks.leave(id).await,
+                        () = asks.queue.shutdown.wait() => {}
+                    }
+                }
+            }
+        });
+        back.await.map_err(|_| Panicked)??;
+        Ok(lines)
+    }
+
+    async fn hold(self: &Arc<Self>, receipt: Receipt, out: mpsc::Sender<Bytes>) {
+        let id = receipt.id;
+        let line = Progress::Receipt(receipt).line();
+        // A reader that is gone is noticed below.
+        drop(out.send(line.into()).await);
+        loop {
+            tokio::select! {
+                () = out.closed() => break,
+                // Who asks comes back after the restart.
+                () = self.queue.shutdown.wait() => return,
+                // Of a reader that has closed its sending side only a write tells that it is gone. One that does not read
+                // has enough of them.
+                () = tokio::time::sleep(HEARTBEAT) => drop(out.try_send(Bytes::from_static(Line::KEEP_ALIVE))),
+            }
+        }
+        self.leave(id).await;
+    }
+
+    async fn leave(self: &Arc<Self>, id: u64) {
+        if self.askers.leave(id) {
+            self.end(id).await;
+        }
+    }
+
+    /// Ends the turn of a question that nobody waits for any more.
+    async fn end(self: &Arc<Self>, id: u64) {
+        loop {
+            match self.queue.end_ask(id).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(id, "cannot record that nobody waits for a reply, trying again: {error}"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                () = self.queue.shutdown.wait() => return,
+            }
+        }
+    }
+
+    /// After a start: ends the turns of those whose askers do not come back.
+    pub(crate) async fn resume(self: Arc<Self>) {
+        let left = read::asks(&self.queue.store).unwrap_or_default();
+        if left.is_empty() {
+            return;
+        }
         tokio::select! {
-            () = out.closed() => break,
-            // Who asks comes back after the restart.
-            () = service.shutdown().wait() => return,
-            // Of a reader that has closed its sending side only a write tells that it is gone. One that does not read
-            // has enough of them.
-            () = tokio::time::sleep(HEARTBEAT) => drop(out.try_send(Bytes::from_static(Line::KEEP_ALIVE))),
+            () = tokio::time::sleep(GRACE) => {}
+            () = self.queue.shutdown.wait() => return,
         }
-    }
-    leave(service, id).await;
-}
-
-async fn leave(service: &Service, id: u64) {
-    if service.asks().leave(id) {
-        end(service, id).await;
-    }
-}
-
-/// Ends the turn of a question that nobody waits for any more.
-async fn end(service: &Service, id: u64) {
-    loop {
-        match service.end_ask(id).await {
-            Ok(()) => return,
-            Err(error) => tracing::warn!(id, "cannot record that nobody waits for a reply, trying again: {error}"),
+        for id in left.into_iter().filter(|id| !self.askers.has(*id)) {
+            self.end(id).await;
         }
-        tokio::select! {
-            () = tokio::time::sleep(RETRY) => {}
-            () = service.shutdown().wait() => return,
-        }
-    }
-}
-
-/// After a start: ends the turns of those whose askers do not come back.
-pub(crate) async fn resume(service: Service) {
-    let left = read::asks(service.store()).unwrap_or_default();
-    if left.is_empty() {
-        return;
-    }
-    tokio::select! {
-        () = tokio::time::sleep(GRACE) => {}
-        () = service.shutdown().wait() => return,
-    }
-    for id in left.into_iter().filter(|id| !service.asks().has(*id)) {
-        end(&service, id).await;
     }
 }
 
@@ -171,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_last_one_who_leaves_is_told() {
-        let asks = Asks::default();
+        let asks = Askers::default();
         asks.enter(1);
         asks.enter(1);
         assert!(!asks.leave(1) && asks.has(1));

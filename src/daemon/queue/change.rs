@@ -2,11 +2,10 @@
 
 use crate::clock::Time;
 use crate::daemon::ages::Ages;
-use crate::daemon::failure::Failure;
-use crate::daemon::queue::enqueue::{New, accepting, not_found};
 use crate::daemon::queue::keys::{Key, key_of, key_of_v1, keyed, put_key};
-use crate::daemon::queue::record::{KEY_LIFE, Phase, Record};
+use crate::daemon::queue::record::{KEY_LIFE, New, Phase, Record};
 use crate::daemon::queue::table::{load, save};
+use crate::daemon::queue::{enqueue::accepting, refused::Refused};
 use crate::key::{DONE, EXPIRY, KEY, KEY_V1, id_at_end, time_key};
 use crate::store::Txn;
 
@@ -14,19 +13,15 @@ use crate::store::Txn;
 pub(crate) const SWEEP_MAX: usize = 500;
 
 /// Takes a command back that nobody has fetched. `live`: it is in a response at this moment.
-pub(crate) fn cancel(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<Record, Failure> {
-    let before = load(tx, id).ok_or_else(|| not_found(id))?;
+pub(crate) fn cancel(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<Record, Refused> {
+    let before = load(tx, id).ok_or(Refused::NotFound(id))?;
     match before.phase {
         Phase::Cancelled => return Ok(before),
         Phase::Queued => {}
         Phase::InFlight if !live => {}
         _ => {
             let state = before.state(now);
-            return Err(Failure::new(
-                409,
-                "too-late",
-                format!("command {id} is {state}; only what no client has fetched can be cancelled"),
-            ));
+            return Err(Refused::Gone { id, state });
         }
     }
     let mut record = before.clone();
@@ -38,16 +33,14 @@ pub(crate) fn cancel(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result
 }
 
 /// Puts a command back into the queue, due now. `live`: it is in a response at this moment.
-pub(crate) fn retry(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<Record, Failure> {
-    let before = load(tx, id).ok_or_else(|| not_found(id))?;
+pub(crate) fn retry(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<Record, Refused> {
+    let before = load(tx, id).ok_or(Refused::NotFound(id))?;
     if (before.phase == Phase::InFlight && live) || before.phase == Phase::Answered {
         let state = before.state(now);
-        return Err(Failure::new(409, "too-late", format!("command {id} is {state}; queue it anew instead")));
+        return Err(Refused::Over { id, state });
     }
     if before.phase == Phase::Queued && before.due > now {
-        let message =
-            format!("command {id} waits until {} and was not handed over; cancel it and queue it anew", before.due);
-        return Err(Failure::new(409, "not-due", message));
+        return Err(Refused::NotDue { id, due: before.due });
     }
     // One that is over may have left its key, or its friend request, to another.
     if !matches!(before.phase, Phase::Queued | Phase::InFlight) {
@@ -68,31 +61,16 @@ pub(crate) fn retry(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<
 
 /// That a command which is to be queued again would be queued: no other one stands for its key, or accepts its friend
 /// request. Its key stands for it then, for the rest of its day.
-pub(super) fn is_still_its_own(tx: &mut Txn<'_>, record: &Record, now: Time) -> Result<(), Failure> {
+pub(super) fn is_still_its_own(tx: &mut Txn<'_>, record: &Record, now: Time) -> Result<(), Refused> {
     let ages = Ages::load(tx);
     let (id, account) = (record.id, record.account.as_deref());
     let new = New { wire: record.command.clone(), api: record.api.clone(), key: record.key.clone() };
     if let Some(other) = keyed(tx, account, &new, Some(id), &ages, now) {
-        let (other, key) = (other.id, record.key.as_deref().unwrap_or(""));
-        return Err(Failure::new(
-            409,
-            "key-reused",
-            format!(
-                "the key `{key}` of command {id} stands for command {other} by now, and nothing was queued; see \
-                 `wehelp queue show {other}`"
-            ),
-        ));
+        return Err(Refused::KeyGone { key: record.key.clone().unwrap_or_default(), id, other: other.id });
     }
     if let Some(other) = accepting(tx, account, &new, Some(id), &ages, now) {
-        let (did, other) = (if other.phase == Phase::Answered { "accepted" } else { "accepts" }, other.id);
-        return Err(Failure::new(
-            409,
-            "already-accepted",
-            format!(
-                "command {other} {did} the friend request of command {id}, and nothing was queued; see \
-                 `wehelp queue show {other}`"
-            ),
-        ));
+        let did = if other.phase == Phase::Answered { "accepted" } else { "accepts" };
+        return Err(Refused::Accepted { other: other.id, did, id });
     }
     if let Some(key) = record.key.as_deref() {
         let row = tx.get(KEY, &key_of(account, key));

@@ -3,8 +3,7 @@
 
 use crate::config::Files;
 use crate::control::{self, Enqueue};
-use crate::daemon::failure::Failure;
-use crate::daemon::queue::enqueue::New;
+use crate::daemon::queue::{record::New, refused::Refused};
 use crate::protocol::command::{self, Fault, Wire};
 use serde_json::value::RawValue;
 
@@ -14,31 +13,28 @@ pub(crate) fn commands(
     request: &Enqueue,
     files: &Files,
     is_called: impl Fn(&str) -> bool,
-) -> Result<Vec<New>, Failure> {
+) -> Result<Vec<New>, Refused> {
     if request.commands.is_empty() {
-        return Err(Failure::new(400, "no-command", "`commands` is empty; give at least one"));
+        return Err(Refused::Empty);
     }
     if request.commands.len() > control::ENQUEUE_MAX {
-        let message =
-            format!("at most {} commands go into one request; send the rest in another", control::ENQUEUE_MAX);
-        return Err(Failure::new(400, "too-many-commands", message));
+        return Err(Refused::TooMany);
     }
     if !request.keys.is_empty() && request.keys.len() != request.commands.len() {
-        return Err(Failure::new(400, "bad-key", "give one key for each command, or none"));
+        return Err(Refused::KeyMissing);
     }
     let mut new = Vec::with_capacity(request.commands.len());
     for (n, raw) in request.commands.iter().enumerate() {
         let bad = |message: String| {
             let which = if request.commands.len() > 1 { format!("command {}: ", n + 1) } else { String::new() };
-            Failure::new(400, "bad-command", format!("{which}{message}"))
+            Refused::Command(format!("{which}{message}"))
         };
         let wire = Wire::from_json(raw.get()).map_err(|e| bad(e.to_string()))?;
         command::check(&wire).map_err(|fault| bad(sentence(&fault, &is_called)))?;
         let wire = if request.on_client { wire } else { with_path_of_the_pc(wire, files).map_err(bad)? };
         let key = request.keys.get(n).cloned();
         if key.as_ref().is_some_and(|k| k.is_empty() || k.len() > control::KEY_BYTES_MAX) {
-            let message = format!("a key has 1 to {} bytes", control::KEY_BYTES_MAX);
-            return Err(Failure::new(400, "bad-key", message));
+            return Err(Refused::KeyLength);
         }
         let ascii = RawValue::from_string(wire.to_ascii()).map_err(|e| bad(format!("the command is no JSON: {e}")))?;
         new.push(New { wire: ascii, api: wire.api().to_owned(), key });
@@ -75,7 +71,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn made(command: &Value, on_client: bool) -> Result<String, Failure> {
+    fn made(command: &Value, on_client: bool) -> Result<String, Refused> {
         let request = json!({"commands": [command], "on_client": on_client});
         let request: Enqueue = serde_json::from_str(&request.to_string()).unwrap();
         let files = Files { map: [("/srv/wx".to_owned(), r"\\nas\wx".to_owned())].into() };
@@ -87,11 +83,10 @@ mod tests {
     fn a_name_without_its_sign_is_told_when_it_is_known() {
         let send = |wxid: &str| json!({"api": "sendTextMessage", "wxid": wxid, "text": "x"});
         let known = made(&send("小王"), false).unwrap_err();
-        assert_eq!((known.status, known.code), (400, "bad-command"));
-        assert!(known.message.contains("`@小王`"), "{}", known.message);
+        assert!(matches!(&known, Refused::Command(why) if why.contains("`@小王`")), "{known}");
         let nobody = made(&send("小李"), false).unwrap_err();
-        assert!(!nobody.message.contains("did you mean"), "{}", nobody.message);
-        assert!(made(&send("1@chatrom"), false).unwrap_err().message.contains("`1@chatroom`"));
+        assert!(!nobody.to_string().contains("did you mean"), "{nobody}");
+        assert!(made(&send("1@chatrom"), false).unwrap_err().to_string().contains("`1@chatroom`"));
     }
 
     #[test]
@@ -99,15 +94,14 @@ mod tests {
         let image = |path: &str| json!({"api": "sendPicMessage", "code": 2, "wxid": "filehelper", "imgPath": path});
         let made_of = |path: &str| {
             let wire: Value = serde_json::from_str(&made(&image(path), false)?).unwrap();
-            Ok::<_, Failure>(wire["imgPath"].as_str().unwrap().to_owned())
+            Ok::<_, Refused>(wire["imgPath"].as_str().unwrap().to_owned())
         };
         assert_eq!(made_of("/srv/wx/a b/图.png").unwrap(), r"\\nas\wx\a b\图.png");
         assert_eq!(made_of(r"C:\a.png").unwrap(), r"C:\a.png");
         assert_eq!(made_of("https://example.org/a.png").unwrap(), "https://example.org/a.png");
         for local in ["/tmp/a.png", "./a.png", "../a.png", "~/a.png", "/srv/wxx/a.png", "/srv/wx/../a.png"] {
-            let failure = made_of(local).unwrap_err();
-            assert_eq!(failure.status, 400, "{local}");
-            assert!(failure.message.contains("imgPath"), "{}", failure.message);
+            let refused = made_of(local).unwrap_err();
+            assert!(matches!(&refused, Refused::Command(why) if why.contains("imgPath")), "{local}: {refused}");
             assert!(made(&image(local), true).unwrap().contains(local), "{local}");
         }
         let file = json!({"api": "sendFileMessage", "wxid": "filehelper", "filePath": "/tmp/a"});

@@ -3,13 +3,10 @@
 use crate::clock::Time;
 use crate::config;
 use crate::daemon::ages::Ages;
-use crate::daemon::queue::change::expire;
-use crate::daemon::queue::pause::paused;
-use crate::daemon::queue::record::{Claimed, Phase, Record};
-use crate::daemon::queue::rows::{Lane, ready_key, ready_prefix};
+use crate::daemon::queue::record::{Claimed, Lane, Phase, Record};
+use crate::daemon::queue::rows::{ready_key, ready_prefix};
 use crate::daemon::queue::table::{load, save};
-use crate::daemon::queue::turns::take_turns;
-use crate::daemon::queue::{introduce, pacing};
+use crate::daemon::queue::{change::expire, introduce, pacing, pause::paused, turns::take_turns};
 use crate::key::{ASK_LINE, Keys, READY, id_at_end, name_key, time_key};
 use crate::store::Txn;
 use std::collections::BTreeSet;

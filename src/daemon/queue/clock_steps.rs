@@ -11,12 +11,8 @@
 //! ([`Clock::mind`]), not before the doors open, and goes on after a crash where it was.
 
 use crate::clock::{self, Time};
-use crate::daemon::ages::Ages;
-use crate::daemon::kept;
-use crate::daemon::queue::change::shift;
-use crate::daemon::queue::pacing;
-use crate::daemon::queue::read;
-use crate::daemon::sync::lock;
+use crate::daemon::queue::{change::shift, pacing, read};
+use crate::daemon::{ages::Ages, kept, sync::lock};
 use crate::key::META;
 use crate::seq::Seq;
 use crate::store::{Error, Query, Store, Txn};

@@ -2,13 +2,11 @@
 //!
 //! A command is claimed on the store's thread, travels through a handler that may be cancelled at any `.await`, and is
 //! judged by a watcher of its connection. Whoever holds the [`Handover`] when it is dropped, on whatever thread, ends it:
-//! dropping only sends a word to the one task that records ends (`run`). Nothing else settles a command, so nothing
+//! dropping only sends a word to the one task that records ends ([`Handovers::run`]). Nothing else settles a command, so nothing
 //! that is claimed stays in flight because somebody had no runtime, no time or no next poll.
 
-use crate::daemon::queue::read;
-use crate::daemon::queue::record::Phase;
 use crate::daemon::queue::settle::{Settled, settle};
-use crate::daemon::service::Service;
+use crate::daemon::queue::{changes::Changes, clock_steps::Clock, read, record::Phase};
 use crate::daemon::sync::lock;
 use crate::store::{Error, Health, Store};
 use std::collections::HashMap;
@@ -62,29 +60,41 @@ struct Open {
 /// Every hand-over that is not recorded yet.
 #[derive(Debug)]
 pub(crate) struct Handovers {
+    store: Store,
+    clock: Arc<Clock>,
+    changes: Arc<Changes>,
     ended: mpsc::UnboundedSender<Ended>,
-    /// Until [`run`] takes it. As many can wait as commands are in flight.
+    /// Until [`run`](Self::run) takes it. As many can wait as commands are in flight.
     to_record: Mutex<Option<mpsc::UnboundedReceiver<Ended>>>,
     /// By the command's id.
     open: Mutex<HashMap<u64, Open>>,
     unrecorded: watch::Sender<usize>,
     next: AtomicU64,
+    /// Commands whose hand-over failed since the start.
+    given_back: AtomicU64,
 }
 
-impl Default for Handovers {
-    fn default() -> Self {
+impl Handovers {
+    pub(crate) fn new(store: Store, clock: Arc<Clock>, changes: Arc<Changes>) -> Self {
         let (ended, to_record) = mpsc::unbounded_channel();
         Self {
+            store,
+            clock,
+            changes,
             ended,
             to_record: Mutex::new(Some(to_record)),
             open: Mutex::default(),
             unrecorded: watch::Sender::new(0),
             next: AtomicU64::new(0),
+            given_back: AtomicU64::new(0),
         }
     }
-}
 
-impl Handovers {
+    /// Commands whose hand-over failed since the start.
+    pub(crate) fn given_back(&self) -> u64 {
+        self.given_back.load(Ordering::Relaxed)
+    }
+
     /// Takes charge of commands that are being claimed. Call it inside the transaction: they must be known here before
     /// anybody can see them in flight, or a `retry` could slip in between.
     pub(crate) fn begin(self: &Arc<Self>, ids: Vec<u64>) -> Handover {
@@ -114,13 +124,13 @@ impl Handovers {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub(crate) fn hanging(&self, store: &Store, write_timeout: Duration) -> Result<Vec<u64>, Error> {
+    pub(crate) fn hanging(&self, write_timeout: Duration) -> Result<Vec<u64>, Error> {
         let longest = write_timeout + JUDGED_WITHIN;
         let hangs = |id: u64| lock(&self.open).get(&id).is_none_or(|open| open.since.elapsed() > longest);
         let mut hanging = Vec::new();
-        for id in read::in_flight(store)? {
+        for id in read::in_flight(&self.store)? {
             // Its end may be recorded between the two looks.
-            let still = || read::one(store, id).map(|record| record.is_some_and(|r| r.phase == Phase::InFlight));
+            let still = || read::one(&self.store, id).map(|record| record.is_some_and(|r| r.phase == Phase::InFlight));
             if hangs(id) && still()? && hangs(id) {
                 hanging.push(id);
             }
@@ -146,6 +156,77 @@ impl Handovers {
         }
         drop(open);
         self.unrecorded.send_modify(|n| *n -= 1);
+    }
+
+    /// Records how hand-overs ended, and goes on trying while the store refuses. Runs until it is aborted.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let Some(mut to_record) = lock(&self.to_record).take() else { return };
+        let mut health = self.store.health();
+        let mut waiting: Vec<Ended> = Vec::new();
+        loop {
+            let before = waiting.len();
+            if before == 0 {
+                // The sender lives in `self`.
+                to_record.recv_many(&mut waiting, SETTLE_MAX).await;
+            } else {
+                tokio::select! {
+                    _ = to_record.recv_many(&mut waiting, SETTLE_MAX) => {}
+                    () = tokio::time::sleep(RETRY) => {}
+                    _ = health.wait_for(|health| *health == Health::Writable), if *health.borrow() != Health::Writable => {}
+                }
+            }
+            let given_back = waiting[before..].iter().filter(|ended| ended.outcome == Outcome::Failed);
+            self.given_back.fetch_add(given_back.map(|ended| ended.ids.len() as u64).sum(), Ordering::Relaxed);
+            waiting = self.record(waiting).await;
+        }
+    }
+
+    /// Records ends, all in one step where that is possible; returns those that could not be recorded.
+    async fn record(self: &Arc<Self>, ended: Vec<Ended>) -> Vec<Ended> {
+        let ended = Arc::new(ended);
+        let recorded = self.record_together(&ended).await;
+        let ended = Arc::unwrap_or_clone(ended);
+        match recorded {
+            Ok(()) => {
+                ended.iter().for_each(|ended| self.close(ended));
+                self.changes.bump();
+                if ended.iter().any(|ended| ended.outcome == Outcome::Failed) {
+                    self.changes.hurry();
+                }
+                Vec::new()
+            }
+            Err(Error::Other(_)) if ended.len() > 1 => {
+                // One that cannot be recorded must not keep the others from it.
+                let mut left = Vec::new();
+                for one in ended {
+                    left.extend(Box::pin(self.record(vec![one])).await);
+                }
+                left
+            }
+            Err(error) => {
+                let commands: usize = ended.iter().map(|ended| ended.ids.len()).sum();
+                tracing::warn!(commands, "cannot record a hand-over, trying again: {error}");
+                ended
+            }
+        }
+    }
+
+    async fn record_together(self: &Arc<Self>, ended: &Arc<Vec<Ended>>) -> Result<(), Error> {
+        let reading = self.clock.reading_in_flight().await;
+        let (handovers, ended) = (Arc::clone(self), Arc::clone(ended));
+        let stored = self.store.write(move |tx| {
+            for ended in ended.iter() {
+                let settled = match ended.outcome {
+                    Outcome::Delivered => Settled::Fetched { confirmed: true },
+                    Outcome::Uncertain => Settled::Fetched { confirmed: false },
+                    Outcome::Failed => Settled::GivenBack,
+                };
+                settle(tx, &handovers.own(ended), settled, reading.now);
+            }
+            Ok::<_, std::convert::Infallible>(reading)
+        });
+        let Ok(_reading) = stored.await?;
+        Ok(())
     }
 }
 
@@ -187,86 +268,15 @@ impl Drop for Handover {
     }
 }
 
-/// Records how hand-overs ended, and goes on trying while the store refuses. Runs until it is aborted.
-pub(crate) async fn run(service: Service) {
-    let handovers = Arc::clone(service.handovers());
-    let Some(mut to_record) = lock(&handovers.to_record).take() else { return };
-    let mut health = service.store().health();
-    let mut waiting: Vec<Ended> = Vec::new();
-    loop {
-        let before = waiting.len();
-        if before == 0 {
-            // The sender lives in `handovers`.
-            to_record.recv_many(&mut waiting, SETTLE_MAX).await;
-        } else {
-            tokio::select! {
-                _ = to_record.recv_many(&mut waiting, SETTLE_MAX) => {}
-                () = tokio::time::sleep(RETRY) => {}
-                _ = health.wait_for(|health| *health == Health::Writable), if *health.borrow() != Health::Writable => {}
-            }
-        }
-        let given_back = waiting[before..].iter().filter(|ended| ended.outcome == Outcome::Failed);
-        service.count_given_back(given_back.map(|ended| ended.ids.len() as u64).sum());
-        waiting = record(&service, &handovers, waiting).await;
-    }
-}
-
-/// Records ends, all in one step where that is possible; returns those that could not be recorded.
-async fn record(service: &Service, handovers: &Arc<Handovers>, ended: Vec<Ended>) -> Vec<Ended> {
-    let ended = Arc::new(ended);
-    let recorded = record_together(service, handovers, &ended).await;
-    let ended = Arc::unwrap_or_clone(ended);
-    match recorded {
-        Ok(()) => {
-            ended.iter().for_each(|ended| handovers.close(ended));
-            service.bump();
-            if ended.iter().any(|ended| ended.outcome == Outcome::Failed) {
-                service.expiring().notify_one();
-            }
-            Vec::new()
-        }
-        Err(Error::Other(_)) if ended.len() > 1 => {
-            // One that cannot be recorded must not keep the others from it.
-            let mut left = Vec::new();
-            for one in ended {
-                left.extend(Box::pin(record(service, handovers, vec![one])).await);
-            }
-            left
-        }
-        Err(error) => {
-            let commands: usize = ended.iter().map(|ended| ended.ids.len()).sum();
-            tracing::warn!(commands, "cannot record a hand-over, trying again: {error}");
-            ended
-        }
-    }
-}
-
-async fn record_together(service: &Service, handovers: &Arc<Handovers>, ended: &Arc<Vec<Ended>>) -> Result<(), Error> {
-    let reading = service.reading_in_flight().await;
-    let (handovers, ended) = (Arc::clone(handovers), Arc::clone(ended));
-    let stored = service.store().write(move |tx| {
-        for ended in ended.iter() {
-            let settled = match ended.outcome {
-                Outcome::Delivered => Settled::Fetched { confirmed: true },
-                Outcome::Uncertain => Settled::Fetched { confirmed: false },
-                Outcome::Failed => Settled::GivenBack,
-            };
-            settle(tx, &handovers.own(ended), settled, reading.now);
-        }
-        Ok::<_, std::convert::Infallible>(reading)
-    });
-    let Ok(_reading) = stored.await?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Time;
     use crate::config::Config;
     use crate::control::{Enqueue, State};
     use crate::daemon::accounts::poller::Poller;
+    use crate::daemon::parts::Parts;
     use crate::daemon::shutdown::Shutdown;
+    use crate::daemon::status::Listen;
     use crate::home::{Home, Wishes};
     use crate::store::Options;
     use std::path::Path;
@@ -276,13 +286,13 @@ mod tests {
     /// Far above what a busy machine needs.
     const DEADLINE: Duration = Duration::from_secs(20);
 
-    /// A service over a store whose writer answers on its own thread, as it does when one waits alone.
-    fn service(dir: &Path) -> Service {
+    /// The parts over a store whose writer answers on its own thread, as it does when one waits alone.
+    fn parts(dir: &Path) -> Parts {
         let (data, socket) = (dir.join("data"), dir.join("s"));
         std::fs::create_dir(&data).unwrap();
         let store = Store::open(&data, Options::default()).unwrap();
         let home = Home::resolve(&Wishes { config: Some(dir.join("c")), data_dir: Some(data), socket: Some(socket) });
-        Service::new(home.unwrap(), Config::default(), store, Shutdown::new())
+        Parts::new(home.unwrap(), Config::default(), store, Listen::default(), Shutdown::new())
     }
 
     fn text(text: &str) -> Enqueue {
@@ -323,11 +333,11 @@ mod tests {
     }
 
     /// Waits until a command was claimed so often and is in that state.
-    async fn reaches(service: &Service, id: u64, attempts: u32, state: State) {
+    async fn reaches(parts: &Parts, id: u64, attempts: u32, state: State) {
         let start = Instant::now();
         loop {
-            let receipt = service.receipt(id, Time::now()).unwrap();
-            if (receipt.attempts, receipt.state) == (attempts, state) && !service.handovers().has(id) {
+            let receipt = parts.queue.receipt(id).unwrap();
+            if (receipt.attempts, receipt.state) == (attempts, state) && !parts.handovers.has(id) {
                 return;
             }
             assert!(start.elapsed() < DEADLINE, "still {} after {}", receipt.state, receipt.attempts);
@@ -339,19 +349,19 @@ mod tests {
     fn a_claim_that_is_dropped_at_any_await_gives_its_commands_back() {
         let dir = tempfile::tempdir().unwrap();
         runtime().block_on(async {
-            let service = service(dir.path());
-            let recorder = tokio::spawn(run(service.clone()));
+            let parts = parts(dir.path());
+            let recorder = tokio::spawn(Arc::clone(&parts.handovers).run());
             for polls in 0..4 {
                 for round in 0..3 {
-                    let id = service.enqueue(text(&format!("{polls} {round}"))).await.unwrap()[0].id;
-                    abandon(service.claim(&poller(), Duration::ZERO, std::future::pending()), polls).await;
-                    reaches(&service, id, u32::from(polls > 0), State::Ready).await;
-                    service.cancel(id).await.unwrap();
+                    let id = parts.queue.enqueue(text(&format!("{polls} {round}"))).await.unwrap()[0].id;
+                    abandon(parts.queue.claim(&poller(), Duration::ZERO, std::future::pending()), polls).await;
+                    reaches(&parts, id, u32::from(polls > 0), State::Ready).await;
+                    parts.queue.cancel(id).await.unwrap();
                 }
             }
             // Nothing is left that would keep a stop waiting.
-            tokio::time::timeout(DEADLINE, service.handovers().recorded()).await.unwrap();
-            assert!(service.handovers().hanging(service.store(), Duration::ZERO).unwrap().is_empty());
+            tokio::time::timeout(DEADLINE, parts.handovers.recorded()).await.unwrap();
+            assert!(parts.handovers.hanging(Duration::ZERO).unwrap().is_empty());
             recorder.abort();
         });
     }
@@ -360,21 +370,21 @@ mod tests {
     fn the_late_end_of_a_claim_that_failed_leaves_the_next_claim_alone() {
         let dir = tempfile::tempdir().unwrap();
         runtime().block_on(async {
-            let service = service(dir.path());
-            let id = service.enqueue(text("a")).await.unwrap()[0].id;
+            let parts = parts(dir.path());
+            let id = parts.queue.enqueue(text("a")).await.unwrap()[0].id;
             // As when the transaction's sync fails: the hand-over has begun, and the command stays ready.
-            let failed = service.handovers().begin(vec![id]);
-            let claimed = service.claim(&poller(), Duration::ZERO, std::future::pending()).await.unwrap();
+            let failed = parts.handovers.begin(vec![id]);
+            let claimed = parts.queue.claim(&poller(), Duration::ZERO, std::future::pending()).await.unwrap();
             assert_eq!(claimed.handover.as_ref().unwrap().ids(), [id]);
             drop(failed);
-            let recorder = tokio::spawn(run(service.clone()));
+            let recorder = tokio::spawn(Arc::clone(&parts.handovers).run());
             // Ends are recorded in their order, so after this one the failed claim's is recorded as well.
-            drop(service.handovers().begin(vec![id + 1]));
-            let all_but_one = async { service.handovers().unrecorded.subscribe().wait_for(|n| *n == 1).await.is_ok() };
+            drop(parts.handovers.begin(vec![id + 1]));
+            let all_but_one = async { parts.handovers.unrecorded.subscribe().wait_for(|n| *n == 1).await.is_ok() };
             assert!(tokio::time::timeout(DEADLINE, all_but_one).await.unwrap());
-            assert_eq!(service.receipt(id, Time::now()).unwrap().state, State::InFlight);
+            assert_eq!(parts.queue.receipt(id).unwrap().state, State::InFlight);
             claimed.handover.unwrap().settle(Outcome::Delivered);
-            reaches(&service, id, 1, State::Fetched).await;
+            reaches(&parts, id, 1, State::Fetched).await;
             recorder.abort();
         });
     }
@@ -383,21 +393,21 @@ mod tests {
     fn a_change_of_the_queue_is_told_though_who_asked_for_it_has_gone() {
         let dir = tempfile::tempdir().unwrap();
         runtime().block_on(async {
-            let service = service(dir.path());
-            let mut changed = service.queue_changed();
+            let parts = parts(dir.path());
+            let mut changed = parts.changes.subscribe();
             let mut told = async |what: &str| {
                 let told = tokio::time::timeout(DEADLINE, changed.changed()).await;
                 assert!(told.is_ok(), "nobody was told of {what}");
             };
-            assert!(!abandon(service.enqueue(text("a")), 1).await);
+            abandon(parts.queue.enqueue(text("a")), 1).await;
             told("a new command").await;
-            let id = service.enqueue(text("b")).await.unwrap()[0].id;
+            let id = parts.queue.enqueue(text("b")).await.unwrap()[0].id;
             told("another").await;
-            assert!(!abandon(service.cancel(id), 1).await);
+            abandon(parts.queue.cancel(id), 1).await;
             told("a cancelled one").await;
-            assert!(!abandon(service.retry(id), 1).await);
+            abandon(parts.queue.retry(id), 1).await;
             told("one that is tried again").await;
-            assert!(!abandon(service.pause(None, true), 1).await);
+            abandon(parts.queue.pause(None, true), 1).await;
             told("a pause").await;
         });
     }
@@ -406,8 +416,8 @@ mod tests {
     fn a_hand_over_that_ends_on_a_thread_without_a_runtime_is_recorded() {
         let dir = tempfile::tempdir().unwrap();
         runtime().block_on(async {
-            let service = service(dir.path());
-            let recorder = tokio::spawn(run(service.clone()));
+            let parts = parts(dir.path());
+            let recorder = tokio::spawn(Arc::clone(&parts.handovers).run());
             for (outcome, proxy, state, confirmed) in [
                 (None, false, State::Ready, None),
                 (Some(Outcome::Failed), true, State::Ready, None),
@@ -415,21 +425,21 @@ mod tests {
                 (Some(Outcome::Delivered), true, State::Fetched, Some(false)),
                 (Some(Outcome::Delivered), false, State::Fetched, Some(true)),
             ] {
-                let id = service.enqueue(text("x")).await.unwrap()[0].id;
-                let claim = service.claim(&poller(), Duration::ZERO, std::future::pending()).await.unwrap();
-                assert!(service.handovers().has(id) && service.cancel(id).await.is_err());
+                let id = parts.queue.enqueue(text("x")).await.unwrap()[0].id;
+                let claim = parts.queue.claim(&poller(), Duration::ZERO, std::future::pending()).await.unwrap();
+                assert!(parts.handovers.has(id) && parts.queue.cancel(id).await.is_err());
                 let handover = claim.handover.unwrap().through_proxy(proxy);
                 let end = move || match outcome {
                     None => drop(handover),
                     Some(outcome) => handover.settle(outcome),
                 };
                 std::thread::spawn(end).join().unwrap();
-                reaches(&service, id, 1, state).await;
-                let receipt = service.receipt(id, Time::now()).unwrap();
+                reaches(&parts, id, 1, state).await;
+                let receipt = parts.queue.receipt(id).unwrap();
                 assert_eq!(receipt.fetched.map(|f| f.confirmed), confirmed, "{outcome:?}");
                 // Whatever became of it, it can be taken in hand again.
-                service.retry(id).await.unwrap();
-                service.cancel(id).await.unwrap();
+                parts.queue.retry(id).await.unwrap();
+                parts.queue.cancel(id).await.unwrap();
             }
             recorder.abort();
         });
@@ -447,31 +457,32 @@ mod tests {
     fn a_report_after_a_give_back_stops_the_next_hand_over() {
         let dir = tempfile::tempdir().unwrap();
         runtime().block_on(async {
-            let service = service(dir.path());
+            let parts = parts(dir.path());
             let tasks =
-                [tokio::spawn(run(service.clone())), tokio::spawn(crate::daemon::learner::run(service.clone()))];
+                [tokio::spawn(Arc::clone(&parts.handovers).run()), tokio::spawn(Arc::clone(&parts.learner).run())];
             let named = Poller { account: Some("wxid_me".to_owned().into()), ..poller() };
-            let claim = async || service.claim(&named, Duration::ZERO, std::future::pending()).await.unwrap();
-            service
+            let claim = async || parts.queue.claim(&named, Duration::ZERO, std::future::pending()).await.unwrap();
+            parts
+                .log
                 .receive(r#"{"data":{"type":67,"code":200,"processid":7,"cwxid":"wxid_me"}}"#.into(), None)
                 .await
                 .unwrap();
 
             // The next poll comes right behind the report, before anything was learned from it.
-            let id = service.enqueue(text("early")).await.unwrap()[0].id;
+            let id = parts.queue.enqueue(text("early")).await.unwrap()[0].id;
             drop(claim().await);
-            reaches(&service, id, 1, State::Ready).await;
-            service.receive(echo("early"), None).await.unwrap();
+            reaches(&parts, id, 1, State::Ready).await;
+            parts.log.receive(echo("early"), None).await.unwrap();
             let next = claim().await;
             assert!(next.handover.is_none(), "{:?}", next.body);
-            let receipt = service.receipt(id, Time::now()).unwrap();
+            let receipt = parts.queue.receipt(id).unwrap();
             assert_eq!(receipt.state, State::Answered);
             assert!(receipt.fetched.unwrap().confirmed && receipt.answer.is_some());
 
             // One of two equal ones that was handed over has the report, and the other goes again.
             let ids = [
-                service.enqueue(text("twin")).await.unwrap()[0].id,
-                service.enqueue(text("twin")).await.unwrap()[0].id,
+                parts.queue.enqueue(text("twin")).await.unwrap()[0].id,
+                parts.queue.enqueue(text("twin")).await.unwrap()[0].id,
             ];
             let both = claim().await;
             assert_eq!(both.body.iter().filter(|b| **b == b'{').count(), 2);
@@ -479,18 +490,18 @@ mod tests {
             let second = handover.split_off(1);
             drop(handover);
             second.settle(Outcome::Uncertain);
-            reaches(&service, ids[0], 1, State::Ready).await;
-            reaches(&service, ids[1], 1, State::Fetched).await;
-            service.receive(echo("twin"), None).await.unwrap();
-            reaches(&service, ids[1], 1, State::Answered).await;
-            assert_eq!(service.receipt(ids[0], Time::now()).unwrap().state, State::Ready);
+            reaches(&parts, ids[0], 1, State::Ready).await;
+            reaches(&parts, ids[1], 1, State::Fetched).await;
+            parts.log.receive(echo("twin"), None).await.unwrap();
+            reaches(&parts, ids[1], 1, State::Answered).await;
+            assert_eq!(parts.queue.receipt(ids[0]).unwrap().state, State::Ready);
 
             // A report that is learned from while it is handed over again ends it all the same.
             let again = claim().await;
             assert!(again.handover.is_some());
-            service.receive(echo("twin"), None).await.unwrap();
+            parts.log.receive(echo("twin"), None).await.unwrap();
             drop(again);
-            reaches(&service, ids[0], 2, State::Answered).await;
+            reaches(&parts, ids[0], 2, State::Answered).await;
             tasks.iter().for_each(tokio::task::JoinHandle::abort);
         });
     }
@@ -499,13 +510,13 @@ mod tests {
     fn what_no_answer_has_is_told_as_hanging() {
         let dir = tempfile::tempdir().unwrap();
         runtime().block_on(async {
-            let service = service(dir.path());
-            let id = service.enqueue(text("x")).await.unwrap()[0].id;
-            let claim = service.claim(&poller(), Duration::ZERO, std::future::pending()).await.unwrap();
-            let hanging = || service.handovers().hanging(service.store(), Duration::from_secs(60)).unwrap();
+            let parts = parts(dir.path());
+            let id = parts.queue.enqueue(text("x")).await.unwrap()[0].id;
+            let claim = parts.queue.claim(&poller(), Duration::ZERO, std::future::pending()).await.unwrap();
+            let hanging = || parts.handovers.hanging(Duration::from_secs(60)).unwrap();
             assert!(hanging().is_empty(), "an answer has it");
             // As after a crash.
-            lock(&service.handovers().open).clear();
+            lock(&parts.handovers.open).clear();
             assert_eq!(hanging(), [id]);
             drop(claim);
         });

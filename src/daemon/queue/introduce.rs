@@ -7,9 +7,8 @@
 //! Leaves to others: which account a poll is for (`accounts`), and budgets, which become one when they are next looked
 //! at (`pacing`).
 
-use crate::daemon::queue::change::SWEEP_MAX;
-use crate::daemon::queue::record::Claimed;
 use crate::daemon::queue::table::{load, save};
+use crate::daemon::queue::{change::SWEEP_MAX, record::Claimed};
 use crate::directory;
 use crate::key::{Keys, POLLER, after_prefix, id_at_end};
 use crate::store::{Store, Txn};

@@ -2,8 +2,7 @@
 
 use crate::clock::Time;
 use crate::daemon::ages::Ages;
-use crate::daemon::queue::enqueue::New;
-use crate::daemon::queue::record::{KEY_LIFE, Record};
+use crate::daemon::queue::record::{KEY_LIFE, New, Record};
 use crate::daemon::queue::table::load;
 use crate::key::{KEY, KEY_V1, Keys, name_key};
 use crate::store::Txn;

@@ -2,8 +2,8 @@
 
 use crate::clock::Time;
 use crate::control::{Paused, State};
-use crate::daemon::queue::record::{Record, parse};
-use crate::daemon::queue::rows::{Lane, number, ready_prefix};
+use crate::daemon::queue::record::{Lane, Record, parse};
+use crate::daemon::queue::rows::{number, ready_prefix};
 use crate::key::{
     ASK_LINE, COMMAND, COUNT, DONE, DUE, EXPIRY, GIVEN_BACK, IN_FLIGHT, Keys, META, READY, Space, TEACHES, bytes_time,
     id_at_end, id_key, time_key,

@@ -5,7 +5,6 @@
 
 use crate::clock::Time;
 use crate::control::{Fetched, Held, Receipt, State};
-use crate::daemon::queue::rows::Lane;
 use crate::protocol::command::{Api, Class, Wire};
 use crate::seq::Seq;
 use serde::{Deserialize, Serialize};
@@ -72,6 +71,46 @@ pub(crate) struct Claimed {
     pub(crate) purse: String,
 }
 
+/// What waits in due order by itself: so that neither what is paced, nor a broadcast, nor what only a logged-in client
+/// can do stands in the way of what can go. The numbers are part of stored keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub(crate) enum Lane {
+    Question = 0,
+    Friend = 1,
+    Send = 2,
+    BulkQuestion = 3,
+    BulkFriend = 4,
+    BulkSend = 5,
+    /// What a client can be asked that nobody is logged in to.
+    Login = 6,
+}
+
+impl Lane {
+    /// What goes first.
+    pub(crate) const PROMPT: [Self; 4] = [Self::Login, Self::Question, Self::Friend, Self::Send];
+    /// What goes when nothing else can.
+    pub(crate) const BULK: [Self; 3] = [Self::BulkQuestion, Self::BulkFriend, Self::BulkSend];
+
+    /// For pacing.
+    pub(crate) fn class(self) -> Class {
+        match self {
+            Self::Login | Self::Question | Self::BulkQuestion => Class::Question,
+            Self::Friend | Self::BulkFriend => Class::Friend,
+            Self::Send | Self::BulkSend => Class::Send,
+        }
+    }
+
+    /// The lanes whose commands go before this one's, as far as they spend the same budget.
+    pub(crate) fn in_front(self) -> Option<Self> {
+        match self {
+            Self::BulkFriend => Some(Self::Friend),
+            Self::BulkSend => Some(Self::Send),
+            _ => None,
+        }
+    }
+}
+
 /// A command as stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -136,6 +175,35 @@ pub(crate) struct Ask {
 }
 
 impl Record {
+    /// A new one; `age`: now, by age.
+    pub(super) fn new(id: u64, account: Option<&str>, new: New, when: When, now: Time, age: Time) -> Self {
+        Self {
+            id,
+            phase: Phase::Queued,
+            account: account.map(str::to_owned),
+            api: new.api,
+            command: new.wire,
+            created: now,
+            due: when.due,
+            expires: when.expires,
+            fixed: when.fixed,
+            bulk: when.bulk,
+            key: new.key,
+            attempts: 0,
+            was_out: false,
+            claimed: None,
+            fetched: None,
+            answer: None,
+            answers: Vec::new(),
+            missing: None,
+            done: None,
+            queued_at: Some(age),
+            handed_at: None,
+            had_at: None,
+            ask: None,
+        }
+    }
+
     /// The state as users see it.
     pub(crate) fn state(&self, now: Time) -> State {
         match self.phase {
@@ -295,4 +363,25 @@ impl Record {
 /// Reads a record out of its stored bytes.
 pub(crate) fn parse(bytes: &[u8]) -> Option<Record> {
     serde_json::from_slice(bytes).ok()
+}
+
+/// A command to be queued.
+#[derive(Debug, Clone)]
+pub(crate) struct New {
+    pub(crate) wire: Box<RawValue>,
+    pub(crate) api: String,
+    pub(crate) key: Option<String>,
+}
+
+/// When commands may be handed over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct When {
+    /// From then on.
+    pub(crate) due: Time,
+    /// Until then.
+    pub(crate) expires: Option<Time>,
+    /// `due` is a moment that was named, and stays when the clock is set.
+    pub(crate) fixed: bool,
+    /// Everything else of the account goes first.
+    pub(crate) bulk: bool,
 }

@@ -5,56 +5,16 @@
 //! (`queue::read`).
 
 use crate::clock::Time;
-use crate::daemon::queue::record::{ACCEPT, ANSWER_LIFE, ECHO_LIFE, HANDOVER_MAX, Phase, REFUSAL_LIFE, Record};
+use crate::daemon::queue::record::{ACCEPT, ANSWER_LIFE, ECHO_LIFE, HANDOVER_MAX, Lane, Phase, REFUSAL_LIFE, Record};
 use crate::key::{
     ACCEPTING, ASK_LINE, ASKED, COUNT, DONE, DUE, ECHO, EXPIRY, GIVEN_BACK, IN_FLIGHT, POLLER, READY, REFUSABLE, Space,
     bytes_time, id_key, name_key, time_bytes, time_key,
 };
 use crate::protocol::answer;
-use crate::protocol::command::{Api, Class, Says};
+use crate::protocol::command::{Api, Says};
 use crate::protocol::event::Event;
 use crate::store::Txn;
 use std::collections::{BTreeMap, HashSet};
-
-/// What waits in due order by itself: so that neither what is paced, nor a broadcast, nor what only a logged-in client
-/// can do stands in the way of what can go. The numbers are part of stored keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub(crate) enum Lane {
-    Question = 0,
-    Friend = 1,
-    Send = 2,
-    BulkQuestion = 3,
-    BulkFriend = 4,
-    BulkSend = 5,
-    /// What a client can be asked that nobody is logged in to.
-    Login = 6,
-}
-
-impl Lane {
-    /// What goes first.
-    pub(crate) const PROMPT: [Self; 4] = [Self::Login, Self::Question, Self::Friend, Self::Send];
-    /// What goes when nothing else can.
-    pub(crate) const BULK: [Self; 3] = [Self::BulkQuestion, Self::BulkFriend, Self::BulkSend];
-
-    /// For pacing.
-    pub(crate) fn class(self) -> Class {
-        match self {
-            Self::Login | Self::Question | Self::BulkQuestion => Class::Question,
-            Self::Friend | Self::BulkFriend => Class::Friend,
-            Self::Send | Self::BulkSend => Class::Send,
-        }
-    }
-
-    /// The lanes whose commands go before this one's, as far as they spend the same budget.
-    pub(crate) fn in_front(self) -> Option<Self> {
-        match self {
-            Self::BulkFriend => Some(Self::Friend),
-            Self::BulkSend => Some(Self::Send),
-            _ => None,
-        }
-    }
-}
 
 pub(crate) fn ready_prefix(account: &str, lane: Lane) -> Vec<u8> {
     let mut key = name_key(account);

@@ -3,49 +3,42 @@
 use crate::clock::Time;
 use crate::config;
 use crate::daemon::ages::Ages;
-use crate::daemon::failure::Failure;
-use crate::daemon::queue::enqueue::{New, When, enqueue};
-use crate::daemon::queue::record::{Ask, Phase, Record};
+use crate::daemon::queue::record::{Ask, New, Phase, Record, When};
 use crate::daemon::queue::table::{load, save};
+use crate::daemon::queue::{enqueue::enqueue, refused::Refused};
 use crate::key::{ASK_LINE, Keys, id_at_end, name_key};
 use crate::protocol::command::{Api, Says};
 use crate::store::Txn;
 use std::collections::BTreeMap;
 
-/// Queues a question to a person: while another one is open in its chat, it waits for its turn. `queue`: whether it may.
+/// Queues questions to persons: while another one is open in its chat, one waits for its turn. `queue`: whether it may.
 pub(crate) fn ask(
     tx: &mut Txn<'_>,
     now: Time,
     account: Option<&str>,
-    new: New,
+    new: Vec<New>,
     when: When,
     limits: &config::Queue,
     queue: bool,
-) -> Result<(Record, bool), Failure> {
-    if Api::says(&new.api) != Says::Text {
-        return Err(Failure::new(400, "no-question", "only a text can be asked; give one `sendTextMessage`"));
+) -> Result<Vec<(Record, bool)>, Refused> {
+    if new.iter().any(|new| Api::says(&new.api) != Says::Text) {
+        return Err(Refused::NotAText);
     }
-    let mut made = enqueue(tx, now, account, vec![new], when, limits)?;
-    let (mut record, repeated) = made.pop().ok_or_else(|| Failure::new(400, "no-command", "give one command"))?;
-    if !repeated {
+    let mut made = enqueue(tx, now, account, new, when, limits)?;
+    for (record, _) in made.iter_mut().filter(|(_, repeated)| !repeated) {
         let before = record.clone();
         record.ask = Some(Ask::default());
-        save(tx, Some(&before), Some(&record));
+        save(tx, Some(&before), Some(record));
     }
     take_turns(tx, &[account.unwrap_or("")], now);
-    let record = load(tx, record.id).unwrap_or(record);
-    let behind = record.ask.as_ref().and_then(|ask| ask.behind);
-    if let Some(behind) = behind.filter(|_| !queue && !repeated) {
-        return Err(Failure::new(
-            409,
-            "ask-open",
-            format!(
-                "another question (command {behind}) is open in this chat, and nothing was queued; ask again later, or \
-                 without --no-queue to wait for the turn"
-            ),
-        ));
+    for (record, repeated) in &mut made {
+        *record = load(tx, record.id).unwrap_or_else(|| record.clone());
+        let behind = record.ask.as_ref().and_then(|ask| ask.behind);
+        if let Some(behind) = behind.filter(|_| !queue && !*repeated) {
+            return Err(Refused::AskOpen(behind));
+        }
     }
-    Ok((record, repeated))
+    Ok(made)
 }
 
 /// Nobody waits for the reply to a question any more: when no client has it, it is not asked; the next one's turn comes.

@@ -1,0 +1,1132 @@
+//! Which accounts there are, who polls for them, and which one is meant (contract 5).
+//!
+//! Promises: an account is one that an event told of; a name that only polled is a [`Poller`](control::Poller) and
+//! shadows nobody. What an event says of a login or a name holds before the event is answered, in the order of the log,
+//! however callbacks overtake each other here. A poll is routed to what a client that is *there* may take: of an account that
+//! is logged out only its login questions.
+//!
+//! A pure table: it reads no store.
+
+use crate::clock::Time;
+use crate::config;
+use crate::control::{self, Account};
+use crate::daemon::accounts::poller::{Name, Poller};
+use crate::daemon::accounts::refused::Refused;
+use crate::daemon::queue::{claim::Share, pacing};
+use crate::directory::{self, ACCOUNTS_MAX, Names, Seat, Sign};
+use crate::protocol::id::Wxid;
+use crate::seq::Seq;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Pollers that are no account are remembered up to so many, the newest: anybody on the machine can invent them.
+const POLLERS_MAX: usize = 256;
+
+/// A client that has not polled for so long is taken to be gone.
+pub(crate) const POLLS_EVERY: Duration = Duration::from_secs(30);
+
+/// What is worth keeping over a restart, beside the directory.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    pub(crate) last_poll: Option<Time>,
+    pub(crate) last_event: Option<Time>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Known {
+    nick: Called,
+    username: Called,
+    seat: Seat,
+    /// The event that `seat` is as of.
+    seq: Seq,
+    seen: Seen,
+    /// The last poll by a clock that nobody sets; absent when that was before the start.
+    polled: Option<Instant>,
+}
+
+/// A name, and the event that it is as of.
+#[derive(Debug, Clone, Default)]
+struct Called {
+    name: Option<String>,
+    seq: Seq,
+}
+
+impl Called {
+    /// Takes over what was told no earlier.
+    fn take(&mut self, name: Option<String>, seq: Seq) {
+        if self.seq <= seq {
+            *self = Self { name, seq };
+        }
+    }
+}
+
+impl Known {
+    fn names(&self) -> impl Iterator<Item = &String> {
+        [&self.nick, &self.username].into_iter().filter_map(|called| called.name.as_ref())
+    }
+
+    fn called(&self, name: &str) -> bool {
+        self.names().any(|own| own == name)
+    }
+}
+
+/// A poll by a name that no event has told.
+#[derive(Debug, Clone)]
+struct Stranger {
+    /// How else its name reads.
+    or: Option<String>,
+    pid: Option<u64>,
+    peer: SocketAddr,
+    last_poll: Time,
+    polled: Instant,
+}
+
+/// A poll that said no name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unnamed {
+    /// The process that it named: nobody's.
+    pub(crate) pid: Option<u64>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) time: Time,
+    pub(crate) polled: Instant,
+}
+
+/// The table of accounts.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    settings: config::Accounts,
+    known: BTreeMap<String, Known>,
+    /// Whose a process is: one account's, the last that an event told.
+    pids: HashMap<u64, String>,
+    strangers: BTreeMap<String, Stranger>,
+    /// The last poll that said no name.
+    unnamed: Option<Unnamed>,
+    /// What a former run had seen of accounts that are not known yet: what told of them is still to be learned from.
+    former: BTreeMap<String, Seen>,
+    changed: bool,
+    /// An account has polled that had not since the start.
+    polled_anew: bool,
+}
+
+/// What an event says of its account.
+#[derive(Debug, Clone)]
+pub(crate) struct Told<'a> {
+    /// `cwxid`
+    pub(crate) account: Option<&'a str>,
+    /// `processid`
+    pub(crate) pid: Option<u64>,
+    pub(crate) sign: Sign,
+    /// What its account is called.
+    pub(crate) names: Names,
+    /// Its place in the log.
+    pub(crate) seq: Seq,
+    pub(crate) time: Time,
+}
+
+/// Whose commands a poll takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Routed {
+    /// Who it is taken for.
+    pub(crate) account: Option<String>,
+    /// How the name reads that it said, when that is no account: one way, or two.
+    pub(crate) names: Vec<String>,
+    /// It did not say who it is, or not in a way that we know.
+    pub(crate) anonymous: bool,
+    /// Bound commands: of whom, and which.
+    pub(crate) bound: Vec<(String, Share)>,
+    /// Commands that are bound to nobody.
+    pub(crate) unbound: Share,
+}
+
+impl Table {
+    pub(crate) fn new(settings: config::Accounts) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    /// An event told of an account and its process. True when it is the first account of all.
+    pub(crate) fn event(&mut self, told: Told<'_>) -> bool {
+        let pid = told.pid.filter(|pid| *pid != 0);
+        // Most events are of an account that is where it was.
+        if let (Sign::Alive, Some(account)) = (told.sign, told.account)
+            && let Some(known) = self.known.get_mut(account)
+            && !known.seat.is_out()
+            && (pid.is_none() || pid == known.seat.pid)
+        {
+            known.seen.last_event = Some(told.time);
+            known.seq = known.seq.max(told.seq);
+            self.changed = true;
+            return false;
+        }
+        let account = match told.account.filter(|id| directory::is_account(id)) {
+            Some(account) => account.to_owned(),
+            // Who is logged out may be nobody already.
+            None if told.sign == Sign::Out => match pid.and_then(|pid| self.pids.get(&pid)) {
+                Some(account) => account.clone(),
+                None => return false,
+            },
+            None => return false,
+        };
+        let first = self.known.is_empty();
+        if !self.known.contains_key(&account) {
+            if self.known.len() >= ACCOUNTS_MAX {
+                return false;
+            }
+            self.add(&account);
+            self.introduce(&account);
+        }
+        self.changed = true;
+        self.name(&account, told.names, told.seq);
+        let known = self.known.get_mut(&account).expect("it is there now");
+        known.seen.last_event = Some(told.time);
+        if told.seq < known.seq {
+            return first;
+        }
+        known.seq = told.seq;
+        let (old, mut seat) = (known.seat, known.seat);
+        let holder = pid.and_then(|pid| self.pids.get(&pid)).filter(|holder| **holder != account).cloned();
+        let mut holder = holder.and_then(|holder| self.known.get_mut(&holder));
+        match (&mut holder, pid) {
+            // Callbacks overtook each other: the other account came later, as the log has it.
+            (Some(holder), Some(pid)) if holder.seq > told.seq => {
+                seat.take(told.sign, None, None, told.time);
+                if matches!(told.sign, Sign::In | Sign::Alive) {
+                    seat.displace(pid, told.time);
+                }
+            }
+            (holder, pid) => {
+                let before = holder.as_ref().map(|holder| holder.seat);
+                seat.take(told.sign, pid, holder.as_mut().map(|holder| &mut holder.seat), told.time);
+                if let Some(holder) = holder.as_mut().filter(|holder| Some(holder.seat) != before) {
+                    holder.seq = told.seq;
+                }
+            }
+        }
+        self.sit(&account, old, seat);
+        first
+    }
+
+    /// Notes what an event calls an account; absent names are not told.
+    fn name(&mut self, account: &str, told: Names, seq: Seq) {
+        let Some(known) = self.known.get_mut(account).filter(|_| told != Names::default()) else { return };
+        for (called, told) in [(&mut known.nick, told.nick), (&mut known.username, told.username)] {
+            if told.is_some() {
+                called.take(told, seq);
+            }
+        }
+        self.introduce(account);
+    }
+
+    fn add(&mut self, account: &str) {
+        let seen = self.former.remove(account).unwrap_or_default();
+        self.known.insert(account.to_owned(), Known { seen, ..Known::default() });
+    }
+
+    /// Gives an account its seat, and its process to it.
+    fn sit(&mut self, account: &str, old: Seat, seat: Seat) {
+        if let Some(known) = self.known.get_mut(account) {
+            known.seat = seat;
+        }
+        if let Some(left) =
+            old.pid.filter(|left| Some(*left) != seat.pid && self.pids.get(left).is_some_and(|a| a == account))
+        {
+            self.pids.remove(&left);
+        }
+        if let Some(pid) = seat.pid.filter(|pid| self.pids.get(pid).is_none_or(|a| a != account)) {
+            self.pids.insert(pid, account.to_owned());
+        }
+    }
+
+    /// What the directory knows of an account. Where it is, this table may know better.
+    pub(crate) fn learn(&mut self, told: &directory::Account) {
+        if !self.known.contains_key(&told.account) {
+            if self.known.len() >= ACCOUNTS_MAX {
+                return;
+            }
+            self.add(&told.account);
+        }
+        let known = self.known.get_mut(&told.account).expect("it is there now");
+        known.nick.take(told.nick.clone(), told.seq);
+        known.username.take(told.username.clone(), told.seq);
+        if known.seq < told.seq {
+            let old = known.seat;
+            known.seq = told.seq;
+            let seat = told.seat();
+            // Who had the process has lost it: the directory says so too, in a record of its own.
+            let other = seat.pid.and_then(|pid| self.pids.get(&pid)).filter(|other| **other != told.account).cloned();
+            if let Some(other) = other.and_then(|other| self.known.get_mut(&other)) {
+                other.seat.pid = None;
+            }
+            self.sit(&told.account, old, seat);
+        }
+        self.introduce(&told.account);
+    }
+
+    /// An account may be known by a name now that a poller went by.
+    fn introduce(&mut self, account: &str) {
+        let Some(known) = self.known.get_mut(account) else { return };
+        let own = |name: &String| name == account || known.called(name);
+        let of = |(name, stranger): (&String, &Stranger)| {
+            let reading = [Some(name), stranger.or.as_ref()].into_iter().flatten().find(|reading| own(reading))?;
+            Some((name.clone(), reading.clone()))
+        };
+        let names: Vec<(String, String)> = self.strangers.iter().filter_map(of).collect();
+        for (name, reading) in names {
+            // The nick of several is still nobody's.
+            if !matches!(self.called(&reading)[..], [only] if only == account) && reading != account {
+                continue;
+            }
+            let Some(stranger) = self.strangers.remove(&name) else { continue };
+            if let Some(known) = self.known.get_mut(account)
+                && known.seen.last_poll.is_none_or(|last| last < stranger.last_poll)
+            {
+                (known.seen.last_poll, known.polled) = (Some(stranger.last_poll), Some(stranger.polled));
+                self.changed = true;
+            }
+        }
+    }
+
+    /// What a former run had seen of the accounts.
+    pub(crate) fn restore(&mut self, former: BTreeMap<String, Seen>) {
+        for (account, seen) in former {
+            match self.known.get_mut(&account) {
+                Some(known) => known.seen = seen,
+                None => drop(self.former.insert(account, seen)),
+            }
+        }
+    }
+
+    /// What to keep, when it changed since the last call.
+    pub(crate) fn take_seen(&mut self) -> Option<BTreeMap<String, Seen>> {
+        std::mem::take(&mut self.changed).then(|| self.seen())
+    }
+
+    /// Whether an account has polled, since the last call, that had not since the start.
+    pub(crate) fn take_polled_anew(&mut self) -> bool {
+        std::mem::take(&mut self.polled_anew)
+    }
+
+    fn seen(&self) -> BTreeMap<String, Seen> {
+        self.known.iter().map(|(a, k)| (a.clone(), k.seen.clone())).collect()
+    }
+
+    /// Forgets an account, or a poller; false when there is neither.
+    pub(crate) fn forget(&mut self, name: &str) -> bool {
+        let poller = self.strangers.remove(name).is_some();
+        self.former.remove(name);
+        let Some(known) = self.known.remove(name) else { return poller };
+        if let Some(pid) = known.seat.pid {
+            self.pids.remove(&pid);
+        }
+        self.changed = true;
+        true
+    }
+
+    /// Who a poller is, as far as it said, and what it takes (contract 5); notes the poll.
+    pub(crate) fn route(&mut self, poller: &Poller, now: Time) -> Routed {
+        let pid = poller.pid.filter(|pid| *pid != 0);
+        // Who is there, as events told: a process whose account is logged out is nobody's.
+        let there = pid.and_then(|pid| self.owner(pid));
+        let typed = || poller.account.as_ref().map(|name| self.called_or(name));
+        let named = match &poller.wxid {
+            Some(wxid) => Some(self.called_or(wxid)),
+            // Somebody typed that name once; where another account has logged in since, its process tells.
+            None => match (typed(), &there) {
+                (Some(Ok(typed)), Some(there)) if typed != *there => Some(Ok(there.clone())),
+                (typed, _) => typed,
+            },
+        };
+        let routed = match named.or(there.map(Ok)) {
+            Some(Ok(account)) => self.route_account(&account, false, now),
+            Some(Err(name)) => self.route_stranger(name, poller, now),
+            None => self.route_unnamed(pid, poller.peer, now),
+        };
+        self.with_logged_out(routed, pid, now)
+    }
+
+    /// The account of that name, or the name.
+    fn called_or(&self, name: &Name) -> Result<String, Name> {
+        let mut unknown = name.clone();
+        for reading in name.readings() {
+            match self.find(reading) {
+                Some(account) if self.known.contains_key(&account) => return Ok(account),
+                // An alias of an account that nothing has told of yet.
+                Some(id) => unknown = id.into(),
+                None => {}
+            }
+        }
+        Err(unknown)
+    }
+
+    fn polled(&mut self, account: &str, now: Time) {
+        let Some(known) = self.known.get_mut(account) else { return };
+        self.polled_anew |= known.polled.is_none();
+        known.seen.last_poll = Some(now);
+        known.polled = Some(Instant::now());
+        self.changed = true;
+    }
+
+    fn route_account(&mut self, account: &str, anonymous: bool, now: Time) -> Routed {
+        self.polled(account, now);
+        let share = if self.is_out(account) { Share::Login } else { Share::All };
+        let account = account.to_owned();
+        let bound = vec![(account.clone(), share)];
+        Routed { bound, account: Some(account), names: Vec::new(), anonymous, unbound: share }
+    }
+
+    fn route_stranger(&mut self, name: Name, poller: &Poller, now: Time) -> Routed {
+        let Name { text: name, or } = name;
+        if !self.strangers.contains_key(&name) && self.strangers.len() >= POLLERS_MAX {
+            let oldest =
+                self.strangers.iter().min_by_key(|(_, stranger)| stranger.polled).map(|(name, _)| name.clone());
+            oldest.and_then(|oldest| self.strangers.remove(&oldest));
+        }
+        let names = [Some(&name), or.as_ref()].into_iter().flatten().cloned().collect();
+        let stranger = Stranger { or, pid: poller.pid, peer: poller.peer, last_poll: now, polled: Instant::now() };
+        self.strangers.insert(name.clone(), stranger);
+        Routed {
+            account: Some(name.clone()),
+            names,
+            anonymous: false,
+            bound: vec![(name.clone(), Share::All)],
+            unbound: Share::All,
+        }
+    }
+
+    /// Who is logged in in a process.
+    pub(crate) fn owner(&self, pid: u64) -> Option<String> {
+        self.pids.get(&pid).filter(|account| pid != 0 && !self.is_out(account)).cloned()
+    }
+
+    fn route_unnamed(&mut self, pid: Option<u64>, peer: SocketAddr, now: Time) -> Routed {
+        self.unnamed = Some(Unnamed { pid, peer, time: now, polled: Instant::now() });
+        if let Some(only) = self.only().filter(|only| self.may_be_at(only, pid)) {
+            return self.route_account(&only, true, now);
+        }
+        // A client without a name is one of those known, or a new one. Where none of those known is logged in, it is
+        // most likely one that nobody is logged in to.
+        let nobody_is_in = !self.known.is_empty() && self.known.keys().all(|account| self.is_out(account));
+        let unbound = if nobody_is_in || pid.is_some_and(|pid| self.out_at(pid).next().is_some()) {
+            Share::Login
+        } else {
+            Share::All
+        };
+        Routed { account: None, names: Vec::new(), anonymous: true, bound: Vec::new(), unbound }
+    }
+
+    /// Login questions also go where their account was logged in last, unless another account is there.
+    fn with_logged_out(&mut self, mut routed: Routed, pid: Option<u64>, now: Time) -> Routed {
+        let Some(pid) = pid else { return routed };
+        if self.pids.get(&pid).is_some_and(|owner| !self.is_out(owner)) {
+            return routed;
+        }
+        if routed.account.as_ref().is_some_and(|a| self.known.get(a).is_some_and(|known| !known.seat.is_out()))
+            && !routed.anonymous
+        {
+            return routed;
+        }
+        let here: Vec<String> = self.out_at(pid).map(str::to_owned).collect();
+        for account in here {
+            if self.pids.get(&pid) == Some(&account) {
+                self.polled(&account, now);
+            }
+            if !routed.bound.iter().any(|(bound, _)| *bound == account) {
+                routed.bound.push((account, Share::Login));
+            }
+        }
+        routed
+    }
+
+    /// Whether a client in that process, which is nobody's, may be the account's: not while that is logged in in
+    /// another. `WeChat` that was started anew waits for the event that tells so; a second one never gets what is not its.
+    pub(crate) fn may_be_at(&self, account: &str, pid: Option<u64>) -> bool {
+        let is_elsewhere = |known: &Known| !known.seat.is_out() && known.seat.pid.is_some_and(|own| Some(own) != pid);
+        pid.is_none() || !self.known.get(account).is_some_and(is_elsewhere)
+    }
+
+    /// Accounts that are logged out and were last logged in in that process.
+    fn out_at(&self, pid: u64) -> impl Iterator<Item = &str> {
+        let here = move |known: &Known| known.seat.is_out() && known.seat.home == Some(pid);
+        self.known.iter().filter(move |(_, known)| here(known)).map(|(account, _)| account.as_str())
+    }
+
+    /// Whether events told that an account is logged out.
+    pub(crate) fn is_out(&self, account: &str) -> bool {
+        self.known.get(account).is_some_and(|known| known.seat.is_out())
+    }
+
+    /// Whether there are accounts, and none of them is logged in.
+    pub(crate) fn all_out(&self) -> bool {
+        !self.known.is_empty() && self.known.values().all(|known| known.seat.is_out())
+    }
+
+    /// Whether an event told of an account.
+    pub(crate) fn is_known(&self, account: &str) -> bool {
+        self.known.contains_key(account)
+    }
+
+    /// Whether this is the only account that events told of.
+    pub(crate) fn is_only(&self, account: &str) -> bool {
+        self.known.len() == 1 && self.known.contains_key(account)
+    }
+
+    /// Whether a client has polled under that name lately: an account's, or a poller's.
+    pub(crate) fn is_polled(&self, name: &str, lately: Duration) -> bool {
+        let polled = self.known.get(name).and_then(|known| known.polled);
+        let polled = polled.max(self.strangers.get(name).map(|stranger| stranger.polled));
+        polled.is_some_and(|polled| polled.elapsed() < lately)
+    }
+
+    /// When the account's client polled last, since the start.
+    pub(crate) fn last_polled(&self, account: &str) -> Option<Instant> {
+        self.known.get(account)?.polled
+    }
+
+    /// The last poll that said no name.
+    pub(crate) fn unnamed(&self) -> Option<Unnamed> {
+        self.unnamed
+    }
+
+    /// The last poll by a name that is no account's: the name, whether several are called so, from where, and when.
+    pub(crate) fn misnamed(&self) -> Option<(&str, bool, SocketAddr, Instant)> {
+        let (name, stranger) = self.strangers.iter().max_by_key(|(_, stranger)| stranger.polled)?;
+        Some((name, self.called(name).len() > 1, stranger.peer, stranger.polled))
+    }
+
+    /// Whose budget a poll spends.
+    pub(crate) fn purse_of(&self, routed: &Routed, pid: Option<u64>) -> pacing::Purse {
+        match &routed.account {
+            Some(account) => self.purse(account),
+            None => pacing::Purse::unnamed(pid.filter(|pid| *pid != 0)),
+        }
+    }
+
+    /// Whose budgets are an account's: its own, and what was spent before it was known by that name.
+    pub(crate) fn purse(&self, account: &str) -> pacing::Purse {
+        let mut purse = pacing::Purse::of(account);
+        let Some(known) = self.known.get(account) else { return purse };
+        if let Some(pid) = known.seat.pid {
+            purse.add(pacing::Purse::unnamed(Some(pid)));
+        }
+        for name in known.names() {
+            if matches!(self.called(name)[..], [one] if one == account) && !self.known.contains_key(name) {
+                purse.add(pacing::Purse::of(name));
+            }
+        }
+        if self.known.len() == 1 {
+            purse.add(pacing::Purse::unnamed(None));
+        }
+        purse
+    }
+
+    /// The budget of the only account known.
+    pub(crate) fn only_purse(&self) -> Option<pacing::Purse> {
+        self.only().map(|only| self.purse(&only))
+    }
+
+    /// The only account known.
+    fn only(&self) -> Option<String> {
+        let mut names = self.known.keys();
+        names.next().filter(|_| names.next().is_none()).cloned()
+    }
+
+    /// The account that a name means: alias, wxid, or unique nick or username.
+    fn find(&self, name: &str) -> Option<String> {
+        if let Some(account) = self.settings.alias.get(name) {
+            return Some(account.clone());
+        }
+        if self.known.contains_key(name) {
+            return Some(name.to_owned());
+        }
+        match self.called(name)[..] {
+            [one] => Some(one.to_owned()),
+            _ => None,
+        }
+    }
+
+    /// The id that a name means, or the name, which is then one.
+    pub(crate) fn id_of(&self, name: &str) -> String {
+        self.find(name).unwrap_or_else(|| name.to_owned())
+    }
+
+    /// Whether a name is an alias or the id of a known account, which no event can make mean another.
+    pub(crate) fn is_id(&self, name: &str) -> bool {
+        self.settings.alias.contains_key(name) || self.known.contains_key(name)
+    }
+
+    /// Those with that nick or username.
+    fn called(&self, name: &str) -> Vec<&str> {
+        self.known.iter().filter(|(_, known)| known.called(name)).map(|(a, _)| a.as_str()).collect()
+    }
+
+    /// The account that a user means (contract 5): the named one, else the default, else the only one known, else
+    /// nobody while none is known.
+    ///
+    /// # Errors
+    /// When several can be meant, or none is called so.
+    pub(crate) fn mean(&self, named: Option<&str>) -> Result<Option<String>, Refused> {
+        match named.or(self.settings.default.as_deref()) {
+            Some(name) => self.named(name).map(Some),
+            None if self.known.len() > 1 => Err(Refused::Unnamed { known: self.list() }),
+            None => Ok(self.only()),
+        }
+    }
+
+    /// The account of that name, for a command: one that nothing has told of yet counts when it is an alias or has
+    /// the form `wxid_…`, for a script may be ahead of the login. Any other word is rather a mistyped alias, and its
+    /// commands would wait for ever.
+    pub(crate) fn named(&self, name: &str) -> Result<String, Refused> {
+        match self.found(name)? {
+            Some(found) => Ok(found),
+            None if directory::is_account(name) && name.strip_prefix("wxid_").is_some_and(|rest| !rest.is_empty()) => {
+                Ok(name.to_owned())
+            }
+            None => Err(self.unknown(name)),
+        }
+    }
+
+    /// The account of that name, for a filter: an event has told of it.
+    pub(crate) fn told(&self, name: &str) -> Result<String, Refused> {
+        match self.found(name)? {
+            Some(found) if self.known.contains_key(&found) => Ok(found),
+            _ => Err(self.unknown(name)),
+        }
+    }
+
+    /// The account or the poller of that name.
+    pub(crate) fn known_or_polled(&self, name: &str) -> Result<String, Refused> {
+        match self.found(name)? {
+            Some(found) if self.known.contains_key(&found) || self.strangers.contains_key(&found) => Ok(found),
+            _ if self.strangers.contains_key(name) => Ok(name.to_owned()),
+            _ => Err(self.unknown(name)),
+        }
+    }
+
+    fn found(&self, name: &str) -> Result<Option<String>, Refused> {
+        let found = self.find(name);
+        let several = self.called(name);
+        if found.is_none() && several.len() > 1 {
+            return Err(Refused::Ambiguous { name: name.to_owned(), several: several.join(", ") });
+        }
+        Ok(found)
+    }
+
+    fn unknown(&self, name: &str) -> Refused {
+        let what = match self.settings.alias.get(name) {
+            Some(account) => format!("no event has told of `{account}`, whose alias is `{name}`"),
+            None => format!("no account is called `{name}`"),
+        };
+        Refused::Unknown { what, known: self.list() }
+    }
+
+    /// The accounts, with what else they are called.
+    fn list(&self) -> String {
+        /// More are told by their number: it is one sentence of an error.
+        const LISTED_MAX: usize = 20;
+        if self.known.is_empty() {
+            return "none yet".to_owned();
+        }
+        let name = |(account, known): (&String, &Known)| {
+            let aliases = self.settings.alias.iter().filter(|(_, of)| *of == account).map(|(alias, _)| alias);
+            match &aliases.chain(known.names()).map(String::as_str).collect::<Vec<_>>()[..] {
+                [] => account.clone(),
+                names => format!("{account} ({})", names.join(", ")),
+            }
+        };
+        let mut listed: Vec<String> = self.known.iter().take(LISTED_MAX).map(name).collect();
+        if let more @ 1.. = self.known.len().saturating_sub(LISTED_MAX) {
+            listed.push(format!("and {more} more, which `wehelp account list` shows"));
+        }
+        listed.join(", ")
+    }
+
+    /// Every account, for `status` and `account list`; what is waiting is filled in by the caller.
+    pub(crate) fn all(&self, now: Time) -> Vec<Account> {
+        let of = |(account, known): (&String, &Known)| Account {
+            account: account.clone(),
+            nick: known.nick.name.clone(),
+            username: known.username.name.clone(),
+            pid: known.seat.pid,
+            logged_in: known.seat.logged_in,
+            last_poll: known.seen.last_poll,
+            last_poll_s: match known.polled {
+                Some(polled) => Some(polled.elapsed().as_secs()),
+                None => known.seen.last_poll.map(|last| now.since(last).as_secs()),
+            },
+            last_event: known.seen.last_event,
+            alias: self.settings.alias.iter().find(|(_, wxid)| *wxid == account).map(|(alias, _)| alias.clone()),
+            ..Account::default()
+        };
+        self.known.iter().map(of).collect()
+    }
+
+    /// Those who polled by a name that is no account's.
+    pub(crate) fn pollers(&self) -> Vec<control::Poller> {
+        let of = |(name, stranger): (&String, &Stranger)| control::Poller {
+            name: name.clone(),
+            pid: stranger.pid,
+            peer: stranger.peer.to_string(),
+            last_poll: stranger.last_poll,
+            last_poll_s: stranger.polled.elapsed().as_secs(),
+            several: self.called(name).into_iter().map(str::to_owned).collect(),
+        };
+        self.strangers.iter().map(of).collect()
+    }
+}
+
+/// Whether the accounts that the settings name can be accounts (contract 1). The daemon itself starts with others, since
+/// events may tell of them.
+///
+/// # Errors
+/// A sentence that names the key and says what to do.
+pub(crate) fn check(settings: &config::Accounts) -> Result<(), String> {
+    for (alias, account) in &settings.alias {
+        if alias.trim().is_empty() || alias.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(format!("accounts.alias: `{alias}` is no alias; give a word without blanks"));
+        }
+        if let Err(error) = Wxid::check(account) {
+            return Err(format!(
+                "accounts.alias.{alias}: {error}; give the account's wxid, as `wehelp account list` shows it"
+            ));
+        }
+    }
+    match &settings.default {
+        Some(default)
+            if !(settings.alias.contains_key(default)
+                || default.starts_with("wxid_") && Wxid::check(default).is_ok()) =>
+        {
+            Err(format!(
+                "accounts.default: `{default}` is neither an alias of [accounts.alias] nor of the form wxid_…; give the \
+                 account's wxid, or an alias of it"
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time::from_millis(1_800_000_000_000);
+
+    fn settings() -> config::Accounts {
+        config::Accounts { default: None, alias: [("work".to_owned(), "wxid_b".to_owned())].into() }
+    }
+
+    fn poller(account: Option<&str>, pid: Option<u64>) -> Poller {
+        let account = account.map(|name| name.to_owned().into());
+        Poller { wxid: None, account, pid, peer: "127.0.0.1:9".parse().unwrap() }
+    }
+
+    /// A table that is told things, a second apart.
+    struct Story {
+        accounts: Table,
+        seq: u64,
+    }
+
+    impl Default for Story {
+        fn default() -> Self {
+            Self { accounts: Table::new(settings()), seq: 0 }
+        }
+    }
+
+    impl Story {
+        fn told(mut self, account: &str, pid: Option<u64>, sign: Sign) -> Self {
+            self.seq += 1;
+            let time = NOW.after(Duration::from_secs(self.seq));
+            let names = Names::default();
+            self.accounts.event(Told { account: Some(account), pid, sign, names, seq: Seq(self.seq), time });
+            self
+        }
+
+        fn profile(mut self, account: &str, nick: &str, username: &str) -> Self {
+            self.seq += 1;
+            self.accounts.event(named(account, Some(nick), Some(username), self.seq));
+            self
+        }
+
+        /// What a poll takes: `wxid_a wxid_b? *` is all of a, login questions of b, all that is unbound; `?` login
+        /// questions that are unbound.
+        fn takes(&mut self, poller: &Poller) -> String {
+            let routed = self.accounts.route(poller, NOW);
+            let bound = routed.bound.iter().map(|(name, share)| match share {
+                Share::All => name.clone(),
+                Share::Login => format!("{name}?"),
+            });
+            let unbound = if routed.unbound == Share::All { "*" } else { "?" };
+            bound.chain([unbound.to_owned()]).collect::<Vec<_>>().join(" ")
+        }
+    }
+
+    /// An event that tells of names, and of no login.
+    fn named<'a>(account: &'a str, nick: Option<&str>, username: Option<&str>, seq: u64) -> Told<'a> {
+        let names = Names { nick: nick.map(str::to_owned), username: username.map(str::to_owned) };
+        Told { account: Some(account), pid: None, sign: Sign::Nothing, names, seq: Seq(seq), time: NOW }
+    }
+
+    fn two() -> Story {
+        Story::default()
+            .told("wxid_a", Some(1), Sign::In)
+            .told("wxid_b", Some(2), Sign::In)
+            .profile("wxid_a", "Anna", "anna88")
+    }
+
+    #[test]
+    fn a_poll_takes_what_its_client_may_have() {
+        let none = Story::default;
+        let one = || none().told("wxid_a", Some(1), Sign::In);
+        let one_out = || one().told("wxid_a", Some(1), Sign::Out);
+        let nowhere = || none().told("wxid_a", None, Sign::In);
+        let moved = || one().told("wxid_a", Some(9), Sign::Alive);
+        let a_out = || two().told("wxid_a", Some(1), Sign::Out);
+        let both_out = || a_out().told("wxid_b", Some(2), Sign::Out);
+        // b logged in where a was.
+        let switched = || one().told("wxid_b", Some(1), Sign::In);
+        let switched_back = || switched().told("wxid_a", Some(1), Sign::In);
+        let a_moved = || switched().told("wxid_a", Some(3), Sign::In);
+        let all_gone = || switched().told("wxid_b", Some(1), Sign::Out);
+        type Case<'a> = (&'a str, &'a dyn Fn() -> Story, Option<&'a str>, Option<u64>, &'a str);
+        let cases: [Case<'_>; 51] = [
+            ("none known: whoever polls", &none, None, None, "*"),
+            ("", &none, None, Some(9), "*"),
+            ("", &none, Some("wxid_x"), None, "wxid_x *"),
+            ("the only account", &one, None, None, "wxid_a *"),
+            ("", &one, None, Some(1), "wxid_a *"),
+            ("a second WeChat, or a new one of the account", &one, None, Some(9), "*"),
+            ("", &one, None, Some(0), "wxid_a *"),
+            ("in a process that nothing has told of", &nowhere, None, Some(9), "wxid_a *"),
+            ("started anew, and told of", &moved, None, Some(9), "wxid_a *"),
+            ("", &moved, None, Some(1), "*"),
+            ("", &one, Some("wxid_x"), None, "wxid_x *"),
+            ("", &one, Some("wxid_a"), None, "wxid_a *"),
+            ("the only account, out", &one_out, None, None, "wxid_a? ?"),
+            ("", &one_out, None, Some(1), "wxid_a? ?"),
+            ("", &one_out, None, Some(9), "wxid_a? ?"),
+            ("", &one_out, Some("wxid_a"), Some(1), "wxid_a? ?"),
+            ("", &one_out, Some("wxid_x"), None, "wxid_x *"),
+            ("no account is there yet", &one_out, Some("wxid_x"), Some(1), "wxid_x wxid_a? *"),
+            ("two", &two, None, None, "*"),
+            ("", &two, None, Some(9), "*"),
+            ("", &two, None, Some(2), "wxid_b *"),
+            ("", &two, Some("wxid_a"), None, "wxid_a *"),
+            ("alias", &two, Some("work"), None, "wxid_b *"),
+            ("nick", &two, Some("Anna"), Some(9), "wxid_a *"),
+            ("WeChat name", &two, Some("anna88"), None, "wxid_a *"),
+            ("typed once, and another is there", &two, Some("wxid_a"), Some(2), "wxid_b *"),
+            ("one of two, out", &a_out, Some("wxid_a"), None, "wxid_a? ?"),
+            ("", &a_out, Some("Anna"), Some(9), "wxid_a? ?"),
+            ("", &a_out, None, Some(1), "wxid_a? ?"),
+            ("", &a_out, None, None, "*"),
+            ("", &a_out, None, Some(2), "wxid_b *"),
+            ("", &a_out, Some("wxid_b"), None, "wxid_b *"),
+            ("both out", &both_out, None, None, "?"),
+            ("", &both_out, None, Some(1), "wxid_a? ?"),
+            ("", &both_out, None, Some(9), "?"),
+            ("", &both_out, Some("wxid_b"), Some(2), "wxid_b? ?"),
+            ("switched in one process", &switched, None, Some(1), "wxid_b *"),
+            ("", &switched, Some("wxid_a"), None, "wxid_a? ?"),
+            ("", &switched, Some("wxid_a"), Some(1), "wxid_b *"),
+            ("", &switched, Some("wxid_b"), Some(1), "wxid_b *"),
+            ("", &switched, None, None, "*"),
+            ("and back", &switched_back, None, Some(1), "wxid_a *"),
+            ("", &switched_back, Some("wxid_b"), None, "wxid_b? ?"),
+            ("", &switched_back, Some("wxid_a"), None, "wxid_a *"),
+            ("elsewhere", &a_moved, Some("wxid_a"), None, "wxid_a *"),
+            ("", &a_moved, None, Some(3), "wxid_a *"),
+            ("", &a_moved, None, Some(1), "wxid_b *"),
+            ("nobody there any more", &all_gone, None, Some(1), "wxid_a? wxid_b? ?"),
+            ("", &all_gone, Some("wxid_b"), None, "wxid_b? ?"),
+            ("", &all_gone, Some("wxid_a"), Some(1), "wxid_a? wxid_b? ?"),
+            ("", &all_gone, None, None, "?"),
+        ];
+        for (what, story, name, pid, takes) in cases {
+            assert_eq!(story().takes(&poller(name, pid)), takes, "{what}: {name:?} {pid:?}");
+        }
+        // What a client says of itself counts more than what events told of its process.
+        let own = Poller { wxid: Some("wxid_a".to_owned().into()), ..poller(Some("wxid_b"), Some(2)) };
+        assert_eq!(two().takes(&own), "wxid_a *");
+    }
+
+    /// Whatever is told in whatever order: nobody but the account itself, logged in, is given what is bound to it.
+    #[test]
+    fn no_story_gives_an_account_to_another() {
+        const NAMES: [&str; 3] = ["wxid_a", "wxid_b", "wxid_c"];
+        const SIGNS: [Sign; 4] = [Sign::In, Sign::Out, Sign::Alive, Sign::Nothing];
+        for seed in 0..400 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut story = Story::default();
+            // Apart from the table: who came into each process last, and who is logged in.
+            let mut there: BTreeMap<u64, &str> = BTreeMap::new();
+            let mut logged_in: BTreeMap<&str, bool> = BTreeMap::new();
+            let mut left: BTreeMap<&str, u64> = BTreeMap::new();
+            // The process that each had last.
+            let mut home: BTreeMap<&str, u64> = BTreeMap::new();
+            for _ in 0..40 {
+                let (name, pid, sign) = (NAMES[random.usize(..3)], random.u64(1..4), SIGNS[random.usize(..4)]);
+                story = story.told(name, Some(pid), sign);
+                let settling = left.get(name).is_some_and(|at| story.seq - at < 5)
+                    && logged_in.get(name) == Some(&false)
+                    && home.get(name).is_none_or(|home| *home == pid);
+                match sign {
+                    Sign::Alive if settling => {}
+                    Sign::In | Sign::Alive => {
+                        if let Some(other) = there.insert(pid, name).filter(|other| *other != name)
+                            && logged_in.insert(other, false) != Some(false)
+                        {
+                            left.insert(other, story.seq);
+                        }
+                        there.retain(|other, who| *other == pid || *who != name);
+                        if sign == Sign::In || logged_in.contains_key(name) {
+                            logged_in.insert(name, true);
+                        }
+                    }
+                    Sign::Out | Sign::Nothing => {
+                        if sign == Sign::Out && logged_in.insert(name, false) != Some(false) {
+                            left.insert(name, story.seq);
+                        }
+                        if !there.values().any(|who| *who == name) {
+                            there.entry(pid).or_insert(name);
+                        }
+                    }
+                }
+                for (pid, who) in &there {
+                    home.insert(who, *pid);
+                    let routed = story.accounts.route(&poller(None, Some(*pid)), NOW);
+                    for (bound, share) in &routed.bound {
+                        let is_out = logged_in.get(bound.as_str()) == Some(&false);
+                        assert!(*share == Share::Login || (bound == who && !is_out), "seed {seed}: {pid} {routed:?}");
+                        assert!(*share == Share::All || is_out, "seed {seed}: {pid} {routed:?}");
+                    }
+                }
+                for pid in (1..=4).filter(|pid| !there.contains_key(pid)) {
+                    let routed = story.accounts.route(&poller(None, Some(pid)), NOW);
+                    let is_login = |(_, share): &(String, Share)| *share == Share::Login;
+                    assert!(routed.bound.iter().all(is_login), "seed {seed}: {pid} is nobody's, {routed:?}");
+                }
+                let pids: Vec<u64> = story.accounts.known.values().filter_map(|known| known.seat.pid).collect();
+                let mut single = pids.clone();
+                single.sort_unstable();
+                single.dedup();
+                assert_eq!(pids.len(), single.len(), "seed {seed}: a process of two accounts");
+            }
+        }
+    }
+
+    #[test]
+    fn callbacks_that_overtake_each_other_leave_what_the_log_says() {
+        let told =
+            |account, pid, sign, seq| Told { account: Some(account), pid, sign, ..named(account, None, None, seq) };
+        let events = [
+            told("wxid_a", Some(1), Sign::In, 1),
+            told("wxid_b", Some(1), Sign::In, 2),
+            told("wxid_b", Some(1), Sign::Out, 3),
+            told("wxid_c", Some(1), Sign::In, 4),
+        ];
+        let table = |order: &[usize]| {
+            let mut accounts = Table::new(settings());
+            for n in order {
+                accounts.event(events[*n].clone());
+            }
+            let seats = accounts.known.iter().map(|(name, known)| (name.clone(), known.seat.pid, known.seat.logged_in));
+            seats.collect::<Vec<_>>()
+        };
+        let right = table(&[0, 1, 2, 3]);
+        assert_eq!(right[2], ("wxid_c".to_owned(), Some(1), Some(true)));
+        for order in [[1, 0, 2, 3], [0, 2, 1, 3], [0, 1, 3, 2], [3, 2, 1, 0], [2, 3, 0, 1], [1, 3, 0, 2]] {
+            let mut got = table(&order);
+            // Who left a free process keeps it until another comes; that alone may differ.
+            got.iter_mut().zip(&right).for_each(|(got, right)| {
+                if got.2 == Some(false) {
+                    got.1 = right.1;
+                }
+            });
+            assert_eq!(got, right, "{order:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_only_polled_is_no_account_and_becomes_one_by_itself() {
+        let mut story = Story::default();
+        for name in ["Anna", "wxid_x", "wrok"] {
+            story.takes(&poller(Some(name), None));
+        }
+        let names = |story: &Story| story.accounts.pollers().into_iter().map(|p| p.name).collect::<Vec<_>>();
+        assert_eq!(names(&story), ["Anna", "wrok", "wxid_x"]);
+        assert!(story.accounts.all(NOW).is_empty());
+        assert_eq!(story.accounts.mean(None).unwrap(), None);
+        let mut story = story.told("wxid_a", None, Sign::Alive);
+        assert_eq!(story.accounts.mean(None).unwrap().as_deref(), Some("wxid_a"));
+        assert_eq!(story.takes(&poller(None, None)), "wxid_a *");
+        let mut story = story.profile("wxid_a", "Anna", "anna88").told("wxid_x", Some(7), Sign::In);
+        assert_eq!(names(&story), ["wrok"]);
+        let known = story.accounts.all(NOW);
+        assert!(known.iter().all(|account| account.last_poll.is_some()), "{known:?}");
+        assert_eq!(story.takes(&poller(Some("Anna"), None)), "wxid_a *");
+    }
+
+    #[test]
+    fn a_name_is_whose_the_newest_event_says_whatever_is_learned_when() {
+        let events = [
+            named("wxid_a", Some("Anna"), Some("anna88"), 3),
+            named("wxid_a", Some("Bert"), None, 4),
+            named("wxid_b", Some("Anna"), None, 5),
+        ];
+        for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [0, 2, 1]] {
+            let mut story = Story::default().told("wxid_a", Some(1), Sign::In).told("wxid_b", Some(2), Sign::In);
+            for at in order {
+                story.accounts.event(events[at].clone());
+            }
+            // The directory comes behind: it is as of an earlier event.
+            let behind = directory::Account {
+                account: "wxid_a".into(),
+                nick: Some("Anna".into()),
+                username: Some("anna88".into()),
+                seq: Seq(3),
+                ..directory::Account::default()
+            };
+            for learned in [&behind, &directory::Account { nick: Some("Bert".into()), seq: Seq(4), ..behind.clone() }] {
+                for (name, takes) in [("Bert", "wxid_a *"), ("Anna", "wxid_b *"), ("anna88", "wxid_a *")] {
+                    assert_eq!(story.takes(&poller(Some(name), None)), takes, "{order:?}");
+                }
+                story.accounts.learn(learned);
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_reads_in_two_ways_is_the_one_that_somebody_has() {
+        let name = Name { text: "Сǿ".into(), or: Some("小强".into()) };
+        let by_name = Poller { account: Some(name), ..poller(None, None) };
+        let mut story = two();
+        assert_eq!(story.takes(&by_name), "Сǿ *");
+        let mut story = story.profile("wxid_b", "小强", "b");
+        assert!(story.accounts.pollers().is_empty());
+        assert_eq!(story.takes(&by_name), "wxid_b *");
+        assert_eq!(story.profile("wxid_a", "Сǿ", "a").takes(&by_name), "wxid_a *");
+    }
+
+    #[test]
+    fn the_name_of_two_is_nobodys_until_one_is_forgotten() {
+        let mut story = two().profile("wxid_b", "Anna", "b");
+        assert_eq!(story.takes(&poller(Some("Anna"), None)), "Anna *");
+        assert_eq!(story.accounts.pollers()[0].several, ["wxid_a", "wxid_b"]);
+        assert!(matches!(story.accounts.mean(Some("Anna")), Err(Refused::Ambiguous { .. })));
+        assert!(story.accounts.forget("wxid_b"));
+        assert_eq!(story.takes(&poller(Some("Anna"), None)), "wxid_a *");
+        assert_eq!(story.takes(&poller(None, Some(2))), "*", "its process is nobody's any more");
+        assert!(!story.accounts.forget("wxid_b"));
+    }
+
+    #[test]
+    fn what_a_former_run_had_seen_is_kept_also_of_who_is_not_known_yet() {
+        let seen = Seen { last_poll: Some(NOW.before(POLLS_EVERY)), last_event: Some(NOW) };
+        let mut story = Story::default().told("wxid_a", None, Sign::In);
+        story.accounts.restore(["wxid_a", "wxid_b"].map(|name| (name.to_owned(), seen.clone())).into());
+        story.accounts.learn(&directory::Account { account: "wxid_b".into(), ..directory::Account::default() });
+        for account in story.accounts.all(NOW) {
+            assert_eq!((account.last_poll, account.last_event), (seen.last_poll, seen.last_event), "{account:?}");
+        }
+        assert!(!story.accounts.take_polled_anew());
+        assert_eq!(story.takes(&poller(Some("wxid_b"), None)), "wxid_b *");
+        assert!(story.accounts.take_polled_anew() && !story.accounts.take_polled_anew());
+        story.takes(&poller(Some("wxid_b"), None));
+        assert!(!story.accounts.take_polled_anew());
+    }
+
+    #[test]
+    fn what_was_spent_before_an_account_was_known_is_its_own() {
+        let purse = |mut story: Story, poller: &Poller| {
+            let routed = story.accounts.route(poller, NOW);
+            story.accounts.purse_of(&routed, poller.pid)
+        };
+        let unnamed = pacing::Purse::unnamed(None);
+        let by_pid = pacing::Purse::unnamed(Some(1));
+        assert_eq!(purse(Story::default(), &poller(None, None)), unnamed);
+        assert_eq!(purse(Story::default(), &poller(None, Some(1))), by_pid);
+        assert_eq!(purse(Story::default(), &poller(Some("Anna"), None)), pacing::Purse::of("Anna"));
+        let mut own = pacing::Purse::of("wxid_a");
+        for other in [by_pid, pacing::Purse::of("Anna"), pacing::Purse::of("anna88"), unnamed] {
+            own.add(other);
+        }
+        let only = || Story::default().told("wxid_a", Some(1), Sign::In).profile("wxid_a", "Anna", "anna88");
+        assert_eq!(purse(only(), &poller(None, None)), own);
+        assert_eq!(purse(only(), &poller(Some("wxid_a"), None)), own);
+        // With a second account known, an unnamed client is not this one for sure.
+        let several = purse(two(), &poller(Some("wxid_a"), None));
+        assert_ne!(several, own);
+        assert_eq!(several.key(), "wxid_a");
+    }
+
+    #[test]
+    fn with_several_accounts_one_must_be_named() {
+        let Err(Refused::Unnamed { known }) = two().accounts.mean(None) else { panic!("one is chosen") };
+        assert!(known.contains("wxid_a (Anna, anna88), wxid_b (work)"), "{known}");
+        for (name, account) in [
+            ("wxid_a", "wxid_a"),
+            ("Anna", "wxid_a"),
+            ("anna88", "wxid_a"),
+            ("work", "wxid_b"),
+            ("wxid_new", "wxid_new"),
+        ] {
+            assert_eq!(two().accounts.mean(Some(name)).unwrap().as_deref(), Some(account), "{name}");
+        }
+        for unknown in ["wrok", "wxid_", "wxid_a b", ""] {
+            for accounts in [two().accounts, Table::new(settings())] {
+                assert!(matches!(accounts.mean(Some(unknown)), Err(Refused::Unknown { .. })), "{unknown}");
+            }
+        }
+        for unknown in ["wxid_new", "wrok"] {
+            assert!(matches!(two().accounts.told(unknown), Err(Refused::Unknown { .. })), "{unknown}: a filter");
+        }
+        let mut accounts = two().accounts;
+        accounts.settings.default = Some("work".into());
+        assert_eq!(accounts.mean(None).unwrap().as_deref(), Some("wxid_b"));
+    }
+
+    #[test]
+    fn invented_pollers_do_not_fill_the_memory() {
+        let mut accounts = Table::new(settings());
+        for n in 0..10_000 {
+            accounts.route(&poller(Some(&format!("wxid_{n}")), None), NOW);
+        }
+        assert_eq!(accounts.strangers.len(), POLLERS_MAX);
+        assert!(accounts.strangers.contains_key("wxid_9999"));
+        for n in 0..2000 {
+            let name = format!("wxid_{n}");
+            accounts.event(Told { sign: Sign::In, ..named(&name, None, None, n + 1) });
+        }
+        assert_eq!(accounts.known.len(), ACCOUNTS_MAX);
+    }
+
+    #[test]
+    fn what_the_settings_call_an_account_can_be_one() {
+        let settings = |default: Option<&str>, alias: &[(&str, &str)]| config::Accounts {
+            default: default.map(str::to_owned),
+            alias: alias.iter().map(|(alias, account)| ((*alias).to_owned(), (*account).to_owned())).collect(),
+        };
+        for (default, alias) in [
+            (None, &[][..]),
+            (Some("wxid_a"), &[]),
+            (Some("work"), &[("work", "wxid_a")]),
+            (Some("工作"), &[("工作", "old_id")]),
+        ] {
+            assert_eq!(check(&settings(default, alias)), Ok(()), "{default:?} {alias:?}");
+        }
+        for (default, alias, names) in [
+            (Some("work"), &[][..], "accounts.default"),
+            (Some("昵称"), &[], "accounts.default"),
+            (Some("my work"), &[], "accounts.default"),
+            (Some("a@foo"), &[], "accounts.default"),
+            (Some(""), &[], "accounts.default"),
+            (Some("wxid_a b"), &[], "accounts.default"),
+            (None, &[("work", "昵称")], "accounts.alias.work"),
+            (None, &[("work", "")], "accounts.alias.work"),
+            (None, &[("my work", "wxid_a")], "accounts.alias"),
+        ] {
+            let refused = check(&settings(default, alias)).unwrap_err();
+            assert!(refused.contains(names), "{refused}");
+        }
+    }
+}
