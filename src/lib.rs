@@ -19,7 +19,7 @@
 //! directory    → control, store, protocol, key, clock, seq
 //! store        → codec, key, sync, clock, seq
 //! control      → home, clock, seq
-//! protocol     → near
+//! protocol     → near, clock
 //! home         → nothing
 //! key          → clock
 //! codec        → nothing

@@ -66,7 +66,7 @@ pub(super) enum Whom<'t> {
     Name(&'t str),
 }
 
-/// The patterns, in the letters of [`folded`]: simplified Chinese, straight quotation marks, small Latin letters.
+/// The patterns, in the letters of [`fold`]: simplified Chinese, straight quotation marks, small Latin letters.
 /// `{w}` whom, `{b}` by whom, `{n}` a name, `{*}` whatever; a `|` parts two ways to say a word.
 const PATTERNS: &[(What, &str)] = &[
     (What::Asks, "{b}想邀请{w}加入群聊|加入了群聊|加入群组|进入群聊"),
