@@ -14,7 +14,6 @@ use crate::clock::{Bare, Time};
 use crate::control::client::Lines;
 use crate::control::{self, ENQUEUE_MAX, Enqueue, KEY_BYTES_MAX, Receipt, State, client};
 use crate::protocol::command::{Api, Command, Wire};
-use serde_json::value::RawValue;
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -252,15 +251,12 @@ impl<'a> Enqueuer<'a> {
 
     fn request(&self, wires: &[Wire], keys: &[String], special: &Special) -> Result<Enqueue, Error> {
         let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-        let raw = |wire: &Wire| {
-            RawValue::from_string(wire.to_ascii()).map_err(|e| Error::failed(format!("write a command: {e}")))
-        };
         let (delay, due) = match (special.delay, special.due) {
             (None, None) => (self.wiring.delay, self.due),
             own => own,
         };
         Ok(Enqueue {
-            commands: wires.iter().map(raw).collect::<Result<_, _>>()?,
+            commands: wires.iter().map(Wire::to_raw).collect(),
             account: special.account.clone().or_else(|| self.account.clone()),
             delay_ms: delay.map(millis),
             due,
@@ -430,7 +426,7 @@ mod tests {
     fn requests_are_bounded_by_number_and_by_bytes() {
         let wire = |text: usize| {
             let text = json!({"api": "x", "text": "t".repeat(text)});
-            Wire::from_value(text).unwrap()
+            Wire::from_json(&text.to_string()).unwrap()
         };
         assert_eq!(request_part(&vec![wire(1); ENQUEUE_MAX + 5]), ENQUEUE_MAX);
         let large = vec![wire(60_000); 200];

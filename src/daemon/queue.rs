@@ -186,7 +186,7 @@ impl CommandQueue {
             return Ok(Claim::nothing_for(account));
         }
         self.handed.fetch_add(taken.len() as u64, Ordering::Relaxed);
-        let commands: Vec<&str> = taken.iter().map(|r| r.command.get()).collect();
+        let commands: Vec<&str> = taken.iter().map(|r| r.command.as_str()).collect();
         Ok(Claim { body: format!("[{}]", commands.join(",")).into(), handover: Some(handover), account })
     }
 

@@ -7,8 +7,8 @@
 mod matching;
 
 use super::{
-    command::{Api, Says, Wire},
-    event::{Event, Kind},
+    command::{Api, Command, Says},
+    event::{Event, Kind, has_list},
     id, refusal,
 };
 pub use matching::{Conclusion, Open, Verdict, conclude};
@@ -39,45 +39,34 @@ enum Fit {
 
 /// How `event` bears on `command`; `None` when it does not. Accounts are compared by the caller.
 #[must_use]
-pub fn bearing(command: &Wire, event: &Event) -> Option<Bearing> {
+pub fn bearing(command: &Command, event: &Event) -> Option<Bearing> {
     fit(command, event).map(|(bearing, _)| bearing)
 }
 
-fn fit(command: &Wire, event: &Event) -> Option<(Bearing, Fit)> {
-    use Kind::{
-        ContactPacket, Contacts, ContactsPacket, FriendV2, FriendVerified, Login, LoginQrcode, LoginState, Logout,
-        MessageSystem, MessageText, Profile, RoomMembers, Rooms,
-    };
+fn fit(command: &Command, event: &Event) -> Option<(Bearing, Fit)> {
     let answers = |fit: Option<Fit>| fit.map(|fit| (Bearing::Answers, fit));
-    match (command.api(), event.kind) {
-        ("initContact", Contacts)
-        | ("getChatRoomLists", Rooms)
-        | ("getLoginStatus", Login | LoginState)
-        | ("getLoginQrCode", LoginQrcode)
-        | ("outLogin", Logout) => Some((Bearing::Answers, Fit::Maybe)),
-        ("initContact", ContactsPacket) => Some((Bearing::Part, Fit::Maybe)),
-        ("addUserEvent", FriendVerified) => Some((verified(event), Fit::Maybe)),
-        ("acceptFriend", FriendVerified) => {
-            let v1 = asked(command, "v1");
-            let named = list(&event.decoded, "v1s").iter().any(|told| told.as_str() == v1);
-            Some((verified(event), if named { Fit::Named } else { Fit::Maybe }))
-        }
-        ("newGetUserLists", Contacts | ContactPacket) => asked_list(command, event),
-        ("getUserInfo", Profile) | ("getRoomUserV2", FriendV2) => {
-            answers(names(asked(command, "wxid"), event.decoded.get("contact")))
-        }
-        ("netGetUserInfo" | "getRoomUserV2", ContactPacket) => answers(packet_names(asked(command, "wxid"), event)),
-        ("getChatRoomUserLists", RoomMembers) => {
-            let room = text(&event.decoded, "room").or(event.chat.as_deref());
-            answers(same(asked(command, "wxid"), room))
-        }
-        (_, MessageText) if Api::says(command.api()) == Says::Text => {
-            is_echo(command, event).then_some((Bearing::Echo, Fit::Named))
-        }
-        (_, MessageSystem) if Api::says(command.api()) != Says::Nothing => {
+    let row = command.api();
+    match event.kind {
+        Kind::MessageText if row.says == Says::Text => is_echo(command, event).then_some((Bearing::Echo, Fit::Named)),
+        Kind::MessageSystem if row.says != Says::Nothing => {
             is_refusal(command, event).then_some((Bearing::Refuses, Fit::Named))
         }
-        _ => None,
+        kind if !is_answered_by(row, kind) => None,
+        Kind::FriendVerified => {
+            let v1 = command.member("v1").text();
+            let named = v1.is_some() && list(&event.decoded, "v1s").iter().any(|told| told.as_str() == v1);
+            Some((verified(event), if named { Fit::Named } else { Fit::Maybe }))
+        }
+        Kind::ContactsPacket => Some((Bearing::Part, Fit::Maybe)),
+        Kind::Contacts | Kind::ContactPacket => asked_list(command, event),
+        Kind::Profile | Kind::FriendV2 => {
+            answers(names(command.ids_asked().first().copied(), event.decoded.get("contact")))
+        }
+        Kind::RoomMembers => {
+            let room = text(&event.decoded, "room").or(event.chat.as_deref());
+            answers(same(command.ids_asked().first().copied(), room))
+        }
+        _ => answers(Some(Fit::Maybe)),
     }
 }
 
@@ -89,46 +78,19 @@ fn verified(event: &Event) -> Bearing {
 /// Whether an event of that kind could answer a command of that `api`.
 #[must_use]
 pub fn may_answer(api: &str, kind: Kind) -> bool {
-    use Kind::{
-        ContactPacket, Contacts, ContactsPacket, FriendV2, FriendVerified, Login, LoginQrcode, LoginState, Logout,
-        Profile, RoomMembers, Rooms,
-    };
-    match api {
-        "initContact" => matches!(kind, Contacts | ContactsPacket),
-        "newGetUserLists" => matches!(kind, Contacts | ContactPacket),
-        "getUserInfo" => kind == Profile,
-        "netGetUserInfo" => kind == ContactPacket,
-        "getRoomUserV2" => matches!(kind, FriendV2 | ContactPacket),
-        "addUserEvent" | "acceptFriend" => kind == FriendVerified,
-        "getChatRoomLists" => kind == Rooms,
-        "getChatRoomUserLists" => kind == RoomMembers,
-        "getLoginStatus" => matches!(kind, Login | LoginState),
-        "getLoginQrCode" => kind == LoginQrcode,
-        "outLogin" => kind == Logout,
-        _ => false,
-    }
+    Api::find(api).is_some_and(|row| is_answered_by(row, kind))
 }
 
-/// Whether answers of this command come in pieces that add up, of which none says that it is the last: lists of friends
-/// and rooms.
+fn is_answered_by(row: &Api, kind: Kind) -> bool {
+    row.answers.iter().any(|r#type| Kind::of_type(*r#type) == kind)
+}
+
+/// Whether answers of this command come in pieces that add up, of which none says that it is the last: lists of all
+/// friends and rooms.
 #[must_use]
 pub fn comes_in_pieces(api: &str) -> bool {
-    matches!(api, "initContact" | "getChatRoomLists")
-}
-
-/// The ids that a command asks for; none when it asks for all, or its answer names nobody.
-#[must_use]
-pub fn ids_asked(command: &Wire) -> Vec<&str> {
-    match command.api() {
-        "newGetUserLists" => {
-            let mut seen = HashSet::new();
-            list_asked(command).filter(|id| seen.insert(*id)).collect()
-        }
-        "getUserInfo" | "netGetUserInfo" | "getRoomUserV2" | "getChatRoomUserLists" => {
-            asked(command, "wxid").into_iter().collect()
-        }
-        _ => Vec::new(),
-    }
+    let is_list = |r#type: &i64| has_list(Kind::of_type(*r#type));
+    Api::find(api).is_some_and(|row| row.fields.is_empty() && row.answers.iter().any(is_list))
 }
 
 /// The ids that an event may be the answer for; none when it may be for anybody.
@@ -174,23 +136,9 @@ pub fn gather(gathered: &mut Option<Event>, piece: Event) {
     }
 }
 
-/// Whether two commands ask the same: then one answer is an answer to both.
-fn ask_the_same(one: &Wire, other: &Wire) -> bool {
-    let field = |key| asked(one, key) == asked(other, key);
-    one.api() == other.api()
-        && match one.api() {
-            "newGetUserLists" => {
-                ids_asked(one).into_iter().collect::<HashSet<_>>() == ids_asked(other).into_iter().collect()
-            }
-            "acceptFriend" => field("v1"),
-            "getRoomUserV2" => field("wxid") && field("chatroom"),
-            _ => field("wxid"),
-        }
-}
-
 /// What an answering event holds for `command`, one value per line to print: members, rooms, friends ….
 #[must_use]
-pub fn items(command: &Wire, event: &Event) -> Vec<Value> {
+pub fn items(command: &Command, event: &Event) -> Vec<Value> {
     let decoded = &event.decoded;
     match event.kind {
         Kind::Contacts => asked_contacts(command, list(decoded, "contacts")),
@@ -208,17 +156,6 @@ pub fn items(command: &Wire, event: &Event) -> Vec<Value> {
     }
 }
 
-/// The id that a command asks for; `None` when it asks for none, as a raw command may.
-fn asked<'c>(command: &'c Wire, key: &str) -> Option<&'c str> {
-    command.as_map().get(key).and_then(Value::as_str).map(str::trim).filter(|id| !id.is_empty())
-}
-
-/// The ids that `newGetUserLists` asks for, as they stand there.
-fn list_asked(command: &Wire) -> impl Iterator<Item = &str> {
-    let ids = command.as_map().get("wxidLists").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    ids.iter().filter_map(Value::as_str).map(str::trim).filter(|id| !id.is_empty())
-}
-
 /// A missing id on either side is no contradiction.
 fn same(asked: Option<&str>, told: Option<&str>) -> Option<Fit> {
     match asked.zip(told) {
@@ -233,19 +170,10 @@ fn names(asked: Option<&str>, contact: Option<&Value>) -> Option<Fit> {
     if asked.is_some() && asked == get("username") { Some(Fit::Named) } else { same(asked, get("wxid")) }
 }
 
-/// Whether a packet holds the id asked for; one without any id may hold anybody.
-fn packet_names(asked: Option<&str>, event: &Event) -> Option<Fit> {
-    let told = ids_told(event);
-    match asked {
-        // The ids of long-time users are bare words, and may stand among the strings only.
-        Some(asked) if !told.is_empty() => told.contains(asked).then_some(Fit::Named),
-        _ => Some(Fit::Maybe),
-    }
-}
-
-/// 46 → 210 or 88: the whole answer when every id asked for is there, a part when only some are.
-fn asked_list(command: &Wire, event: &Event) -> Option<(Bearing, Fit)> {
-    let asked = ids_asked(command);
+/// 210 or 88: the whole answer when every id asked for is there, a part when only some are. The ids of long-time users
+/// are bare words, and may stand among the strings of a packet only.
+fn asked_list(command: &Command, event: &Event) -> Option<(Bearing, Fit)> {
+    let asked = command.ids_asked();
     let told = ids_told(event);
     if asked.is_empty() {
         return Some((Bearing::Answers, Fit::Maybe));
@@ -277,8 +205,8 @@ fn named(event: &Event) -> impl Iterator<Item = &str> {
 }
 
 /// Whether the client reports the very text that we sent, in the chat that we sent it to.
-fn is_echo(command: &Wire, event: &Event) -> bool {
-    let sent = command.as_map().get("text").and_then(Value::as_str);
+fn is_echo(command: &Command, event: &Event) -> bool {
+    let sent = command.member("text").text();
     let same_text = sent.zip(event.text.as_deref()).is_some_and(|(sent, told)| lines(sent).eq(lines(told)));
     event.is_self == Some(true) && in_chat(command, event) && same_text
 }
@@ -288,21 +216,20 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.trim_end().lines()
 }
 
-fn is_refusal(command: &Wire, event: &Event) -> bool {
+fn is_refusal(command: &Command, event: &Event) -> bool {
     in_chat(command, event)
         && !event.chat.as_deref().is_some_and(id::is_room)
         && event.text.as_deref().is_some_and(refusal::is_one)
 }
 
 /// Whether the event is of the chat that the command sends to.
-fn in_chat(command: &Wire, event: &Event) -> bool {
-    let chat = asked(command, "wxid");
-    chat.is_some() && chat == event.chat.as_deref()
+fn in_chat(command: &Command, event: &Event) -> bool {
+    command.chat().is_some_and(|chat| event.chat.as_deref() == Some(chat))
 }
 
 /// Of a contact list those asked for, in its order; all when nothing in particular was asked for.
-fn asked_contacts(command: &Wire, contacts: &[Value]) -> Vec<Value> {
-    let asked: HashSet<&str> = list_asked(command).collect();
+fn asked_contacts(command: &Command, contacts: &[Value]) -> Vec<Value> {
+    let asked: HashSet<&str> = command.ids_asked().into_iter().collect();
     if asked.is_empty() {
         return contacts.to_vec();
     }

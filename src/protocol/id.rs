@@ -6,6 +6,7 @@
 //! Leaves to others: who somebody is (`directory`), and names (`@NAME`).
 
 use crate::near;
+use serde::Serialize;
 use std::fmt;
 
 /// The longest id, bytes: the longest that WeChat makes have about 70, the rest is room for what we do not know.
@@ -40,7 +41,7 @@ const SUFFIXES: &[&str] = &[
 
 /// The id of a person, a public account, a company contact or a room; a ticket stands for a person, too, where the
 /// client takes one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Wxid(String);
 
 /// The id of a room.

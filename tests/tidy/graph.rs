@@ -21,8 +21,6 @@ const IN_CIRCLES: &[&str] = &[
     "src/directory/map.rs",
     "src/directory/query.rs",
     "src/directory/record.rs",
-    "src/protocol/command.rs",
-    "src/protocol/command/check.rs",
     "src/protocol/event.rs",
     "src/protocol/event/pieces.rs",
     "src/protocol/message.rs",

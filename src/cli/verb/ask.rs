@@ -103,7 +103,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     let wires =
         enqueuer.wires(ctx, |names| Ok(vec![Command::SendText { wxid: names.who(&wxid)?, text: text.clone() }]))?;
     let [wire] = &wires[..] else { return Err(Error::failed("one command was to be made")) };
-    let chat = wire.as_map()["wxid"].as_str().unwrap_or_default().to_owned();
+    let chat = wire.command().and_then(Command::chat).unwrap_or_default().to_owned();
     let from = match (&from, id::RoomId::parse(&chat)) {
         (None, _) => None,
         (Some(who), Ok(room)) => Some(names::member(ctx, who, &room).map_err(of_from)?.as_str().to_owned()),

@@ -199,10 +199,10 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
             Ok(Command::friend_info(&ids))
         }),
         What::Get(Get { wxid, wiring }) => {
-            enqueue::put(ctx, &wiring, |names| Ok(vec![Command::FriendGet { wxid: names.person(&wxid)? }]))
+            enqueue::put(ctx, &wiring, |names| Ok(vec![Command::FriendGet { wxid: Some(names.person(&wxid)?) }]))
         }
         What::Lookup(Lookup { wxid, wiring }) => {
-            enqueue::put(ctx, &wiring, |names| Ok(vec![Command::FriendLookup { wxid: names.person(&wxid)? }]))
+            enqueue::put(ctx, &wiring, |names| Ok(vec![Command::FriendLookup { wxid: Some(names.person(&wxid)?) }]))
         }
         What::Accept(accept) => self::accept(ctx, accept),
         What::Requests(_) => requests(ctx),
@@ -234,7 +234,10 @@ fn add(ctx: &Ctx, args: &Add) -> Result<(), Error> {
         let room = names.room(place)?;
         let wxid = names.member(&args.wxid, &room)?;
         let message = args.message.clone();
-        Ok(vec![Command::RoomStranger { room, wxid: wxid.clone() }, Command::FriendAdd { wxid, message }])
+        Ok(vec![
+            Command::RoomStranger { room: Some(room), wxid: Some(wxid.clone()) },
+            Command::FriendAdd { wxid, message },
+        ])
     })?;
     let [question, add] = &wires[..] else { return Err(Error::failed("two commands were to be made")) };
     if args.wiring.no_wait || args.wiring.dry_run {

@@ -4,7 +4,7 @@ use crate::cli::ctx::Ctx;
 use crate::cli::enqueue::Enqueuer;
 use crate::cli::error::Error;
 use crate::cli::options::Wiring;
-use crate::protocol::command::{self, WIRE_BYTES_MAX, Wire};
+use crate::protocol::command::{WIRE_BYTES_MAX, Wire};
 use std::io::Read;
 
 /// Put JSON on the wire as it is given: the way to commands that this version does not know.
@@ -37,7 +37,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     let enqueuer = Enqueuer::new(ctx, &wiring)?.on_client(on_client);
     let read_one = |text: &str| -> Result<Wire, String> {
         let wire = Wire::from_json(text).map_err(|e| e.to_string())?;
-        command::check(&wire).map_err(|e| e.to_string())?;
+        wire.check().map_err(|e| e.to_string())?;
         match wiring.time {
             Some(seconds) => wire.with_time(seconds).map_err(|e| e.to_string()),
             None => Ok(wire),

@@ -178,7 +178,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
             contact::list(ctx, &path, &whose(ctx), items::MEMBERS, Found::MustBeThere(&unknown))
         }
         What::Members(members) => enqueue::put(ctx, &members.wiring, |names| {
-            Ok(vec![Command::RoomMembers { room: names.room(&members.room)? }])
+            Ok(vec![Command::RoomMembers { room: Some(names.room(&members.room)?) }])
         }),
         What::Kick(Kick { room, wxids, wiring }) => enqueue::put(ctx, &wiring, |names| {
             let room = names.room(&room)?;
@@ -195,7 +195,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
         }),
         What::Stranger(Stranger { room, wxid, wiring }) => enqueue::put(ctx, &wiring, |names| {
             let room = names.room(&room)?;
-            Ok(vec![Command::RoomStranger { wxid: names.member(&wxid, &room)?, room }])
+            Ok(vec![Command::RoomStranger { wxid: Some(names.member(&wxid, &room)?), room: Some(room) }])
         }),
         What::Rename(Rename { room, name, wiring }) => {
             let enqueuer = enqueue::Enqueuer::new(ctx, &wiring)?;

@@ -181,7 +181,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
         }
         What::Link(Link { wxid, title, url, desc, pic, wiring }) => enqueue::put(ctx, &wiring, |names| {
             let (title, url, desc, pic) = (title.clone(), url.clone(), desc.clone(), pic.clone());
-            Ok(vec![Command::SendLink { wxid: names.who(&wxid)?, title, url, desc, pic }])
+            Ok(vec![Command::SendLink { wxid: names.who(&wxid)?, title, url, description: desc, picture: pic }])
         }),
     }
 }

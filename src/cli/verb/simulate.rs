@@ -16,6 +16,7 @@ use crate::cli::render;
 use crate::cli::wake::{Signals, Wake, wait};
 use crate::clock::Time;
 use crate::control::{Account, Status, entry::Sent};
+use crate::protocol::command::Wire;
 use answer::{Deed, Manners};
 use door::{Break, Door};
 use rustix::event::PollFlags;
@@ -61,7 +62,7 @@ struct Line {
 /// What the polling thread tells, or the one that listens for signals.
 #[derive(Debug)]
 enum Polled {
-    Commands(Vec<Value>),
+    Commands(Vec<Wire>),
     BrokenOff,
     Failed(String),
     /// Somebody wants it to end.
@@ -203,7 +204,7 @@ struct Player<'a> {
     door: Door,
     line: Arc<Mutex<Line>>,
     /// Commands, and when they are carried out.
-    todo: Vec<(Instant, Value)>,
+    todo: Vec<(Instant, Wire)>,
     /// Events, and when they are reported.
     outbox: Vec<(Instant, Value)>,
     /// When somebody logs in or out.
@@ -222,7 +223,7 @@ impl Player<'_> {
                 return;
             }
             let wake = [Some(now + IDLE), until, self.chatter, self.login.map(|(at, _)| at)].into_iter().flatten();
-            let dues = self.todo.iter().chain(&self.outbox).map(|(at, _)| *at);
+            let dues = self.todo.iter().map(|(at, _)| *at).chain(self.outbox.iter().map(|(at, _)| *at));
             // While the daemon is away, what is due would be tried without a pause.
             let earliest = if self.away.is_some() { now + RETRY } else { now };
             let wake = wake.chain(dues).min().unwrap_or(now).max(earliest);
@@ -246,11 +247,10 @@ impl Player<'_> {
     }
 
     /// Takes commands in; each is carried out when its `time` has passed.
-    fn take(&mut self, commands: Vec<Value>) {
+    fn take(&mut self, commands: Vec<Wire>) {
         let now = Instant::now();
         for command in commands {
-            let time = &command["time"];
-            let seconds = time.as_u64().or_else(|| time.as_str()?.trim().parse().ok()).unwrap_or(0).min(86_400);
+            let seconds = command.seconds().unwrap_or(0).min(86_400);
             self.todo.push((now + Duration::from_secs(seconds), command));
         }
     }
@@ -259,7 +259,7 @@ impl Player<'_> {
         let now = Instant::now();
         let (due, later) = std::mem::take(&mut self.todo).into_iter().partition(|(at, _)| *at <= now);
         self.todo = later;
-        let due: Vec<(Instant, Value)> = due;
+        let due: Vec<(Instant, Wire)> = due;
         for (_, command) in due {
             let Deed { said, events, logged_in } = answer::carry_out(&mut self.world, &command, self.manners);
             self.ctx.out().note(&render::clean(&said));

@@ -6,7 +6,7 @@ use crate::daemon::queue::record::{PIECES, Record};
 use crate::daemon::queue::{answers, awaited::Awaited};
 use crate::directory;
 use crate::protocol::answer::{self, Open, Verdict};
-use crate::protocol::command::Wire;
+use crate::protocol::command::Command;
 use crate::protocol::event::{Event, Kind};
 use crate::seq::Seq;
 use crate::store::Txn;
@@ -130,13 +130,13 @@ fn conclude_among<'r>(
     seen: &Seen,
     awaited: &Awaited,
 ) -> Vec<(&'r Record, Verdict)> {
-    let with_wire: Vec<(&'r Record, Wire)> =
-        records.iter().filter_map(|record| Some((*record, record.wire()?))).collect();
+    let known: Vec<(&'r Record, &'r Command)> =
+        records.iter().filter_map(|record| Some((*record, record.command.command()?))).collect();
     let now = Ages::load(tx).of_event(seen.seq, seen.time);
-    let open: Vec<Open<'_>> = with_wire
+    let open: Vec<Open<'_>> = known
         .iter()
-        .map(|(record, wire)| Open {
-            command: wire,
+        .map(|(record, command)| Open {
+            command,
             whom: record.asked_whom(),
             waits: awaited.waits(record.id, record.handed(), now),
             answered: answered.contains(&record.id),
@@ -145,10 +145,10 @@ fn conclude_among<'r>(
         .collect();
     let mut concluded = Vec::new();
     for conclusion in answer::conclude(&open, &seen.event) {
-        let Some((record, wire)) = with_wire.get(conclusion.at) else { continue };
+        let Some((record, command)) = known.get(conclusion.at) else { continue };
         answers::conclude(tx, record, seen.seq, &conclusion, seen.time);
         if conclusion.verdict == Verdict::Answered {
-            close_request(tx, record, wire, seen);
+            close_request(tx, record, command, seen);
         }
         concluded.push((*record, conclusion.verdict));
     }
@@ -156,12 +156,9 @@ fn conclude_among<'r>(
 }
 
 /// A friend request is open until it is accepted: the event that says so names nobody, the command does.
-fn close_request(tx: &mut Txn<'_>, record: &Record, wire: &Wire, seen: &Seen) {
+fn close_request(tx: &mut Txn<'_>, record: &Record, command: &Command, seen: &Seen) {
     let accepted = seen.event.kind == Kind::FriendVerified && seen.event.decoded.get("ok") == Some(&true.into());
-    if accepted
-        && wire.api() == "acceptFriend"
-        && let Some(v1) = wire.as_map().get("v1").and_then(serde_json::Value::as_str)
-    {
+    if accepted && let Command::FriendAccept { v1, .. } = command {
         directory::accepted(tx, record.answerer(), v1, record.id, seen.time, seen.seq);
     }
 }

@@ -160,7 +160,7 @@ fn study(store: &Store, record: &Record, lesson: Lesson, ages: &Ages) -> Result<
             }
         }
     }
-    let whom = record.field("wxid");
+    let whom = record.command.command().and_then(|command| command.member("wxid").text());
     // A client that did not say who it is: the answer does.
     let account = Some(record.answerer()).filter(|account| !account.is_empty()).or_else(|| told.account());
     let mut draft = Draft::new(store);
@@ -169,7 +169,7 @@ fn study(store: &Store, record: &Record, lesson: Lesson, ages: &Ages) -> Result<
         account: account.unwrap_or_default(),
         asked: asked(record),
         told: &told,
-        whom: whom.as_deref().map(str::trim),
+        whom,
         time: record.done.map_or(record.created, |done| ages.wall(done)),
     };
     directory::unlearn(&mut draft, &ended)?;

@@ -9,7 +9,7 @@ use crate::control::Progress;
 use crate::daemon::log::line;
 use crate::directory::{Names, Sign};
 use crate::protocol::answer;
-use crate::protocol::command::Wire;
+use crate::protocol::command::Command;
 use crate::protocol::event::{self, Body, Event, Kind, Outline, Pieces};
 use crate::store::{Append, Stored};
 use bytes::Bytes;
@@ -329,7 +329,7 @@ pub(crate) fn line(stored: &Stored) -> String {
 ///
 /// # Errors
 /// Those of `out`.
-pub(crate) fn write_answer(out: &mut impl Truncate, stored: &Stored, command: &Wire) -> io::Result<()> {
+pub(crate) fn write_answer(out: &mut impl Truncate, stored: &Stored, command: &Command) -> io::Result<()> {
     // Of what cannot be read nothing is told; the event says why.
     let mut pieces = pieces(stored).ok();
     let next = || piece(pieces.as_mut()?).ok().flatten();

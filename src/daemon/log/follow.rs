@@ -261,19 +261,20 @@ impl Following {
         self: &Arc<Self>,
         out: &mpsc::Sender<Piece>,
         seq: Seq,
-        command: Wire,
+        wire: Wire,
     ) -> Result<(), Gone> {
         let turn = if self.is_large(seq).await { &self.alone } else { &self.turns }.acquire().await;
         let of = Arc::clone(self);
         let made = tokio::task::spawn_blocking(move || {
             let stored = one(&of.store, seq).ok()?;
+            let command = wire.command()?;
             let large = stored.body.len() > LARGE_BYTES && *of.store.health().borrow() == Health::Writable;
-            let write = |out: &mut Writing| entry::write_answer(out, &stored, &command);
+            let write = |out: &mut Writing| entry::write_answer(out, &stored, command);
             if let Some(Ok(spilled)) = large.then(|| of.large.one(write)) {
                 return Some((Some(spilled), Vec::new()));
             }
             let mut line = Vec::new();
-            entry::write_answer(&mut line, &stored, &command).expect("a vector takes it");
+            entry::write_answer(&mut line, &stored, command).expect("a vector takes it");
             Some((None, line))
         });
         let made = made.await;

@@ -10,6 +10,7 @@ use crate::daemon::queue::table::{load, save};
 use crate::key::{ASKED, ECHO, Keys, REFUSABLE, Space, id_at_end, name_key};
 use crate::protocol::answer;
 use crate::protocol::answer::{Conclusion, Verdict};
+use crate::protocol::command::Command;
 use crate::protocol::event::Event;
 use crate::seq::Seq;
 use crate::store::Txn;
@@ -113,8 +114,8 @@ pub(crate) fn conclude(tx: &mut Txn<'_>, before: &Record, seq: Seq, conclusion: 
         record.answers.push(seq);
     }
     let missing = record.missing.take().or_else(|| {
-        let wire = before.wire().filter(|wire| wire.api() == "newGetUserLists")?;
-        Some(answer::ids_asked(&wire).into_iter().map(str::to_owned).collect())
+        let list = before.command.command().filter(|command| matches!(command, Command::FriendInfo { .. }))?;
+        Some(list.ids_asked().into_iter().map(str::to_owned).collect())
     });
     record.missing = missing.map(|mut missing| {
         missing.retain(|id| !conclusion.told.contains(id));

@@ -64,7 +64,7 @@ pub(crate) fn retry(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<
 pub(super) fn is_still_its_own(tx: &mut Txn<'_>, record: &Record, now: Time) -> Result<(), Refused> {
     let ages = Ages::load(tx);
     let (id, account) = (record.id, record.account.as_deref());
-    let new = New { wire: record.command.clone(), api: record.api.clone(), key: record.key.clone() };
+    let new = New { wire: record.command.clone(), key: record.key.clone() };
     if let Some(other) = keyed(tx, account, &new, Some(id), &ages, now) {
         return Err(Refused::KeyGone { key: record.key.clone().unwrap_or_default(), id, other: other.id });
     }

@@ -4,8 +4,7 @@
 use crate::config::Files;
 use crate::control::{self, Enqueue};
 use crate::daemon::queue::{record::New, refused::Refused};
-use crate::protocol::command::{self, Fault, Wire};
-use serde_json::value::RawValue;
+use crate::protocol::command::{self, Command, Fault, Wire};
 
 /// The commands of a request, checked; paths of this machine turned into those of the PC. `is_called` tells whether
 /// somebody has a name: for what may be a name without its `@`.
@@ -30,14 +29,13 @@ pub(crate) fn commands(
             Refused::Command(format!("{which}{message}"))
         };
         let wire = Wire::from_json(raw.get()).map_err(|e| bad(e.to_string()))?;
-        command::check(&wire).map_err(|fault| bad(sentence(&fault, &is_called)))?;
+        wire.check().map_err(|fault| bad(sentence(fault, &is_called)))?;
         let wire = if request.on_client { wire } else { with_path_of_the_pc(wire, files).map_err(bad)? };
         let key = request.keys.get(n).cloned();
         if key.as_ref().is_some_and(|k| k.is_empty() || k.len() > control::KEY_BYTES_MAX) {
             return Err(Refused::KeyLength);
         }
-        let ascii = RawValue::from_string(wire.to_ascii()).map_err(|e| bad(format!("the command is no JSON: {e}")))?;
-        new.push(New { wire: ascii, api: wire.api().to_owned(), key });
+        new.push(New { wire, key });
     }
     Ok(new)
 }
@@ -55,14 +53,11 @@ fn sentence(fault: &Fault, is_called: impl Fn(&str) -> bool) -> String {
 
 /// A path of this machine means nothing on the PC, unless the settings say where the PC finds it.
 fn with_path_of_the_pc(wire: Wire, files: &Files) -> Result<Wire, String> {
-    let path = |member: &&'static str| Some((*member, wire.as_map().get(*member)?.as_str()?.to_owned()));
-    let Some((member, path)) = command::path_member(wire.api()).as_ref().and_then(path) else { return Ok(wire) };
-    if !command::is_local_path(&path) {
-        return Ok(wire);
-    }
-    match files.on_the_pc(&path) {
+    let path = wire.command().and_then(Command::path).filter(|(_, path)| command::is_local_path(path));
+    let Some((member, path)) = path else { return Ok(wire) };
+    match files.on_the_pc(path) {
         Some(mapped) => wire.with_text(member, &mapped).map_err(|e| e.to_string()),
-        None => Err(format!("`{member}`: {}", command::local_path(&path))),
+        None => Err(format!("`{member}`: {}", command::local_path(path))),
     }
 }
 
@@ -76,7 +71,7 @@ mod tests {
         let request: Enqueue = serde_json::from_str(&request.to_string()).unwrap();
         let files = Files { map: [("/srv/wx".to_owned(), r"\\nas\wx".to_owned())].into() };
         let new = commands(&request, &files, |name| name == "小王")?;
-        Ok(new[0].wire.get().to_owned())
+        Ok(new[0].wire.as_str().to_owned())
     }
 
     #[test]

@@ -4,13 +4,13 @@ use crate::clock::Time;
 use crate::config;
 use crate::daemon::ages::Ages;
 use crate::daemon::queue::keys::{Key, keyed, put_key};
-use crate::daemon::queue::record::{ACCEPT, ANSWER_LIFE, KEY_LIFE, New, Phase, Record, When};
+use crate::daemon::queue::record::{ANSWER_LIFE, KEY_LIFE, New, Phase, Record, When};
 use crate::daemon::queue::refused::Refused;
 use crate::daemon::queue::rows::{accepting_key, count};
 use crate::daemon::queue::table::{load, next_id, save};
 use crate::key::{ACCEPTING, Keys, META, id_at_end};
+use crate::protocol::command::Command;
 use crate::store::Txn;
-use serde_json::value::RawValue;
 
 /// The accept of the same friend request that is under way, or that was successful not long ago; not the command `own`.
 pub(super) fn accepting(
@@ -23,18 +23,11 @@ pub(super) fn accepting(
 ) -> Option<Record> {
     /// So many accepts with one ticket are looked at; WeChat gives each request a ticket of its own.
     const SAME_MAX: usize = 64;
-    if command.api != ACCEPT {
-        return None;
-    }
-    let tickets = |record: &RawValue| {
-        let value: serde_json::Value = serde_json::from_str(record.get()).ok()?;
-        Some((value.get("v1")?.as_str()?.to_owned(), value.get("v2")?.as_str()?.to_owned()))
-    };
-    let wanted = tickets(&command.wire)?;
+    let Some(Command::FriendAccept { v1: wanted, .. }) = command.wire.command() else { return None };
     let now = ages.surely(now);
     let bound_to = account.into_iter().chain(std::iter::once(""));
     bound_to
-        .flat_map(|who| tx.scan(ACCEPTING, Keys::prefix(&accepting_key(who, &wanted.0))).rev().take(SAME_MAX))
+        .flat_map(|who| tx.scan(ACCEPTING, Keys::prefix(&accepting_key(who, wanted))).rev().take(SAME_MAX))
         .filter_map(|(key, _)| load(tx, id_at_end(&key)))
         .filter(|record| own != Some(record.id))
         .filter(|record| match record.phase {
@@ -43,7 +36,7 @@ pub(super) fn accepting(
             Phase::Answered => record.done.is_some_and(|done| now.since(done) <= KEY_LIFE),
             Phase::Rejected | Phase::Expired | Phase::Cancelled => false,
         })
-        .find(|record| tickets(&record.command).as_ref() == Some(&wanted))
+        .find(|record| record.command.command() == command.wire.command())
 }
 
 /// Queues commands, all or none, in order. A key that stands for the same command already ([`keyed`]) gives that one's
@@ -62,7 +55,7 @@ pub(crate) fn enqueue(
     let mut made = Vec::with_capacity(new.len());
     for command in new {
         if let Some(first) = keyed(tx, account, &command, None, &ages, now) {
-            if first.command.get() != command.wire.get() {
+            if first.command != command.wire {
                 let key = command.key.unwrap_or_default();
                 let is_ours = first.id >= ours;
                 return Err(if is_ours { Refused::KeyTwice(key) } else { Refused::KeyUsed { key, id: first.id } });

@@ -69,6 +69,6 @@ pub(super) fn keyed(
         let is_same = account.is_none() || record.owner().is_none() || record.owner() == account;
         (is_same && !record.ended_unsent()).then_some(record)
     };
-    let rank = |record: &Record| (record.account.as_deref() != account, record.command.get() != command.wire.get());
+    let rank = |record: &Record| (record.account.as_deref() != account, record.command != command.wire);
     rows.into_iter().filter_map(stands).min_by_key(rank)
 }

@@ -8,7 +8,6 @@ use crate::control::{Fetched, Held, Receipt, State};
 use crate::protocol::command::{Api, Class, Wire};
 use crate::seq::Seq;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use std::time::Duration;
 
 /// An idempotency key is remembered for so long (contract 3).
@@ -30,9 +29,6 @@ pub(crate) const PIECES: Duration = Duration::from_secs(3);
 
 /// So long it may take until a hand-over is known to have been one.
 pub(super) const HANDOVER_MAX: Duration = Duration::from_secs(15);
-
-/// The api that accepts a friend request.
-pub(super) const ACCEPT: &str = "acceptFriend";
 
 /// Where a command stands, as stored. `scheduled` and `ready` are both [`Phase::Queued`]: the time tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,7 +114,7 @@ pub(crate) struct Record {
     pub(crate) phase: Phase,
     pub(crate) account: Option<String>,
     pub(crate) api: String,
-    pub(crate) command: Box<RawValue>,
+    pub(crate) command: Wire,
     pub(crate) created: Time,
     pub(crate) due: Time,
     pub(crate) expires: Option<Time>,
@@ -181,7 +177,7 @@ impl Record {
             id,
             phase: Phase::Queued,
             account: account.map(str::to_owned),
-            api: new.api,
+            api: new.wire.api().to_owned(),
             command: new.wire,
             created: now,
             due: when.due,
@@ -226,7 +222,7 @@ impl Record {
             state: self.state(now),
             account: self.account.clone(),
             api: self.api.clone(),
-            command: self.command.clone(),
+            command: self.command.to_raw(),
             created: self.created,
             due: self.due,
             expires: self.expires,
@@ -240,11 +236,6 @@ impl Record {
             bulk: self.bulk,
             repeated: false,
         }
-    }
-
-    /// The command as protocol sees it. It was parsed when it was queued, so it parses.
-    pub(crate) fn wire(&self) -> Option<Wire> {
-        Wire::from_value(serde_json::from_str(self.command.get()).ok()?).ok()
     }
 
     pub(crate) fn class(&self) -> Class {
@@ -330,8 +321,7 @@ impl Record {
 
     /// The client's own delay, which the command asks for.
     pub(super) fn delay(&self) -> Duration {
-        let value: Option<serde_json::Value> = serde_json::from_str(self.command.get()).ok();
-        Duration::from_secs(value.and_then(|v| v.get("time")?.as_u64()).unwrap_or(0))
+        Duration::from_secs(self.command.seconds().unwrap_or(0))
     }
 
     /// When a client had it, as far as is known, by age.
@@ -352,12 +342,6 @@ impl Record {
     pub(crate) fn is_given_back(&self) -> bool {
         self.phase == Phase::Queued && self.claimed.is_some()
     }
-
-    /// The text in a member of the command.
-    pub(crate) fn field(&self, name: &str) -> Option<String> {
-        let value: serde_json::Value = serde_json::from_str(self.command.get()).ok()?;
-        value.get(name)?.as_str().map(str::to_owned)
-    }
 }
 
 /// Reads a record out of its stored bytes.
@@ -368,8 +352,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Record> {
 /// A command to be queued.
 #[derive(Debug, Clone)]
 pub(crate) struct New {
-    pub(crate) wire: Box<RawValue>,
-    pub(crate) api: String,
+    pub(crate) wire: Wire,
     pub(crate) key: Option<String>,
 }
 

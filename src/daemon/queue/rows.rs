@@ -5,13 +5,13 @@
 //! (`queue::read`).
 
 use crate::clock::Time;
-use crate::daemon::queue::record::{ACCEPT, ANSWER_LIFE, ECHO_LIFE, HANDOVER_MAX, Lane, Phase, REFUSAL_LIFE, Record};
+use crate::daemon::queue::record::{ANSWER_LIFE, ECHO_LIFE, HANDOVER_MAX, Lane, Phase, REFUSAL_LIFE, Record};
 use crate::key::{
     ACCEPTING, ASK_LINE, ASKED, COUNT, DONE, DUE, ECHO, EXPIRY, GIVEN_BACK, IN_FLIGHT, POLLER, READY, REFUSABLE, Space,
     bytes_time, id_key, name_key, time_bytes, time_key,
 };
 use crate::protocol::answer;
-use crate::protocol::command::{Api, Says};
+use crate::protocol::command::{Api, Command, Says};
 use crate::protocol::event::Event;
 use crate::store::Txn;
 use std::collections::{BTreeMap, HashSet};
@@ -37,9 +37,8 @@ pub(crate) fn id_hash(id: &str) -> [u8; 4] {
 fn asked_value(record: &Record, until: Time) -> Vec<u8> {
     let mut value = time_bytes(until).to_vec();
     value.extend(name_key(&record.api));
-    if let Some(wire) = record.wire() {
-        answer::ids_asked(&wire).iter().for_each(|id| value.extend(id_hash(id)));
-    }
+    let asked = record.command.command().map(Command::ids_asked).unwrap_or_default();
+    asked.iter().for_each(|id| value.extend(id_hash(id)));
     value
 }
 
@@ -91,17 +90,14 @@ pub(crate) fn entries(record: &Record) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
         }
     }
     if record.is_in_line()
-        && let Some(chat) = record.field("wxid")
+        && let Some(chat) = record.command.command().and_then(Command::chat)
     {
-        let key = [&name_key(record.answerer())[..], &name_key(&chat), &record.id.to_be_bytes()].concat();
+        let key = [&name_key(record.answerer())[..], &name_key(chat), &record.id.to_be_bytes()].concat();
         entries.insert((ASK_LINE, key), vec![u8::from(record.waits_for_its_turn().is_some())]);
     }
     let may_be_accepting = !matches!(record.phase, Phase::Rejected | Phase::Expired | Phase::Cancelled);
-    if may_be_accepting
-        && record.api == ACCEPT
-        && let Some(v1) = record.field("v1")
-    {
-        let key = accepting_key(record.account.as_deref().unwrap_or(""), &v1);
+    if may_be_accepting && let Some(Command::FriendAccept { v1, .. }) = record.command.command() {
+        let key = accepting_key(record.account.as_deref().unwrap_or(""), v1);
         entries.insert((ACCEPTING, [&key[..], &record.id.to_be_bytes()].concat()), Vec::new());
     }
     if let Some(handed) = record.handed() {
@@ -137,17 +133,14 @@ fn answers_wanted(record: &Record, handed: Time, entries: &mut BTreeMap<(Space, 
     let says = Api::says(&record.api);
     // An echo tells that the text stands in the chat here, and not that the other side has got it.
     let refusable = handed_over || (record.phase == Phase::Answered && says == Says::Text);
-    let Some(chat) = record.field("wxid").filter(|_| says != Says::Nothing && (refusable || open)) else { return };
-    let chat = name_key(&chat);
+    let chat = record.command.command().and_then(Command::chat).filter(|_| refusable || open);
+    let Some(chat) = chat.map(name_key) else { return };
     if refusable {
         let until = handed.after(REFUSAL_LIFE + HANDOVER_MAX + record.delay());
         entries.insert((REFUSABLE, [&account[..], &chat, &id].concat()), time_bytes(until).to_vec());
     }
-    if open
-        && says == Says::Text
-        && let Some(text) = record.field("text")
-    {
-        let key = [&account[..], &chat, &text_hash(&text), &id].concat();
+    if open && let Some(Command::SendText { text, .. }) = record.command.command() {
+        let key = [&account[..], &chat, &text_hash(text), &id].concat();
         entries.insert((ECHO, key), time_bytes(handed.after(ECHO_LIFE)).to_vec());
     }
 }

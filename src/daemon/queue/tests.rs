@@ -21,10 +21,10 @@ use crate::control::State;
 use crate::daemon::ages::Ages;
 use crate::key::{ASKED, COUNT, DONE, DUE, ECHO, EXPIRY, IN_FLIGHT, READY, REFUSABLE, Space};
 use crate::protocol::answer::{Conclusion, Verdict};
+use crate::protocol::command::Wire;
 use crate::seq::Seq;
 use crate::store::{Options, Store, Txn};
 use proptest::prelude::*;
-use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -249,7 +249,7 @@ impl Both {
         let due = now.after(Duration::from_millis(delay));
         let expires = expires.map(|ms| due.after(Duration::from_millis(ms)));
         let when = When { due, expires, fixed: false, bulk };
-        let new = New { wire: RawValue::from_string(wire).unwrap(), api: api.to_owned(), key: key.clone() };
+        let new = New { wire: Wire::from_json(&wire).unwrap(), key: key.clone() };
         let made = self.write(move |tx| enqueue(tx, now, account, vec![new], when, &config::Queue::default()));
         let stands: Vec<&Known> = self.standing(account, key.as_deref()).collect();
         match made {
@@ -561,7 +561,10 @@ fn known(record: &Record) -> Known {
         phase: record.phase,
         account: record.account.clone(),
         key: record.key.clone(),
-        text: record.field("text").unwrap(),
+        text: serde_json::from_str::<serde_json::Value>(record.command.as_str()).unwrap()["text"]
+            .as_str()
+            .unwrap()
+            .to_owned(),
         bulk: record.bulk,
         login: record.api == "getLoginQrCode",
         created: record.created,
@@ -636,16 +639,15 @@ fn a_notice_refuses_what_was_said_last_before_it() {
 /// Whose key, or friend request, is another command's by now is not queued again; any other is, and has it again.
 #[test]
 fn a_retry_asks_as_a_new_command_does() {
-    let text = (r#"{"api":"sendTextMessage","wxid":"a","text":"b"}"#, "sendTextMessage", Some("k"));
-    let accept = (r#"{"api":"acceptFriend","v1":"v1_a","v2":"v2_a"}"#, ACCEPT, None);
+    let text = (r#"{"api":"sendTextMessage","wxid":"a","text":"b"}"#, Some("k"));
+    let accept = (r#"{"api":"acceptFriend","v1":"v1_a","v2":"v2_a"}"#, None);
     let now = Time::from_millis(1_800_000_000_000);
-    for (wire, api, key) in [text, accept] {
+    for (wire, key) in [text, accept] {
         for expires in [false, true] {
             let both = Both::new();
             both.write(move |tx| {
                 let queue = |tx: &mut Txn<'_>, now: Time, expires: bool| {
-                    let wire = RawValue::from_string(wire.to_owned()).unwrap();
-                    let new = New { wire, api: api.to_owned(), key: key.map(str::to_owned) };
+                    let new = New { wire: Wire::from_json(wire).unwrap(), key: key.map(str::to_owned) };
                     let expires = expires.then(|| now.after(Duration::from_secs(1)));
                     let when = When { due: now, expires, fixed: false, bulk: false };
                     let mut made = enqueue(tx, now, Some("wxid_a"), vec![new], when, &config::Queue::default());
@@ -659,14 +661,14 @@ fn a_retry_asks_as_a_new_command_does() {
                 } else {
                     cancel(tx, 1, false, now).map(drop).unwrap()
                 }
-                assert_eq!(queue(tx, later, false), (2, false), "{api}: it was free");
+                assert_eq!(queue(tx, later, false), (2, false), "{wire}: it was free");
                 let refused = retry(tx, 1, false, later).unwrap_err();
                 assert!(refused.to_string().contains("command 2"), "{refused}");
                 // The other one ends as well: it is free, and then the first one's again.
                 cancel(tx, 2, false, later).unwrap();
-                assert_eq!(retry(tx, 1, false, later).unwrap().phase, Phase::Queued, "{api}");
-                assert_eq!(queue(tx, later, false), (1, true), "{api}");
-                assert!(retry(tx, 2, false, later).is_err(), "{api}");
+                assert_eq!(retry(tx, 1, false, later).unwrap().phase, Phase::Queued, "{wire}");
+                assert_eq!(queue(tx, later, false), (1, true), "{wire}");
+                assert!(retry(tx, 2, false, later).is_err(), "{wire}");
             });
         }
     }
@@ -684,11 +686,7 @@ fn a_clock_that_is_set_changes_no_age() {
         let after = move |by: Duration| Time::from_millis(now.after(by).millis() + set);
         let done = runtime.block_on(store.write(move |tx| {
             let text = r#"{"api":"sendTextMessage","code":1,"wxid":"wxid_b","text":"t"}"#;
-            let new = || New {
-                wire: RawValue::from_string(text.to_owned()).unwrap(),
-                api: "sendTextMessage".to_owned(),
-                key: Some("k".to_owned()),
-            };
+            let new = || New { wire: Wire::from_json(text).unwrap(), key: Some("k".to_owned()) };
             let when = |due| When { due, expires: None, fixed: false, bulk: false };
             let me = Some("wxid_a");
             let queue = |tx: &mut Txn<'_>, now| {
@@ -755,8 +753,7 @@ fn what_was_in_an_answer_when_the_clock_was_set_back_is_not_held_when_it_comes_b
     };
     let lists = || Lists { bound: Vec::new(), unbound: Share::All, purse: Purse::of("") };
     let id = both.write(move |tx| {
-        let wire = RawValue::from_string(r#"{"api":"x"}"#.to_owned()).unwrap();
-        let new = New { wire, api: "x".to_owned(), key: None };
+        let new = New { wire: Wire::from_json(r#"{"api":"x"}"#).unwrap(), key: None };
         let when = When { due: now, expires: Some(now.after(step)), fixed: false, bulk: false };
         let made = enqueue(tx, now, None, vec![new], when, &config::Queue::default()).unwrap();
         assert_eq!(claim(tx, &lists(), &by(now), 1, &UNPACED).len(), 1);

@@ -21,7 +21,7 @@ pub(crate) fn ask(
     limits: &config::Queue,
     queue: bool,
 ) -> Result<Vec<(Record, bool)>, Refused> {
-    if new.iter().any(|new| Api::says(&new.api) != Says::Text) {
+    if new.iter().any(|new| Api::says(new.wire.api()) != Says::Text) {
         return Err(Refused::NotAText);
     }
     let mut made = enqueue(tx, now, account, new, when, limits)?;

@@ -4,9 +4,10 @@ use crate::clock::Time;
 use crate::control::{Progress, Receipt, State, Until, WaitQuery};
 use crate::daemon::log::follow::{Following, Gone, Piece};
 use crate::daemon::queue::awaited::{Awaited, Waiter};
-use crate::daemon::queue::{CommandQueue, record::PIECES, refused::Refused};
+use crate::daemon::queue::record::{PIECES, Record};
+use crate::daemon::queue::{CommandQueue, refused::Refused};
 use crate::protocol::answer;
-use crate::protocol::command::{Api, Says, Wire};
+use crate::protocol::command::{Api, Says};
 use crate::seq::Seq;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +73,7 @@ impl Waits {
             let now = self.queue.clock.now();
             let Ok(record) = self.queue.record(waiting.id) else { break false };
             let receipt = record.receipt(now);
-            self.tell(&mut waiting, &receipt).await?;
+            self.tell(&mut waiting, &record, &receipt).await?;
             let mut wake = waiting.until;
             let mut over = false;
             match stage(&receipt, waiting.awaited, record.had(), record.done, self.queue.clock.ages().now(now)) {
@@ -99,7 +100,7 @@ impl Waits {
     }
 
     /// Tells how a command stands, if that has changed, and which events have answered it since the last time.
-    async fn tell(&self, waiting: &mut Wait, receipt: &Receipt) -> Result<(), Gone> {
+    async fn tell(&self, waiting: &mut Wait, record: &Record, receipt: &Receipt) -> Result<(), Gone> {
         let line = Progress::Receipt(receipt.clone()).line();
         if line != waiting.last {
             waiting.last.clone_from(&line);
@@ -110,8 +111,7 @@ impl Waits {
                 continue;
             }
             waiting.told.push(seq);
-            let Ok(command) = Wire::from_json(receipt.command.get()) else { continue };
-            self.following.send_answer(&waiting.out, seq, command).await?;
+            self.following.send_answer(&waiting.out, seq, record.command.clone()).await?;
         }
         Ok(())
     }

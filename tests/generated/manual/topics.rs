@@ -4,7 +4,7 @@ use super::roff::{Page, tidy};
 use serde_json::Value;
 use wehelp::clock::Time;
 use wehelp::daemon::line;
-use wehelp::protocol::command::{APIS, Class};
+use wehelp::protocol::command::{APIS, Api, Class, Field, FieldKind, INFO_IDS_MAX};
 use wehelp::protocol::event::{Kind, decode};
 use wehelp::seq::Seq;
 
@@ -593,7 +593,7 @@ pub(super) fn protocol() -> String {
             Class::Friend => "paced as a friend request",
             Class::Question => "never paced",
         };
-        let fields = fields(row.api);
+        let fields = fields(row);
         let fields = if fields.is_empty() { String::new() } else { format!(" Fields: {fields}.") };
         page.tp(
             &[&format!("`{}` ({code}): `wehelp {}`", row.api, row.verb)],
@@ -610,21 +610,15 @@ pub(super) fn protocol() -> String {
 }
 
 /// The fields of a command after `api` and `code`, in their order.
-fn fields(api: &str) -> &'static str {
-    match api {
-        "sendTextMessage" => "`wxid`, `text`",
-        "sendPicMessage" => "`wxid`, `imgPath` (a path on the client's PC)",
-        "sendFileMessage" => "`wxid`, `filePath` (a path on the client's PC)",
-        "sendXmlMessage" => "`wxid`, `title`, `url`, `desc`, `pic`",
-        "addUserEvent" => "`wxid`, `message`",
-        "delUser" | "getUserInfo" | "netGetUserInfo" => "`wxid`",
-        "newGetUserLists" => "`wxidLists`, at most 50 ids",
-        "acceptFriend" => "`v1`, `v2`",
-        "getChatRoomUserLists" => "`wxid`, the room's",
-        "delChatRoomUser" | "getRoomUserV2" => "`chatroom`, `wxid`",
-        "sendChatroom" => "`wxid`, `chatroom`",
-        "updateRoomAsName" | "updateChatRoomName" => "`chatroom`, `name`",
-        "getLoginStatus" => "`info`",
-        _ => "",
-    }
+fn fields(row: &Api) -> String {
+    let field = |field: &Field| {
+        let note = match (field.kind, field.name) {
+            (FieldKind::Path, _) => " (a path on the client's PC)".to_owned(),
+            (FieldKind::People, _) => format!(", at most {INFO_IDS_MAX} ids"),
+            (FieldKind::Room, "wxid") => ", the room's".to_owned(),
+            _ => String::new(),
+        };
+        format!("`{}`{note}", field.name)
+    };
+    row.fields.iter().map(field).collect::<Vec<_>>().join(", ")
 }

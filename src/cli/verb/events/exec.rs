@@ -586,9 +586,8 @@ fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn
     let bad = |e: &dyn std::fmt::Display| Attempt::Again(format!("the reply cannot be sent: {e}"));
     let wxid = Wxid::parse(chat).map_err(|e| bad(&e))?;
     let wire = Command::SendText { wxid, text: text.to_owned() }.to_wire(None).map_err(|e| bad(&e))?;
-    let command = serde_json::value::RawValue::from_string(wire.as_str().to_owned()).map_err(|e| bad(&e))?;
     let wish = Enqueue {
-        commands: vec![command],
+        commands: vec![wire.to_raw()],
         account: Some(account.clone()),
         delay_ms: None,
         due: None,

@@ -4,6 +4,7 @@
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::control::{Status, Token};
+use crate::protocol::command::Wire;
 use serde_json::Value;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -106,7 +107,7 @@ impl Door {
     }
 
     /// Asks for commands; `None` when the line was broken off.
-    pub(super) fn poll(&self, query: &str, broken: Option<Break>) -> io::Result<Option<Vec<Value>>> {
+    pub(super) fn poll(&self, query: &str, broken: Option<Break>) -> io::Result<Option<Vec<Wire>>> {
         let Some(answer) = self.ask_for("GET", &format!("/send_msg?{query}"), None, broken)? else { return Ok(None) };
         if answer.status != 200 {
             return Err(io::Error::other(refused(&answer)));
