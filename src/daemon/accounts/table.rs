@@ -67,9 +67,17 @@ impl Known {
         [&self.nick, &self.username].into_iter().filter_map(|called| called.name.as_ref())
     }
 
-    fn called(&self, name: &str) -> bool {
-        self.names().any(|own| own == name)
+    /// Whether that is its nick or its username, of which WeChat gives nobody another's; with `own`, its username. A name
+    /// of the form of an id is nobody's: people choose their nicks, and might choose another account's id.
+    fn called(&self, name: &str, own: bool) -> bool {
+        let nick = self.nick.name.as_deref().filter(|_| !own);
+        !is_wxid(name) && [nick, self.username.name.as_deref()].contains(&Some(name))
     }
+}
+
+/// Whether a name has the form `wxid_…`.
+fn is_wxid(name: &str) -> bool {
+    directory::is_account(name) && name.strip_prefix("wxid_").is_some_and(|rest| !rest.is_empty())
 }
 
 /// A poll by a name that no event has told.
@@ -77,6 +85,8 @@ impl Known {
 struct Stranger {
     /// How else its name reads.
     or: Option<String>,
+    /// Its client said the name itself: it is no nick.
+    is_own: bool,
     pid: Option<u64>,
     peer: SocketAddr,
     last_poll: Time,
@@ -266,15 +276,16 @@ impl Table {
     /// An account may be known by a name now that a poller went by.
     fn introduce(&mut self, account: &str) {
         let Some(known) = self.known.get_mut(account) else { return };
-        let own = |name: &String| name == account || known.called(name);
         let of = |(name, stranger): (&String, &Stranger)| {
-            let reading = [Some(name), stranger.or.as_ref()].into_iter().flatten().find(|reading| own(reading))?;
-            Some((name.clone(), reading.clone()))
+            let is_own = stranger.is_own;
+            let own = |name: &&String| *name == account || known.called(name, is_own);
+            let reading = [Some(name), stranger.or.as_ref()].into_iter().flatten().find(own)?;
+            Some((name.clone(), reading.clone(), is_own))
         };
-        let names: Vec<(String, String)> = self.strangers.iter().filter_map(of).collect();
-        for (name, reading) in names {
+        let names: Vec<(String, String, bool)> = self.strangers.iter().filter_map(of).collect();
+        for (name, reading, is_own) in names {
             // The nick of several is still nobody's.
-            if !matches!(self.called(&reading)[..], [only] if only == account) && reading != account {
+            if !matches!(self.called_by(&reading, is_own)[..], [only] if only == account) && reading != account {
                 continue;
             }
             let Some(stranger) = self.strangers.remove(&name) else { continue };
@@ -328,9 +339,9 @@ impl Table {
         let pid = poller.pid.filter(|pid| *pid != 0);
         // Who is there, as events told: a process whose account is logged out is nobody's.
         let there = pid.and_then(|pid| self.owner(pid));
-        let typed = || poller.account.as_ref().map(|name| self.called_or(name));
+        let typed = || poller.account.as_ref().map(|name| self.called_or(name, false));
         let named = match &poller.wxid {
-            Some(wxid) => Some(self.called_or(wxid)),
+            Some(wxid) => Some(self.called_or(wxid, poller.says_own_id())),
             // Somebody typed that name once; where another account has logged in since, its process tells.
             None => match (typed(), &there) {
                 (Some(Ok(typed)), Some(there)) if typed != *there => Some(Ok(there.clone())),
@@ -345,11 +356,12 @@ impl Table {
         self.with_logged_out(routed, pid, now)
     }
 
-    /// The account of that name, or the name.
-    fn called_or(&self, name: &Name) -> Result<String, Name> {
+    /// The account of that name, or the name. That which a client says itself is its id, and never a nick, which
+    /// another account may have given itself.
+    fn called_or(&self, name: &Name, is_own: bool) -> Result<String, Name> {
         let mut unknown = name.clone();
         for reading in name.readings() {
-            match self.find(reading) {
+            match self.find_by(reading, is_own) {
                 Some(account) if self.known.contains_key(&account) => return Ok(account),
                 // An alias of an account that nothing has told of yet.
                 Some(id) => unknown = id.into(),
@@ -383,7 +395,8 @@ impl Table {
             oldest.and_then(|oldest| self.strangers.remove(&oldest));
         }
         let names = [Some(&name), or.as_ref()].into_iter().flatten().cloned().collect();
-        let stranger = Stranger { or, pid: poller.pid, peer: poller.peer, last_poll: now, polled: Instant::now() };
+        let (is_own, pid, peer) = (poller.says_own_id(), poller.pid, poller.peer);
+        let stranger = Stranger { or, is_own, pid, peer, last_poll: now, polled: Instant::now() };
         self.strangers.insert(name.clone(), stranger);
         Routed {
             account: Some(name.clone()),
@@ -491,7 +504,7 @@ impl Table {
     /// The last poll by a name that is no account's: the name, whether several are called so, from where, and when.
     pub(crate) fn misnamed(&self) -> Option<(&str, bool, SocketAddr, Instant)> {
         let (name, stranger) = self.strangers.iter().max_by_key(|(_, stranger)| stranger.polled)?;
-        Some((name, self.called(name).len() > 1, stranger.peer, stranger.polled))
+        Some((name, self.called_by(name, stranger.is_own).len() > 1, stranger.peer, stranger.polled))
     }
 
     /// Whose budget a poll spends.
@@ -533,13 +546,18 @@ impl Table {
 
     /// The account that a name means: alias, wxid, or unique nick or username.
     fn find(&self, name: &str) -> Option<String> {
+        self.find_by(name, false)
+    }
+
+    /// Likewise; with `own` nicks do not count.
+    fn find_by(&self, name: &str, own: bool) -> Option<String> {
         if let Some(account) = self.settings.alias.get(name) {
             return Some(account.clone());
         }
         if self.known.contains_key(name) {
             return Some(name.to_owned());
         }
-        match self.called(name)[..] {
+        match self.called_by(name, own)[..] {
             [one] => Some(one.to_owned()),
             _ => None,
         }
@@ -557,7 +575,12 @@ impl Table {
 
     /// Those with that nick or username.
     fn called(&self, name: &str) -> Vec<&str> {
-        self.known.iter().filter(|(_, known)| known.called(name)).map(|(a, _)| a.as_str()).collect()
+        self.called_by(name, false)
+    }
+
+    /// Likewise; with `own` nicks do not count.
+    fn called_by(&self, name: &str, own: bool) -> Vec<&str> {
+        self.known.iter().filter(|(_, known)| known.called(name, own)).map(|(a, _)| a.as_str()).collect()
     }
 
     /// The account that a user means (contract 5): the named one, else the default, else the only one known, else
@@ -579,9 +602,7 @@ impl Table {
     pub(crate) fn named(&self, name: &str) -> Result<String, Refused> {
         match self.found(name)? {
             Some(found) => Ok(found),
-            None if directory::is_account(name) && name.strip_prefix("wxid_").is_some_and(|rest| !rest.is_empty()) => {
-                Ok(name.to_owned())
-            }
+            None if is_wxid(name) => Ok(name.to_owned()),
             None => Err(self.unknown(name)),
         }
     }
@@ -669,7 +690,7 @@ impl Table {
             peer: stranger.peer.to_string(),
             last_poll: stranger.last_poll,
             last_poll_s: stranger.polled.elapsed().as_secs(),
-            several: self.called(name).into_iter().map(str::to_owned).collect(),
+            several: self.called_by(name, stranger.is_own).into_iter().map(str::to_owned).collect(),
         };
         self.strangers.iter().map(of).collect()
     }
@@ -847,6 +868,35 @@ mod tests {
         // What a client says of itself counts more than what events told of its process.
         let own = Poller { wxid: Some("wxid_a".to_owned().into()), ..poller(Some("wxid_b"), Some(2)) };
         assert_eq!(two().takes(&own), "wxid_a *");
+    }
+
+    #[test]
+    fn a_nick_gives_nobody_another_accounts_commands() {
+        let as_client = |id: &str, pid| Poller { wxid: Some(id.to_owned().into()), ..poller(None, pid) };
+        let story = || two().profile("wxid_a", "bob1990", "anna88").profile("wxid_b", "wxid_c", "b");
+        for (what, poller, takes) in [
+            ("an old id, which a says is its nick", as_client("bob1990", Some(777)), "bob1990 *"),
+            ("in the process of a", as_client("bob1990", Some(1)), "bob1990 *"),
+            ("in the process of b", as_client("bob1990", Some(2)), "bob1990 *"),
+            ("WeChat gives a name once", as_client("anna88", Some(777)), "wxid_a *"),
+            ("typed by a person", as_client("bob1990", None), "wxid_a *"),
+            ("", as_client("bob1990", Some(0)), "wxid_a *"),
+            ("", poller(Some("bob1990"), Some(777)), "wxid_a *"),
+            ("what reads as an id is one", as_client("wxid_c", Some(777)), "wxid_c *"),
+            ("", as_client("wxid_c", None), "wxid_c *"),
+            ("", poller(Some("wxid_c"), None), "wxid_c *"),
+        ] {
+            assert_eq!(story().takes(&poller), takes, "{what}: {poller:?}");
+        }
+        assert_eq!(story().accounts.mean(Some("wxid_c")).unwrap().as_deref(), Some("wxid_c"));
+        assert!(matches!(story().accounts.told("wxid_c"), Err(Refused::Unknown { .. })));
+        // Nor does a nick that is told later make the poller an account.
+        let mut story = two();
+        story.takes(&as_client("bob1990", Some(777)));
+        story.takes(&poller(Some("wxid_c"), None));
+        let story = story.profile("wxid_a", "bob1990", "anna88").profile("wxid_b", "wxid_c", "b");
+        let pollers = story.accounts.pollers();
+        assert_eq!(pollers.iter().map(|poller| poller.name.as_str()).collect::<Vec<_>>(), ["bob1990", "wxid_c"]);
     }
 
     /// Whatever is told in whatever order: nobody but the account itself, logged in, is given what is bound to it.
