@@ -231,7 +231,7 @@ fn called(typed: &str, entries: &[Value]) -> Found {
         let (remark, nick) = (get(entry, "remark"), get(entry, "nick"));
         if typed.starts_with('@') {
             // A stranger is meant by two signs only.
-            let is_met = entry["kind"] == "room" || entry["friend"] == true || entry["wrote"] == true;
+            let is_met = entry["kind"] == "room" || entry["friend"] == true;
             let sign = if is_met && !typed.starts_with("@@") { "@" } else { "@@" };
             for name in [remark, nick, get(entry, "username")].into_iter().flatten() {
                 found.push((format!("{sign}{name}"), wxid.clone()));

@@ -182,10 +182,13 @@ fn look_up(ctx: &Ctx, name: &Name, among: &Among<'_>) -> Result<String, Error> {
     let id_of = |entry: &Value| entry["wxid"].as_str().unwrap_or_default().to_owned();
     let shown = name.shown();
     match (&found[..], ctx.global().pick.as_deref()) {
+        ([], _) if name.strangers => Err(Error::not_found(format!(
+            "nobody is called `{shown}`, as far as events have told; `wehelp contact list` shows who is known"
+        ))),
         ([], _) => Err(Error::not_found(format!(
-            "nobody is called `{shown}`, as far as events have told; `wehelp contact list` shows who is known, \
-             `wehelp friend list` asks the client{}",
-            if name.strangers { "" } else { ", and @@NAME also means those who are no friends" }
+            "no friend or room{} is called `{shown}`, as far as events have told; `wehelp friend list` makes the friends \
+             known, `wehelp room list` the rooms, and @@NAME also means those who are no friends",
+            if among.room.is_some() { ", nor a member of that room," } else { "" }
         ))),
         ([one], None) => Ok(id_of(one)),
         (all, Some(picked)) => all.iter().map(id_of).find(|id| id == picked).ok_or_else(|| {

@@ -489,7 +489,6 @@ impl<M: Map> Lesson<'_, M> {
             // Whose nick a message of our own has is not specified; a wrong one would mislead `@NAME`.
             if event.is_self != Some(true) {
                 take(&mut known.nick, nick);
-                known.wrote |= is_talk(event.kind);
             }
             if befriended {
                 known.befriend(seq);

@@ -240,7 +240,7 @@ pub(super) fn resolve<V: View>(view: &V, query: &ResolveQuery) -> Result<Vec<Ent
         match contact {
             contact if contact.wxid == id => Some(Rank::Id),
             contact if wanted.is(contact.remark.as_deref()) => Some(Rank::Remark),
-            contact if (query.strangers || contact.friend || contact.wrote) && by_name() => Some(Rank::Name),
+            contact if (query.strangers || contact.friend) && by_name() => Some(Rank::Name),
             _ => None,
         }
     };

@@ -163,9 +163,6 @@ pub struct Contact {
     /// The event that told that they are a friend.
     #[serde(skip_serializing_if = "is_zero")]
     pub friend_seq: Seq,
-    /// They have written to the account, not in a room: only friends can, whether or not a list told of them.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub wrote: bool,
     /// The newest ticket that an event gave for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub v1: Option<String>,
@@ -379,7 +376,7 @@ impl Contact {
 
     /// No friend any more. The name that the account gave them goes with that: the next list would not tell it either.
     pub(super) fn unfriend(&mut self) {
-        (self.friend, self.friend_seq, self.wrote, self.remark) = (false, Seq::ZERO, false, None);
+        (self.friend, self.friend_seq, self.remark) = (false, Seq::ZERO, None);
     }
 
     /// Forgets the names that are told to be empty.

@@ -213,9 +213,8 @@ impl Ended<'_> {
             return Ok(());
         }
         self.each(map, |known: &mut Contact| {
-            let is_older = if known.friend { known.friend_seq } else { known.seq } <= self.asked;
             let is_told = contacts.contains(&known.wxid) || packets.contains(&known.wxid);
-            if (known.friend || known.wrote) && is_older && !is_told {
+            if known.friend && known.friend_seq <= self.asked && !is_told {
                 known.unfriend();
             }
         })

@@ -74,6 +74,32 @@ fn who_was_deleted_is_no_friend_once_the_command_was_fetched() {
 }
 
 #[test]
+fn who_merely_writes_is_no_friend() {
+    let daemon = known();
+    let said = |who: &str| {
+        report(
+            &daemon,
+            &json!({"type": 78, "msgType": "1", "cwxid": "wxid_me", "wxid": who, "nick": format!("n-{who}"), "message": "hi"}),
+        );
+    };
+    let to = |name: &str| daemon.cli(&["send", "text", name, "x", "--dry-run"]);
+    said("wxid_s");
+    to("@n-wxid_s").exits(4).says(&["wehelp friend list", "@@NAME"]);
+    assert_eq!(to("@@n-wxid_s").exits(0).line()["wxid"], "wxid_s");
+    report(&daemon, &friends(&["wxid_b"]));
+    said("wxid_b");
+    assert_eq!(to("@n-wxid_b").exits(0).line()["wxid"], "wxid_b");
+    let id = daemon.queue(&["friend", "delete", "wxid_b"]);
+    daemon.client().poll("wxid=wxid_me&pid=7");
+    daemon.reaches(id, "fetched");
+    said("wxid_b");
+    to("@n-wxid_b").exits(4);
+    // A room that is spoken in is ours.
+    said("1@chatroom");
+    assert_eq!(to("@n-1@chatroom").exits(0).line()["wxid"], "1@chatroom");
+}
+
+#[test]
 fn a_whole_list_of_rooms_or_members_unlearns_what_is_missing() {
     let daemon = known();
     report(&daemon, &rooms(&["1@chatroom", "2@chatroom", "3@im.chatroom"]));
