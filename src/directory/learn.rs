@@ -241,7 +241,7 @@ impl<M: Map> Lesson<'_, M> {
                 Some(room) => self.change(room, |known: &mut Room| known.left = false),
                 None => Ok(()),
             },
-            Kind::ContactPacket => self.packet(decoded),
+            Kind::ContactPacket => self.packet(event),
             Kind::Avatars => match decoded.get("avatars").and_then(Value::as_object) {
                 Some(avatars) => avatars.iter().take(LIST_MAX).try_for_each(|(id, url)| self.picture(id, url.as_str())),
                 None => Ok(()),
@@ -370,10 +370,14 @@ impl<M: Map> Lesson<'_, M> {
         Ok(if any { u64::try_from(known.len()).ok() } else { None })
     }
 
-    /// A packet tells whose its tickets and pictures are only when it is about one id.
-    fn packet(&mut self, decoded: &Value) -> Result<(), M::Error> {
+    /// A packet tells whose its tickets and pictures are only when it is about one id and there is no other in it.
+    fn packet(&mut self, event: &Event) -> Result<(), M::Error> {
+        let decoded = &event.decoded;
         let others: Vec<&str> = ids(decoded, "wxids").filter(|id| *id != self.account).take(2).collect();
         let [id] = others[..] else { return Ok(()) };
+        if event.about.iter().all(|about| about != id) {
+            return Ok(());
+        }
         let pictures = list(decoded, "avatars").iter().filter_map(Value::as_str);
         if id::is_room(id) {
             return self.change(id, |known: &mut Room| {

@@ -761,6 +761,11 @@ fn tickets_and_pictures_are_taken_from_packets_about_one_person() {
     assert_eq!((&bea["v1"], &bea["v2"]), (&json!("v1_b@stranger"), &json!("v2_b@stranger")));
     let two = hex(&["wxid_b", "wxid_c", "http://wx.qlogo.cn/c/0"]);
     assert!(!map.hears(&json!({"type": 88, "cwxid": "me", "hex": two})).changed);
+    // A contact whose name is no id, and whose nick reads as one: nobody's ticket.
+    let nick = "1A280A110A0F76315F61626340737472616E67657212130A11777869645F76696374696D5F3132333435";
+    let told = json!({"type": 88, "cwxid": "me", "hex": nick, "v2": "v2_z@stranger"});
+    assert_eq!(crate::protocol::event::decode(&told.to_string()).decoded["wxids"], json!(["wxid_victim_12345"]));
+    assert!(!map.hears(&told).changed);
 }
 
 #[test]

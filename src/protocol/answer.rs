@@ -98,11 +98,9 @@ pub fn comes_in_pieces(api: &str) -> bool {
 pub fn ids_told(event: &Event) -> HashSet<&str> {
     let decoded = &event.decoded;
     match event.kind {
-        Kind::Contacts => told_ids(event),
-        Kind::ContactPacket if !told_ids(event).is_empty() => {
-            let strings = list(decoded, "strings").iter().filter_map(Value::as_str);
-            told_ids(event).into_iter().chain(strings).collect()
-        }
+        Kind::Contacts => named(event).collect(),
+        // Not every id in it: who is looked up chose a nick, and that may be another's id.
+        Kind::ContactPacket => event.about.iter().map(String::as_str).collect(),
         Kind::Profile | Kind::FriendV2 => {
             let contact = decoded.get("contact").unwrap_or(decoded);
             match text(contact, "wxid") {
@@ -164,14 +162,15 @@ fn same(asked: Option<&str>, told: Option<&str>) -> Option<Fit> {
     }
 }
 
-/// Whether a contact is the one asked for, by id or by the name that people choose for themselves.
+/// Whether a contact is the one asked for, by id or by the username, which people choose for themselves and WeChat gives
+/// once. What has the form of an id is no username.
 fn names(asked: Option<&str>, contact: Option<&Value>) -> Option<Fit> {
     let get = |key| contact.and_then(|contact| text(contact, key));
-    if asked.is_some() && asked == get("username") { Some(Fit::Named) } else { same(asked, get("wxid")) }
+    let username = get("username").filter(|name| !name.starts_with("wxid_"));
+    if asked.is_some() && asked == username { Some(Fit::Named) } else { same(asked, get("wxid")) }
 }
 
-/// 210 or 88: the whole answer when every id asked for is there, a part when only some are. The ids of long-time users
-/// are bare words, and may stand among the strings of a packet only.
+/// 210 or 88: the whole answer when every id asked for is there, a part when only some are.
 fn asked_list(command: &Command, event: &Event) -> Option<(Bearing, Fit)> {
     let asked = command.ids_asked();
     let told = ids_told(event);
@@ -188,15 +187,6 @@ fn asked_list(command: &Command, event: &Event) -> Option<(Bearing, Fit)> {
         found if found == asked.len() => Some((Bearing::Answers, Fit::Named)),
         _ => Some((Bearing::Part, Fit::Named)),
     }
-}
-
-/// The ids that a contact list or a contact packet is about.
-fn told_ids(event: &Event) -> HashSet<&str> {
-    if event.kind == Kind::ContactPacket {
-        let ids = list(&event.decoded, "wxids").iter().filter_map(Value::as_str);
-        return ids.chain(text(&event.decoded, "wxid")).collect();
-    }
-    named(event).collect()
 }
 
 /// The ids of the contacts in a list; of a [gathered](gather) one, only ids are left.

@@ -272,6 +272,8 @@ pub struct Event {
     /// Which names are told to be empty: one for each of the list in `decoded`, one for a single person. Empty where
     /// the names are not those that people and rooms have everywhere (77: the nicks of one room).
     pub emptied: Vec<Emptied>,
+    /// The ids of those whom a packet (88) is about. There are more ids in it, and nicks that look like ids.
+    pub about: Vec<String>,
 }
 
 /// What an event says of itself; see [`Outline`]. `data` is the inner object's text.
@@ -378,9 +380,9 @@ pub fn has_list(kind: Kind) -> bool {
 fn told(fields: &Fields<'_>, data: &str, owner: Option<&str>) -> Event {
     let (outline, message) = outlined(fields, owner);
     let kind = outline.kind.unwrap_or(Kind::Other);
-    let (text, (decoded, emptied)) = if outline.r#type == Some(MESSAGE) {
+    let (text, Unpacked { decoded, emptied, about }) = if outline.r#type == Some(MESSAGE) {
         let (text, decoded) = said(fields, &outline, message);
-        (text, (decoded, Vec::new()))
+        (text, decoded.into())
     } else {
         (None, unpacked(kind, fields, &outline, data))
     };
@@ -396,6 +398,7 @@ fn told(fields: &Fields<'_>, data: &str, owner: Option<&str>) -> Event {
         text,
         decoded,
         emptied,
+        about,
     }
 }
 
@@ -410,8 +413,21 @@ fn said(fields: &Fields<'_>, outline: &Outline, read: Option<Message>) -> (Optio
     read.map_or_else(|| (None, empty()), |message| (message.text, message.decoded))
 }
 
-/// `decoded` and `emptied` of what is no message: the table of contract 7. A list is left empty.
-fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> (Value, Vec<Emptied>) {
+/// What was packed in an event; see [`Event`].
+struct Unpacked {
+    decoded: Value,
+    emptied: Vec<Emptied>,
+    about: Vec<String>,
+}
+
+impl From<Value> for Unpacked {
+    fn from(decoded: Value) -> Self {
+        Self { decoded, emptied: Vec::new(), about: Vec::new() }
+    }
+}
+
+/// What was packed in what is no message: the table of contract 7. A list is left empty.
+fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> Unpacked {
     let hex = || fields.hex.and_then(json::text).unwrap_or_default();
     let code = || fields.code.and_then(number::<i64>);
     let decoded = match kind {
@@ -423,7 +439,7 @@ fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> (
             let own = wxid.is_some() && wxid == outline.account;
             // `type` is the event's, not the person's.
             let (contact, emptied) = contact::person(data, &["type"]);
-            return (json!({ "contact": contact, "self": own }), vec![emptied]);
+            return Unpacked { emptied: vec![emptied], ..json!({ "contact": contact, "self": own }).into() };
         }
         Kind::ContactsPacket => json!({ "wxids": packet::read(&hex()).wxids }),
         Kind::RoomMembers => json!({
@@ -435,14 +451,18 @@ fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> (
             let packet = packet::read(&hex());
             // The later client names them beside the packet.
             let wxid = fields.wxid.and_then(fields::id);
-            let others = packet.wxids.into_iter().filter(|other| Some(other) != wxid.as_ref());
-            json!({
-                "wxids": wxid.iter().cloned().chain(others).collect::<Vec<_>>(),
+            let with_that = |ids: Vec<String>| -> Vec<String> {
+                let others = ids.into_iter().filter(|other| Some(other) != wxid.as_ref());
+                wxid.iter().cloned().chain(others).collect()
+            };
+            let decoded = json!({
+                "wxids": with_that(packet.wxids),
                 "v1": fields.v1.and_then(word).or(packet.v1),
                 "v2": fields.v2.and_then(word).or(packet.v2),
                 "avatars": packet.avatars,
                 "strings": packet.strings,
-            })
+            });
+            return Unpacked { about: with_that(packet.about), ..decoded.into() };
         }
         Kind::RoomCreated => json!({ "room": outline.chat }),
         Kind::FriendVerified => {
@@ -456,14 +476,17 @@ fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> (
         }
         Kind::FriendV2 => {
             let (contact, emptied) = contact::person(data, &["type"]);
-            return (json!({ "contact": contact, "v2": fields.v2.and_then(word) }), vec![emptied]);
+            return Unpacked {
+                emptied: vec![emptied],
+                ..json!({ "contact": contact, "v2": fields.v2.and_then(word) }).into()
+            };
         }
         _ => match List::of(kind) {
             Some(list) => Value::Object(Map::from_iter([(list.key.to_owned(), list.empty())])),
             None => empty(),
         },
     };
-    (decoded, Vec::new())
+    decoded.into()
 }
 
 /// The `code` of 66 and 67 that means logged in.

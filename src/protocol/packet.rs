@@ -25,14 +25,20 @@ const FIELD_NUMBER_MAX: u64 = 4096;
 /// Longest id that is taken for one, in bytes.
 const ID_BYTES_MAX: usize = 128;
 
+/// Most contacts of getcontact's answer that are kept: nobody asks for more than 50 at once.
+const ABOUT_MAX: usize = 1000;
+
 /// Most tickets that are kept; the client's packets have one or two.
 pub const TICKETS_MAX: usize = 16;
 
 /// What was found in a packet, in the order in which it stands there, without repeats.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Packet {
-    /// Ids of people, public accounts and rooms.
+    /// Ids of people, public accounts and rooms: also a nick that has the form of one.
     pub wxids: Vec<String>,
+    /// The ids of those whom it is about: where getcontact's answer (88) names its contacts, and in a packet of another
+    /// form the first id that there is.
+    pub about: Vec<String>,
     /// The first `v1_…` ticket (`v3_…` in newer versions).
     pub v1: Option<String>,
     /// Every such ticket, at most [`TICKETS_MAX`].
@@ -203,9 +209,11 @@ impl<'b> Walk<'b> {
     fn gather(self) -> Packet {
         let id_places = id_places(&self.leaves);
         let mut found = Found::default();
+        let mut names_contacts = false;
         for leaf in self.leaves {
             found.string(leaf.text);
             let text = leaf.text.trim();
+            names_contacts |= CONTACT_NAMES.contains(&leaf.place);
             // An id, a ticket and an avatar end nowhere in particular; a suffix proves that this one is whole.
             if !(leaf.whole || text.ends_with("@stranger") || text.ends_with("@chatroom")) {
                 continue;
@@ -216,12 +224,18 @@ impl<'b> Walk<'b> {
                 found.avatar(text);
             } else if is_id(text) || (id_places.contains(&leaf.place) && is_bare_id(text)) {
                 found.id(text);
+                if CONTACT_NAMES.contains(&leaf.place) {
+                    found.about(text);
+                }
             } else if text.contains([';', ',']) && text.split([';', ',']).all(|part| part.is_empty() || is_id(part)) {
                 text.split([';', ',']).filter(|part| !part.is_empty()).for_each(|part| found.id(part));
             }
         }
         for bytes in self.loose {
             scan::scan(bytes, &mut found);
+        }
+        if !names_contacts && let Some(first) = found.packet.wxids.first().cloned() {
+            found.about(&first);
         }
         found.packet
     }
@@ -250,6 +264,13 @@ impl Found {
         }
     }
 
+    fn about(&mut self, id: &str) {
+        let about = &mut self.packet.about;
+        if id.len() <= ID_BYTES_MAX && about.len() < ABOUT_MAX && about.iter().all(|known| known != id) {
+            about.push(id.to_owned());
+        }
+    }
+
     fn ticket(&mut self, ticket: &str) {
         let Packet { v1, v1s, v2, .. } = &mut self.packet;
         if ticket.starts_with("v1_") || ticket.starts_with("v3_") {
@@ -274,12 +295,15 @@ const fn place_in(place: u64, number: u64) -> u64 {
     place.wrapping_mul(FIELD_NUMBER_MAX + 1).wrapping_add(number)
 }
 
-/// Where getcontact's answer (88) names its contacts: the list, the user name, its string.
-const CONTACT_NAME: u64 = place_in(place_in(place_in(0, 3), 1), 1);
+/// Where getcontact's answer (88) names its contacts: the list, the user name (`ModContact`'s field 1), and the string in
+/// it, where it is wrapped.
+const CONTACT_NAMES: [u64; 2] = {
+    let user_name = place_in(place_in(0, 3), 1);
+    [user_name, place_in(user_name, 1)]
+};
 
-/// The places that hold ids: nearly all that stands there could be one, and something surely is one. That is how the
-/// ids of long-time users, which are bare words, are told from nicks. Where nothing surely is one, the place of
-/// getcontact's names is all that there is to go by.
+/// The places that hold ids: nearly all that stands there could be one, and something surely is one, or it is the place
+/// of getcontact's names. That is how the ids of long-time users, which are bare words, are told from nicks.
 fn id_places(leaves: &[Leaf<'_>]) -> HashSet<u64> {
     #[derive(Default)]
     struct Place {
@@ -294,10 +318,8 @@ fn id_places(leaves: &[Leaf<'_>]) -> HashSet<u64> {
         place.sure += usize::from(is_id(leaf.text));
         place.maybe += usize::from(is_id(leaf.text) || is_bare_id(leaf.text));
     }
-    let any_sure = places.values().any(|place| place.sure > 0);
-    let holds_ids = |key: u64, place: &Place| {
-        (place.sure > 0 || (!any_sure && key == CONTACT_NAME)) && place.maybe * 10 >= place.all * 9
-    };
+    let holds_ids =
+        |key: u64, place: &Place| (place.sure > 0 || CONTACT_NAMES.contains(&key)) && place.maybe * 10 >= place.all * 9;
     places.into_iter().filter(|(key, place)| holds_ids(*key, place)).map(|(key, _)| key).collect()
 }
 

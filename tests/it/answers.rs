@@ -54,6 +54,14 @@ fn members(room: &str, ids: &[&str]) -> Value {
     json!({"type": 77, "processid": 7, "cwxid": "wxid_me", "wxid": room, "info": "", "userLists": lists})
 }
 
+/// 88: the getcontact answer about somebody with that nick.
+fn looked_up(id: &str, nick: &str) -> Value {
+    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat();
+    let wrapped = |number: u8, text: &str| field(number, &field(1, text.as_bytes()));
+    let bytes = field(3, &[wrapped(1, id), wrapped(2, nick)].concat());
+    json!({"type": 88, "processid": 7, "cwxid": "wxid_me", "hex": HEXUPPER.encode(&bytes)})
+}
+
 /// Each line's value of a key.
 fn column(run: &Run, key: &str) -> Vec<String> {
     run.lines().iter().map(|l| l[key].as_str().unwrap_or_else(|| panic!("no {key}: {l}")).to_owned()).collect()
@@ -258,6 +266,23 @@ fn what_friend_info_asked_for_is_not_the_friend_list() {
     assert_eq!(daemon.show(list)["state"], "fetched");
     daemon.client().event(&friends(&["wxid_a", "wxid_b", "wxid_c"]).to_string());
     daemon.reaches(list, "answered");
+}
+
+#[test]
+fn a_nick_that_reads_as_anothers_id_answers_no_question_about_them() {
+    let daemon = known();
+    let of = |id: &str| daemon.queue(&["friend", "lookup", id, "--no-wait"]);
+    let (one, two, bare) = (of("wxid_one"), of("wxid_two"), of("zhangsan88"));
+    let info = daemon.queue(&["friend", "info", "wxid_one", "wxid_six", "--no-wait"]);
+    fetch_all(&daemon, &[one, two, bare, info]);
+    for (id, nick, answered) in
+        [("wxid_two", "wxid_one", two), ("zhangsan88", "wxid_one", bare), ("wxid_one", "wxid_six", one)]
+    {
+        daemon.client().event(&looked_up(id, nick).to_string());
+        daemon.reaches(answered, "answered");
+    }
+    daemon.client().event(&looked_up("wxid_one", "wxid_six").to_string());
+    eventually("a part", || (daemon.show(info)["missing"] == json!(["wxid_six"])).then_some(()));
 }
 
 #[test]

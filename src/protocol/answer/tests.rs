@@ -21,6 +21,7 @@ pub(super) fn event(kind: Kind, decoded: Value) -> Event {
         text: None,
         decoded,
         emptied: Vec::new(),
+        about: Vec::new(),
     }
 }
 
@@ -36,10 +37,8 @@ pub(super) fn contacts(ids: &[&str]) -> Event {
 }
 
 pub(super) fn packet(ids: &[&str]) -> Event {
-    event(
-        Kind::ContactPacket,
-        json!({ "wxids": ids, "v1": null, "v2": "v2_a@stranger", "avatars": [], "strings": ids }),
-    )
+    let decoded = json!({ "wxids": ids, "v1": null, "v2": "v2_a@stranger", "avatars": [], "strings": ids });
+    Event { about: ids.iter().map(|&id| id.to_owned()).collect(), ..event(Kind::ContactPacket, decoded) }
 }
 
 use Bearing::{Answers, Echo, Part, Refuses};
@@ -77,7 +76,9 @@ fn a_profile_answers_for_its_own_id_only() {
     assert_eq!(bearing(&get, &profile(json!({ "wxid": "wxid_a" }))), Some(Answers));
     assert_eq!(bearing(&get, &profile(json!({ "wxid": null }))), Some(Answers));
     assert_eq!(bearing(&get, &profile(json!({ "wxid": "wxid_me" }))), None);
-    assert_eq!(bearing(&get, &profile(json!({ "wxid": "wxid_b", "username": "wxid_a" }))), Some(Answers));
+    assert_eq!(bearing(&get, &profile(json!({ "wxid": "wxid_b", "username": "wxid_a" }))), None);
+    let get_anna = command_of(&json!({ "api": "getUserInfo", "code": 19, "wxid": "anna88" }));
+    assert_eq!(bearing(&get_anna, &profile(json!({ "wxid": "wxid_b", "username": "anna88" }))), Some(Answers));
     assert_eq!(items(&get, &profile(json!({ "wxid": "wxid_a" }))), [json!({ "wxid": "wxid_a" })]);
 }
 
@@ -87,11 +88,13 @@ fn a_lookup_is_answered_by_the_packet_that_names_the_id() {
     assert_eq!(bearing(&lookup, &packet(&["zhangsan"])), Some(Answers));
     assert_eq!(bearing(&lookup, &packet(&[])), Some(Answers));
     assert_eq!(bearing(&lookup, &packet(&["wxid_other"])), None);
-    let by_string = event(Kind::ContactPacket, json!({ "wxids": ["gh_x"], "strings": ["zhangsan", "gh_x"] }));
-    assert_eq!(bearing(&lookup, &by_string), Some(Answers));
-    let later = event(Kind::ContactPacket, json!({ "wxid": "zhangsan", "wxids": ["gh_x"], "strings": [] }));
-    assert_eq!(bearing(&lookup, &later), Some(Answers));
-    assert_eq!(items(&lookup, &later), std::slice::from_ref(&later.decoded));
+    // Other ids and words in it are nicks, or members of a room.
+    let nick = Event { about: vec!["wxid_b".into()], ..packet(&["wxid_b", "zhangsan"]) };
+    assert_eq!(bearing(&lookup, &nick), None);
+    let info = command_of(&json!({ "api": "newGetUserLists", "code": 46, "wxidLists": ["wxid_b", "zhangsan"] }));
+    assert_eq!(bearing(&info, &nick), Some(Part));
+    assert_eq!(ids_told(&nick), HashSet::from(["wxid_b"]));
+    assert_eq!(items(&lookup, &nick), std::slice::from_ref(&nick.decoded));
 }
 
 #[test]

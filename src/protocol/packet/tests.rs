@@ -101,8 +101,24 @@ fn nicks_that_look_like_ids_are_not_taken_for_ids() {
 #[test]
 fn a_lone_contact_with_a_bare_id_is_told_by_its_place() {
     assert_eq!(read(&hex(&contact("zhangsan88", "Tom", V1, V2))).wxids, ["zhangsan88"]);
+    assert_eq!(read(&hex(&contact("zhangsan88", "gh_nick", V1, V2))).wxids, ["zhangsan88", "gh_nick"]);
     assert!(read(&hex(&contact("张三", "Tom", V1, V2))).wxids.is_empty());
     assert!(read(&hex(&wrapped(7, "zhangsan88"))).wxids.is_empty());
+}
+
+#[test]
+fn a_contact_packet_is_about_those_whom_it_names_and_not_about_their_nicks() {
+    let about = |bytes: &[u8]| read(&hex(bytes)).about;
+    assert_eq!(about(&contact("wxid_a", "wxid_nick", V1, V2)), ["wxid_a"]);
+    assert_eq!(about(&contact("zhangsan88", "wxid_nick", V1, V2)), ["zhangsan88"]);
+    // Where its name is a ticket, the nick is still none.
+    assert!(about(&contact(V1, "wxid_nick", V1, V2)).is_empty());
+    let member = bytes_field(3, &[wrapped(1, "7@chatroom"), wrapped(15, "wxid_member")].concat());
+    let plain = bytes_field(3, &[bytes_field(1, b"wxid_b"), bytes_field(2, b"wxid_nick")].concat());
+    assert_eq!(about(&[member, plain].concat()), ["7@chatroom", "wxid_b"]);
+    // Of another form.
+    assert_eq!(about(&[wrapped(4, "wxid_c"), wrapped(5, "wxid_nick")].concat()), ["wxid_c"]);
+    assert_eq!(read("wxid_abc|wxid_nick").about, ["wxid_abc"]);
 }
 
 #[test]
