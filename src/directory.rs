@@ -90,6 +90,12 @@ pub fn is_account(id: &str) -> bool {
     map::is_id(id)
 }
 
+/// Whether a name has the form `wxid_…`: that is an id, also where somebody has given himself such a nick.
+#[must_use]
+pub fn is_wxid(name: &str) -> bool {
+    is_account(name) && name.strip_prefix("wxid_").is_some_and(|rest| !rest.is_empty())
+}
+
 /// The most accounts that are kept: each is one WeChat that runs on a PC of the user; anybody who reaches the client
 /// door could invent more.
 pub const ACCOUNTS_MAX: usize = 1000;

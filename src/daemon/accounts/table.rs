@@ -71,13 +71,8 @@ impl Known {
     /// of the form of an id is nobody's: people choose their nicks, and might choose another account's id.
     fn called(&self, name: &str, own: bool) -> bool {
         let nick = self.nick.name.as_deref().filter(|_| !own);
-        !is_wxid(name) && [nick, self.username.name.as_deref()].contains(&Some(name))
+        !directory::is_wxid(name) && [nick, self.username.name.as_deref()].contains(&Some(name))
     }
-}
-
-/// Whether a name has the form `wxid_…`.
-fn is_wxid(name: &str) -> bool {
-    directory::is_account(name) && name.strip_prefix("wxid_").is_some_and(|rest| !rest.is_empty())
 }
 
 /// A poll by a name that no event has told.
@@ -394,8 +389,9 @@ impl Table {
                 self.strangers.iter().min_by_key(|(_, stranger)| stranger.polled).map(|(name, _)| name.clone());
             oldest.and_then(|oldest| self.strangers.remove(&oldest));
         }
-        let names = [Some(&name), or.as_ref()].into_iter().flatten().cloned().collect();
         let (is_own, pid, peer) = (poller.says_own_id(), poller.pid, poller.peer);
+        // An id stays what it is, whatever is told later.
+        let names = [Some(&name), or.as_ref()].into_iter().flatten().filter(|_| !is_own).cloned().collect();
         let stranger = Stranger { or, is_own, pid, peer, last_poll: now, polled: Instant::now() };
         self.strangers.insert(name.clone(), stranger);
         Routed {
@@ -523,7 +519,8 @@ impl Table {
             purse.add(pacing::Purse::unnamed(Some(pid)));
         }
         for name in known.names() {
-            if matches!(self.called(name)[..], [one] if one == account) && !self.known.contains_key(name) {
+            let is_anothers = self.known.contains_key(name) || self.strangers.get(name).is_some_and(|s| s.is_own);
+            if matches!(self.called(name)[..], [one] if one == account) && !is_anothers {
                 purse.add(pacing::Purse::of(name));
             }
         }
@@ -602,7 +599,7 @@ impl Table {
     pub(crate) fn named(&self, name: &str) -> Result<String, Refused> {
         match self.found(name)? {
             Some(found) => Ok(found),
-            None if is_wxid(name) => Ok(name.to_owned()),
+            None if directory::is_wxid(name) => Ok(name.to_owned()),
             None => Err(self.unknown(name)),
         }
     }
@@ -897,6 +894,11 @@ mod tests {
         let story = story.profile("wxid_a", "bob1990", "anna88").profile("wxid_b", "wxid_c", "b");
         let pollers = story.accounts.pollers();
         assert_eq!(pollers.iter().map(|poller| poller.name.as_str()).collect::<Vec<_>>(), ["bob1990", "wxid_c"]);
+        // Nor does it give the account what that client took, or spent.
+        assert!(!format!("{:?}", story.accounts.purse("wxid_a")).contains("bob1990"));
+        let names = |poller: &Poller| Table::new(settings()).route(poller, NOW).names;
+        assert!(names(&as_client("bob1990", Some(777))).is_empty());
+        assert_eq!(names(&poller(Some("bob1990"), Some(777))), ["bob1990"]);
     }
 
     /// Whatever is told in whatever order: nobody but the account itself, logged in, is given what is bound to it.

@@ -77,7 +77,7 @@ fn whose(accounts: &[directory::Account], names: &[String]) -> Option<String> {
             return Some(account.account.clone());
         }
         let called = |account: &&directory::Account| {
-            [&account.nick, &account.username].into_iter().flatten().any(|own| own == name)
+            !directory::is_wxid(name) && [&account.nick, &account.username].into_iter().flatten().any(|own| own == name)
         };
         match &accounts.iter().filter(called).collect::<Vec<_>>()[..] {
             [one] => Some(one.account.clone()),
