@@ -8,6 +8,7 @@ use crate::key::{self, PACE};
 use crate::protocol::command::Class;
 use crate::store::{Error, Store, Txn};
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -174,16 +175,15 @@ impl Pace {
                 })
             }
             Class::Friend => {
-                if let Some(until) = self.day_over(before, now, pacing.friends_per_day) {
-                    let reason = format!("pacing: {} friend commands a day", pacing.friends_per_day);
-                    return Some(Held { until: Some(until), reason });
-                }
-                let next = self.friend.map_or(now, |last| last.after(pacing.friend_gap)).max(now);
-                let until = next.after(pacing.friend_gap * before);
-                (until > now).then(|| Held {
-                    until: Some(until),
-                    reason: format!("pacing: {:?} between friend commands", pacing.friend_gap),
-                })
+                let (until, by_day) = self.friend_due(before, now, pacing);
+                let reason = || {
+                    if by_day {
+                        format!("pacing: {} friend commands a day", pacing.friends_per_day)
+                    } else {
+                        format!("pacing: {:?} between friend commands", pacing.friend_gap)
+                    }
+                };
+                (until > now).then(|| Held { until: Some(until), reason: reason() })
             }
         }
     }
@@ -220,27 +220,38 @@ impl Pace {
         self.moments.retain(|(time, _)| now.since(*time) < DAY);
     }
 
-    /// Until when the next friend command, with `before` in front of it, would be one too many in 24 hours.
-    fn day_over(&self, before: u32, now: Time, most: u32) -> Option<Time> {
-        if most == 0 {
-            return None;
-        }
+    /// When the next friend command goes that has `before` in front of it, all as soon as they may; and whether it is the
+    /// 24 hours that it waits for, and not the gap.
+    fn friend_due(&self, before: u32, now: Time, pacing: &config::Pacing) -> (Time, bool) {
+        let (gap, most) = (pacing.friend_gap, pacing.friends_per_day);
+        let mut due = self.friend.map_or(now, |last| last.after(gap)).max(now);
         let lately = || self.moments.iter().filter(|(time, _)| now.since(*time) < DAY);
         let went: u32 = lately().fold(0, |sum, (_, n)| sum.saturating_add(*n));
-        // So many must fall out of the day before this one may go.
-        let mut over = went.saturating_add(before).saturating_add(1).saturating_sub(most);
-        if over == 0 {
-            return None;
+        if most == 0 || went.saturating_add(before) < most {
+            return (due.after(gap.saturating_mul(before)), false);
         }
-        for (time, n) in lately() {
-            over = over.saturating_sub(*n);
-            if over == 0 {
-                return Some(time.after(DAY));
+        // Once all that count in a day are among those in front, each goes a day after the one that is `most` before it,
+        // or, where so many gaps are longer than a day, a gap after the one before it.
+        let (steps, later) = match before.checked_sub(most) {
+            Some(over) if gap.saturating_mul(most) <= DAY => (most + over % most, DAY.saturating_mul(over / most)),
+            Some(over) => (most, gap.saturating_mul(over)),
+            None => (before, Duration::ZERO),
+        };
+        let each = |(time, n): &(Time, u32)| std::iter::repeat_n(*time, usize::try_from(*n).unwrap_or(usize::MAX));
+        let kept = usize::try_from(most).unwrap_or(usize::MAX);
+        let mut last: VecDeque<Time> = lately().rev().flat_map(each).take(kept).collect();
+        last.make_contiguous().reverse();
+        for step in 0.. {
+            let day_over = if last.len() >= kept { last.pop_front().map(|first| first.after(DAY)) } else { None };
+            let by_day = day_over.is_some_and(|over| over >= due);
+            due = day_over.map_or(due, |over| over.max(due));
+            if step == steps {
+                return (due.after(later), by_day);
             }
+            last.push_back(due);
+            due = due.after(gap);
         }
-        // Those in front fill the days after; each day takes as many as there may be.
-        let days = over.div_ceil(most);
-        Some(lately().next_back().map_or(now.after(DAY * days), |(time, _)| time.after(DAY * days.saturating_add(1))))
+        (due, false)
     }
 
     /// The gap stays: the client may have seen a part of it.
@@ -379,9 +390,40 @@ mod tests {
         let mut pace = Pace::new(at(0));
         pace.spend(Class::Friend, at(0), &pacing);
         pace.spend(Class::Friend, at(100), &pacing);
-        for (before, until) in [(0, 86_400), (1, 86_500), (2, 86_500 + 86_400), (3, 86_500 + 86_400)] {
+        for (before, until) in [(0, 86_400), (1, 86_500), (2, 86_400 + 86_400), (3, 86_500 + 86_400)] {
             let held = pace.held(Class::Friend, before, at(200), &pacing).unwrap();
             assert_eq!(held.until, Some(at(until)), "{before}");
+        }
+    }
+
+    /// Whatever went before, each one that waits is told the very moment when it goes, if all go as soon as they may.
+    #[test]
+    fn friend_commands_go_when_they_were_told_that_they_would() {
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let gap = [0, 4, 600, 40_000][random.usize(..4)];
+            let pacing = config::Pacing {
+                friends_per_day: random.u32(0..6),
+                friend_gap: Duration::from_secs(gap),
+                ..config::Pacing::default()
+            };
+            let mut pace = Pace::new(at(0));
+            let mut now = 0;
+            for _ in 0..random.usize(..5) {
+                now += random.i64(0..50_000);
+                pace.spend(Class::Friend, at(now), &pacing);
+            }
+            now += random.i64(0..50_000);
+            let told = |before| pace.held(Class::Friend, before, at(now), &pacing).and_then(|held| held.until);
+            let told: Vec<Time> = (0..20).map(|before| told(before).unwrap_or(at(now))).collect();
+            let mut at_last = at(now);
+            for (before, told) in told.into_iter().enumerate() {
+                while let Some(held) = pace.held(Class::Friend, 0, at_last, &pacing) {
+                    at_last = held.until.unwrap();
+                }
+                assert_eq!(told, at_last, "seed {seed}, {before} in front: {pacing:?}");
+                pace.spend(Class::Friend, at_last, &pacing);
+            }
         }
     }
 
