@@ -52,11 +52,15 @@ pub(super) enum Fate {
     Queued,
 }
 
+/// The code of a refusal because the queue has no room for all commands of a call.
+pub(super) const QUEUE_FULL: &str = "queue-full";
+
 /// A request that did not end with all its receipts.
 #[derive(Debug, Clone)]
 pub(super) struct Unfinished {
     pub(super) fate: Fate,
-    /// The daemon refused because of what one of the commands is, and may take others.
+    /// The daemon refused because of what one of the commands is, or because there is no room for all of them: it may
+    /// take others.
     pub(super) for_one: bool,
     pub(super) error: Error,
 }
@@ -232,7 +236,11 @@ impl<'a> Enqueuer<'a> {
         let client = ctx.client().map_err(Unfinished::untouched)?;
         let reply = client.put("POST", "/v1/commands", &request).map_err(|error| {
             let fate = if error.may_be_done() { Fate::Unknown } else { Fate::NotQueued };
-            let for_one = matches!(&error, client::Error::Refused { status: 400 | 404 | 409, .. });
+            let for_one = match &error {
+                client::Error::Refused { status: 400 | 404 | 409, .. } => true,
+                client::Error::Refused { refusal, .. } => refusal.error == QUEUE_FULL,
+                _ => false,
+            };
             Unfinished { fate, for_one, error: error.into() }
         })?;
         // From here on all are queued, whatever becomes of the receipts.

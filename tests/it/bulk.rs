@@ -1,6 +1,6 @@
 //! Contract 3, 4 and 8: what is said of commands when many are sent, or when the daemon goes away or hangs meanwhile.
 
-use crate::fixture::{DEADLINE, Daemon, Run, Running, WEHELP, clean, eventually, is_heard, run};
+use crate::fixture::{DEADLINE, Daemon, Recipe, Run, Running, WEHELP, clean, eventually, is_heard, run};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -114,6 +114,27 @@ fn whatever_answers_is_asked_which_folder_it_has_before_anything_is_queued() {
         run(command, None, DEADLINE).exits(3).says(&[folder.to_str().unwrap()]);
         assert_eq!(posted.load(std::sync::atomic::Ordering::SeqCst), 0, "{answer}");
     }
+}
+
+#[test]
+fn lines_that_the_queue_has_no_room_for_are_refused_one_by_one_and_the_others_queued() {
+    let daemon = Recipe::default().config("[queue]\ncommands_max = 20\n").start();
+    let lines: String = (1..=30).map(|n| format!("wxid_a\ttext {n}\n")).collect();
+    let send = || daemon.cli_with(&["send", "text", "--from", "-", "--key-prefix", "p"], &lines).exits(1);
+    let run = send();
+    run.says(&["10 of 30 lines failed", "room"]);
+    let results = run.lines();
+    let queued = |result: &&Value| result["state"] == "ready";
+    assert_eq!(results.iter().take_while(queued).count(), 20);
+    for (n, refused) in results.iter().enumerate().skip(20) {
+        assert_eq!((&refused["line"], &refused["error"]), (&json!(n + 1), &json!("queue-full")), "{refused}");
+        assert!(refused["message"].as_str().unwrap().contains("20 commands wait"), "{refused}");
+    }
+    // Once more when there is room again: what is queued is not queued twice.
+    assert_eq!(daemon.client().poll("").len(), 20);
+    daemon.reaches(results[19]["id"].as_u64().unwrap(), "fetched");
+    let again = daemon.cli_with(&["send", "text", "--from", "-", "--key-prefix", "p"], &lines).exits(0);
+    assert_eq!(again.lines().iter().filter(|receipt| receipt["repeated"] == true).count(), 20);
 }
 
 #[test]

@@ -113,7 +113,7 @@ impl From<queue::refused::Refused> for Refusal {
             Refused::Accepted { other, .. } => {
                 hinted(409, "already-accepted", format!("see `wehelp queue show {other}`"))
             }
-            Refused::Full(_) => hinted(429, "queue-full", "is the client still polling?"),
+            Refused::Full { .. } | Refused::NoRoom { .. } => hinted(429, "queue-full", "is the client still polling?"),
             Refused::AskOpen(_) => {
                 hinted(409, "ask-open", "ask again later, or without --no-queue to wait for the turn")
             }

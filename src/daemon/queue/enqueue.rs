@@ -51,7 +51,8 @@ pub(crate) fn enqueue(
     limits: &config::Queue,
 ) -> Result<Vec<(Record, bool)>, Refused> {
     let ages = Ages::load(tx);
-    let ours = next_id(tx);
+    let (ours, of_this_call) = (next_id(tx), new.len());
+    let waiting = count(tx, b"phase/queued") + count(tx, b"phase/in_flight");
     let mut made = Vec::with_capacity(new.len());
     for command in new {
         if let Some(first) = keyed(tx, account, &command, None, &ages, now) {
@@ -69,11 +70,15 @@ pub(crate) fn enqueue(
             made.push((first, true));
             continue;
         }
-        let unfinished = count(tx, b"phase/queued") + count(tx, b"phase/in_flight");
-        if unfinished >= limits.commands_max {
-            return Err(Refused::Full(unfinished));
-        }
         let id = next_id(tx);
+        if waiting + (id - ours) >= limits.commands_max {
+            let max = limits.commands_max;
+            return Err(if waiting >= max {
+                Refused::Full { waiting, max }
+            } else {
+                Refused::NoRoom { of_this_call, waiting, max }
+            });
+        }
         tx.put(META, b"next_id", (id + 1).to_be_bytes());
         put_key(tx, account, command.key.as_deref(), Key { id, time: ages.now(now) });
         let record = Record::new(id, account, command, when, now, ages.now(now));

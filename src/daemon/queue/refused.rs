@@ -29,8 +29,14 @@ pub(crate) enum Refused {
     KeyUsed { key: String, id: u64 },
     #[error("command {other} {did} the friend request of command {id}, and nothing was queued")]
     Accepted { other: u64, did: &'static str, id: u64 },
-    #[error("{0} commands wait already (queue.commands_max)")]
-    Full(u64),
+    #[error("the queue is full: {waiting} commands wait, and queue.commands_max is {max}")]
+    Full { waiting: u64, max: u64 },
+    /// Not for all commands of a call.
+    #[error(
+        "the queue has no room for {of_this_call} more commands, and none of them was queued: {waiting} wait, and \
+         queue.commands_max is {max}"
+    )]
+    NoRoom { of_this_call: usize, waiting: u64, max: u64 },
     #[error("another question (command {0}) is open in this chat, and nothing was queued")]
     AskOpen(u64),
     #[error("only a text can be asked")]

@@ -739,6 +739,32 @@ fn a_clock_that_is_set_changes_no_age() {
 }
 
 #[test]
+fn a_call_that_the_queue_has_no_room_for_says_what_is_so() {
+    let both = Both::new();
+    let now = both.now;
+    let queue = |n: usize| {
+        let new = || New {
+            wire: RawValue::from_string(r#"{"api":"x"}"#.to_owned()).unwrap(),
+            api: "x".to_owned(),
+            key: None,
+        };
+        let news = std::iter::repeat_with(new).take(n).collect();
+        let limits = config::Queue { commands_max: 3, ..config::Queue::default() };
+        let when = When { due: now, expires: None, fixed: false, bulk: false };
+        let made = both.store().write(move |tx| enqueue(tx, now, None, news, when, &limits));
+        both.runtime.block_on(made).unwrap().map(|made| made.len()).map_err(|refused| refused.to_string())
+    };
+    let none = queue(4).unwrap_err();
+    assert!(none.contains("4 more commands") && none.contains("0 wait") && none.contains("is 3"), "{none}");
+    assert_eq!(queue(2), Ok(2));
+    let some = queue(2).unwrap_err();
+    assert!(some.contains("2 more commands") && some.contains("2 wait"), "{some}");
+    assert_eq!(queue(1), Ok(1));
+    let full = queue(1).unwrap_err();
+    assert!(full.contains("the queue is full: 3 commands wait"), "{full}");
+}
+
+#[test]
 fn what_was_in_an_answer_when_the_clock_was_set_back_is_not_held_when_it_comes_back() {
     let both = Both::new();
     let (now, step) = (both.now, Duration::from_secs(90));

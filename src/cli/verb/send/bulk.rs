@@ -3,10 +3,12 @@
 //! Lines are checked one by one; those that are right are queued in batches, and every line gives its receipt or its
 //! error in order, also those that were not handed over any more because the daemon went away. A batch is closed when it
 //! is full or when the input has nothing more at this moment, so that a slow writer's lines go at once. A batch that is
-//! refused for one of its lines is halved until that line is alone. With --key-prefix a line's key says what is sent to
-//! whom: a second run queues nothing twice, also when lines were mended, moved or added in between, and however the
-//! account was named, for the daemon keeps the keys of each account apart. A signal ends it in order: nothing more is read
-//! or handed over, what is under way is given its moment, and every line that was read gets its receipt or error.
+//! refused for one of its lines, or because the queue has no room for all of it, is halved until that line is alone; where
+//! there is room for no line any more, the rest of the batch is refused with the same sentence. With --key-prefix a line's
+//! key says what is sent to whom: a second run queues nothing twice, also when lines were mended, moved or added in
+//! between, and however the account was named, for the daemon keeps the keys of each account apart. A signal ends it in
+//! order: nothing more is read or handed over, what is under way is given its moment, and every line that was read gets its
+//! receipt or error.
 
 use crate::cli::ctx::Ctx;
 use crate::cli::enqueue::{self, Enqueuer, Fate, Special, Unfinished};
@@ -93,6 +95,7 @@ pub(super) fn run(ctx: &Ctx, from: &Path, prefix: Option<&str>, wiring: &Wiring)
         names: HashMap::new(),
         batch: Vec::new(),
         ended: None,
+        full: None,
         tally: Tally::default(),
     };
     run.read(&input, from)
@@ -328,6 +331,8 @@ struct Tally {
     unanswered: u64,
     unanswered_exit: Option<Error>,
     repeated: u64,
+    /// Some of those that failed are right, and the queue was full.
+    had_no_room: bool,
 }
 
 impl Tally {
@@ -362,12 +367,13 @@ impl Tally {
         } else {
             String::new()
         };
-        let mend = if keyed {
-            "mend them and give the whole input once more: nothing is queued twice"
+        let again = if keyed {
+            "give the whole input once more: nothing is queued twice"
         } else {
-            "mend them, and give only those lines once more"
+            "give only those lines once more"
         };
-        Err(Error::failed(format!("{} of {lines} failed; {mend}{queued}", self.failed)))
+        let first = if self.had_no_room { "when the queue has room (`wehelp status`)," } else { "mend them, and" };
+        Err(Error::failed(format!("{} of {lines} failed; {first} {again}{queued}", self.failed)))
     }
 }
 
@@ -383,6 +389,8 @@ struct Run<'a> {
     names: Looked,
     batch: Vec<Line>,
     ended: Option<Ended>,
+    /// The queue has no room for another line of this batch.
+    full: Option<Error>,
     tally: Tally,
 }
 
@@ -444,6 +452,7 @@ impl Run<'_> {
             places.push((number, done, failed));
         }
         let mut fared = VecDeque::new();
+        self.full = None;
         if !self.wiring.dry_run {
             // What goes into one request has the same account and times.
             let alike =
@@ -479,6 +488,11 @@ impl Run<'_> {
             fared.extend(part.iter().map(|_| Fared::Failed(ended.rest())));
             return;
         }
+        // A line with a key may be queued already, and then it is not refused.
+        if let Some(full) = self.full.as_ref().filter(|_| part.iter().all(|(_, text)| text.key.is_none())) {
+            fared.extend(part.iter().map(|_| Fared::Failed(full.clone())));
+            return;
+        }
         let [(first, Text { special, .. }), ..] = part else { return };
         if let Some(asked) = self.signals.asked() {
             let error = Error::new(asked.exit, "interrupted", "ended by a signal");
@@ -501,6 +515,10 @@ impl Run<'_> {
             return self.queue(other, fared);
         }
         if for_one {
+            if error.code == enqueue::QUEUE_FULL {
+                self.tally.had_no_room = true;
+                self.full = Some(error.clone());
+            }
             return fared.push_back(Fared::Failed(error));
         }
         let last = part.last().map_or(*first, |(last, _)| *last);
