@@ -3,7 +3,7 @@
 use crate::clock::Time;
 use crate::config;
 use crate::daemon::ages::Ages;
-use crate::daemon::queue::record::{Claimed, Lane, Phase, Record};
+use crate::daemon::queue::record::{Claimed, LOGOUT, Lane, Phase, Record};
 use crate::daemon::queue::rows::{ready_key, ready_prefix};
 use crate::daemon::queue::table::{load, save};
 use crate::daemon::queue::{change::expire, introduce, pacing, pause::paused, turns::take_turns};
@@ -31,7 +31,7 @@ pub(crate) struct Lists {
     pub(crate) purse: pacing::Purse,
 }
 
-/// Takes what is due, oldest first and bulk last, at most `batch`, and marks it in flight. Expired ones are dropped on
+/// Takes what is due, oldest first and bulk last, at most `batch` and nothing behind a logout, and marks it in flight. Expired ones are dropped on
 /// the way, paced and paused ones are left.
 pub(crate) fn claim(
     tx: &mut Txn<'_>,
@@ -54,7 +54,7 @@ pub(crate) fn claim(
     let by = introduce::known_by_now(tx, by);
     let age = Ages::load(tx).now(now);
     let mut taken = Vec::new();
-    for lanes in [&Lane::PROMPT[..], &Lane::BULK[..]] {
+    'lanes: for lanes in [&Lane::PROMPT[..], &Lane::BULK[..]] {
         for (key, lane, id) in due(tx, &names, lanes, now, batch) {
             if taken.len() == batch {
                 break;
@@ -81,7 +81,12 @@ pub(crate) fn claim(
             record.claimed = Some(Claimed { tail, ..by.clone() });
             record.handed_at = Some(age);
             save(tx, Some(&before), Some(&record));
+            let ends = record.api == LOGOUT;
             taken.push(record);
+            // Nobody is there any more for what would come behind it.
+            if ends {
+                break 'lanes;
+            }
         }
     }
     pace.store(tx, &lists.purse);

@@ -30,6 +30,9 @@ pub(crate) const PIECES: Duration = Duration::from_secs(3);
 /// So long it may take until a hand-over is known to have been one.
 pub(super) const HANDOVER_MAX: Duration = Duration::from_secs(15);
 
+/// The api that logs the account out.
+pub(super) const LOGOUT: &str = "outLogin";
+
 /// Where a command stands, as stored. `scheduled` and `ready` are both [`Phase::Queued`]: the time tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

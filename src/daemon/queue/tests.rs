@@ -739,6 +739,36 @@ fn a_clock_that_is_set_changes_no_age() {
 }
 
 #[test]
+fn nothing_goes_out_behind_a_logout() {
+    let both = Both::new();
+    let now = both.now;
+    let command = |api: &str| New {
+        wire: RawValue::from_string(format!(r#"{{"api":"{api}"}}"#)).unwrap(),
+        api: api.to_owned(),
+        key: None,
+    };
+    let news = ["sendTextMessage", "outLogin", "sendTextMessage"].map(command);
+    let lists = || Lists { bound: Vec::new(), unbound: Share::All, purse: Purse::of("") };
+    let by = Claimed {
+        time: now,
+        account: None,
+        names: Vec::new(),
+        pid: None,
+        peer: String::new(),
+        tail: Seq(1),
+        purse: String::new(),
+    };
+    both.write(move |tx| {
+        let bulk = When { due: now, expires: None, fixed: false, bulk: true };
+        let prompt = When { bulk: false, ..bulk };
+        enqueue(tx, now, None, vec![command("sendTextMessage")], bulk, &config::Queue::default()).unwrap();
+        enqueue(tx, now, None, news.into(), prompt, &config::Queue::default()).unwrap();
+        let mut batch = || claim(tx, &lists(), &by, 20, &UNPACED).iter().map(|record| record.id).collect::<Vec<_>>();
+        assert_eq!((batch(), batch()), (vec![2, 3], vec![4, 1]));
+    });
+}
+
+#[test]
 fn a_call_that_the_queue_has_no_room_for_says_what_is_so() {
     let both = Both::new();
     let now = both.now;
