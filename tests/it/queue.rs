@@ -153,7 +153,11 @@ fn a_key_is_the_accounts_however_it_was_named_and_whenever_it_was_known() {
     let (bound, unbound) = (send("bound", &["-a", "wxid_me"]), send("unbound", &[]));
     assert_eq!((&bound["account"], &unbound["account"]), (&json!("wxid_me"), &Value::Null));
     assert_eq!(send("bound", &[])["id"], bound["id"], "an unbound one finds the key of a bound one");
-    assert_eq!(send("unbound", &["-a", "wxid_me"])["id"], unbound["id"], "and the reverse");
+    let named = send("unbound", &["-a", "wxid_me"]);
+    assert_eq!(named["id"], unbound["id"], "and the reverse");
+    // From then on it is that account's: whoever else polls first does not send it.
+    assert_eq!(named["account"], "wxid_me");
+    assert!(daemon.client().poll("wxid=wxid_you").is_empty());
     daemon.login("wxid_me", 7);
     daemon.reported(r#"{"type":71,"cwxid":"wxid_me","processid":7,"data":{"wxid":"wxid_me","nick":"Anna"}}"#);
     for named in [&[][..], &["-a", "wxid_me"], &["-a", "work"]] {

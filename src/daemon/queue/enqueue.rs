@@ -3,7 +3,7 @@
 use crate::clock::Time;
 use crate::config;
 use crate::daemon::ages::Ages;
-use crate::daemon::queue::keys::{Key, keyed, put_key};
+use crate::daemon::queue::keys::{Key, keyed, move_key, put_key};
 use crate::daemon::queue::record::{ANSWER_LIFE, KEY_LIFE, New, Phase, Record, When};
 use crate::daemon::queue::refused::Refused;
 use crate::daemon::queue::rows::{accepting_key, count};
@@ -61,7 +61,7 @@ pub(crate) fn enqueue(
                 let is_ours = first.id >= ours;
                 return Err(if is_ours { Refused::KeyTwice(key) } else { Refused::KeyUsed { key, id: first.id } });
             }
-            made.push((first, true));
+            made.push((bind(tx, first, account), true));
             continue;
         }
         // Two commands for one person would be answered once, and the second one then by somebody else's answer.
@@ -86,4 +86,17 @@ pub(crate) fn enqueue(
         made.push((record, false));
     }
     Ok(made)
+}
+
+/// The command that a key stands for, bound to the account that is named now, where it was bound to nobody so far and no
+/// client has had it: else whoever polls first would send it.
+fn bind(tx: &mut Txn<'_>, first: Record, account: Option<&str>) -> Record {
+    let is_untouched = first.phase == Phase::Queued && first.claimed.is_none() && !first.was_out;
+    if account.is_none() || first.account.is_some() || !is_untouched || first.ask.is_some() {
+        return first;
+    }
+    let record = Record { account: account.map(str::to_owned), ..first.clone() };
+    save(tx, Some(&first), Some(&record));
+    move_key(tx, &first, account);
+    record
 }

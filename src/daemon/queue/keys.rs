@@ -34,6 +34,18 @@ pub(super) fn put_key(tx: &mut Txn<'_>, account: Option<&str>, key: Option<&str>
     }
 }
 
+/// The key of a command that was bound to nobody is that account's from now on.
+pub(super) fn move_key(tx: &mut Txn<'_>, record: &Record, account: Option<&str>) {
+    let Some(key) = record.key.as_deref() else { return };
+    for (space, row) in [(KEY, key_of(None, key)), (KEY_V1, key_of_v1(None, key))] {
+        let own = tx.get(space, &row).and_then(|row| serde_json::from_slice::<Key>(&row).ok());
+        if own.is_some_and(|stands| stands.id == record.id) {
+            tx.delete(space, &row);
+        }
+    }
+    put_key(tx, account, Some(key), Key { id: record.id, time: record.queued() });
+}
+
 /// The same as version 1 made it.
 pub(super) fn key_of_v1(account: Option<&str>, key: &str) -> Vec<u8> {
     [&name_key(account.unwrap_or(""))[..], key.as_bytes()].concat()

@@ -267,6 +267,15 @@ impl Both {
                         stands.iter().any(|known| known.id == record.id && known.text == text && known.login == login),
                         "{record:?}"
                     );
+                    // Named at last.
+                    let known = self.at(record.id);
+                    if known.account.is_none()
+                        && known.phase == Phase::Queued
+                        && known.claimed.is_none()
+                        && !known.was_out
+                    {
+                        known.account = account.map(str::to_owned);
+                    }
                     return;
                 }
                 assert!(stands.is_empty(), "the key stands for {stands:?}, and {record:?} is queued");
@@ -742,11 +751,7 @@ fn a_clock_that_is_set_changes_no_age() {
 fn nothing_goes_out_behind_a_logout() {
     let both = Both::new();
     let now = both.now;
-    let command = |api: &str| New {
-        wire: RawValue::from_string(format!(r#"{{"api":"{api}"}}"#)).unwrap(),
-        api: api.to_owned(),
-        key: None,
-    };
+    let command = |api: &str| New { wire: Wire::from_json(&format!(r#"{{"api":"{api}"}}"#)).unwrap(), key: None };
     let news = ["sendTextMessage", "outLogin", "sendTextMessage"].map(command);
     let lists = || Lists { bound: Vec::new(), unbound: Share::All, purse: Purse::of("") };
     let by = Claimed {
@@ -773,11 +778,7 @@ fn a_call_that_the_queue_has_no_room_for_says_what_is_so() {
     let both = Both::new();
     let now = both.now;
     let queue = |n: usize| {
-        let new = || New {
-            wire: RawValue::from_string(r#"{"api":"x"}"#.to_owned()).unwrap(),
-            api: "x".to_owned(),
-            key: None,
-        };
+        let new = || New { wire: Wire::from_json(r#"{"api":"x"}"#).unwrap(), key: None };
         let news = std::iter::repeat_with(new).take(n).collect();
         let limits = config::Queue { commands_max: 3, ..config::Queue::default() };
         let when = When { due: now, expires: None, fixed: false, bulk: false };
