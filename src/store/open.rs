@@ -77,7 +77,12 @@ fn trusted(
     };
     let meta = tree.meta();
     if meta.lsn == 0 {
-        return why_not("it is not whole");
+        // After `kill -9` or a power cut most of it has not been on disk yet: that is no damage.
+        tracing::info!(
+            "wehelpd was not ended in order before; `{}` is built again from the journal, which has everything",
+            folder.display()
+        );
+        return Ok(None);
     }
     // A segment that is lost took nothing from a map that has its changes already; one that is older than a snapshot goes
     // with it.
