@@ -1,18 +1,23 @@
 //! Notices that tell that something was not delivered (contract 3, and 7: `notice`).
 //!
 //! Promises: a name that somebody chose is not taken for `WeChat`'s own words: what stands between quotation marks does
-//! not count, nor what goes on after the wording without a mark, nor the name in a notice of a new friend.
+//! not count, nor what goes on after the wording without a mark, nor the name in a notice of a new friend. A name may have
+//! marks of its own in it: so a refusal is the whole sentence, but for the name that it may begin with, and there is no
+//! quotation behind its wording.
 //! Leaves to others: in which chat the notice came.
 
 /// How notices in a chat begin that tell of a new friend: whose name follows, unquoted, chose it themselves.
 pub const FRIENDSHIP_NOTICES: [&str; 3] = ["你已添加了", "你已新增", "You have added"];
 
+/// The word of contract 7 for a message that the other side refused: with that its sentence ends.
+const REFUSED: &str = "refused";
+
 /// What `WeChat` says when the other side did not get what was sent, in lower case, and the word of contract 7 for it.
 const WORDINGS: &[(&str, &str)] = &[
-    ("被对方拒收了", "refused"),
-    ("被對方拒收了", "refused"),
-    ("rejected by the receiver", "refused"),
-    ("rejected by the recipient", "refused"),
+    ("被对方拒收了", REFUSED),
+    ("被對方拒收了", REFUSED),
+    ("rejected by the receiver", REFUSED),
+    ("rejected by the recipient", REFUSED),
     ("开启了朋友验证", "not_friend"),
     ("開啟了朋友驗證", "not_friend"),
     ("开启了好友验证", "not_friend"),
@@ -51,33 +56,59 @@ pub(super) fn word(notice: &str) -> Option<&'static str> {
     if FRIENDSHIP_NOTICES.iter().any(|start| notice.starts_with(start)) {
         return None;
     }
-    let said = unquoted(notice).to_lowercase();
-    let is_said = |wording: &str| said.match_indices(wording).any(|(at, _)| ends_here(&said[at + wording.len()..]));
-    WORDINGS.iter().find(|(wording, _)| is_said(wording)).map(|(_, word)| *word)
+    let said = unquoted(&without_links(notice)).to_lowercase();
+    let is_said = |(wording, word): &(&str, &str)| {
+        said.match_indices(wording).any(|(at, _)| ends_here(&said[at + wording.len()..], *word == REFUSED))
+    };
+    WORDINGS.iter().find(|row| is_said(row)).map(|(_, word)| *word)
 }
 
-/// Whether a clause ends where `rest` begins: behind the wording WeChat puts a mark, or nothing.
-fn ends_here(rest: &str) -> bool {
-    rest.trim_start().chars().next().is_none_or(|next| !next.is_alphanumeric())
+/// Whether a clause ends where `rest` begins: behind the wording WeChat puts a mark, or nothing; and no name follows. With
+/// `is_last` the sentence ends there, too.
+fn ends_here(rest: &str, is_last: bool) -> bool {
+    let mut words = rest.trim_start().chars().map(char::is_alphanumeric);
+    !rest.contains(is_mark) && if is_last { words.all(|is_word| !is_word) } else { words.next() != Some(true) }
 }
 
-/// The text without what stands between quotation marks; a quotation without an end goes to the text's end.
+/// The text without the marks of links, whose addresses stand in quotation marks.
+fn without_links(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((at, length)) = ["<a ", "</a>"].iter().filter_map(|mark| link(rest, mark)).min() {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + length..];
+    }
+    out + rest
+}
+
+/// Where the first mark that begins so stands, and how long it is.
+fn link(text: &str, mark: &str) -> Option<(usize, usize)> {
+    let at = text.find(mark)?;
+    Some((at, text[at..].find('>')? + 1))
+}
+
+/// Whether a quotation stands there, or the end of one.
+fn is_mark(c: char) -> bool {
+    c == QUOTED || PAIRS.iter().any(|(_, close)| *close == c)
+}
+
+/// Stands for a quotation.
+const QUOTED: char = '\u{fffc}';
+
+/// The text with [`QUOTED`] for what stands between quotation marks; a quotation without an end goes to the text's end.
 pub(super) fn unquoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut closing = None;
     for c in text.chars() {
         match closing {
-            Some(end) if c == end => {
-                closing = None;
-                // A mark, so that what stands on both sides does not become one word.
-                out.push('\u{fffc}');
-            }
+            Some(end) if c == end => closing = None,
             Some(_) => {}
-            None if SINGLES.contains(&c) => closing = Some(c),
-            None => match PAIRS.iter().find(|(open, _)| *open == c) {
-                Some((_, close)) => closing = Some(*close),
-                None => out.push(c),
-            },
+            None => {
+                let close = PAIRS.iter().find(|(open, _)| *open == c).map(|(_, close)| *close);
+                closing = close.or(SINGLES.contains(&c).then_some(c));
+                // A mark, so that what stands on both sides does not become one word.
+                out.push(if closing.is_some() { QUOTED } else { c });
+            }
         }
     }
     out
@@ -100,6 +131,8 @@ mod tests {
             "Message successfully sent but rejected by the receiver.",
             "Ann has enabled Friend Confirmation. You are not her friend yet.",
             " 被对方拒收了 ",
+            "小明开启了朋友验证，你还不是他（她）朋友。<a href=\"weixin://findfriend/verifycontact\">发送朋友验证</a>",
+            "“a\" b”开启了朋友验证，你还不是他（她）朋友。",
         ] {
             assert!(is_one(notice), "{notice}");
         }
@@ -119,6 +152,13 @@ mod tests {
             "你已添加了被对方拒收了，现在可以开始聊天了。",
             "You have added rejected by the receiver, say hi",
             "被对方拒收了领取了你的红包",
+            // Marks in the name.
+            "\"a\" 被对方拒收了 \"b\" 撤回了一条消息",
+            "“a”被对方拒收了“b” 撤回了一条消息",
+            "\"a\" 开启了朋友验证，\" 拍了拍我",
+            "你拍了拍 \"a\" 被对方拒收了\"",
+            "你拍了拍 「a」 发送消息过于频繁，」",
+            "a，被对方拒收了。领取了你的红包",
             "你撤回了一条消息",
             "以上是打招呼的内容",
         ] {
