@@ -266,9 +266,10 @@ impl Holds {
     }
 
     /// More than at the first quiet moment, and than noise. A map takes some 40 MiB in a debug build, and one that failed
-    /// is there beside the new one until its last reader has gone; what it had goes back to the system only in part.
-    fn grew(self, first: Self) -> bool {
-        self.memory_mib > first.memory_mib + 160
+    /// is there beside the new one until its last reader has gone; what it had goes back to the system only in part. After
+    /// a kill the map is made again, and all `commands` pass through memory: about a KiB each in a debug build.
+    fn grew(self, first: Self, commands: u64) -> bool {
+        self.memory_mib > first.memory_mib + 160 + commands / 1024
             || self.descriptors > first.descriptors + 24
             || self.threads > first.threads + 96
     }
@@ -304,7 +305,7 @@ impl Run<'_> {
         self.fall_silent(daemon);
         let holds = Holds::of(daemon);
         let first = *self.first.get_or_insert(holds);
-        if holds.grew(first) {
+        if holds.grew(first, self.oracle.newest()) {
             world.recorder.saw(Check::Grown, format!("{holds:?}, at first {first:?}"));
         }
         if daemon.log().contains("panicked") {
