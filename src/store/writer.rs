@@ -649,8 +649,9 @@ impl Writer {
 
     /// Gives the checkpointing thread what is due.
     fn schedule(&mut self) {
-        if self.lazy_since.is_some() {
-            // What is committed is not durable yet; soon.
+        // What is committed is not durable yet, or the last block of a segment that a failed write closed waits for the next
+        // commit: an index would be written without it. Soon.
+        if self.lazy_since.is_some() || !self.finished.is_empty() {
             return;
         }
         if let Err(error) = self.schedule_tasks() {

@@ -157,10 +157,18 @@ impl Steward<'_> {
     }
 }
 
+/// Lets the queue go on, once the store accepts writes again.
 fn resume(world: &World) {
-    let resumed = world.control("POST", "/v1/queue/resume", b"{}");
-    if resumed.is_none_or(|resumed| resumed.status != 200) {
-        world.recorder.saw(Check::NoAnswer, "the queue cannot be resumed");
+    let start = Instant::now();
+    loop {
+        let resumed = world.control("POST", "/v1/queue/resume", b"{}");
+        if resumed.is_some_and(|resumed| resumed.status == 200) {
+            return;
+        }
+        if start.elapsed() > PATIENCE {
+            return world.recorder.saw(Check::NoAnswer, "the queue cannot be resumed");
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
