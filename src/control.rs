@@ -373,6 +373,8 @@ pub struct EventsQuery {
     /// `Some(true)`: only own messages, `Some(false)`: no own messages.
     #[serde(rename = "self")]
     pub is_self: Option<bool>,
+    /// Only messages that mean the account.
+    pub mentioned: bool,
     /// End after so many.
     pub count: Option<u64>,
     /// Read from this cursor's position and hold it while the stream is open.

@@ -16,12 +16,14 @@
 mod draft;
 mod learn;
 mod map;
+mod names;
 mod presence;
 mod query;
 mod record;
 mod unlearn;
 
 pub use draft::{Change, Draft};
+pub use names::NameCache;
 pub use presence::{Seat, Sign};
 pub use record::{Account, Contact, Entry, IdKind, Member, Names, Request, Room};
 pub use unlearn::{Ended, Lesson, Told, unlearn};
@@ -145,6 +147,12 @@ pub fn rooms(store: &Store, query: &DirectoryQuery) -> Result<Vec<Room>, Error> 
 /// When the store cannot be read.
 pub fn members(store: &Store, room: &str, query: &DirectoryQuery) -> Result<Vec<Member>, Error> {
     query::members(store, room, query)
+}
+
+/// What people are called, for whoever shows many events: everybody is looked up once.
+#[must_use]
+pub fn called(store: &Store) -> NameCache<'_> {
+    NameCache::of(store)
 }
 
 /// Friend requests, oldest first: the newest of each person. Those that were accepted only when asked for.

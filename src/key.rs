@@ -71,6 +71,8 @@ spaces! {
     ASKED = b'q';
     /// Texts whose echo has not come: account, chat, hash of the text, id → until when it may come.
     ECHO = b'o';
+    /// Own messages that are the echo of a command: the event's number → the command's id.
+    ECHOED = b'E';
     /// Messages that a notice in their chat may refuse: account, chat, id → until when it may come.
     REFUSABLE = b'j';
     /// Idempotency keys: key, account (empty: bound to nobody) → which command, and since when.

@@ -37,6 +37,14 @@ pub struct Entry<Text = String> {
     pub nick: Option<Text>,
     /// Readable text.
     pub text: Option<Text>,
+    /// What the directory calls who spoke.
+    pub from_name: Option<Text>,
+    /// Whether a message means the account.
+    pub mentioned: Option<bool>,
+    /// The command whose echo an own message is.
+    pub command: Option<u64>,
+    /// The event that told the very same a moment before.
+    pub repeat_of: Option<Seq>,
     /// What was packed. Whoever writes it piece by piece leaves it null.
     pub decoded: Value,
 }
@@ -70,6 +78,10 @@ impl<Text: Serialize> Entry<Text> {
         put(out, r#","self":"#, &self.is_self)?;
         put(out, r#","nick":"#, &self.nick)?;
         put(out, r#","text":"#, &self.text)?;
+        put(out, r#","from_name":"#, &self.from_name)?;
+        put(out, r#","mentioned":"#, &self.mentioned)?;
+        put(out, r#","command":"#, &self.command)?;
+        put(out, r#","repeat_of":"#, &self.repeat_of)?;
         out.write_all(br#","decoded":"#)
     }
 }

@@ -6,10 +6,11 @@ use crate::clock::Time;
 use crate::config;
 use crate::daemon::accounts::{Accounts, presence::Presence};
 use crate::daemon::forwards::targets::Targets;
+use crate::daemon::log::about;
 use crate::daemon::queue::{change, changes::Changes, clock_steps::Clock, pacing, read};
 use crate::daemon::{ages::Ages, cursors::Cursors, kept, learned::CatchUp, shutdown::Shutdown};
 use crate::seq::Seq;
-use crate::store::{Health, Retention, Store};
+use crate::store::{Health, Retention, Store, Txn};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,6 +149,13 @@ impl Janitor {
                 bytes_max: events.max_bytes,
             };
             let first = store.trim(retention).await.map_err(|error| error.to_string())?;
+            while about::has_echoes_before(store, first) {
+                let forget = move |tx: &mut Txn<'_>| Ok::<_, ()>(about::forget_echoes(tx, first));
+                let forgotten = store.write_lazily(forget).await.map_err(|error| error.to_string())?;
+                if forgotten == Ok(0) {
+                    break;
+                }
+            }
             if last.is_none_or(|last| first <= last) {
                 return Ok(());
             }

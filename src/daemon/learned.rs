@@ -65,12 +65,17 @@ impl CatchUp {
     /// Waits until everything answered so far has been learned from: so that a question asked after a callback was
     /// answered sees what it told. Bounded, because a slow directory must not hold a user up.
     pub(crate) async fn catch_up(&self) {
-        const PATIENCE: Duration = Duration::from_secs(2);
         let tail = *self.store.tail().borrow();
+        self.reaches(tail).await;
+    }
+
+    /// Waits until events up to there have been learned from; not for long either.
+    pub(crate) async fn reaches(&self, seq: Seq) {
+        const PATIENCE: Duration = Duration::from_secs(2);
         let mut upto = self.upto.subscribe();
         self.hurry.notify_one();
         // After the patience we answer with what is known.
-        drop(tokio::time::timeout(PATIENCE, upto.wait_for(|seq| *seq >= tail)).await);
+        drop(tokio::time::timeout(PATIENCE, upto.wait_for(|upto| *upto >= seq)).await);
     }
 
     /// Waits until what was told before the start is learned from: a logout may be the last thing there. Not for long;

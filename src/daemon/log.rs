@@ -3,6 +3,7 @@
 //! Steps of a callback: read the body → append → (synced) → note the account → answer. Nothing is answered before its
 //! effect is synced (contract 6). What an event *means* is worked out after its answer, by `learner`.
 
+pub(crate) mod about;
 pub(crate) mod entry;
 pub(crate) mod filter;
 pub(crate) mod follow;
@@ -10,6 +11,7 @@ pub mod line;
 mod page;
 pub(crate) mod range;
 pub(crate) mod refused;
+mod repeats;
 mod spill;
 
 use crate::clock::Time;
@@ -22,9 +24,10 @@ use crate::daemon::sync::{Panicked, lock};
 use crate::directory::{Names, Sign};
 use crate::protocol::event::{Kind, Outline};
 use crate::seq::Seq;
-use crate::store::Store;
+use crate::store::{Query, Read, Store, Stored};
 use bytes::Bytes;
 use refused::Refused;
+use repeats::{Before, Repeats};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -54,6 +57,7 @@ pub(crate) struct Log {
     pacing: config::Pacing,
     /// For large bodies: who posts one does not hold up others.
     reading: slow::Lane,
+    repeats: Repeats,
     kinds: Mutex<BTreeMap<&'static str, u64>>,
     last_callback: Mutex<Option<Time>>,
 }
@@ -104,7 +108,17 @@ impl Log {
         pacing: config::Pacing,
     ) -> Self {
         let (kinds, last_callback) = Default::default();
-        Self { store, clock, accounts, changes, pacing, reading: slow::Lane::default(), kinds, last_callback }
+        Self {
+            store,
+            clock,
+            accounts,
+            changes,
+            pacing,
+            reading: slow::Lane::default(),
+            repeats: Repeats::default(),
+            kinds,
+            last_callback,
+        }
     }
 
     /// Stores one callback; returns when it is durable. `via` is what the request said of the daemons that it has passed.
@@ -125,7 +139,16 @@ impl Log {
             let read = self.reading.run(read).await;
             read.map_err(|slow::Failed| Panicked)?
         };
-        let entry::Incoming { append, outline, sign, names, unreadable } = read;
+        let entry::Incoming { mut append, outline, sign, names, unreadable } = read;
+        let (before, place) = self.repeats.note(&append.body, now).await;
+        let before = match before {
+            Before::None => None,
+            Before::At(seq) => Some(seq),
+            Before::Lost => self.same(append.body.clone(), now).await,
+        };
+        if let Some(before) = before {
+            append.outline = entry::repeating(&append.outline, before);
+        }
         let mut noted = Noted { log: self, outline: &outline, sign, names, now, is_noted: false };
         let seq = match self.store.append(append).await {
             Ok(seq) => seq,
@@ -134,6 +157,7 @@ impl Log {
                 return Err(error.into());
             }
         };
+        place.fill(seq);
         let is_first = noted.note(seq);
         drop(noted);
         if is_first {
@@ -141,6 +165,35 @@ impl Log {
         }
         let Outline { account, pid, .. } = outline;
         Ok(Received { seq, unreadable, account, pid })
+    }
+
+    /// Brings back what came shortly before the daemon's start. Blocking.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) fn restore(&self) -> Result<(), crate::store::Error> {
+        let now = self.clock.now();
+        let mut came = Vec::new();
+        recent(&self.store, now, |stored| {
+            came.push((stored.body.clone(), stored.time, stored.seq));
+            came.len() < repeats::RESTORE_MAX
+        })?;
+        came.iter().rev().for_each(|(body, time, seq)| self.repeats.restore(body, *time, *seq));
+        Ok(())
+    }
+
+    /// The callback of the last minute that tells the very same, whose client hung up before it was known where it stands.
+    async fn same(&self, body: Bytes, now: Time) -> Option<Seq> {
+        let store = self.store.clone();
+        let look = move || {
+            let mut found = None;
+            recent(&store, now, |stored| {
+                found = (stored.body == body).then_some(stored.seq);
+                found.is_none()
+            })?;
+            Ok::<_, crate::store::Error>(found)
+        };
+        tokio::task::spawn_blocking(look).await.ok()?.ok()?
     }
 
     /// The first account of all: what unnamed clients have spent was its own.
@@ -166,4 +219,19 @@ impl Log {
     pub(crate) fn last_callback(&self) -> Option<Time> {
         *lock(&self.last_callback)
     }
+}
+
+/// Shows the events of the last minute, newest first, until `more` says that it is enough; a few megabytes of them.
+fn recent(store: &Store, now: Time, mut more: impl FnMut(&Stored) -> bool) -> Result<(), crate::store::Error> {
+    const PAGES_MAX: usize = 8;
+    const PAGE_BYTES: usize = 1 << 20;
+    let mut query = Query { since: Some(now.before(repeats::WITHIN)), backwards: true, ..Query::default() };
+    for _ in 0..PAGES_MAX {
+        let Read::Page(page) = store.read(&query, PAGE_BYTES)? else { break };
+        if !page.entries.iter().all(&mut more) || page.end {
+            break;
+        }
+        query.upto = Some(Seq(page.looked_to.0.saturating_sub(1)));
+    }
+    Ok(())
 }

@@ -63,7 +63,8 @@ impl Parts {
         let accounts = Arc::new(Accounts::new(store.clone(), Arc::clone(&learned), config.accounts.clone()));
         let presence = Arc::new(Presence::new(store.clone(), Arc::clone(&accounts)));
         let handovers = Arc::new(Handovers::new(store.clone(), Arc::clone(&clock), Arc::clone(&changes)));
-        let following = Arc::new(Following::new(store.clone(), home.data_dir.clone(), shutdown.clone()));
+        let following =
+            Arc::new(Following::new(store.clone(), Arc::clone(&learned), home.data_dir.clone(), shutdown.clone()));
         let awaited = Awaited::default();
         let reasons = Arc::new(Reasons {
             store: store.clone(),
@@ -172,6 +173,9 @@ impl Parts {
         // Before the doors open: a command must not be bound by half of what is known.
         self.accounts.load();
         self.presence.restore();
+        if let Err(error) = self.log.restore() {
+            tracing::warn!("cannot see which events came shortly before the start: {error}");
+        }
         if let Err(error) = self.clock.restore() {
             tracing::error!("cannot see whether the clock was set: {error}");
         }

@@ -19,7 +19,7 @@ pub fn run(dir: &Path, out: &mut dyn Write, say: &mut dyn FnMut(String)) -> Resu
     let mut commands = 0_u64;
     let report = store::salvage(dir, &mut |found| {
         let line = match found {
-            Salvaged::Event(stored) => entry::line(&stored),
+            Salvaged::Event(stored) => entry::line(&stored, None),
             Salvaged::Pair(space, _, value) if space == COMMAND => {
                 let Some(record) = record::parse(&value) else { return };
                 let receipt = record.receipt(now);

@@ -9,6 +9,7 @@
 
 mod body;
 mod fields;
+mod mention;
 mod pieces;
 
 use super::contact::{self, Emptied};
@@ -16,6 +17,7 @@ use super::message::{self, Message, Sort, Speaker};
 use super::{id, json, name, packet};
 pub use body::{Body, read_body};
 use fields::{Fields, number, word};
+pub use mention::mentions;
 use pieces::List;
 pub use pieces::Pieces;
 use serde_json::{Map, Value, json};

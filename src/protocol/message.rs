@@ -185,7 +185,7 @@ fn is_plain_id(word: &str) -> bool {
 
 /// A text with the names of those whose ids stand in it as `${ID}`; an unknown one stays an id.
 #[must_use]
-pub fn with_names(template: &str, name: impl Fn(&str) -> Option<String>) -> String {
+pub fn with_names(template: &str, mut name: impl FnMut(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(template.len());
     let mut rest = template;
     while let Some((before, (id, after))) = rest.split_once("${").and_then(|(b, r)| Some((b, r.split_once('}')?))) {

@@ -5,8 +5,25 @@ use data_encoding::{BASE64, HEXUPPER};
 use serde_json::{Value, json};
 
 /// The keys of an event, in the contract's order.
-const KEYS: &[&str] =
-    &["seq", "time", "kind", "type", "account", "pid", "chat", "from", "self", "nick", "text", "decoded", "data"];
+const KEYS: &[&str] = &[
+    "seq",
+    "time",
+    "kind",
+    "type",
+    "account",
+    "pid",
+    "chat",
+    "from",
+    "self",
+    "nick",
+    "text",
+    "from_name",
+    "mentioned",
+    "command",
+    "repeat_of",
+    "decoded",
+    "data",
+];
 
 /// A callback as the spec prints it, its kind, its type, its account, its pid.
 type Printed = (&'static str, &'static str, i64, Option<&'static str>, Option<i64>);
@@ -578,7 +595,9 @@ fn each_message_type_has_its_kind() {
         ("50", "call"),
         ("51", "other"),
         ("10000", "system"),
-        ("10002", "recall"),
+        ("10002", "other"),
+        ("65", "friend_request"),
+        ("66", "card"),
         ("999", "other"),
     ];
     let bodies: Vec<String> = table

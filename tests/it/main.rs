@@ -12,6 +12,7 @@ mod fixture;
 mod missing;
 mod trustful;
 
+mod about;
 mod accounts;
 mod answers;
 mod browser;

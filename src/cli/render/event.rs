@@ -26,6 +26,7 @@ pub(in crate::cli) fn whole(json: &[u8]) -> Option<String> {
         ("account", account),
         ("chat", entry.chat),
         ("from", entry.from),
+        ("name", entry.from_name),
         ("nick", entry.nick),
     ];
     for (name, value) in fields {
@@ -69,7 +70,7 @@ fn entry_line(entry: &Entry, accounts: bool) -> String {
     if entry.is_self == Some(true) {
         let _ = write!(out, " {}", "me".green());
     } else if let Some(from) = entry.from.as_deref().filter(|from| *from != chat) {
-        let _ = write!(out, " {}", clean(from).green());
+        let _ = write!(out, " {}", clean(entry.from_name.as_deref().unwrap_or(from)).green());
     }
     out.push(':');
     if kind != "text" {

@@ -132,6 +132,7 @@ fn query(ctx: &Ctx, list: &List) -> Result<EventsQuery, Error> {
             (false, true) => Some(false),
             (false, false) => exec.then_some(false),
         },
+        mentioned: list.mentioned,
         // What is passed over does not count, and the daemon does not know what that is.
         count: count(list).filter(|_| !exec || pass::Passing::of(&list.exec).is_none()),
         cursor: list.cursor.clone(),

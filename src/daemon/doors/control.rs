@@ -8,7 +8,7 @@ use crate::daemon::doors::refusal::{Refusal, look};
 use crate::daemon::doors::reply::{each, each_cancelled, json, ndjson, object, or_refusal, refusal, stream, typed};
 use crate::daemon::doors::serve::{Head, Peer};
 use crate::daemon::doors::{backup, body, client::Doors, delivery::Conn, events, forwards, people};
-use crate::daemon::log::{entry, range};
+use crate::daemon::log::{about::Known, entry, range};
 use crate::daemon::parts::Parts;
 use crate::daemon::queue::list;
 use crate::home;
@@ -235,7 +235,9 @@ impl Ask<'_> {
         match rest {
             [] => events::answer(self.parts, self.query()?, self.peer).await,
             [seq] => {
-                let line = self.event(seq, |stored| entry::line(&stored)).await?;
+                let store = self.parts.store.clone();
+                let line = move |stored| entry::line(&stored, Some(&mut Known::new(&store)));
+                let line = self.event(seq, line).await?;
                 Ok(typed(line, "application/json"))
             }
             [seq, "bytes"] => Ok(typed(self.event(seq, |stored| stored.body).await?, "application/octet-stream")),

@@ -17,6 +17,7 @@ use warp::reply::Response;
 pub(super) async fn answer(parts: &Parts, query: EventsQuery, peer: Peer) -> Result<Response, Refusal> {
     let account = parts.queue.account_of(query.account.as_deref()).await?;
     let filter = Filter::new(&query, account)?;
+    let filter = if query.mentioned { filter.mentioning(&parts.store) } else { filter };
     let mut range = range::range(query.since.as_deref(), query.until.as_deref(), Time::now())?;
     range::check_log(&parts.store, query.log.as_deref())?;
     let (mut lease, mut began) = (None, false);

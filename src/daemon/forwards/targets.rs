@@ -5,7 +5,7 @@ use crate::control::{Forward, ForwardState};
 use crate::daemon::accounts::Accounts;
 use crate::daemon::forwards::post::{Message, without_password};
 use crate::daemon::forwards::target::{Health, TARGETS_MAX, Target};
-use crate::daemon::log::{entry, filter::Filter, refused::Refused};
+use crate::daemon::log::{about::Known, entry, filter::Filter, refused::Refused};
 use crate::daemon::{queue::clock_steps::Clock, sync::lock};
 use crate::key::FORWARD;
 use crate::seq::Seq;
@@ -136,7 +136,7 @@ impl Targets {
         let passed = stored.and_then(|stored| entry::via(&stored.outline));
         let via = passed.map_or_else(|| log.clone(), |passed| format!("{passed},{log}"));
         let body = match stored {
-            Some(stored) => entry::line(stored),
+            Some(stored) => entry::line(stored, Some(&mut Known::new(&self.store))),
             None => format!(r#"{{"seq":0,"time":"{}","kind":"test"}}"#, Time::now()),
         };
         Ok(Message { body: body.into(), seq: stored.map(|stored| stored.seq), log, via })

@@ -2,6 +2,7 @@
 
 use crate::clock::Time;
 use crate::daemon::ages::Ages;
+use crate::daemon::log::about;
 use crate::daemon::queue::record::{PIECES, Record};
 use crate::daemon::queue::{answers, awaited::Awaited};
 use crate::directory;
@@ -167,7 +168,9 @@ fn close_request(tx: &mut Txn<'_>, record: &Record, command: &Command, seen: &Se
 fn echo(tx: &mut Txn<'_>, account: &str, seen: &Seen, awaited: &Awaited) -> bool {
     let (Some(chat), Some(text)) = (seen.event.chat.as_deref(), seen.event.text.as_deref()) else { return false };
     let open = candidates(tx, account, |tx, who| answers::echoable(tx, who, chat, text, seen.seq, seen.time));
-    !conclude(tx, &open, &HashSet::new(), seen, awaited).is_empty()
+    let found = conclude(tx, &open, &HashSet::new(), seen, awaited);
+    found.iter().for_each(|(record, _)| about::remember_echo(tx, seen.seq, record.id));
+    !found.is_empty()
 }
 
 /// A notice may tell that something was refused.

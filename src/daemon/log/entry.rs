@@ -6,11 +6,13 @@
 
 use crate::clock::Time;
 use crate::control::Progress;
+use crate::daemon::log::about::{self, Known};
 use crate::daemon::log::line;
 use crate::directory::{Names, Sign};
 use crate::protocol::answer;
 use crate::protocol::command::Command;
 use crate::protocol::event::{self, Body, Event, Kind, Outline, Pieces};
+use crate::seq::Seq;
 use crate::store::{Append, Stored};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -27,6 +29,10 @@ const PACKED_HEAD_BYTES: usize = 3 + 2 * 4;
 
 /// In the byte of `is_self`: the event names no account, and the one that is stored is its process's.
 const BY_PROCESS: u8 = 4;
+/// Likewise: the outline ends with the number of an event that told the very same.
+const REPEATS: u8 = 8;
+/// Where that byte lies.
+const FLAGS_AT: usize = 2;
 
 /// What is stored beside an event's bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -184,7 +190,7 @@ fn unpack(bytes: &[u8]) -> Option<Packed<'_>> {
     let inner = u32::from_be_bytes(*start) as usize..u32::from_be_bytes(*end) as usize;
     Some(Packed {
         kind: Kind::from_number(head[1])?,
-        is_self: match head[2] & !BY_PROCESS {
+        is_self: match head[2] & !(BY_PROCESS | REPEATS) {
             1 => Some(false),
             2 => Some(true),
             _ => None,
@@ -207,7 +213,26 @@ pub(crate) fn via(outline: &[u8]) -> Option<&str> {
         let (len, after) = rest.split_first_chunk::<2>()?;
         rest = after.get(usize::from(u16::from_be_bytes(*len))..)?;
     }
-    std::str::from_utf8(rest).ok().filter(|via| !via.is_empty())
+    let end = rest.len() - if repeat_of(outline).is_some() { REPEAT_BYTES } else { 0 };
+    std::str::from_utf8(&rest[..end]).ok().filter(|via| !via.is_empty())
+}
+
+/// An outline's last bytes when it [`REPEATS`].
+const REPEAT_BYTES: usize = 8;
+
+/// The event that told the very same a moment before a stored one: like [`via`] it cannot be derived from the bytes.
+fn repeat_of(outline: &[u8]) -> Option<Seq> {
+    let is_there = outline.get(FLAGS_AT)? & REPEATS != 0 && outline.len() >= PACKED_HEAD_BYTES + 3 * 2 + REPEAT_BYTES;
+    outline.last_chunk().filter(|_| is_there).map(|seq| Seq(u64::from_be_bytes(*seq)))
+}
+
+/// An outline that says which event told the very same a moment before.
+pub(super) fn repeating(outline: &[u8], seq: Seq) -> Bytes {
+    let mut out = [outline, &seq.0.to_be_bytes()].concat();
+    if let Some(flags) = out.get_mut(FLAGS_AT) {
+        *flags |= REPEATS;
+    }
+    out.into()
 }
 
 /// The account whose process a stored event came from, where the event names none: like [`via`] it cannot be derived from
@@ -217,6 +242,11 @@ fn owner(outline: &[u8]) -> Option<&str> {
     let (len, rest) = rest.split_first_chunk::<2>()?;
     let text = std::str::from_utf8(rest.get(..usize::from(u16::from_be_bytes(*len)))?).ok()?;
     (head[2] & BY_PROCESS != 0 && !text.is_empty()).then_some(text)
+}
+
+/// Whether a stored event may be the echo of a command, which is known once the log was learned from up to there.
+pub(super) fn may_be_echo(stored: &Stored) -> bool {
+    outlined(stored, |packed| packed.is_some_and(|packed| about::is_echo(packed.kind, packed.is_self)))
 }
 
 /// The account that a stored event is of.
@@ -308,10 +338,12 @@ impl Truncate for Vec<u8> {
 ///
 /// # Errors
 /// Those of `out`.
-pub(crate) fn write_line(out: &mut impl Truncate, stored: &Stored) -> io::Result<()> {
+pub(crate) fn write_line(out: &mut impl Truncate, stored: &Stored, known: Option<&mut Known<'_>>) -> io::Result<()> {
     let begin = out.len()?;
     let Stored { seq, time, outline, body } = stored;
-    let written = data(stored).and_then(|data| guarded(|| line::write(out, *seq, *time, &data, owner(outline))));
+    let beside = line::Beside { owner: owner(outline), repeat_of: repeat_of(outline) };
+    let write = |data: Cow<'_, str>| guarded(|| line::write(out, (*seq, *time), &data, beside, known));
+    let written = data(stored).and_then(write);
     written.unwrap_or_else(|reason| {
         out.cut(begin)?;
         line::write_unparsed(out, *seq, *time, &reason, body)
@@ -319,9 +351,9 @@ pub(crate) fn write_line(out: &mut impl Truncate, stored: &Stored) -> io::Result
 }
 
 /// The line that a follower sees, without its end.
-pub(crate) fn line(stored: &Stored) -> String {
+pub(crate) fn line(stored: &Stored, known: Option<&mut Known<'_>>) -> String {
     let mut out = Vec::with_capacity(stored.body.len() * 2);
-    write_line(&mut out, stored).expect("a vector takes it");
+    write_line(&mut out, stored, known).expect("a vector takes it");
     String::from_utf8(out).expect("only texts were put together")
 }
 
@@ -329,12 +361,17 @@ pub(crate) fn line(stored: &Stored) -> String {
 ///
 /// # Errors
 /// Those of `out`.
-pub(crate) fn write_answer(out: &mut impl Truncate, stored: &Stored, command: &Command) -> io::Result<()> {
+pub(crate) fn write_answer(
+    out: &mut impl Truncate,
+    stored: &Stored,
+    command: &Command,
+    known: &mut Known<'_>,
+) -> io::Result<()> {
     // Of what cannot be read nothing is told; the event says why.
     let mut pieces = pieces(stored).ok();
     let next = || piece(pieces.as_mut()?).ok().flatten();
     let items = std::iter::from_fn(next).flat_map(|piece| answer::items(command, &piece));
-    Progress::write_answer(out, |out| write_line(out, stored), items)
+    Progress::write_answer(out, |out| write_line(out, stored, Some(known)), items)
 }
 
 fn read(body: &[u8]) -> Body<'_> {
@@ -410,7 +447,7 @@ mod tests {
             format!(r#"{{"type":78,"msgType":"1","processid":{pid},"wxid":"wxid_a","message":"hello"{more}}}"#)
         };
         let told = |stored: &Stored| {
-            let line: serde_json::Value = serde_json::from_str(&line(stored)).unwrap();
+            let line: serde_json::Value = serde_json::from_str(&line(stored, None)).unwrap();
             let event = decoded(stored).unwrap();
             assert_eq!(account(stored), event.account);
             assert_eq!(line["account"].as_str(), event.account.as_deref());

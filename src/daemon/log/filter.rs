@@ -1,10 +1,10 @@
 //! Which events somebody wants (contract 7).
 
 use crate::control::EventsQuery;
-use crate::daemon::log::{entry, entry::tag, refused::Refused};
+use crate::daemon::log::{about::Known, entry, entry::tag, refused::Refused};
 use crate::near;
-use crate::protocol::event::Kind;
-use crate::store::Stored;
+use crate::protocol::event::{Event, Kind};
+use crate::store::{Store, Stored};
 
 /// Filters on events (contract 7); all must hold.
 #[derive(Debug, Default)]
@@ -15,6 +15,8 @@ pub(crate) struct Filter {
     account: Option<String>,
     text: Option<regex::Regex>,
     is_self: Option<bool>,
+    /// Only messages that mean the account, as this directory knows it.
+    mentioned: Option<Store>,
 }
 
 /// Regular expressions are compiled to at most so many bytes: a pattern comes from the user's own shell, but a typo
@@ -34,6 +36,11 @@ impl Filter {
         )
     }
 
+    /// Only messages that mean their account, whose names the directory in `store` knows.
+    pub(crate) fn mentioning(self, store: &Store) -> Self {
+        Self { mentioned: Some(store.clone()), ..self }
+    }
+
     /// Compiles filters.
     pub(crate) fn of(
         kind: Option<&str>,
@@ -49,7 +56,7 @@ impl Filter {
                 Some(regex::RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build().map_err(Refused::Pattern)?)
             }
         };
-        Ok(Self { kinds: kind.map(kinds).transpose()?, chat, from, account, text, is_self })
+        Ok(Self { kinds: kind.map(kinds).transpose()?, chat, from, account, text, is_self, mentioned: None })
     }
 
     /// What the store can skip blocks by.
@@ -72,6 +79,7 @@ impl Filter {
             && self.account.is_none()
             && self.text.is_none()
             && self.is_self.is_none()
+            && self.mentioned.is_none()
     }
 
     /// Whether an event passes.
@@ -79,16 +87,26 @@ impl Filter {
         self.is_empty()
             || entry::outlined(stored, |packed| {
                 let Some(packed) = packed else {
-                    return self.text.is_none() && self.passes(Kind::Unparsed, None, None, None, None);
+                    return self.needs_no_text() && self.passes(Kind::Unparsed, None, None, None, None);
                 };
                 if !self.passes(packed.kind, packed.account, packed.chat, packed.from, packed.is_self) {
                     return false;
                 }
-                let Some(pattern) = &self.text else { return true };
                 // Only messages have text; others may be megabytes of contacts.
-                packed.kind.is_message()
-                    && entry::decoded(stored).is_ok_and(|event| event.text.is_some_and(|text| pattern.is_match(&text)))
+                self.needs_no_text()
+                    || (packed.kind.is_message() && entry::decoded(stored).is_ok_and(|event| self.says(&event)))
             })
+    }
+
+    fn needs_no_text(&self) -> bool {
+        self.text.is_none() && self.mentioned.is_none()
+    }
+
+    /// Whether a message says what is asked for, and to whom.
+    fn says(&self, event: &Event) -> bool {
+        let says = |pattern: &regex::Regex| event.text.as_deref().is_some_and(|text| pattern.is_match(text));
+        self.text.as_ref().is_none_or(says)
+            && self.mentioned.as_ref().is_none_or(|store| Known::new(store).mentions(event) == Some(true))
     }
 
     fn passes(

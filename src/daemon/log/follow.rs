@@ -9,6 +9,8 @@
 
 use crate::clock::Time;
 use crate::control::Line;
+use crate::daemon::learned::CatchUp;
+use crate::daemon::log::about::Known;
 use crate::daemon::log::page::{LARGE_BYTES, Lines, page};
 use crate::daemon::log::spill::{Spilled, Spills, Writing, piece_bytes};
 use crate::daemon::log::{entry, filter::Filter, range::one, refused::Refused};
@@ -66,6 +68,7 @@ pub(crate) struct Follow {
 #[derive(Debug)]
 pub(crate) struct Following {
     store: Store,
+    learned: Arc<CatchUp>,
     shutdown: Shutdown,
     /// Open ones.
     followers: AtomicUsize,
@@ -97,9 +100,10 @@ pub(crate) struct Gone;
 
 impl Following {
     /// Large lines go through files in `dir`.
-    pub(crate) fn new(store: Store, dir: PathBuf, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(store: Store, learned: Arc<CatchUp>, dir: PathBuf, shutdown: Shutdown) -> Self {
         Self {
             store,
+            learned,
             shutdown,
             followers: AtomicUsize::new(0),
             turns: Semaphore::new(TURNS),
@@ -143,9 +147,11 @@ impl Following {
         let mut left = count.unwrap_or(u64::MAX);
         let heartbeat = heartbeat.unwrap_or(HEARTBEAT);
         let mut marked = query.after;
+        // What was waited for long enough is told as it is known.
+        let mut known_upto = Seq::ZERO;
         while left > 0 {
             let upto = query.upto.unwrap_or(Seq(u64::MAX)).min(*tail.borrow_and_update());
-            let mut page = match self.page(&mut query, upto, &filter, left).await {
+            let mut page = match self.page(&mut query, upto, &filter, left, known_upto).await {
                 Ok(page) => page,
                 Err(refused) => return out.send(Err(refused)).await.map_err(|_| Gone),
             };
@@ -160,6 +166,10 @@ impl Following {
                 marked = query.after;
             }
             self.send(out, page.large, page.text).await?;
+            if let Some(seq) = page.awaits {
+                self.learned.reaches(seq).await;
+                known_upto = seq;
+            }
             if !page.end || left == 0 {
                 continue;
             }
@@ -201,18 +211,20 @@ impl Following {
         upto: Seq,
         filter: &Arc<Filter>,
         left: u64,
+        known_upto: Seq,
     ) -> Result<Lines, Refused> {
+        let learned = self.learned.upto().max(known_upto);
         let is_short = upto.0.saturating_sub(query.after.0) <= INLINE_MAX;
         let bytes_max = (PAGES_BYTES / self.readers()).clamp(PAGE_BYTES_MIN, PAGE_BYTES);
         let aside = |query: &Query| {
             let (of, query, filter) = (Arc::clone(self), query.clone(), Arc::clone(filter));
-            tokio::task::spawn_blocking(move || page(&of.store, &of.large, &query, bytes_max, &filter, left))
+            tokio::task::spawn_blocking(move || page(&of.store, &of.large, &query, bytes_max, &filter, left, learned))
         };
         query.small = true;
         let mut made = {
             let _turn = self.turns.acquire().await;
             if is_short {
-                Ok(page(&self.store, &self.large, query, bytes_max, filter, left))
+                Ok(page(&self.store, &self.large, query, bytes_max, filter, left, learned))
             } else {
                 aside(query).await
             }
@@ -269,12 +281,13 @@ impl Following {
             let stored = one(&of.store, seq).ok()?;
             let command = wire.command()?;
             let large = stored.body.len() > LARGE_BYTES && *of.store.health().borrow() == Health::Writable;
-            let write = |out: &mut Writing| entry::write_answer(out, &stored, command);
+            let mut known = Known::new(&of.store);
+            let write = |out: &mut Writing| entry::write_answer(out, &stored, command, &mut known);
             if let Some(Ok(spilled)) = large.then(|| of.large.one(write)) {
                 return Some((Some(spilled), Vec::new()));
             }
             let mut line = Vec::new();
-            entry::write_answer(&mut line, &stored, command).expect("a vector takes it");
+            entry::write_answer(&mut line, &stored, command, &mut Known::new(&of.store)).expect("a vector takes it");
             Some((None, line))
         });
         let made = made.await;

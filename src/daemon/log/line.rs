@@ -3,23 +3,40 @@
 
 use crate::clock::Time;
 use crate::control::{Entry, entry};
+use crate::daemon::log::about::{Extras, Known};
 use crate::protocol::event::{self, Event, Kind, Pieces};
 use crate::seq::Seq;
 use serde_json::json;
 use std::io::{self, Write};
 
-/// Writes an event, without the line's end. `data` is the inner object; for `owner` see [`event::outline_of`].
+/// What is stored beside an event.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Beside<'e> {
+    /// See [`event::outline_of`].
+    pub(crate) owner: Option<&'e str>,
+    /// The event that told the very same a moment before.
+    pub(crate) repeat_of: Option<Seq>,
+}
+
+/// Writes an event, without the line's end. `data` is the inner object. Without `known` nobody's name is told.
 ///
 /// # Errors
 /// Those of `out`.
-pub(crate) fn write(out: &mut impl Write, seq: Seq, time: Time, data: &str, owner: Option<&str>) -> io::Result<()> {
-    let pieces = Pieces::of_account(data, owner);
-    of(seq, time, pieces.event()).begin(out)?;
+pub(crate) fn write(
+    out: &mut impl Write,
+    (seq, time): (Seq, Time),
+    data: &str,
+    beside: Beside<'_>,
+    known: Option<&mut Known<'_>>,
+) -> io::Result<()> {
+    let pieces = Pieces::of_account(data, beside.owner);
+    let about = known.map(|known| known.about(seq, pieces.event())).unwrap_or_default();
+    Entry { repeat_of: beside.repeat_of, ..of(seq, time, pieces.event(), &about) }.begin(out)?;
     pieces.write_decoded(out)?;
     entry::end(out, |out| event::write_data(out, data))
 }
 
-fn of(seq: Seq, time: Time, event: &Event) -> Entry<&str> {
+fn of<'e>(seq: Seq, time: Time, event: &'e Event, about: &'e Extras) -> Entry<&'e str> {
     Entry {
         seq,
         time,
@@ -31,7 +48,11 @@ fn of(seq: Seq, time: Time, event: &Event) -> Entry<&str> {
         from: event.from.as_deref(),
         is_self: event.is_self,
         nick: event.nick.as_deref(),
-        text: event.text.as_deref(),
+        text: about.text.as_deref().or(event.text.as_deref()),
+        from_name: about.from_name.as_deref(),
+        mentioned: about.mentioned,
+        command: about.command,
+        repeat_of: None,
         decoded: serde_json::Value::Null,
     }
 }
@@ -57,7 +78,7 @@ pub(crate) fn write_unparsed(out: &mut impl Write, seq: Seq, time: Time, reason:
 /// An event as text, without the line's end: the manual's examples are made of these.
 #[must_use]
 pub fn text(seq: Seq, time: Time, data: &str) -> String {
-    as_text(|out| write(out, seq, time, data, None))
+    as_text(|out| write(out, (seq, time), data, Beside::default(), None))
 }
 
 /// As [`text`], of one whose body could not be read.

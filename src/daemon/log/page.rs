@@ -1,10 +1,11 @@
 //! One page of the log, filtered and written out for a follower.
 
 use crate::control::{DroppedRange, Line};
+use crate::daemon::log::about::Known;
 use crate::daemon::log::spill::{Spilled, Spills, Writing};
 use crate::daemon::log::{entry, filter::Filter, refused::Refused};
 use crate::seq::Seq;
-use crate::store::{Dropped, Health, Query, Read, Store, Stored};
+use crate::store::{Dropped, Health, Page, Query, Read, Store, Stored};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -24,20 +25,39 @@ pub(super) struct Lines {
     /// The last one that went into `text`.
     pub(super) last: Seq,
     pub(super) end: bool,
+    /// What comes next may be the echo of a command, which is known once the log was learned from up to there.
+    pub(super) awaits: Option<Seq>,
 }
 
 impl Lines {
+    /// Those of a page, with room for what will come.
+    fn of(page: &Page, filter: &Filter) -> Self {
+        let mut lines = Self { looked_to: page.looked_to, end: page.end, ..Self::default() };
+        if filter.is_empty() {
+            // What is derived is about as long as what is stored; growing would copy all of it.
+            let lens = page.entries.iter().map(|stored| stored.body.len()).filter(|len| *len <= LARGE_BYTES);
+            lines.text.reserve(lens.map(|len| len * 2 + LINE_EXTRA).sum());
+        }
+        lines
+    }
+
+    /// These, and no further: that event is for the next page.
+    fn before(mut self, stored: &Stored) -> Self {
+        (self.looked_to, self.end) = (Seq(stored.seq.0 - 1), false);
+        self
+    }
+
     /// Adds an event: a large one by way of a file, where one can be written.
-    fn add(&mut self, store: &Store, spills: &Spills, stored: &Stored) {
+    fn add(&mut self, store: &Store, spills: &Spills, stored: &Stored, known: &mut Known<'_>) {
+        let is_spilled = stored.body.len() > LARGE_BYTES && *store.health().borrow() == Health::Writable;
         let write = |out: &mut Writing| {
-            entry::write_line(out, stored)?;
+            entry::write_line(out, stored, Some(known))?;
             out.write_all(b"\n")
         };
-        let is_spilled = stored.body.len() > LARGE_BYTES && *store.health().borrow() == Health::Writable;
         match is_spilled.then(|| spills.line(stored.seq, write)) {
             Some(Ok(spilled)) => self.large = Some(spilled),
             _ => {
-                entry::write_line(&mut self.text, stored).expect("a vector takes it");
+                entry::write_line(&mut self.text, stored, Some(known)).expect("a vector takes it");
                 self.text.push(b'\n');
             }
         }
@@ -46,7 +66,7 @@ impl Lines {
     /// What tells a reader that it was overtaken by retention, or that a file of the store is lost.
     fn dropped(Dropped { from, to }: Dropped) -> Self {
         let text = Line::Dropped(DroppedRange { from, to }).bytes();
-        Self { large: None, text, matched: 0, looked_to: to, last: to, end: false }
+        Self { text, looked_to: to, last: to, ..Self::default() }
     }
 }
 
@@ -58,10 +78,11 @@ fn on_its_way(large: &Spills, query: &Query, filter: &Filter) -> Option<Lines> {
         return None;
     }
     let large = Some(large.known(seq)?);
-    Some(Lines { large, text: Vec::new(), matched: 1, looked_to: seq, last: seq, end: false })
+    Some(Lines { large, matched: 1, looked_to: seq, last: seq, ..Lines::default() })
 }
 
-/// Reads one page and writes what passes; nothing when what comes next is large, and the query leaves that.
+/// Reads one page and writes what passes; nothing when what comes next is large, and the query leaves that. It ends before
+/// an own text behind `learned`, of which nobody knows yet whether it is an echo.
 pub(super) fn page(
     store: &Store,
     spills: &Spills,
@@ -69,6 +90,7 @@ pub(super) fn page(
     bytes_max: usize,
     filter: &Filter,
     left: u64,
+    learned: Seq,
 ) -> Result<Option<Lines>, Refused> {
     if let Some(lines) = on_its_way(spills, query, filter) {
         return Ok(Some(lines));
@@ -80,13 +102,8 @@ pub(super) fn page(
     if page.large && page.entries.is_empty() && page.damaged.is_empty() {
         return Ok(None);
     }
-    let mut lines =
-        Lines { large: None, text: Vec::new(), matched: 0, looked_to: page.looked_to, last: Seq::ZERO, end: page.end };
-    if filter.is_empty() {
-        // What is derived is about as long as what is stored; growing would copy all of it.
-        let lens = page.entries.iter().map(|stored| stored.body.len()).filter(|len| *len <= LARGE_BYTES);
-        lines.text.reserve(lens.map(|len| len * 2 + LINE_EXTRA).sum());
-    }
+    let mut lines = Lines::of(&page, filter);
+    let mut known = Known::new(store);
     let mut damaged = page.damaged.into_iter().peekable();
     for stored in &page.entries {
         while let Some((seq, reason)) = damaged.next_if(|(seq, _)| *seq < stored.seq) {
@@ -95,13 +112,16 @@ pub(super) fn page(
         if !filter.matches(stored) {
             continue;
         }
+        if stored.seq > learned && entry::may_be_echo(stored) {
+            lines.awaits = Some(stored.seq);
+            return Ok(Some(lines.before(stored)));
+        }
         let is_large = stored.body.len() > LARGE_BYTES;
         if is_large && !lines.text.is_empty() {
             // It has a page of its own.
-            (lines.looked_to, lines.end) = (Seq(stored.seq.0 - 1), false);
-            return Ok(Some(lines));
+            return Ok(Some(lines.before(stored)));
         }
-        lines.add(store, spills, stored);
+        lines.add(store, spills, stored, &mut known);
         lines.matched += 1;
         lines.last = stored.seq;
         if is_large {

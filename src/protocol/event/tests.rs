@@ -65,7 +65,7 @@ fn every_event_example_of_the_spec_becomes_its_line() {
         assert!(!line.contains('\n'), "{name}");
         let value: Value = serde_json::from_str(&line).expect(name);
         let keys: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
-        let all = "seq time kind type account pid chat from self nick text decoded data";
+        let all = "seq time kind type account pid chat from self nick text from_name mentioned command repeat_of decoded data";
         assert_eq!(keys.join(" "), all, "{name}");
         let (number, kind) = name.split_once('-').unwrap();
         assert_eq!(value["type"].to_string(), number);
@@ -468,7 +468,7 @@ fn a_line_has_no_line_breaks_and_its_data_no_other_change() {
     let data = "{\r\n \"type\": 1,\n\"x\": \"a\\nb\" , \"n\": 1.10 }";
     assert_eq!(
         line::text(Seq(17), Time::from_millis(0), data),
-        r#"{"seq":17,"time":"1970-01-01T00:00:00.000Z","kind":"other","type":1,"account":null,"pid":null,"chat":null,"from":null,"self":null,"nick":null,"text":null,"decoded":{},"data":{ "type": 1,"x": "a\nb" , "n": 1.10 }}"#
+        r#"{"seq":17,"time":"1970-01-01T00:00:00.000Z","kind":"other","type":1,"account":null,"pid":null,"chat":null,"from":null,"self":null,"nick":null,"text":null,"from_name":null,"mentioned":null,"command":null,"repeat_of":null,"decoded":{},"data":{ "type": 1,"x": "a\nb" , "n": 1.10 }}"#
     );
 }
 
@@ -476,7 +476,7 @@ fn a_line_has_no_line_breaks_and_its_data_no_other_change() {
 fn an_unparsed_event_holds_its_bytes() {
     assert_eq!(
         line::unparsed_text(Seq(3), Time::from_millis(0), "the body is empty", b"\xff\0"),
-        r#"{"seq":3,"time":"1970-01-01T00:00:00.000Z","kind":"unparsed","type":null,"account":null,"pid":null,"chat":null,"from":null,"self":null,"nick":null,"text":null,"decoded":{"reason":"the body is empty"},"data":{"base64":"/wA="}}"#
+        r#"{"seq":3,"time":"1970-01-01T00:00:00.000Z","kind":"unparsed","type":null,"account":null,"pid":null,"chat":null,"from":null,"self":null,"nick":null,"text":null,"from_name":null,"mentioned":null,"command":null,"repeat_of":null,"decoded":{"reason":"the body is empty"},"data":{"base64":"/wA="}}"#
     );
 }
 

@@ -335,6 +335,19 @@ pub(super) fn events() -> String {
         ("self", "Whether the account itself spoke."),
         ("nick", "The chat's name in a message, the person's in a profile."),
         ("text", "Readable text, where there is some."),
+        (
+            "from_name",
+            "What the directory calls who spoke at the moment when the line is made: the nick in that room, else the remark, else the nick.",
+        ),
+        (
+            "mentioned",
+            "Whether a message means the account: a private one does; in a room one with `@` and its nick there, its nick, `所有人` or `all` (up to a blank or the end), or a quote of its own message. `null` for what nobody says, and where the account's names are not known.",
+        ),
+        ("command", "Of an own text: the id of the command whose echo it is; `null` when a person typed it."),
+        (
+            "repeat_of",
+            "The position of the last event within a minute before whose body was the very same: the client told it again.",
+        ),
         ("decoded", "An object: what was packed, by kind."),
         (
             "data",

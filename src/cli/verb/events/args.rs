@@ -138,6 +138,10 @@ pub(super) struct List {
     #[arg(long)]
     pub(super) no_self: bool,
 
+    /// Only messages that mean the account: private ones, those that call it with @ or quote what it said
+    #[arg(long)]
+    pub mentioned: bool,
+
     /// End after so many events; with -f wait for them
     #[arg(long, value_name = "N")]
     pub(super) count: Option<u64>,
@@ -169,7 +173,8 @@ pub(super) struct List {
 #[command(next_help_heading = "Running a command per event")]
 pub(super) struct Exec {
     /// Run a command per event, the event's JSON on its standard input. In its environment, as far as they apply:
-    /// WEHELP_SEQ, WEHELP_TIME, WEHELP_KIND, WEHELP_TYPE, WEHELP_ACCOUNT, WEHELP_PID, WEHELP_CHAT, WEHELP_FROM, WEHELP_SELF,
+    /// WEHELP_SEQ, WEHELP_TIME, WEHELP_KIND, WEHELP_TYPE, WEHELP_ACCOUNT, WEHELP_PID, WEHELP_CHAT, WEHELP_FROM,
+    /// WEHELP_FROM_NAME, WEHELP_MENTIONED, WEHELP_SELF,
     /// WEHELP_NICK, WEHELP_TEXT (of a text over 32 KiB the beginning, with WEHELP_TEXT_CUT=1), WEHELP_ATTEMPT (1, and with
     /// --retries 2 …), WEHELP_SOCKET. It must come last. It begins with new events (-f), unless -n, --since
     /// or --cursor says otherwise. A command has ended when it exits: what it started in the background is not waited for,

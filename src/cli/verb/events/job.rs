@@ -155,7 +155,7 @@ fn is_unread() -> bool {
 }
 
 /// What is known of the event, for scripts that do not read JSON. What does not apply is not set.
-fn environment(entry: &Entry, attempt: u32) -> [(&'static str, Option<String>); 13] {
+fn environment(entry: &Entry, attempt: u32) -> [(&'static str, Option<String>); 15] {
     let text = entry.text.as_deref().map(cut);
     let is_cut = text.is_some_and(|text| entry.text.as_ref().is_some_and(|whole| whole.len() > text.len()));
     [
@@ -167,6 +167,8 @@ fn environment(entry: &Entry, attempt: u32) -> [(&'static str, Option<String>); 
         ("WEHELP_PID", entry.pid.map(|n| n.to_string())),
         ("WEHELP_CHAT", entry.chat.clone()),
         ("WEHELP_FROM", entry.from.clone()),
+        ("WEHELP_FROM_NAME", entry.from_name.clone()),
+        ("WEHELP_MENTIONED", entry.mentioned.map(|mentioned| mentioned.to_string())),
         ("WEHELP_SELF", entry.is_self.map(|own| own.to_string())),
         ("WEHELP_NICK", entry.nick.clone()),
         ("WEHELP_TEXT", text.map(str::to_owned)),
