@@ -27,7 +27,7 @@ use crate::seq::Seq;
 use crate::store::{Query, Read, Store, Stored};
 use bytes::Bytes;
 use refused::Refused;
-use repeats::{Before, Repeats};
+use repeats::{Repeats, Twin};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -142,9 +142,9 @@ impl Log {
         let entry::Incoming { mut append, outline, sign, names, unreadable } = read;
         let (before, place) = self.repeats.note(&append.body, now).await;
         let before = match before {
-            Before::None => None,
-            Before::At(seq) => Some(seq),
-            Before::Lost => self.same(append.body.clone(), now).await,
+            Twin::None => None,
+            Twin::At(seq) => Some(seq),
+            Twin::Lost => self.same(append.body.clone(), now).await,
         };
         if let Some(before) = before {
             append.outline = entry::repeating(&append.outline, before);

@@ -44,9 +44,9 @@ enum Stands {
     Coming(watch::Receiver<Option<Seq>>),
 }
 
-/// The last callback that was the same.
+/// The last callback that was the same as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Before {
+pub(super) enum Twin {
     None,
     At(Seq),
     /// There was one, and nobody knows whether it was stored.
@@ -77,14 +77,14 @@ impl Place {
 
 impl Repeats {
     /// Notes a callback that comes now: the one before it that was the same, and its own place.
-    pub(super) async fn note(&self, body: &[u8], now: Time) -> (Before, Place) {
+    pub(super) async fn note(&self, body: &[u8], now: Time) -> (Twin, Place) {
         let (before, place) = self.enter(body, now);
         let before = match before {
-            None => Before::None,
-            Some(Stands::At(seq)) => Before::At(seq),
+            None => Twin::None,
+            Some(Stands::At(seq)) => Twin::At(seq),
             Some(Stands::Coming(mut coming)) => {
                 let seq = coming.wait_for(Option::is_some).await.ok().and_then(|seq| *seq);
-                seq.map_or(Before::Lost, Before::At)
+                seq.map_or(Twin::Lost, Twin::At)
             }
         };
         (before, place)
@@ -131,7 +131,7 @@ mod tests {
             let (before, place) = repeats.note(body.as_bytes(), at(seconds)).await;
             place.fill(Seq(seq));
             match before {
-                Before::At(seq) => Some(seq.0),
+                Twin::At(seq) => Some(seq.0),
                 _ => None,
             }
         };
@@ -151,9 +151,9 @@ mod tests {
         assert!(futures_now(second.as_mut()).await.is_none());
         first.fill(Seq(7));
         let (before, second) = second.await;
-        assert_eq!(before, Before::At(Seq(7)));
+        assert_eq!(before, Twin::At(Seq(7)));
         drop(second);
-        assert_eq!(repeats.note(b"a", at(1)).await.0, Before::Lost);
+        assert_eq!(repeats.note(b"a", at(1)).await.0, Twin::Lost);
     }
 
     /// What a future gives at once.
