@@ -9,8 +9,8 @@
 //! | `GET /v1/commands/ID/wait` | [`WaitQuery`] | NDJSON of [`Progress`]: at once and at each change |
 //! | `POST /v1/commands/ID/cancel`, `…/retry` | | [`Receipt`] |
 //! | `POST /v1/commands/cancel` | [`CancelQuery`] | NDJSON, oldest first: the [`Receipt`] of each command that was cancelled, a [`NotCancelled`] for each that could not be |
-//! | `POST /v1/asks` | [`Enqueue`] of one text; [`AskQuery`] | NDJSON: one [`Progress`] with the receipt; then the stream stays open. Only one question is open per account and chat; its turn ends when the reader closes the stream |
-//! | `GET /v1/asks/ID` | | the same, to take a question up again after the connection was lost |
+//! | `POST /v1/asks` | [`Enqueue`] of one text; [`AskQuery`] | NDJSON: one [`Progress`] with the receipt; then the stream stays open. Only one question is open per account and chat; its turn ends with its answer, with its time, or when the reader closes the stream |
+//! | `GET /v1/asks/ID` | [`AskQuery`] | the same, to take a question up again after the connection was lost |
 //! | `POST /v1/queue/pause`, `…/resume` | [`Named`], or `{}` for all accounts | [`Paused`] |
 //! | `GET /v1/events` | [`EventsQuery`] | NDJSON of entries (contract 7) |
 //! | `GET /v1/events/SEQ` | | one entry |
@@ -191,6 +191,9 @@ pub struct Receipt {
     /// Of the ids asked for, those that no part of the answer has told yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
+    /// wehelpd was not there when the last pieces of the answer could have come: it may not be whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
     /// Why a due command is not handed over now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
@@ -222,6 +225,9 @@ pub struct Fetched {
 
 /// How the reason begins for which no client that polls may take a command.
 pub const NOBODY_MAY: &str = "no client may take it: ";
+
+/// How the reason of a question begins that waits for its turn in its chat.
+pub const ASKED_BEFORE: &str = "ask: another question";
 
 /// Why and until when a due command waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -270,11 +276,17 @@ pub struct Enqueue {
 pub struct AskQuery {
     /// Whether it waits for its turn while another question is open in the chat; else it is refused (409 `ask-open`).
     pub queue: bool,
+    /// So long after it is due its turn is over, although the stream is still open; without, it is not.
+    pub timeout_ms: Option<u64>,
+    /// Only a message of this person is an answer. Its turn is over with the first answer.
+    pub from: Option<String>,
+    /// Only a message whose text this regular expression finds is an answer.
+    pub r#match: Option<String>,
 }
 
 impl Default for AskQuery {
     fn default() -> Self {
-        Self { queue: true }
+        Self { queue: true, timeout_ms: None, from: None, r#match: None }
     }
 }
 

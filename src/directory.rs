@@ -86,6 +86,12 @@ pub fn account_of_pid(tx: &Txn<'_>, pid: u64) -> Option<String> {
     account
 }
 
+/// How many members a room of an account has, where that was told.
+pub fn members_of(tx: &Txn<'_>, account: &str, room: &str) -> Option<u64> {
+    let Ok(room) = map::get::<Room, _>(tx, account, room);
+    room.filter(|room| !room.or_more)?.count
+}
+
 /// Whether an event's `cwxid` can be an account that is kept.
 #[must_use]
 pub fn is_account(id: &str) -> bool {

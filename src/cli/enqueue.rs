@@ -12,7 +12,7 @@ use super::render::{self, receipt};
 use super::wait;
 use crate::clock::{Bare, Time};
 use crate::control::client::Lines;
-use crate::control::{self, ENQUEUE_MAX, Enqueue, KEY_BYTES_MAX, Receipt, State, client};
+use crate::control::{self, AskQuery, ENQUEUE_MAX, Enqueue, KEY_BYTES_MAX, Receipt, State, client};
 use crate::protocol::command::{Api, Command, Wire};
 use std::cell::Cell;
 use std::time::Duration;
@@ -276,21 +276,22 @@ impl<'a> Enqueuer<'a> {
         })
     }
 
-    /// Queues a question to a person. Its turn in the chat lasts as long as the lines are held; see `GET /v1/asks`.
+    /// Queues a question to a person. Its turn in the chat lasts at most as long as the lines are held; see
+    /// `POST /v1/asks`.
     pub(super) fn ask(
         &self,
         ctx: &Ctx,
         wire: &Wire,
         expires: Duration,
-        queue: bool,
+        query: &AskQuery,
     ) -> Result<(Receipt, Lines), Error> {
         let keys = self.keys(1);
         let special = Special { expires: Some(expires), ..Special::default() };
         let request = self.request(std::slice::from_ref(wire), &keys, &special)?;
-        let path = if queue { "/v1/asks" } else { "/v1/asks?queue=false" };
+        let path = client::with_query("/v1/asks", query)?;
         let unfinished = |fate, error| Unfinished { fate, for_one: true, error };
         let told = |unfinished: Unfinished| unfinished.told(0, 1, !keys.is_empty());
-        let reply = ctx.client()?.put("POST", path, &request).map_err(|error| {
+        let reply = ctx.client()?.put("POST", &path, &request).map_err(|error| {
             let fate = if error.may_be_done() { Fate::Unknown } else { Fate::NotQueued };
             told(unfinished(fate, error.into()))
         })?;

@@ -26,6 +26,8 @@ pub(super) struct Outcome {
     pub(super) answers: Vec<(Box<RawValue>, Vec<Value>)>,
     /// Whether what was waited for came.
     pub(super) reached: bool,
+    /// The daemon keeps the command no longer.
+    pub(super) gone: bool,
 }
 
 /// Waits for each in turn and prints the answers. The patience begins anew with every answer: who is answered
@@ -47,7 +49,7 @@ pub(super) fn all(ctx: &Ctx, awaited: &[(Receipt, Duration)], raw: bool) -> Resu
     let shape = awaited.first().map_or(Shape::Facts, |(first, _)| Shape::of(&first.api));
     for (n, (first, patience)) in awaited.iter().enumerate() {
         let until = begun + *patience + first.due.since(Time::now());
-        let outcome = watch(ctx, first.id, Until::Answered, until, |receipt| {
+        let outcome = watch(ctx, first, Until::Answered, until, |receipt| {
             if !several {
                 progress.say(stage(receipt));
             }
@@ -99,25 +101,33 @@ fn show(ctx: &Ctx, outcome: &Outcome, raw: bool) -> Result<Option<Vec<Value>>, E
 /// Waits until a command has got as far as `until`, or the time is over; `seen` is told of each change.
 ///
 /// # Errors
-/// When there is no such command, or the daemon goes away and does not come back.
+/// When the daemon goes away and does not come back.
 pub(super) fn watch(
     ctx: &Ctx,
-    id: u64,
+    first: &Receipt,
     until: Until,
     end: Instant,
     mut seen: impl FnMut(&Receipt),
 ) -> Result<Outcome, Error> {
     let mut backoff = Backoff::for_a_restart();
+    let id = first.id;
+    let mut known = Outcome { receipt: first.clone(), answers: Vec::new(), reached: false, gone: false };
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        match watch_once(ctx, id, until, left, &mut backoff, &mut seen) {
+        match watch_once(ctx, until, left, &mut backoff, &mut known, &mut seen) {
             Ok(outcome) => {
                 let over = matches!(outcome.receipt.state, State::Expired | State::Cancelled);
                 if outcome.reached || over || Instant::now() >= end {
                     return Ok(outcome);
                 }
-                // The daemon ended the wait before its time: it stops, or it waits for a day at most.
+                // The daemon ended the wait before its time: it stops, it waits for a day at most, or the command is gone.
                 backoff.reset();
+                known = outcome;
+            }
+            Err(client::Error::Refused { status: 404, .. }) => {
+                // It was there: it stays what it was.
+                let reached = known.receipt.state == State::Answered;
+                return Ok(Outcome { reached, gone: true, ..known });
             }
             Err(error) if !error.may_pass() => return Err(error.into()),
             Err(error) if backoff.is_over() || Instant::now() >= end || ctx.is_ending() => {
@@ -133,10 +143,10 @@ pub(super) fn watch(
 
 fn watch_once(
     ctx: &Ctx,
-    id: u64,
     until: Until,
     left: Duration,
     backoff: &mut Backoff,
+    known: &mut Outcome,
     seen: &mut impl FnMut(&Receipt),
 ) -> Result<Outcome, client::Error> {
     let client = match ctx.client() {
@@ -144,20 +154,23 @@ fn watch_once(
         Err(error) => return Err(client::Error::Strange(error.message)),
     };
     let timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-    let mut lines = client.open(&format!("/v1/commands/{id}/wait"), &WaitQuery { timeout_ms, until })?.lines();
+    let path = format!("/v1/commands/{}/wait", known.receipt.id);
+    let mut lines = client.open(&path, &WaitQuery { timeout_ms, until })?.lines();
     lines.set_patience(Some(left.saturating_add(SLACK)))?;
-    let (mut receipt, mut answers) = (None, Vec::new());
+    let (mut is_there, mut answers) = (false, Vec::new());
     while let Some(progress) = lines.next_value()? {
         backoff.reset();
         match progress {
             control::Progress::Receipt(now) => {
                 seen(&now);
-                receipt = Some(now);
+                (known.receipt, is_there) = (now, true);
             }
             control::Progress::Answer { event, items } => answers.push((event, items)),
             control::Progress::End { reached } => {
-                let receipt = receipt.ok_or_else(|| client::Error::Strange("a wait without a receipt".into()))?;
-                return Ok(Outcome { receipt, answers, reached });
+                if !is_there {
+                    return Err(client::Error::Strange("a wait without a receipt".into()));
+                }
+                return Ok(Outcome { receipt: known.receipt.clone(), answers, reached, gone: false });
             }
         }
     }
@@ -200,7 +213,17 @@ pub(super) fn failure(outcome: &Outcome, patience: Duration) -> Option<Error> {
             "command {id} expired before a client fetched it; is the client polling? see `wehelp status`"
         ))),
         State::Cancelled => Some(Error::refused("cancelled", format!("command {id} was cancelled meanwhile"))),
+        State::Answered if receipt.cut => Some(Error::no_answer(format!(
+            "the answer to command {id} may not be whole: wehelpd was not running when more of it could have come; ask again"
+        ))),
         _ if outcome.reached => None,
+        _ if outcome.gone => {
+            let came = if outcome.answers.is_empty() { "no answer".to_owned() } else { part(receipt) };
+            Some(Error::no_answer(format!(
+                "{came}: wehelpd has forgotten command {id}, which was last {} (queue.keep_done)",
+                receipt.state
+            )))
+        }
         _ if !outcome.answers.is_empty() => Some(Error::no_answer(format!(
             "only a part of the answer to command {id} came within {}: {}; what comes later is still noted, see `wehelp \
              queue show {id}`",
@@ -278,12 +301,13 @@ fn merged(answers: &[(Box<RawValue>, Vec<Value>)]) -> Vec<Value> {
         if better && kind == "contacts.packet" {
             continue;
         }
-        // A member may stand in a list twice, and a packet has no single id: only lists of people and rooms merge.
-        let lists = matches!(kind.as_str(), "contacts" | "contacts.packet" | "rooms");
+        // A packet has no single id, and a member may stand in one list twice.
+        let lists = matches!(kind.as_str(), "contacts" | "contacts.packet" | "rooms" | "room.members");
+        let begin = merged.len();
         for item in items {
             match item["wxid"].as_str().filter(|_| lists && answers.len() > 1) {
                 None => merged.push(item.clone()),
-                Some(wxid) => match places.get(wxid) {
+                Some(wxid) => match places.get(wxid).filter(|place| kind != "room.members" || **place < begin) {
                     Some(place) => merged[*place] = item.clone(),
                     None => {
                         places.insert(wxid.to_owned(), merged.len());
@@ -327,11 +351,14 @@ mod tests {
         ];
         assert_eq!(merged(&answers), [json!({"wxid": "a", "nick": "A"}), json!({"wxid": "b", "nick": "B"})]);
         assert_eq!(merged(&answers[..1]), [json!({"wxid": "a"})]);
+        let twice = json!([{"wxid": "a"}, {"wxid": "a"}, {"wxid": "b"}]);
+        let members = [answer("room.members", &twice), answer("room.members", &json!([{"wxid": "b"}, {"wxid": "c"}]))];
+        assert_eq!(merged(&members).len(), 4);
     }
 
     #[test]
     fn what_is_said_when_time_is_over_tells_whether_the_client_has_it() {
-        let outcome = |state| Outcome { receipt: receipt(state), answers: vec![], reached: false };
+        let outcome = |state| Outcome { receipt: receipt(state), answers: vec![], reached: false, gone: false };
         let said = |state| failure(&outcome(state), PATIENCE).unwrap();
         assert!(said("ready").message.contains("no client has fetched command 42 yet"));
         assert_eq!(said("ready").exit, Exit::NoAnswer);
@@ -356,9 +383,28 @@ mod tests {
             receipt: receipt("rejected"),
             answers: vec![answer("message.system", &json!([]))],
             reached: true,
+            gone: false,
         };
         let error = failure(&outcome, PATIENCE).unwrap();
         assert_eq!(error.exit, Exit::Refused);
         assert!(error.message.contains("被对方拒收了"), "{}", error.message);
+    }
+
+    #[test]
+    fn what_is_kept_no_longer_or_may_lack_something_is_no_answer() {
+        let outcome = |state, reached, gone, cut| {
+            let receipt = Receipt { cut, ..receipt(state) };
+            failure(&Outcome { receipt, answers: vec![], reached, gone }, PATIENCE)
+        };
+        for (outcome, word) in [
+            (outcome("fetched", false, true, false), "forgotten command 42, which was last fetched"),
+            (outcome("answered", true, false, true), "may not be whole"),
+            (outcome("answered", true, true, true), "may not be whole"),
+        ] {
+            let error = outcome.unwrap();
+            assert_eq!(error.exit, Exit::NoAnswer);
+            assert!(error.message.contains(word), "{}", error.message);
+        }
+        assert_eq!(outcome("answered", true, true, false), None);
     }
 }

@@ -227,7 +227,11 @@ fn connect(socket: &Path, patience: Duration) -> io::Result<UnixStream> {
     Ok(OwnedFd::from(stream).into())
 }
 
-fn with_query(path: &str, query: &impl Serialize) -> Result<String, Error> {
+/// A path with its query.
+///
+/// # Errors
+/// [`Error::Strange`] for what no query can hold.
+pub fn with_query(path: &str, query: &impl Serialize) -> Result<String, Error> {
     let query = serde_urlencoded::to_string(query).map_err(|e| Error::Strange(e.to_string()))?;
     Ok(if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") })
 }

@@ -10,12 +10,12 @@ mod page;
 
 use crate::daemon::accounts::Accounts;
 use crate::daemon::log::follow::Following;
-use crate::daemon::queue::{awaited::Awaited, changes::Changes, introduce::introduce};
+use crate::daemon::queue::{awaited::Awaited, changes::Changes, clock_steps::Clock, introduce::introduce};
 use crate::daemon::{alloc, learned, learned::CatchUp, shutdown::Shutdown, slow};
 use crate::directory;
 use crate::seq::Seq;
 use crate::store::{Error, Store};
-use answers::{Known, Recent, Seen, answer, may_answer};
+use answers::{Began, Known, Recent, Seen, answer, may_answer, recall};
 use lessons::Lessons;
 use page::{Long, Page, Studied, Taught, read, study};
 use std::sync::Arc;
@@ -38,6 +38,7 @@ const POSITION_EVERY: u64 = 10_000;
 #[derive(Debug)]
 pub(crate) struct Learner {
     pub(crate) store: Store,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) learned: Arc<CatchUp>,
     pub(crate) lessons: Arc<Lessons>,
@@ -57,7 +58,8 @@ impl Learner {
         // A position beyond the log's end can only come from a store that was put together by hand.
         at = at.min(*tail.borrow());
         let mut stored_at = at;
-        let mut recent = Vec::new();
+        let mut recent = recall(&self.store, &self.clock, at);
+        let began = Began(self.learned.started_at(), self.clock.ages().now(self.clock.now()));
         self.learned.reached(at);
         let mut queue = self.changes.subscribe();
         queue.mark_changed();
@@ -65,7 +67,7 @@ impl Learner {
         loop {
             let stepped = {
                 let _alone = self.learned.alone().await;
-                let stepped = self.step(at, stored_at, &mut recent).await;
+                let stepped = self.step(at, stored_at, &mut recent, began).await;
                 if let Ok((to, _)) = &stepped {
                     self.learned.reached(*to);
                 }
@@ -129,7 +131,13 @@ impl Learner {
     }
 
     /// Takes in one page; returns how far it got, and whether that is stored.
-    async fn step(&self, at: Seq, stored_at: Seq, recent: &mut Vec<Recent>) -> Result<(Seq, bool), Error> {
+    async fn step(
+        &self,
+        at: Seq,
+        stored_at: Seq,
+        recent: &mut Vec<Recent>,
+        began: Began,
+    ) -> Result<(Seq, bool), Error> {
         let Some(Page { to, mut seen, learned }) = self.read(at).await?.filter(|page| page.to > at) else {
             return Ok((at, false));
         };
@@ -157,7 +165,7 @@ impl Learner {
                         taught.commands |= learned.accounts && introduce(tx);
                         taught.merge(learned);
                     }
-                    taught.commands |= answer(tx, seen, &mut Known { recent: &mut recent, awaited: &awaited });
+                    taught.commands |= answer(tx, seen, &mut Known { recent: &mut recent, awaited: &awaited, began });
                 }
                 let store_position = force || taught.anything || taught.commands;
                 if store_position {

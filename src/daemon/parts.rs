@@ -124,14 +124,20 @@ impl Parts {
             bodies: Budget::new(BODIES_BYTES_MAX),
             forget: Arc::new(Forget { queue: Arc::clone(&queue), presence: Arc::clone(&presence) }),
             cursors: Arc::new(Cursors::new(store.clone(), Arc::clone(&clock))),
-            asks: Arc::new(Asks { queue: Arc::clone(&queue), askers: Askers::default() }),
+            asks: Arc::new(Asks {
+                queue: Arc::clone(&queue),
+                following: Arc::clone(&following),
+                askers: Askers::default(),
+            }),
             waits: Arc::new(Waits {
                 queue: Arc::clone(&queue),
                 following: Arc::clone(&following),
+                learned: Arc::clone(&learned),
                 awaited: awaited.clone(),
             }),
             learner: Arc::new(Learner {
                 store: store.clone(),
+                clock: Arc::clone(&clock),
                 accounts: Arc::clone(&accounts),
                 learned: Arc::clone(&learned),
                 lessons: Arc::clone(&lessons),

@@ -154,7 +154,7 @@ impl CommandQueue {
             return Ok(Claim::nothing_for(routed.account));
         }
         if read::has_given_back(&self.store)? {
-            // An event that was answered already may prove that it arrived; and a logout counts too.
+            // An event that came before it was given back may prove that it arrived; and a logout counts too.
             self.learned.catch_up().await;
             routed = self.accounts.route(poller, now);
         }
@@ -205,10 +205,10 @@ impl CommandQueue {
 
     /// A question whose asker came back after a start may be asked.
     pub(crate) async fn asker_is_back(&self, id: u64) -> Result<(), store::Error> {
-        let news = self.changes.news();
+        let (reading, news) = (self.clock.reading().await, self.changes.news());
         let back = self.store.write(move |tx| {
-            turns::ask_waits(tx, id, false);
-            Ok::<_, Infallible>(news)
+            turns::ask_waits(tx, id, false, reading.now);
+            Ok::<_, Infallible>((news, reading))
         });
         let Ok(_done) = back.await?;
         Ok(())

@@ -333,8 +333,9 @@ impl<M: Map> Lesson<'_, M> {
         self.change(room, |known: &mut Room| {
             known.take(event.decoded.get("info").unwrap_or(&Value::Null));
             // A part of the members is not how many there are; but there are not fewer.
-            if told > 0 {
-                known.count = known.count.max(u64::try_from(told).ok());
+            let told = u64::try_from(told).ok().filter(|told| *told > 0);
+            if told > known.count {
+                (known.count, known.or_more) = (told, true);
             }
             known.members_known = known_now.unwrap_or(known.members_known);
         })

@@ -193,6 +193,9 @@ pub struct Room {
     pub avatar: Option<String>,
     /// How many members it has, as far as was told.
     pub count: Option<u64>,
+    /// That was never told, and so many are known: there may be more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub or_more: bool,
     /// Whether the account owns it.
     pub owner: Option<bool>,
     /// Who owns it.
@@ -453,7 +456,9 @@ impl Room {
         take(&mut self.nick, name(told, "nick"));
         take(&mut self.remark, name(told, "remark"));
         take(&mut self.avatar, url(told, "avatar"));
-        take(&mut self.count, told.get("count").and_then(Value::as_u64));
+        let count = told.get("count").and_then(Value::as_u64);
+        self.or_more &= count.is_none();
+        take(&mut self.count, count);
         match told.get("owner") {
             Some(Value::Bool(own)) => {
                 self.owner = Some(*own);

@@ -577,6 +577,27 @@ fn a_nick_in_a_room_is_not_the_nick_of_a_friend() {
 }
 
 #[test]
+fn a_part_of_the_members_does_not_tell_how_many_there_are() {
+    let rooms = |count: u64| json!({"type": 211, "cwxid": "me", "chatrooms": [{"wxid": "1@chatroom", "count": count}]});
+    let told = |ids: &[&str]| members("1@chatroom", &ids.iter().map(|id| json!({"wxid": id})).collect());
+    let mut map = Fake::default();
+    map.hears(&told(&["wxid_a", "wxid_b"]));
+    let known = |map: &Fake| {
+        let Ok(room) = super::map::get::<record::Room, _>(map, "me", "1@chatroom");
+        room.map(|room| (room.count, room.or_more)).unwrap()
+    };
+    assert_eq!(known(&map), (Some(2), true));
+    map.hears(&rooms(3));
+    assert_eq!(known(&map), (Some(3), false));
+    map.hears(&told(&["wxid_a", "wxid_b"]));
+    assert_eq!(known(&map), (Some(3), false));
+    map.hears(&told(&["wxid_a", "wxid_b", "wxid_c", "wxid_d"]));
+    assert_eq!(known(&map), (Some(4), true), "they have become more");
+    map.ends(Lesson::Members, map.last, &[&told(&["wxid_a", "wxid_b"]), &told(&["wxid_c"])]);
+    assert_eq!(known(&map), (Some(3), false));
+}
+
+#[test]
 fn members_are_those_that_some_account_knows() {
     let mut map = Fake::default();
     map.hears(&members("1@chatroom", &json!([{"wxid": "wxid_a", "nick": "Anna"}])));

@@ -58,7 +58,7 @@ impl Lesson {
     /// Whether its answer may come in pieces.
     #[must_use]
     pub fn comes_in_pieces(self) -> bool {
-        matches!(self, Self::Friends | Self::Rooms)
+        matches!(self, Self::Friends | Self::Rooms | Self::Members)
     }
 }
 
@@ -271,7 +271,9 @@ impl Ended<'_> {
             known = new;
             map.put(map::ROSTERS, &key, map::encode(&known));
         }
-        self.change(map, room, |known: &mut Room| (known.count, known.members_known) = (Some(count), count))
+        self.change(map, room, |known: &mut Room| {
+            (known.count, known.or_more, known.members_known) = (Some(count), false, count);
+        })
     }
 
     /// Changes every record of a kind that the account has.

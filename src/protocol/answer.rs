@@ -8,7 +8,7 @@ mod matching;
 
 use super::{
     command::{Api, Command, Says},
-    event::{Event, Kind, has_list},
+    event::{Event, Kind},
     id, refusal,
 };
 pub use matching::{Conclusion, Open, Verdict, conclude};
@@ -85,12 +85,34 @@ fn is_answered_by(row: &Api, kind: Kind) -> bool {
     row.answers.iter().any(|r#type| Kind::of_type(*r#type) == kind)
 }
 
-/// Whether answers of this command come in pieces that add up, of which none says that it is the last: lists of all
-/// friends and rooms.
+/// Whether answers of this command come in pieces that add up, of which none says that it is the last: lists of friends,
+/// rooms and members.
 #[must_use]
 pub fn comes_in_pieces(api: &str) -> bool {
-    let is_list = |r#type: &i64| has_list(Kind::of_type(*r#type));
-    Api::find(api).is_some_and(|row| row.fields.is_empty() && row.answers.iter().any(is_list))
+    matches!(api, "initContact" | "getChatRoomLists" | "getChatRoomUserLists")
+}
+
+/// The ids that stand in a list of friends, rooms or members.
+pub fn listed(event: &Event) -> impl Iterator<Item = &str> {
+    let key = list_key(event.kind).unwrap_or_default();
+    list(&event.decoded, key).iter().filter_map(|item| item.as_str().or_else(|| text(item, "wxid")))
+}
+
+/// How many members a room has, as a list of them says itself.
+#[must_use]
+pub fn members_counted(event: &Event) -> Option<u64> {
+    let told = list(event.decoded.get("info")?, "members").len();
+    u64::try_from(told).ok().filter(|told| *told > 0)
+}
+
+/// Where the list of an event stands.
+fn list_key(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Contacts => Some("contacts"),
+        Kind::Rooms => Some("rooms"),
+        Kind::RoomMembers => Some("members"),
+        _ => None,
+    }
 }
 
 /// The ids that an event may be the answer for; none when it may be for anybody.
@@ -98,7 +120,7 @@ pub fn comes_in_pieces(api: &str) -> bool {
 pub fn ids_told(event: &Event) -> HashSet<&str> {
     let decoded = &event.decoded;
     match event.kind {
-        Kind::Contacts => named(event).collect(),
+        Kind::Contacts => listed(event).collect(),
         // Not every id in it: who is looked up chose a nick, and that may be another's id.
         Kind::ContactPacket => event.about.iter().map(String::as_str).collect(),
         Kind::Profile | Kind::FriendV2 => {
@@ -113,24 +135,21 @@ pub fn ids_told(event: &Event) -> HashSet<&str> {
     }
 }
 
-/// Gathers of an event that comes in pieces what [`conclude`] looks at: of a list only whom it names. The whole may have
-/// fifty times the bytes that came.
+/// Gathers of an event that comes in pieces what [`conclude`] looks at: of a list only whom it names, and what a room says
+/// of itself. The whole may have fifty times the bytes that came.
 pub fn gather(gathered: &mut Option<Event>, piece: Event) {
-    let ids = match piece.kind {
-        Kind::Contacts => Some(named(&piece).map(Value::from).collect::<Vec<_>>()),
-        _ => None,
-    };
+    let ids: Vec<Value> = listed(&piece).map(Value::from).collect();
     let event = gathered.get_or_insert_with(|| {
         let mut event = Event { emptied: Vec::new(), ..piece };
         if let Some(decoded) = event.decoded.as_object_mut() {
-            decoded.retain(|_, told| !(told.is_array() || told.is_object()));
+            decoded.retain(|key, told| key == "info" || !(told.is_array() || told.is_object()));
         }
         event
     });
-    let Some(ids) = ids else { return };
-    match event.decoded.get_mut("contacts") {
+    let Some((key, decoded)) = list_key(event.kind).zip(event.decoded.as_object_mut()) else { return };
+    match decoded.get_mut(key) {
         Some(Value::Array(before)) => before.extend(ids),
-        _ => event.decoded = json!({ "contacts": ids }),
+        _ => drop(decoded.insert(key.to_owned(), ids.into())),
     }
 }
 
@@ -187,11 +206,6 @@ fn asked_list(command: &Command, event: &Event) -> Option<(Bearing, Fit)> {
         found if found == asked.len() => Some((Bearing::Answers, Fit::Named)),
         _ => Some((Bearing::Part, Fit::Named)),
     }
-}
-
-/// The ids of the contacts in a list; of a [gathered](gather) one, only ids are left.
-fn named(event: &Event) -> impl Iterator<Item = &str> {
-    list(&event.decoded, "contacts").iter().filter_map(|contact| contact.as_str().or_else(|| text(contact, "wxid")))
 }
 
 /// Whether the client reports the very text that we sent, in the chat that we sent it to.

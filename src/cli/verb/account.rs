@@ -227,7 +227,7 @@ pub(in crate::cli) fn qrcode(ctx: &Ctx, args: Qrcode) -> Result<(), Error> {
     let progress = Progress::wait(ctx.out());
     progress.say("asking the client for a code");
     let until = Instant::now() + patience + receipt.due.since(Time::now());
-    let outcome = wait::watch(ctx, receipt.id, Until::Answered, until, |_| {})?;
+    let outcome = wait::watch(ctx, &receipt, Until::Answered, until, |_| {})?;
     drop(progress);
     if let Some(error) = wait::failure(&outcome, patience) {
         return Err(error);

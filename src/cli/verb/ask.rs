@@ -4,8 +4,8 @@
 //! receipt says what the newest event was at that moment (`fetched.after`), and the log is read from there on. So
 //! nothing is lost that comes at once, and nothing is taken for an answer that was said before.
 //!
-//! One question is open per account and chat: its turn is the daemon's affair, and lasts as long as we hold the
-//! connection on which it was queued ([`Turn`]).
+//! One question is open per account and chat: its turn is the daemon's affair, which is told what an answer is and how
+//! long one is waited for, and ends it before that when we let go of the connection on which it was queued ([`Turn`]).
 
 use crate::cli::complete::Known;
 use crate::cli::ctx::Ctx;
@@ -19,8 +19,8 @@ use crate::cli::stream::{Came, Stream, Until};
 use crate::cli::wait::{self, Outcome};
 use crate::cli::who::Who;
 use crate::clock::Time;
-use crate::control::client::Lines;
-use crate::control::{self, Entry, EventsQuery, Receipt, State, Status};
+use crate::control::client::{self, Lines};
+use crate::control::{self, ASKED_BEFORE, AskQuery, Entry, EventsQuery, Receipt, State, Status};
 use crate::protocol::command::Command;
 use crate::protocol::event::Kind;
 use crate::protocol::id;
@@ -34,9 +34,9 @@ use std::time::{Duration, Instant};
 /// no answer; in a room anybody's message is one unless --from names who is asked. When the question is refused, that ends
 /// the wait (exit 5).
 ///
-/// One question is open per account and chat: a second one waits for its turn, which counts to its --timeout, and is then
-/// `held` for the reason `ask: …`. A question that no client has fetched when the time is over, or when the one who asked
-/// it is gone, is not asked.
+/// One question is open per account and chat, until it is answered, its --timeout is over, or the one who asked it is
+/// gone: a second one waits for its turn, which counts to its --timeout, and is then `held` for the reason `ask: …`. A
+/// question that no client has fetched when the time is over, or when the one who asked it is gone, is not asked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -119,18 +119,19 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     }
     // Nobody is asked when nobody listens any more.
     let expires = wiring.expires.map_or(timeout, |expires| expires.min(timeout));
-    let (receipt, line) = enqueuer.ask(ctx, wire, expires, !no_queue)?;
+    let query = AskQuery { queue: !no_queue, timeout_ms: Some(millis(timeout)), from: from.clone(), r#match };
+    let (receipt, line) = enqueuer.ask(ctx, wire, expires, &query)?;
     let end = Instant::now() + timeout + receipt.due.since(Time::now());
     let id = receipt.id;
-    let mut turn = Turn { ctx, id, line: Some(line), told: false };
+    let mut turn = Turn { ctx, id, due: receipt.due, end, query, line: Some(line), before: Predecessor::Nobody };
     turn.tell(&receipt);
     let progress = Progress::wait(ctx.out());
     progress.say("queued, waiting for a client to fetch it");
-    let outcome = wait::watch(ctx, id, control::Until::Fetched, end, |receipt| {
+    let outcome = wait::watch(ctx, &receipt, control::Until::Fetched, end, |receipt| {
         turn.keep();
         turn.tell(receipt);
     })?;
-    if let Some(error) = unfetched(&outcome.receipt, turn.told, timeout) {
+    if let Some(error) = unfetched(&outcome.receipt, turn.before, timeout) {
         return Err(error);
     }
     if let Some(error) = wait::failure(&outcome, timeout) {
@@ -154,7 +155,7 @@ fn of_from(error: Error) -> Error {
 }
 
 /// Time is over, and no client has fetched the question: it is not asked any more, for our connection ends with us.
-fn unfetched(receipt: &Receipt, waited_for_turn: bool, patience: Duration) -> Option<Error> {
+fn unfetched(receipt: &Receipt, before: Predecessor, patience: Duration) -> Option<Error> {
     if !matches!(receipt.state, State::Scheduled | State::Ready | State::Expired) {
         return None;
     }
@@ -165,24 +166,38 @@ fn unfetched(receipt: &Receipt, waited_for_turn: bool, patience: Duration) -> Op
              that it has read it is not known; see `wehelp queue show {id}`, and ask again only after a look at the chat"
         )));
     }
-    let held = receipt.held.as_ref().is_some_and(|held| held.reason.starts_with("ask:"));
-    let why = if held || (waited_for_turn && receipt.state == State::Expired) {
-        "another question was open in this chat".to_owned()
-    } else {
-        format!("no client fetched it{}; see `wehelp status`", render::receipt::held(receipt))
+    let no_client = format!("no client fetched it{}", render::receipt::held(receipt));
+    let why = match before {
+        Predecessor::Open => "another question was open in this chat".to_owned(),
+        Predecessor::Over(free) => format!(
+            "another question was open in this chat, and in the {} after that {no_client}; see `wehelp status`",
+            wait::span(free.elapsed())
+        ),
+        Predecessor::Nobody => format!("{no_client}; see `wehelp status`"),
     };
     Some(Error::no_answer(format!(
         "no reply within {within}: the question (command {id}) was not asked, because {why}"
     )))
 }
 
-/// The question's turn in its chat: the daemon lets it go when this connection ends.
+/// The question's turn in its chat: the daemon lets it go when this connection ends, if not before.
 struct Turn<'a> {
     ctx: &'a Ctx,
     id: u64,
+    due: Time,
+    end: Instant,
+    query: AskQuery,
     line: Option<Lines>,
-    /// Somebody was told that it has to wait.
-    told: bool,
+    before: Predecessor,
+}
+
+/// Whether another question goes first.
+#[derive(Debug, Clone, Copy)]
+enum Predecessor {
+    Nobody,
+    Open,
+    /// One did, until then.
+    Over(Instant),
 }
 
 impl Turn<'_> {
@@ -191,8 +206,10 @@ impl Turn<'_> {
         if self.line.as_mut().is_some_and(Lines::is_open) {
             return;
         }
+        let left = self.end.saturating_duration_since(Instant::now()).saturating_sub(self.due.since(Time::now()));
+        let query = AskQuery { timeout_ms: Some(millis(left)), ..self.query.clone() };
         let again = || -> Result<Lines, Error> {
-            let mut line = self.ctx.client()?.send("GET", &format!("/v1/asks/{}", self.id), None)?.lines();
+            let mut line = self.ctx.client()?.open(&format!("/v1/asks/{}", self.id), &query)?.lines();
             enqueue::first_receipt(&mut line)?;
             Ok(line)
         };
@@ -201,15 +218,24 @@ impl Turn<'_> {
 
     /// Says once that another question goes first.
     fn tell(&mut self, receipt: &Receipt) {
-        let waits = receipt.held.as_ref().is_some_and(|held| held.reason.starts_with("ask:"));
-        if waits && !self.told {
+        let waits = receipt.held.as_ref().is_some_and(|held| held.reason.starts_with(ASKED_BEFORE));
+        if waits && matches!(self.before, Predecessor::Nobody) {
             self.ctx.out().note(&format!(
                 "another question is open in this chat; command {} waits for its turn (--no-queue does not)",
                 self.id
             ));
-            self.told = true;
         }
+        self.before = match self.before {
+            _ if waits => Predecessor::Open,
+            // Of one that is over it is not told any more why it waited.
+            Predecessor::Open if receipt.state == State::Ready => Predecessor::Over(Instant::now()),
+            before => before,
+        };
     }
+}
+
+fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn compile(pattern: &str) -> Result<Regex, Error> {
@@ -300,11 +326,16 @@ impl Question<'_> {
         // The status waits until everything that came is understood.
         let _status: Status = client.get("/v1/status")?;
         let id = self.receipt.id;
-        let receipt: Receipt = client.get(&format!("/v1/commands/{id}"))?;
+        let receipt: Receipt = match client.get(&format!("/v1/commands/{id}")) {
+            Ok(receipt) => receipt,
+            // It is kept no longer, and was not refused as far as anybody knows.
+            Err(client::Error::Refused { status: 404, .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         if receipt.state != State::Rejected {
             return Ok(());
         }
-        let outcome = wait::watch(self.ctx, id, control::Until::Answered, Instant::now(), |_| {})?;
+        let outcome = wait::watch(self.ctx, &receipt, control::Until::Answered, Instant::now(), |_| {})?;
         wait::failure(&Outcome { receipt, ..outcome }, Duration::ZERO).map_or(Ok(()), Err)
     }
 }
@@ -354,9 +385,14 @@ mod tests {
             .unwrap()
         };
         for state in ["ready", "expired"] {
-            let said = |attempts| unfetched(&receipt(attempts, state), false, Duration::ZERO).unwrap().message;
-            assert!(said(0).contains("was not asked"), "{}", said(0));
+            let told = |attempts, before| unfetched(&receipt(attempts, state), before, Duration::ZERO).unwrap().message;
+            let said = |attempts| told(attempts, Predecessor::Nobody);
+            assert!(said(0).contains("was not asked, because no client fetched it"), "{}", said(0));
             assert!(said(1).contains("may have asked") && !said(1).contains("was not asked"), "{}", said(1));
+            for before in [Predecessor::Open, Predecessor::Over(Instant::now())] {
+                let said = told(0, before);
+                assert!(said.contains("not asked, because another question was open in this chat"), "{said}");
+            }
         }
     }
 

@@ -48,8 +48,8 @@ enum What {
 
 /// List the friends.
 ///
-/// A list may come in pieces: it is printed when no further piece has come for 3 s. When only the ids came in time, those
-/// are printed, and the exit status is 6.
+/// A list may come in pieces: it is printed when no further piece has come for 3 s. When only the ids came in time, or when
+/// wehelpd was not running when a further piece could have come, what came is printed, and the exit status is 6.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -260,7 +260,7 @@ fn ask_for_ticket(ctx: &Ctx, args: &Add, question: &Wire) -> Result<(), Error> {
     let receipt = enqueuer.enqueue_one(ctx, question, wiring.key.as_ref())?;
     let progress = crate::cli::progress::Progress::wait(ctx.out());
     progress.say("asking for the member's ticket");
-    let outcome = wait::watch(ctx, receipt.id, Until::Answered, Instant::now() + patience, |_| {})?;
+    let outcome = wait::watch(ctx, &receipt, Until::Answered, Instant::now() + patience, |_| {})?;
     drop(progress);
     match wait::failure(&outcome, patience) {
         None => Ok(()),

@@ -56,6 +56,9 @@ struct List {
 }
 
 /// List the members of a room.
+///
+/// The list may come in pieces. It is printed at once when it tells of as many as the room has, by its own count or that
+/// of `room list`; else when no further piece has come for 3 s.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -10,7 +10,7 @@ use crate::daemon::doors::serve::{Head, Peer};
 use crate::daemon::doors::{backup, body, client::Doors, delivery::Conn, events, forwards, people};
 use crate::daemon::log::{about::Known, entry, range};
 use crate::daemon::parts::Parts;
-use crate::daemon::queue::list;
+use crate::daemon::queue::{asks, list};
 use crate::home;
 use crate::seq::Seq;
 use crate::store::Stored;
@@ -224,9 +224,14 @@ impl Ask<'_> {
         match (&self.method, rest) {
             (&Method::POST, []) => {
                 let query: control::AskQuery = self.query()?;
-                Ok(stream(self.parts.asks.ask(self.json()?, query.queue).await?, |line| line))
+                asks::filter(&query, None, None)?;
+                Ok(stream(self.parts.asks.ask(self.json()?, query).await?, |line| line))
             }
-            (&Method::GET, [id]) => Ok(stream(self.parts.asks.again(number(id)?).await?, |line| line)),
+            (&Method::GET, [id]) => {
+                let query: control::AskQuery = self.query()?;
+                asks::filter(&query, None, None)?;
+                Ok(stream(self.parts.asks.again(number(id)?, query).await?, |line| line))
+            }
             _ => Err(self.no_such_path()),
         }
     }

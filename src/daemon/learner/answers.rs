@@ -2,19 +2,22 @@
 
 use crate::clock::Time;
 use crate::daemon::ages::Ages;
-use crate::daemon::log::about;
+use crate::daemon::log::{about, entry, range};
 use crate::daemon::queue::record::{PIECES, Record};
-use crate::daemon::queue::{answers, awaited::Awaited};
+use crate::daemon::queue::{answers, awaited::Awaited, clock_steps::Clock, read};
 use crate::directory;
 use crate::protocol::answer::{self, Open, Verdict};
 use crate::protocol::command::Command;
 use crate::protocol::event::{Event, Kind};
 use crate::seq::Seq;
-use crate::store::Txn;
-use std::collections::HashSet;
+use crate::store::{Store, Txn};
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 
 /// Commands whose answer may still get another piece; more are not answered within [`PIECES`] by a client.
 const RECENT_MAX: usize = 1000;
+/// So many ids of one list are remembered: more than anybody has friends.
+const RECENT_TOLD_MAX: usize = 100_000;
 
 /// An event, decoded, as this room sees it.
 pub(super) struct Seen {
@@ -31,13 +34,63 @@ pub(super) struct Recent {
     /// The last piece.
     pub(super) seq: Seq,
     pub(super) time: Time,
+    /// Whom its list has told, hashed.
+    told: HashSet<u64>,
+}
+
+impl Recent {
+    /// Takes in the list of one more piece.
+    fn hear(&mut self, event: &Event) {
+        let room = RECENT_TOLD_MAX.saturating_sub(self.told.len());
+        self.told.extend(answer::listed(event).take(room).map(hash));
+    }
+
+    /// Whether an event tells again what the list has told; one that tells of nobody adds to what tells of somebody.
+    fn is_repeated_by(&self, event: &Event) -> bool {
+        let mut listed = answer::listed(event).peekable();
+        if listed.peek().is_none() { self.told.is_empty() } else { listed.any(|id| self.told.contains(&hash(id))) }
+    }
+}
+
+fn hash(id: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// After a start: the commands whose answer may still get another piece. `at`: events up to there were learned from.
+pub(super) fn recall(store: &Store, clock: &Clock, at: Seq) -> Vec<Recent> {
+    let ages = clock.ages();
+    let next = range::one(store, at.next()).ok().map(|next| ages.of_event(next.seq, next.time));
+    let since = next.unwrap_or_else(|| ages.now(clock.now())).before(PIECES);
+    let mut recent: Vec<Recent> = Vec::new();
+    for record in read::answered(store, since, RECENT_MAX).unwrap_or_default() {
+        let last = record.answers.iter().max().and_then(|last| range::one(store, *last).ok());
+        let Some(last) = last.filter(|_| !record.whole) else { continue };
+        let account = entry::account(&last).unwrap_or_else(|| record.answerer().to_owned());
+        let mut one = Recent { account, id: record.id, seq: last.seq, time: last.time, told: HashSet::new() };
+        let came = record.answers.iter().filter(|_| record.may_go_on());
+        for mut pieces in came.filter_map(|seq| entry::pieces(&range::one(store, *seq).ok()?).ok()) {
+            while let Ok(Some(piece)) = entry::piece(&mut pieces) {
+                one.hear(&piece);
+            }
+        }
+        recent.push(one);
+    }
+    recent.reverse();
+    recent
 }
 
 /// What finding questions needs to know beside the store.
 pub(super) struct Known<'k> {
     pub(super) recent: &'k mut Vec<Recent>,
     pub(super) awaited: &'k Awaited,
+    pub(super) began: Began,
 }
+
+/// How far the log went when this daemon was started, and when that was, by age.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Began(pub(super) Seq, pub(super) Time);
 
 /// Whether [`answer()`] would look for commands.
 pub(super) fn may_answer(seen: &Seen) -> bool {
@@ -89,18 +142,31 @@ fn question(tx: &mut Txn<'_>, account: &str, seen: &Seen, known: &mut Known<'_>)
     let mut records = askers(tx, account, seen);
     let asked = records.len();
     known.recent.retain(|recent| seen.time.since(recent.time) <= PIECES);
-    let recent = known.recent.iter().filter(|recent| recent.account == account && recent.seq < seen.seq);
-    records.extend(recent.filter_map(|recent| answers::answered(tx, recent.id)));
-    let answered: HashSet<u64> = records[asked..].iter().map(|record| record.id).collect();
+    let recent: Vec<&Recent> =
+        known.recent.iter().filter(|recent| recent.account == account && recent.seq < seen.seq).collect();
+    records.extend(recent.iter().filter_map(|recent| answers::answered(tx, recent.id)));
+    let repeats = |id| recent.iter().any(|recent| recent.id == id && recent.is_repeated_by(&seen.event));
+    let answered = records[asked..].iter().map(|record| (record.id, repeats(record.id))).collect();
     // Two accounts are asked the same in no order of theirs: who was asked first answers first.
     let handed = |record: &Record| if account.is_empty() { record.handed() } else { None };
     records.sort_by_key(|record| (handed(record), record.id));
     let concluded = conclude(tx, &records, &answered, seen, known.awaited);
     for (record, verdict) in &concluded {
         if matches!(verdict, Verdict::Answered | Verdict::Piece) {
-            known.recent.retain(|recent| recent.id != record.id);
+            let before = known.recent.iter().position(|recent| recent.id == record.id);
+            let told = before.map(|at| known.recent.remove(at).told).unwrap_or_default();
             let Seen { seq, time, .. } = *seen;
-            known.recent.push(Recent { account: account.to_owned(), id: record.id, seq, time });
+            let mut recent = Recent { account: account.to_owned(), id: record.id, seq, time, told };
+            recent.hear(&seen.event);
+            if is_whole(tx, account, &recent, &seen.event) {
+                answers::whole(tx, record.id);
+                continue;
+            }
+            let came = Ages::load(tx).of_event(seq, time);
+            if seq <= known.began.0 && known.began.1.since(came) > PIECES {
+                answers::cut(tx, record.id);
+            }
+            known.recent.push(recent);
             let surplus = known.recent.len().saturating_sub(RECENT_MAX);
             known.recent.drain(..surplus);
         }
@@ -108,17 +174,24 @@ fn question(tx: &mut Txn<'_>, account: &str, seen: &Seen, known: &mut Known<'_>)
     !concluded.is_empty()
 }
 
+/// Whether all members of a room have been told, by its own count.
+fn is_whole(tx: &Txn<'_>, account: &str, recent: &Recent, event: &Event) -> bool {
+    let Some(room) = event.chat.as_deref().filter(|_| event.kind == Kind::RoomMembers) else { return false };
+    let counted = answer::members_counted(event).or_else(|| directory::members_of(tx, account, room));
+    counted.zip(u64::try_from(recent.told.len()).ok()).is_some_and(|(all, told)| told >= all)
+}
+
 /// Asks `protocol` what an event comes to for these commands, and stores it. `answered`: those that only more pieces
-/// are looked for.
+/// are looked for, and whether it tells again what theirs has told.
 fn conclude<'r>(
     tx: &mut Txn<'_>,
     records: &'r [Record],
-    answered: &HashSet<u64>,
+    answered: &HashMap<u64, bool>,
     seen: &Seen,
     awaited: &Awaited,
 ) -> Vec<(&'r Record, Verdict)> {
-    // What was given back comes last: it seemed not to arrive, and only an event that nothing else explains proves that
-    // it did.
+    // What was given back since comes last: it seemed not to arrive, and only an event that nothing else explains proves
+    // that it did.
     let (back, out): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.is_given_back());
     let concluded = conclude_among(tx, &out, answered, seen, awaited);
     if concluded.is_empty() { conclude_among(tx, &back, answered, seen, awaited) } else { concluded }
@@ -127,7 +200,7 @@ fn conclude<'r>(
 fn conclude_among<'r>(
     tx: &mut Txn<'_>,
     records: &[&'r Record],
-    answered: &HashSet<u64>,
+    answered: &HashMap<u64, bool>,
     seen: &Seen,
     awaited: &Awaited,
 ) -> Vec<(&'r Record, Verdict)> {
@@ -140,7 +213,8 @@ fn conclude_among<'r>(
             command,
             whom: record.asked_whom(),
             waits: awaited.waits(record.id, record.handed(), now),
-            answered: answered.contains(&record.id),
+            answered: answered.contains_key(&record.id),
+            repeats: answered.get(&record.id) == Some(&true),
             missing: record.missing.as_deref(),
         })
         .collect();
@@ -168,7 +242,7 @@ fn close_request(tx: &mut Txn<'_>, record: &Record, command: &Command, seen: &Se
 fn echo(tx: &mut Txn<'_>, account: &str, seen: &Seen, awaited: &Awaited) -> bool {
     let (Some(chat), Some(text)) = (seen.event.chat.as_deref(), seen.event.text.as_deref()) else { return false };
     let open = candidates(tx, account, |tx, who| answers::echoable(tx, who, chat, text, seen.seq, seen.time));
-    let found = conclude(tx, &open, &HashSet::new(), seen, awaited);
+    let found = conclude(tx, &open, &HashMap::new(), seen, awaited);
     found.iter().for_each(|(record, _)| about::remember_echo(tx, seen.seq, record.id));
     !found.is_empty()
 }
@@ -178,5 +252,5 @@ fn refusal(tx: &mut Txn<'_>, account: &str, seen: &Seen, awaited: &Awaited) -> b
     let Some(chat) = seen.event.chat.as_deref() else { return false };
     let open = candidates(tx, account, |tx, who| answers::refusable(tx, who, chat, seen.seq, seen.time));
     let meant = answers::refused(&open).map(std::slice::from_ref).unwrap_or_default();
-    !conclude(tx, meant, &HashSet::new(), seen, awaited).is_empty()
+    !conclude(tx, meant, &HashMap::new(), seen, awaited).is_empty()
 }

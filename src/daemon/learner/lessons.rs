@@ -2,7 +2,7 @@
 //!
 //! The queue notes such commands in the transaction that ends them, so a crash loses none. `learner` asks for them between
 //! two steps: only its task writes to the directory. A list that comes in pieces is whole when it has answered its
-//! question and no further piece has come for [`PIECES`]. Until then it only adds; and when this daemon was not there all
+//! question and no further piece has come for [`PIECES`], or all have been told that there are. Until then it only adds; and when this daemon was not there all
 //! that time, pieces may be lost, and it never does more.
 
 use crate::clock::Time;
@@ -80,11 +80,12 @@ impl Lessons {
     }
 
     fn more_may_come(&self, record: &Record, lesson: Lesson) -> More {
-        let last = record.answers.iter().max().filter(|_| lesson.comes_in_pieces());
+        let last = record.answers.iter().max().filter(|_| lesson.comes_in_pieces() && !record.whole);
         let came = last.and_then(|last| Some((*last, range::one(&self.store, *last).ok()?.time)));
         let Some((last, came)) = came else { return More::No };
         let (ages, began) = (self.clock.ages(), self.learned.started_at());
-        more(last <= began, ages.of_event(last, came), ages.now(self.clock.now()))
+        let is_old = record.answers.iter().any(|piece| *piece <= began);
+        more(is_old, ages.of_event(last, came), ages.now(self.clock.now()))
     }
 
     async fn write(&self, id: u64, mut changes: Vec<Change>) -> Result<(), Error> {
@@ -129,7 +130,7 @@ enum More {
     IsLost,
 }
 
-/// `is_old`: the last piece came before this daemon did; `came`: when.
+/// `is_old`: a piece came before this daemon did; `came`: when the last one came.
 fn more(is_old: bool, came: Time, now: Time) -> More {
     let passed = now.since(came);
     match passed {

@@ -87,9 +87,7 @@ pub(super) fn still_open(
     for (key, value) in found {
         if useful_until(&value).is_some_and(|until| until < now) {
             tx.delete(space, &key);
-        } else if let Some(record) =
-            load(tx, id_at_end(&key)).filter(|r| r.claimed.as_ref().is_some_and(|c| c.tail < seq))
-        {
+        } else if let Some(record) = load(tx, id_at_end(&key)).filter(|record| record.was_out_at(seq)) {
             if record.handed().is_none_or(|handed| now.since(handed) <= ANSWER_LIFE) {
                 open.push(record);
             } else {
@@ -104,6 +102,20 @@ pub(super) fn still_open(
 /// One command, for an event that may be one more piece of its answer.
 pub(crate) fn answered(tx: &Txn<'_>, id: u64) -> Option<Record> {
     load(tx, id).filter(|record| record.phase == Phase::Answered)
+}
+
+/// Notes that all of the list has come that answers a command.
+pub(crate) fn whole(tx: &mut Txn<'_>, id: u64) {
+    let Some(before) = load(tx, id).filter(Record::may_go_on) else { return };
+    let record = Record { whole: true, ..before.clone() };
+    save(tx, Some(&before), Some(&record));
+}
+
+/// Notes that a part of the list may have been missed that answers a command.
+pub(crate) fn cut(tx: &mut Txn<'_>, id: u64) {
+    let Some(before) = load(tx, id).filter(Record::may_go_on) else { return };
+    let record = Record { cut: true, ..before.clone() };
+    save(tx, Some(&before), Some(&record));
 }
 
 /// Records what an event means for a command.

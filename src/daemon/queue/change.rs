@@ -55,6 +55,7 @@ pub(crate) fn retry(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<
     }
     (record.claimed, record.fetched, record.answer, record.missing, record.done) = (None, None, None, None, None);
     record.answers.clear();
+    (record.back, record.whole, record.cut) = (None, false, false);
     save(tx, Some(&before), Some(&record));
     Ok(record)
 }
@@ -123,6 +124,11 @@ pub(crate) fn forget(tx: &mut Txn<'_>, before: Time, now: Time) -> usize {
             tx.delete(DONE, key);
             continue;
         };
+        if record.is_in_line() {
+            // Somebody still waits for the reply: it is looked at again when that may be over.
+            save(tx, Some(&record), Some(&Record { done: Some(now), ..record.clone() }));
+            continue;
+        }
         if let Some(key) = &record.key {
             let row = tx.get(KEY, &key_of(record.account.as_deref(), key));
             let row = row.and_then(|row| serde_json::from_slice::<Key>(&row).ok());

@@ -76,9 +76,8 @@ pub(crate) fn claim(
             let mut record = before.clone();
             record.phase = Phase::InFlight;
             record.attempts += 1;
-            // What came since a hand-over that seemed to fail may still prove that it did not.
-            let tail = before.claimed.as_ref().map_or(by.tail, |first| first.tail.min(by.tail));
-            record.claimed = Some(Claimed { tail, ..by.clone() });
+            // What came before is no answer to it, whatever became of an earlier hand-over.
+            (record.claimed, record.back) = (Some(by.clone()), None);
             record.handed_at = Some(age);
             save(tx, Some(&before), Some(&record));
             let ends = record.api == LOGOUT;

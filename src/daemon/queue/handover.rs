@@ -214,6 +214,7 @@ impl Handovers {
     async fn record_together(self: &Arc<Self>, ended: &Arc<Vec<Ended>>) -> Result<(), Error> {
         let reading = self.clock.reading_in_flight().await;
         let (handovers, ended) = (Arc::clone(self), Arc::clone(ended));
+        let tail = *self.store.tail().borrow();
         let stored = self.store.write(move |tx| {
             for ended in ended.iter() {
                 let settled = match ended.outcome {
@@ -221,7 +222,7 @@ impl Handovers {
                     Outcome::Uncertain => Settled::Fetched { confirmed: false },
                     Outcome::Failed => Settled::GivenBack,
                 };
-                settle(tx, &handovers.own(ended), settled, reading.now);
+                settle(tx, &handovers.own(ended), settled, tail, reading.now);
             }
             Ok::<_, std::convert::Infallible>(reading)
         });
@@ -454,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_after_a_give_back_stops_the_next_hand_over() {
+    fn a_report_stops_the_next_hand_over_if_it_came_before_the_give_back() {
         let dir = tempfile::tempdir().unwrap();
         runtime().block_on(async {
             let parts = parts(dir.path());
@@ -468,16 +469,29 @@ mod tests {
                 .await
                 .unwrap();
 
-            // The next poll comes right behind the report, before anything was learned from it.
+            // It is given back, and the next poll comes, before anything was learned from the report.
             let id = parts.queue.enqueue(text("early")).await.unwrap()[0].id;
-            drop(claim().await);
-            reaches(&parts, id, 1, State::Ready).await;
+            let (first, learning) = (claim().await, parts.learned.alone().await);
             parts.log.receive(echo("early"), None).await.unwrap();
+            drop(first);
+            reaches(&parts, id, 1, State::Ready).await;
+            drop(learning);
             let next = claim().await;
             assert!(next.handover.is_none(), "{:?}", next.body);
             let receipt = parts.queue.receipt(id).unwrap();
             assert_eq!(receipt.state, State::Answered);
             assert!(receipt.fetched.unwrap().confirmed && receipt.answer.is_some());
+
+            // What comes while no client has it is about something else.
+            let id = parts.queue.enqueue(text("late")).await.unwrap()[0].id;
+            drop(claim().await);
+            reaches(&parts, id, 1, State::Ready).await;
+            parts.log.receive(echo("late"), None).await.unwrap();
+            let report = *parts.store.tail().borrow();
+            let next = claim().await;
+            next.handover.unwrap().settle(Outcome::Delivered);
+            reaches(&parts, id, 2, State::Fetched).await;
+            assert_eq!(parts.queue.receipt(id).unwrap().fetched.unwrap().after, report);
 
             // One of two equal ones that was handed over has the report, and the other goes again.
             let ids = [

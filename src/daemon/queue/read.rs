@@ -2,7 +2,7 @@
 
 use crate::clock::Time;
 use crate::control::{Paused, State};
-use crate::daemon::queue::record::{Lane, Record, parse};
+use crate::daemon::queue::record::{Lane, Phase, Record, parse};
 use crate::daemon::queue::rows::{number, ready_prefix};
 use crate::key::{
     ASK_LINE, COMMAND, COUNT, DONE, DUE, EXPIRY, GIVEN_BACK, IN_FLIGHT, Keys, META, READY, Space, TEACHES, bytes_time,
@@ -104,6 +104,15 @@ pub(crate) fn oldest_due(store: &Store, now: Time) -> Result<Option<Time>, Error
 /// When the next command expires.
 pub(crate) fn next_expiry(store: &Store) -> Result<Option<Time>, Error> {
     Ok(first(store, EXPIRY, ..)?.as_deref().map(due_of))
+}
+
+/// What was answered since a time, by age, at most `max`, the newest first.
+pub(crate) fn answered(store: &Store, since: Time, max: usize) -> Result<Vec<Record>, Error> {
+    let mut answered = Vec::new();
+    for pair in store.scan(DONE, time_key(since, 0)..).rev().take(max) {
+        answered.extend(one(store, id_at_end(&pair?.0))?.filter(|record| record.phase == Phase::Answered));
+    }
+    Ok(answered)
 }
 
 /// Whether something was over before a time.

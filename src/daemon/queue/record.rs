@@ -4,7 +4,8 @@
 //! Leaves to others: when a record changes.
 
 use crate::clock::Time;
-use crate::control::{Fetched, Held, Receipt, State};
+use crate::control::{ASKED_BEFORE, Fetched, Held, Receipt, State};
+use crate::protocol::answer;
 use crate::protocol::command::{Api, Class, Wire};
 use crate::seq::Seq;
 use serde::{Deserialize, Serialize};
@@ -135,6 +136,9 @@ pub(crate) struct Record {
     /// Who has it, had it, or seemed not to get it.
     #[serde(default)]
     pub(crate) claimed: Option<Claimed>,
+    /// It is back from a hand-over that seemed to fail, and this was the newest event then: no later one can answer it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) back: Option<Seq>,
     pub(crate) fetched: Option<Fetched>,
     pub(crate) answer: Option<Seq>,
     #[serde(default)]
@@ -142,6 +146,12 @@ pub(crate) struct Record {
     /// Ids asked for that no event has told yet; absent before the first part.
     #[serde(default)]
     pub(crate) missing: Option<Vec<String>>,
+    /// All of a list has come that there is: no further piece is waited for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) whole: bool,
+    /// No daemon was there when the time for a further piece of its answer ended: one may have been missed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) cut: bool,
     /// When it was over, by age (see `ages`).
     #[serde(default)]
     pub(crate) done: Option<Time>,
@@ -191,6 +201,9 @@ impl Record {
             attempts: 0,
             was_out: false,
             claimed: None,
+            back: None,
+            whole: false,
+            cut: false,
             fetched: None,
             answer: None,
             answers: Vec::new(),
@@ -235,6 +248,7 @@ impl Record {
             answer: self.answer,
             answers: if several { self.answers.clone() } else { Vec::new() },
             missing: if self.phase == Phase::Answered { Vec::new() } else { self.missing.clone().unwrap_or_default() },
+            cut: self.cut,
             held: self.waits_for_its_turn().filter(|_| self.due <= now),
             bulk: self.bulk,
             repeated: false,
@@ -284,7 +298,7 @@ impl Record {
                     .to_owned()
             }
             Some(behind) => {
-                format!("ask: another question (command {behind}) is open in this chat; this one goes after it")
+                format!("{ASKED_BEFORE} (command {behind}) is open in this chat; this one goes after it")
             }
             None => return None,
         };
@@ -297,9 +311,9 @@ impl Record {
         lives && self.ask.as_ref().is_some_and(|ask| !ask.over)
     }
 
-    /// Back in the queue; but a question that nobody waits for any more is not asked.
-    pub(super) fn give_back(&mut self, now: Time) {
-        self.phase = Phase::Queued;
+    /// Back in the queue, with the log as far as `tail`; but a question that nobody waits for any more is not asked.
+    pub(super) fn give_back(&mut self, tail: Seq, now: Time) {
+        (self.phase, self.back) = (Phase::Queued, Some(tail));
         if self.ask.as_ref().is_some_and(|ask| ask.over) {
             (self.phase, self.done) = (Phase::Cancelled, Some(now));
         }
@@ -341,9 +355,20 @@ impl Record {
         matches!(self.phase, Phase::InFlight | Phase::Fetched) && self.claimed.is_some()
     }
 
-    /// Queued again after a hand-over that seemed to fail. An answer that comes now proves that it did not.
+    /// Answered, unless a further piece of the answer comes soon.
+    pub(crate) fn may_go_on(&self) -> bool {
+        self.phase == Phase::Answered && answer::comes_in_pieces(&self.api) && !self.whole
+    }
+
+    /// Queued again after a hand-over that seemed to fail.
     pub(crate) fn is_given_back(&self) -> bool {
         self.phase == Phase::Queued && self.claimed.is_some()
+    }
+
+    /// Whether a client had it, as far as anybody knew, when the event `seq` came: else the event is none of its answer.
+    pub(super) fn was_out_at(&self, seq: Seq) -> bool {
+        let since = self.claimed.as_ref().is_some_and(|claimed| claimed.tail < seq);
+        since && (!self.is_given_back() || self.back.is_some_and(|back| seq <= back))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::daemon::ages::Ages;
 use crate::daemon::queue::pacing;
 use crate::daemon::queue::record::{Phase, Record};
 use crate::daemon::queue::table::{load, save};
+use crate::seq::Seq;
 use crate::store::Txn;
 
 /// What is known of a hand-over.
@@ -18,7 +19,8 @@ pub(crate) enum Settled {
 }
 
 /// Ends a hand-over. A command that was answered in the meantime stays answered: the answer proves that it arrived.
-pub(crate) fn settle(tx: &mut Txn<'_>, ids: &[u64], settled: Settled, now: Time) {
+/// `tail`: the newest event.
+pub(crate) fn settle(tx: &mut Txn<'_>, ids: &[u64], settled: Settled, tail: Seq, now: Time) {
     let age = Ages::load(tx).now(now);
     for &id in ids {
         let Some(before) = load(tx, id) else { continue };
@@ -35,7 +37,7 @@ pub(crate) fn settle(tx: &mut Txn<'_>, ids: &[u64], settled: Settled, now: Time)
             // A part of its answer has come: it did arrive.
             Settled::GivenBack if !before.answers.is_empty() => arrived(&mut record, now, age),
             Settled::GivenBack => {
-                record.give_back(age);
+                record.give_back(tail, age);
                 if let Some(claimed) = &record.claimed {
                     pacing::Pace::give_back(tx, &pacing::Purse::of(&claimed.purse), record.class(), now);
                 }
@@ -65,8 +67,8 @@ pub(super) fn fetched(record: &Record, now: Time, confirmed: bool) -> Fetched {
 }
 
 /// After a start: what was in flight when the daemon died becomes ready again, unless it was answered in part. `left` are
-/// the ids that the start has found: what is claimed since is none of them.
-pub(crate) fn redeliver(tx: &mut Txn<'_>, left: &[u64], now: Time) {
+/// the ids that the start has found: what is claimed since is none of them. `tail`: the newest event then.
+pub(crate) fn redeliver(tx: &mut Txn<'_>, left: &[u64], tail: Seq, now: Time) {
     let age = Ages::load(tx).now(now);
     for before in left.iter().filter_map(|id| load(tx, *id)).collect::<Vec<_>>() {
         if before.phase != Phase::InFlight {
@@ -75,7 +77,7 @@ pub(crate) fn redeliver(tx: &mut Txn<'_>, left: &[u64], now: Time) {
         let mut record = before.clone();
         record.was_out = true;
         if before.answers.is_empty() {
-            record.give_back(before.handed().unwrap_or(age));
+            record.give_back(tail, before.handed().unwrap_or(age));
         } else {
             arrived(&mut record, now, age);
         }

@@ -1,9 +1,10 @@
 //! What a start owes the queue: what was in flight when the daemon before ended becomes ready again, questions wait until
-//! their askers are back, and ids that may have been given out and lost are passed over. A store that refuses writes at
-//! the start gets it when it accepts them.
+//! their askers are back, a list that was coming is not taken for whole, and ids that may have been given out and lost
+//! are passed over. A store that refuses writes at the start gets it when it accepts them.
 
+use crate::daemon::queue::record::{PIECES, Record};
 use crate::daemon::queue::{
-    CommandQueue, asks::Askers, change::SWEEP_MAX, read, settle::redeliver, table, turns::ask_waits,
+    CommandQueue, answers, asks::Askers, change::SWEEP_MAX, read, settle::redeliver, table, turns::ask_waits,
 };
 use crate::store::{Error, Health};
 use std::convert::Infallible;
@@ -25,23 +26,34 @@ pub(crate) async fn run(queue: &Arc<CommandQueue>, askers: &Askers, redeliver: b
         n => tracing::warn!("{n} commands were in flight at the last stop; `wehelp queue retry` hands them over again"),
     }
     let left = if redeliver { left } else { Vec::new() };
-    if let Err(error) = take_up(queue, askers, &left).await {
+    let cut = cut(queue).unwrap_or_default();
+    if let Err(error) = take_up(queue, askers, &left, &cut).await {
         if !left.is_empty() {
             tracing::warn!("what was in flight at the last stop is ready again only when it can be written: {error}");
         }
         let (queue, askers) = (Arc::clone(queue), askers.clone());
-        tokio::spawn(async move { later(&queue, &askers, &left).await });
+        tokio::spawn(async move { later(&queue, &askers, &left, &cut).await });
     }
 }
 
-async fn later(queue: &CommandQueue, askers: &Askers, left: &[u64]) {
+/// The commands of which a further piece of their answer may have been missed: the time for one ended while no daemon
+/// was there.
+fn cut(queue: &CommandQueue) -> Result<Vec<u64>, Error> {
+    let now = queue.clock.ages().now(queue.clock.now());
+    let is_cut = |record: &Record| record.may_go_on() && record.done.is_some_and(|done| now.since(done) > PIECES);
+    // What has yet to be learned from is what was not known to be whole.
+    let left = read::teaching(&queue.store)?;
+    Ok(left.into_iter().filter_map(|(_, record)| record.filter(is_cut).map(|record| record.id)).collect())
+}
+
+async fn later(queue: &CommandQueue, askers: &Askers, left: &[u64], cut: &[u64]) {
     let mut health = queue.store.health();
     loop {
         tokio::select! {
             _ = health.wait_for(|health| *health == Health::Writable) => {}
             () = queue.shutdown.wait() => return,
         }
-        match take_up(queue, askers, left).await {
+        match take_up(queue, askers, left, cut).await {
             Ok(()) => return,
             Err(error) => tracing::debug!("what was in flight at the last stop still waits: {error}"),
         }
@@ -49,8 +61,8 @@ async fn later(queue: &CommandQueue, askers: &Askers, left: &[u64]) {
     }
 }
 
-/// `left` are the ids that the start has found in flight: what is claimed since is none of them.
-async fn take_up(queue: &CommandQueue, askers: &Askers, left: &[u64]) -> Result<(), Error> {
+/// `left` are the ids that the start has found in flight: what is claimed since is none of them. `cut`: see [`cut`].
+async fn take_up(queue: &CommandQueue, askers: &Askers, left: &[u64], cut: &[u64]) -> Result<(), Error> {
     if queue.store.lost_changes() {
         let Ok(()) = queue
             .store
@@ -61,24 +73,35 @@ async fn take_up(queue: &CommandQueue, askers: &Askers, left: &[u64]) -> Result<
             .await?;
     }
     for ids in left.chunks(SWEEP_MAX) {
-        let (ids, now) = (ids.to_vec(), queue.clock.now());
+        let (ids, tail, now) = (ids.to_vec(), queue.learned.started_at(), queue.clock.now());
         let Ok(()) = queue
             .store
             .write(move |tx| {
-                redeliver(tx, &ids, now);
+                redeliver(tx, &ids, tail, now);
+                Ok::<_, Infallible>(())
+            })
+            .await?;
+        queue.changes.bump();
+    }
+    for ids in cut.chunks(SWEEP_MAX) {
+        let ids = ids.to_vec();
+        let Ok(()) = queue
+            .store
+            .write(move |tx| {
+                ids.into_iter().for_each(|id| answers::cut(tx, id));
                 Ok::<_, Infallible>(())
             })
             .await?;
         queue.changes.bump();
     }
     for ids in read::asks(&queue.store)?.chunks(SWEEP_MAX) {
-        let (ids, askers) = (ids.to_vec(), askers.clone());
+        let (ids, askers, now) = (ids.to_vec(), askers.clone(), queue.clock.now());
         let Ok(()) = queue
             .store
             .write(move |tx| {
                 // Looked at here: one who comes back later stores it after this.
                 for id in ids.into_iter().filter(|id| !askers.has(*id)) {
-                    ask_waits(tx, id, true);
+                    ask_waits(tx, id, true, now);
                 }
                 Ok::<_, Infallible>(())
             })

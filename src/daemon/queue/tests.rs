@@ -14,6 +14,7 @@ use super::refused::Refused;
 use super::rows::*;
 use super::settle::*;
 use super::table::*;
+use super::turns::{ask, ask_waits};
 use super::{pacing, read};
 use crate::clock::Time;
 use crate::config;
@@ -138,8 +139,7 @@ impl Known {
 fn may_follow(from: Phase, to: Phase) -> bool {
     use Phase::{Answered, Cancelled, Expired, Fetched, InFlight, Queued, Rejected};
     match from {
-        // What seemed not to have arrived may be answered.
-        Queued => matches!(to, InFlight | Expired | Cancelled | Answered),
+        Queued => matches!(to, InFlight | Expired | Cancelled),
         // An answer proves the arrival before it is recorded; after a crash it is nobody's, and can be cancelled.
         InFlight => matches!(to, Queued | Fetched | Answered | Rejected | Cancelled),
         Fetched => matches!(to, Queued | Answered | Rejected),
@@ -369,7 +369,8 @@ impl Both {
         }
         let ids = self.handovers.swap_remove(handover % self.handovers.len());
         let (now, of) = (self.now, ids.clone());
-        self.write(move |tx| settle(tx, &of, settled, now));
+        let tail = Seq(self.seq);
+        self.write(move |tx| settle(tx, &of, settled, tail, now));
         for id in ids {
             // One that is over may be forgotten before its hand-over ends.
             let Some(known) = self.model.iter_mut().find(|known| known.id == id) else { continue };
@@ -422,14 +423,13 @@ impl Both {
         }
     }
 
-    /// The client reports a text of the account's own: of those that it has, the oldest; else of those that seemed not to
-    /// arrive.
+    /// The client reports a text of the account's own: of those that it has, the oldest.
     fn echo(&mut self, account: &'static str, text: u8) {
         let (now, seq, text) = (self.now, Seq(self.seq + 1), format!("t{text}"));
         let of = text.clone();
         let concluded = self.write(move |tx| {
             let open = echoable(tx, account, "wxid_friend", &of, seq, now);
-            let first = open.iter().find(|record| !record.is_given_back()).or(open.first())?;
+            let first = open.first()?;
             let conclusion = Conclusion { at: 0, verdict: Verdict::Answered, told: Vec::new() };
             conclude(tx, first, seq, &conclusion, now);
             Some(first.id)
@@ -440,8 +440,7 @@ impl Both {
             known.text == text && !known.login && by == Some(account) && is_recent
         };
         let has = |known: &&Known| matches!(known.phase, Phase::InFlight | Phase::Fetched);
-        let mut open = self.model.iter().filter(may_be);
-        let wanted = open.clone().find(has).or_else(|| open.find(|known| known.is_given_back()));
+        let wanted = self.model.iter().filter(may_be).find(has);
         assert_eq!(concluded, wanted.map(|known| known.id), "whose echo it is");
         if let Some(id) = concluded {
             let known = self.at(id);
@@ -504,7 +503,8 @@ impl Both {
         if redeliver_all {
             let now = self.now;
             let left = read::in_flight(self.store()).unwrap();
-            self.write(move |tx| redeliver(tx, &left, now));
+            let tail = Seq(self.seq);
+            self.write(move |tx| redeliver(tx, &left, tail, now));
             for known in self.model.iter_mut().filter(|known| known.phase == Phase::InFlight) {
                 (known.phase, known.was_out) = (Phase::Queued, true);
             }
@@ -720,11 +720,11 @@ fn a_clock_that_is_set_changes_no_age() {
             assert_eq!(claim(tx, &lists, &by, 9, &pacing).len(), 1);
             // The clock is set during a hand-over that fails.
             shift(tx, &[id], set);
-            settle(tx, &[id], Settled::GivenBack, now);
+            settle(tx, &[id], Settled::GivenBack, Seq(1), now);
             assert_eq!(load(tx, id).unwrap().due, after(Duration::ZERO), "{set}");
             shift(tx, &[id], -set);
             assert_eq!(claim(tx, &lists, &by, 9, &pacing).len(), 1);
-            settle(tx, &[id], Settled::Fetched { confirmed: true }, now);
+            settle(tx, &[id], Settled::Fetched { confirmed: true }, Seq(1), now);
             let mut ages = Ages::load(tx);
             ages.step(set, Seq(2), after(Duration::ZERO));
             ages.put(tx);
@@ -821,9 +821,52 @@ fn what_was_in_an_answer_when_the_clock_was_set_back_is_not_held_when_it_comes_b
     let set = now.before(step);
     both.write(move |tx| {
         shift(tx, &ids, -90_000);
-        settle(tx, &[id], Settled::GivenBack, set);
+        settle(tx, &[id], Settled::GivenBack, Seq(1), set);
         let record = load(tx, id).unwrap();
         assert_eq!((record.state(set), record.expires), (State::Ready, Some(now)));
         assert_eq!(claim(tx, &lists(), &by(set), 1, &UNPACED).len(), 1);
     });
+}
+
+/// A question waits for the one before it, unless that is with no client and whoever asked it is away.
+#[test]
+fn who_is_away_is_in_the_way_only_with_what_a_client_has() {
+    let text = r#"{"api":"sendTextMessage","code":1,"wxid":"wxid_b","text":"t"}"#;
+    let now = Time::from_millis(1_800_000_000_000);
+    for (away, fetched, waits) in [(false, false, true), (false, true, true), (true, false, false), (true, true, true)]
+    {
+        Both::new().write(move |tx| {
+            let me = Some("wxid_a");
+            let put = |tx: &mut Txn<'_>| {
+                let new = New { wire: Wire::from_json(text).unwrap(), key: None };
+                let when = When { due: now, expires: None, fixed: false, bulk: false };
+                ask(tx, now, me, vec![new], when, &config::Queue::default(), true).unwrap().remove(0).0
+            };
+            let waits_now = |record: &Record| record.waits_for_its_turn().map(|held| held.reason);
+            let first = put(tx);
+            assert_eq!(waits_now(&first), None);
+            if fetched {
+                let lists =
+                    Lists { bound: vec![("wxid_a".to_owned(), Share::All)], unbound: Share::All, purse: Purse::of("") };
+                let by = Claimed {
+                    time: now,
+                    account: me.map(str::to_owned),
+                    names: Vec::new(),
+                    pid: None,
+                    peer: String::new(),
+                    tail: Seq(1),
+                    purse: String::new(),
+                };
+                assert_eq!(claim(tx, &lists, &by, 9, &UNPACED).len(), 1);
+                settle(tx, &[first.id], Settled::Fetched { confirmed: true }, Seq(1), now);
+            }
+            ask_waits(tx, first.id, away, now);
+            let second = put(tx);
+            assert_eq!(waits_now(&second).is_some(), waits, "{away} {fetched}");
+            // Who is back has its place in the line again.
+            ask_waits(tx, first.id, false, now);
+            let (first, second) = (load(tx, first.id).unwrap(), load(tx, second.id).unwrap());
+            assert_eq!((waits_now(&first).is_some(), waits_now(&second).is_some()), (false, true), "{away} {fetched}");
+        });
+    }
 }

@@ -55,18 +55,20 @@ pub(crate) fn end_ask(tx: &mut Txn<'_>, id: u64, now: Time) {
     take_turns(tx, &[before.answerer(), before.account.as_deref().unwrap_or("")], now);
 }
 
-/// A question waits until whoever asked is back (`away`), or no longer.
-pub(crate) fn ask_waits(tx: &mut Txn<'_>, id: u64, away: bool) {
+/// A question waits until whoever asked is back (`away`), or no longer; meanwhile others go before it, unless a client
+/// has it.
+pub(crate) fn ask_waits(tx: &mut Txn<'_>, id: u64, away: bool, now: Time) {
     let Some(before) = load(tx, id).filter(Record::is_in_line) else { return };
     let mut record = before.clone();
     if let Some(ask) = record.ask.as_mut().filter(|ask| ask.away != away) {
         ask.away = away;
         save(tx, Some(&before), Some(&record));
+        take_turns(tx, &[before.answerer(), before.account.as_deref().unwrap_or("")], now);
     }
 }
 
 /// Decides in each chat of these accounts, and of nobody's, which question is open: one that a client has, else the one
-/// that was due first. The others wait.
+/// that was due first of those whose askers are there. The others wait.
 pub(super) fn take_turns(tx: &mut Txn<'_>, accounts: &[&str], now: Time) {
     /// So many questions of one account are looked at.
     const LINE_MAX: usize = 10_000;
@@ -86,14 +88,14 @@ pub(super) fn take_turns(tx: &mut Txn<'_>, accounts: &[&str], now: Time) {
     // One that is alone and does not wait is most of them, and needs no look.
     for (ids, _) in chats.into_values().filter(|(ids, waits)| *waits || ids.len() > 1) {
         let line: Vec<Record> = ids.into_iter().filter_map(|id| load(tx, id)).collect();
-        let due = |record: &&Record| record.due <= now;
+        let away = |record: &Record| record.ask.as_ref().is_some_and(|ask| ask.away);
+        let may_go = |record: &&Record| record.due <= now && !away(record);
         let open = line.iter().find(|record| record.phase != Phase::Queued);
-        let open = open.or_else(|| line.iter().filter(due).min_by_key(|record| (record.due, record.id)));
+        let open = open.or_else(|| line.iter().filter(may_go).min_by_key(|record| (record.due, record.id)));
         let open = open.map(|record| record.id);
         for before in line.iter().filter(|record| record.phase == Phase::Queued) {
             let behind = open.filter(|open| *open != before.id && before.due <= now);
-            let away = before.ask.as_ref().is_some_and(|ask| ask.away);
-            let ask = Ask { behind, over: false, away };
+            let ask = Ask { behind, over: false, away: away(before) };
             if before.ask.as_ref() != Some(&ask) {
                 save(tx, Some(before), Some(&Record { ask: Some(ask), ..before.clone() }));
             }

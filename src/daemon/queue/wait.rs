@@ -2,11 +2,11 @@
 
 use crate::clock::Time;
 use crate::control::{Progress, Receipt, State, Until, WaitQuery};
+use crate::daemon::learned::CatchUp;
 use crate::daemon::log::follow::{Following, Gone, Piece};
 use crate::daemon::queue::awaited::{Awaited, Waiter};
 use crate::daemon::queue::record::{PIECES, Record};
 use crate::daemon::queue::{CommandQueue, refused::Refused};
-use crate::protocol::answer;
 use crate::protocol::command::{Api, Says};
 use crate::seq::Seq;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ const NOTICE: Duration = Duration::from_millis(500);
 pub(crate) struct Waits {
     pub(crate) queue: Arc<CommandQueue>,
     pub(crate) following: Arc<Following>,
+    pub(crate) learned: Arc<CatchUp>,
     pub(crate) awaited: Awaited,
 }
 
@@ -67,16 +68,22 @@ impl Waits {
     }
 
     async fn run(&self, mut waiting: Wait) -> Result<(), Gone> {
+        // After a start: a further piece of an answer may be in the log, and nothing was learned from it yet.
+        self.learned.catch_up().await;
         let mut changed = self.queue.changes.subscribe();
+        let mut answered = false;
         let reached = loop {
             changed.mark_unchanged();
             let now = self.queue.clock.now();
-            let Ok(record) = self.queue.record(waiting.id) else { break false };
+            // It may be kept no longer: then it stays what it was.
+            let Ok(record) = self.queue.record(waiting.id) else { break answered };
             let receipt = record.receipt(now);
+            answered = receipt.state == State::Answered;
             self.tell(&mut waiting, &record, &receipt).await?;
             let mut wake = waiting.until;
             let mut over = false;
-            match stage(&receipt, waiting.awaited, record.had(), record.done, self.queue.clock.ages().now(now)) {
+            let last = record.done.filter(|_| record.may_go_on() && !record.cut);
+            match stage(&receipt, waiting.awaited, record.had(), last, self.queue.clock.ages().now(now)) {
                 Stage::Open => {}
                 Stage::Over => break true,
                 Stage::Failed => break false,
@@ -136,9 +143,9 @@ enum Stage {
     Failed,
 }
 
-/// How far the wait for a command has come; `had`: when a client had it; `done`: when it was answered, and when the last
-/// piece of the answer came. All times are by age.
-fn stage(receipt: &Receipt, awaited: Until, had: Option<Time>, done: Option<Time>, now: Time) -> Stage {
+/// How far the wait for a command has come; `had`: when a client had it; `last`: when the last piece of its answer came,
+/// if another may come. All times are by age.
+fn stage(receipt: &Receipt, awaited: Until, had: Option<Time>, last: Option<Time>, now: Time) -> Stage {
     let left = |since: Time, patience: Duration| match patience.saturating_sub(now.since(since)) {
         Duration::ZERO => Stage::Over,
         left => Stage::OverAfter(left),
@@ -151,10 +158,7 @@ fn stage(receipt: &Receipt, awaited: Until, had: Option<Time>, done: Option<Time
         (_, Some(_)) if awaited == Until::Fetched => Stage::Over,
         // A notice may still tell that it was refused, also after the echo.
         (State::Fetched | State::Answered, Some(fetched)) if is_text => left(had.unwrap_or(fetched.time), NOTICE),
-        (State::Answered, _) => match done.filter(|_| answer::comes_in_pieces(&receipt.api)) {
-            Some(last) => left(last, PIECES),
-            None => Stage::Over,
-        },
+        (State::Answered, _) => last.map_or(Stage::Over, |last| left(last, PIECES)),
         (_, Some(_)) if Api::find(&receipt.api).is_none_or(|api| api.answers.is_empty()) => Stage::Over,
         _ => Stage::Open,
     }
@@ -216,10 +220,10 @@ mod tests {
             (&lists[..], "answered", 3000, Stage::Over),
         ] {
             for api in apis {
-                let done = (state == "answered").then(|| at(0));
+                let last = (state == "answered" && apis == lists).then(|| at(0));
                 let receipt = receipt(api, state);
                 assert_eq!(
-                    stage(&receipt, Until::Answered, None, done, at(after)),
+                    stage(&receipt, Until::Answered, None, last, at(after)),
                     stage_then,
                     "{api} {state} {after}"
                 );

@@ -21,6 +21,8 @@ pub struct Open<'c> {
     pub waits: bool,
     /// It was answered a moment ago, and an event may be one more piece of that answer.
     pub answered: bool,
+    /// The event tells again what that answer has told: it is rather another answer.
+    pub repeats: bool,
     /// The ids asked for that no event has told yet; `None` before the first part.
     pub missing: Option<&'c [String]>,
 }
@@ -109,18 +111,19 @@ impl<'a> Matching<'a> {
         meant.map(|meant| self.conclusion(meant)).into_iter().collect()
     }
 
-    /// The best of those wanted, and all that asked the same; one more piece for those that have just been answered, if
-    /// their answers have any: what was answered whole, another event changes nothing of.
+    /// One more piece of an answer that has begun, unless it tells again what that has told; else the best of those
+    /// wanted, and all that asked the same. What was answered whole, another event changes nothing of.
     fn asked(&self, wanted: impl Fn(&Candidate<'_>) -> bool + Copy) -> Vec<Conclusion> {
         let best = self.best(wanted);
-        let concerned = |c: &&Candidate<'_>| {
-            let meant = match best {
-                Some(best) => ask_the_same(best.open, c.open),
-                None => c.open.answered && wanted(c),
-            };
-            meant && (!c.open.answered || comes_in_pieces(c.open.command.api().api))
+        let equal = |c: &&Candidate<'_>| best.is_none_or(|best| ask_the_same(best.open, c.open));
+        let begun = |c: &&Candidate<'_>| c.open.answered && comes_in_pieces(c.open.command.api().api) && wanted(c);
+        let goes_on = self.all.iter().filter(equal).any(|c| begun(&c) && !c.open.repeats);
+        let meant = |c: &&Candidate<'_>| match best {
+            Some(_) if goes_on => begun(c) && !c.open.repeats,
+            Some(_) => !c.open.answered,
+            None => begun(c),
         };
-        self.all.iter().filter(concerned).map(|c| self.conclusion(c)).collect()
+        self.all.iter().filter(equal).filter(meant).map(|c| self.conclusion(c)).collect()
     }
 
     /// 210: a list of nobody but people whom somebody asked for is the answer to that, and never the friend list.
@@ -198,12 +201,20 @@ mod tests {
         whom: (&'static str, Option<u64>),
         waits: bool,
         answered: bool,
+        repeats: bool,
         missing: Option<Vec<String>>,
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a row of a table reads better so")]
     fn fetched(command: Value) -> Row {
-        Row { command: command_of(&command), whom: ("", None), waits: true, answered: false, missing: None }
+        Row {
+            command: command_of(&command),
+            whom: ("", None),
+            waits: true,
+            answered: false,
+            repeats: false,
+            missing: None,
+        }
     }
 
     fn left(command: Value) -> Row {
@@ -212,6 +223,11 @@ mod tests {
 
     fn answered(command: Value) -> Row {
         Row { answered: true, ..fetched(command) }
+    }
+
+    /// As [`answered`]: what the event tells, its answer has told.
+    fn repeated(command: Value) -> Row {
+        Row { repeats: true, ..answered(command) }
     }
 
     fn lacking(command: Value, missing: &[&str]) -> Row {
@@ -227,6 +243,7 @@ mod tests {
                 whom: row.whom,
                 waits: row.waits,
                 answered: row.answered,
+                repeats: row.repeats,
                 missing: row.missing.as_deref(),
             })
             .collect();
@@ -335,7 +352,9 @@ mod tests {
         assert_eq!(concluded(&rows[..1], &packet(&["b"])), [(0, Answered)]);
         assert_eq!(concluded(&[fetched(info(&["a", "b"]))], &packet(&["b"])), [(0, Part)]);
         assert_eq!(concluded(&[fetched(info(&["a", "b"]))], &contacts(&[])), [(0, Part)]);
-        let open = [Open { command: &rows[0].command, whom: ("", None), waits: true, answered: false, missing: None }];
+        let row = &rows[0];
+        let (waits, answered, repeats) = (true, false, false);
+        let open = [Open { command: &row.command, whom: row.whom, waits, answered, repeats, missing: None }];
         assert_eq!(conclude(&open, &contacts(&["b", "z"]))[0].told, ["b"]);
     }
 
@@ -345,8 +364,16 @@ mod tests {
         let told_rooms = event(Kind::Rooms, json!({"rooms": []}));
         assert_eq!(concluded(&[answered(list()), answered(list())], &contacts(&["a"])), [(0, Piece), (1, Piece)]);
         assert_eq!(concluded(&[answered(rooms.clone())], &told_rooms), [(0, Piece)]);
-        // Who asked since then gets it too; what a 46 asked for stays the 46's.
-        assert_eq!(concluded(&[answered(rooms.clone()), fetched(rooms)], &told_rooms), [(0, Piece), (1, Answered)]);
+        // Who asked since then waits for a list that begins anew; what a 46 asked for stays the 46's.
+        for (list, told) in
+            [(rooms, &told_rooms), (list(), &contacts(&["a"])), (members("1@chatroom"), &told_members("1@chatroom"))]
+        {
+            assert_eq!(concluded(&[answered(list.clone()), fetched(list.clone())], told), [(0, Piece)]);
+            assert_eq!(concluded(&[repeated(list.clone()), fetched(list.clone())], told), [(1, Answered)]);
+            let three = [answered(list.clone()), repeated(list.clone()), fetched(list.clone())];
+            assert_eq!(concluded(&three, told), [(0, Piece)]);
+            assert_eq!(concluded(&[repeated(list)], told), [(0, Piece)]);
+        }
         assert_eq!(concluded(&[answered(list()), fetched(info(&["a"]))], &contacts(&["a"])), [(1, Answered)]);
         assert_eq!(concluded(&[answered(list()), fetched(info(&["a"]))], &contacts(&["a", "b"])), [(0, Piece)]);
         let ids = event(Kind::ContactsPacket, json!({"wxids": ["a"]}));
@@ -363,7 +390,6 @@ mod tests {
             (status(), &state, Answered),
             (get(), &profile, Answered),
             (lookup("a"), &packet(&["a"]), Answered),
-            (members("1@chatroom"), &told_members("1@chatroom"), Answered),
             (add("a"), &verified(&[]), Rejected),
             (accept("v1_a"), &verified(&["v1_a"]), Answered),
         ] {

@@ -186,3 +186,27 @@ fn a_refusal_in_the_chat_refuses_every_send() {
     let room = command_of(&json!({ "api": "sendTextMessage", "wxid": "1@chatroom", "text": "hi" }));
     assert_eq!(bearing(&room, &said(Kind::MessageSystem, "1@chatroom", false, "被对方拒收了")), None);
 }
+
+#[test]
+fn of_a_list_in_pieces_whom_it_names_is_gathered() {
+    let info = json!({ "nick": "R", "members": ["a", "b", "c"] });
+    let members = |ids: &[&str]| {
+        let members: Vec<Value> = ids.iter().map(|id| json!({ "wxid": id, "nick": "n" })).collect();
+        event(Kind::RoomMembers, json!({ "room": "1@chatroom", "members": members, "info": info }))
+    };
+    let rooms = |ids: &[&str]| {
+        let rooms: Vec<Value> = ids.iter().map(|id| json!({ "wxid": id, "members": ["a"] })).collect();
+        event(Kind::Rooms, json!({ "rooms": rooms }))
+    };
+    for pieces in
+        [[contacts(&["a"]), contacts(&["b"])], [members(&["a"]), members(&["b"])], [rooms(&["a"]), rooms(&["b"])]]
+    {
+        let mut gathered = None;
+        pieces.into_iter().for_each(|piece| gather(&mut gathered, piece));
+        let gathered = gathered.unwrap();
+        assert_eq!(listed(&gathered).collect::<Vec<_>>(), ["a", "b"], "{gathered:?}");
+        let counted = (gathered.kind == Kind::RoomMembers).then_some(3);
+        assert_eq!(members_counted(&gathered), counted);
+    }
+    assert_eq!(members_counted(&event(Kind::RoomMembers, json!({ "room": "1@chatroom", "members": [] }))), None);
+}

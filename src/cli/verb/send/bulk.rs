@@ -539,7 +539,7 @@ impl Run<'_> {
         }
         let due = receipt.due.since(clock::Time::now());
         let end = Instant::now() + patience.saturating_add(due).min(Duration::from_secs(366 * 86_400));
-        match wait::watch(self.ctx, receipt.id, Until::Answered, end, |_| {}) {
+        match wait::watch(self.ctx, receipt, Until::Answered, end, |_| {}) {
             Ok(outcome) => match wait::failure(&outcome, patience) {
                 Some(error) => self.unanswered(number, receipt.id, error),
                 None => self.progress.beside(self.ctx.out(), || self.ctx.out().receipt(&outcome.receipt)),
