@@ -339,6 +339,10 @@ struct Line<'a> {
     is_self: Option<bool>,
     nick: Option<String>,
     text: Option<String>,
+    from_name: Option<String>,
+    mentioned: Option<bool>,
+    command: Option<u64>,
+    repeat_of: Option<u64>,
     decoded: Map<String, Value>,
     #[serde(borrow)]
     data: &'a RawValue,

@@ -6,7 +6,7 @@
 use crate::client::{Client, Wire, request};
 use crate::fixture::{DEADLINE, Daemon, Recipe, eventually, message};
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -319,14 +319,27 @@ fn silent_followers_of_large_events_take_little_together_and_hold_nobody_up() {
     let grown = resident(&daemon).saturating_sub(before);
     eprintln!("100 silent followers take {grown} KiB");
     assert!(grown < 64 * 1024, "{grown} KiB");
-    // Whoever goes on after a while gets everything.
-    let mut lines = BufReader::new(silent.pop().unwrap()).lines();
-    let seqs = std::iter::from_fn(|| Some(lines.next()?.unwrap())).filter_map(|line| {
-        let seq = line.split_once("{\"seq\":")?.1;
-        seq.split_once(',')?.0.parse::<u64>().ok()
-    });
-    // The first line's beginning was read above.
-    assert!(seqs.take(902).eq(2..=903));
+    // Whoever goes on after a while gets everything. The first line's beginning was read above.
+    let seqs = seqs_of(silent.pop().unwrap(), 903);
+    assert!(seqs.iter().copied().eq(2..=903), "{seqs:?}");
+}
+
+/// The numbers of the events of a chunked answer, up to the `last`. A chunk may end within a line.
+fn seqs_of(mut stream: UnixStream, last: u64) -> Vec<u64> {
+    let (begin, end) = (regex::bytes::Regex::new("\r\n[0-9A-Fa-f]+\r\n").unwrap(), format!("{{\"seq\":{last},"));
+    let (mut raw, mut piece) = (Vec::new(), vec![0; 1 << 20]);
+    loop {
+        let len = stream.read(&mut piece).unwrap();
+        assert_ne!(len, 0, "the stream ends");
+        raw.extend_from_slice(&piece[..len]);
+        let tail = begin.replace_all(&raw[raw.len().saturating_sub(1 << 20)..], &b""[..]);
+        if tail.windows(end.len()).any(|part| part == end.as_bytes()) {
+            break;
+        }
+    }
+    let text = String::from_utf8(begin.replace_all(&raw, &b""[..]).into_owned()).unwrap();
+    let seq = |line: &str| line.split_once("{\"seq\":")?.1.split_once(',')?.0.parse().ok();
+    text.lines().filter_map(seq).collect()
 }
 
 #[test]
