@@ -52,7 +52,7 @@
 //! wehelp events -f ◀─ NDJSON ◀─ doors/control ◀─ log/follow: { read a page after the position; wait for tail } ◀─┤
 //! directory, answers ◀─ learner: the same loop, inside the daemon ◀───────────────────────────────────┘
 //!
-//! wehelp send ─▶ cli/args ─▶ Command ─▶ doors/control ─▶ queue: enqueue ─▶ store thread ─▶ sync ─▶ receipt
+//! wehelp send ─▶ cli/verb ─▶ names ─▶ enqueue ─▶ doors/control ─▶ queue: enqueue ─▶ store thread ─▶ sync ─▶ receipt
 //! client ─poll─▶ doors/client ─▶ queue: claim ─▶ store thread: ready → in flight, sync ─▶ response
 //!                   delivered? → fetched : ready again, once and for all ◀─ queue/handover ◀─ doors/delivery ◀┘
 //! ```
