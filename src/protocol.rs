@@ -11,6 +11,7 @@ pub mod encoding;
 pub mod event;
 pub mod id;
 mod json;
+mod kind;
 pub mod message;
 pub mod name;
 pub mod packet;

@@ -12,86 +12,14 @@ pub(in crate::protocol) mod xml;
 
 use super::contact::sex_word;
 use super::id;
+use super::kind::Kind;
 use serde_json::{Map, Value};
 use xml::Element;
 
-/// What a message is: contract 7's kinds behind `message.`, and those of rooms that notices tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the kind of that name")]
-pub enum Sort {
-    Text,
-    Image,
-    Voice,
-    FriendRequest,
-    Card,
-    Video,
-    Sticker,
-    Location,
-    App,
-    Call,
-    System,
-    Recall,
-    Pat,
-    Other,
-    Joined,
-    Left,
-    Renamed,
-    Announcement,
-    Owner,
-    Access,
-}
-
-impl Sort {
-    /// That of a `msgType`; what 10000 and 10002 tell is known only when they are read.
-    #[must_use]
-    pub fn of(msg_type: i64) -> Self {
-        match msg_type {
-            1 => Self::Text,
-            3 => Self::Image,
-            34 => Self::Voice,
-            37 | 65 => Self::FriendRequest,
-            42 | 66 => Self::Card,
-            43 => Self::Video,
-            47 => Self::Sticker,
-            48 => Self::Location,
-            49 => Self::App,
-            50 => Self::Call,
-            10000 => Self::System,
-            _ => Self::Other,
-        }
-    }
-
-    /// Whether what it is, or who spoke, is known only when the message was read.
-    #[must_use]
-    pub fn is_read_first(msg_type: i64) -> bool {
-        matches!(msg_type, 37 | 65 | 10000 | 10002)
-    }
-
-    /// The word of a kind without `message.`, for what stands inside another message.
-    fn word(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Image => "image",
-            Self::Voice => "voice",
-            Self::FriendRequest => "friend_request",
-            Self::Card => "card",
-            Self::Video => "video",
-            Self::Sticker => "sticker",
-            Self::Location => "location",
-            Self::App => "app",
-            Self::Call => "call",
-            Self::Recall => "recall",
-            Self::Pat => "pat",
-            Self::System
-            | Self::Joined
-            | Self::Left
-            | Self::Renamed
-            | Self::Announcement
-            | Self::Owner
-            | Self::Access => "system",
-            Self::Other => "other",
-        }
-    }
+/// Whether what kind a message is, or who spoke, is known only when it was read.
+#[must_use]
+pub fn is_read_first(msg_type: i64) -> bool {
+    matches!(msg_type, 37 | 65 | 10000 | 10002)
 }
 
 /// Who spoke, as the message itself tells.
@@ -112,7 +40,7 @@ pub enum Speaker {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     /// What it is.
-    pub sort: Sort,
+    pub kind: Kind,
     /// Who spoke.
     pub from: Speaker,
     /// Readable text for people; `None` where it does not apply (a picture).
@@ -122,13 +50,13 @@ pub struct Message {
 }
 
 impl Message {
-    fn of(sort: Sort, text: Option<String>, decoded: Map<String, Value>) -> Self {
-        Self { sort, from: Speaker::Unsaid, text, decoded: Value::Object(decoded) }
+    fn of(kind: Kind, text: Option<String>, decoded: Map<String, Value>) -> Self {
+        Self { kind, from: Speaker::Unsaid, text, decoded: Value::Object(decoded) }
     }
 
     /// One that holds nothing but text.
-    fn plain(sort: Sort, message: &str) -> Self {
-        Self::of(sort, some(message), Map::new())
+    fn plain(kind: Kind, message: &str) -> Self {
+        Self::of(kind, some(message), Map::new())
     }
 
     /// Puts a value of `decoded`.
@@ -161,7 +89,7 @@ pub fn read(msg_type: i64, message: &str, around: &Around<'_>) -> Message {
     match msg_type {
         TEXT => match articles_in_text(message, around) {
             Some(articles) => articles,
-            None => Message::of(Sort::Text, Some(message.to_owned()), Map::new()),
+            None => Message::of(Kind::MessageText, Some(message.to_owned()), Map::new()),
         },
         50 => notice::call(message),
         10000 => notice::notice(message, around),
@@ -212,10 +140,10 @@ fn packed(msg_type: i64, message: &str, around: &Around<'_>) -> Message {
         Some((tree, root)) if msg_type == 10002 => notice::system(message, tree, root, around),
         Some((_, root)) => opened(msg_type, root, Quoting::Open),
         None if msg_type == 10002 => {
-            let sort = if message.trim().is_empty() { Sort::Other } else { Sort::System };
-            Message { from: Speaker::Nobody, ..Message::plain(sort, message) }
+            let kind = if message.trim().is_empty() { Kind::MessageOther } else { Kind::MessageSystem };
+            Message { from: Speaker::Nobody, ..Message::plain(kind, message) }
         }
-        None => Message::plain(Sort::of(msg_type), message),
+        None => Message::plain(Kind::of_message(msg_type), message),
     }
 }
 
@@ -229,19 +157,19 @@ enum Quoting {
 /// The XML of a message of that `msgType`, which is no notice.
 fn opened(msg_type: i64, root: Element<'_>, quoting: Quoting) -> Message {
     match msg_type {
-        3 => media(Sort::Image, root, "img", |image, decoded| {
+        3 => media(Kind::MessageImage, root, "img", |image, decoded| {
             number(decoded, "size", image.attribute("length"));
         }),
-        34 => media(Sort::Voice, root, "voicemsg", |voice, decoded| {
+        34 => media(Kind::MessageVoice, root, "voicemsg", |voice, decoded| {
             number(decoded, "duration_ms", voice.attribute("voicelength"));
             number(decoded, "size", voice.attribute("length"));
         }),
-        43 => media(Sort::Video, root, "videomsg", |video, decoded| {
+        43 => media(Kind::MessageVideo, root, "videomsg", |video, decoded| {
             let seconds = video.attribute("playlength").and_then(|seconds| seconds.trim().parse::<u64>().ok());
             decoded.insert("duration_ms".into(), seconds.and_then(|seconds| seconds.checked_mul(1000)).into());
             number(decoded, "size", video.attribute("length"));
         }),
-        47 => media(Sort::Sticker, root, "emoji", |sticker, decoded| {
+        47 => media(Kind::MessageSticker, root, "emoji", |sticker, decoded| {
             word(decoded, "url", sticker.attribute("cdnurl"));
             number(decoded, "size", sticker.attribute("len"));
         }),
@@ -250,8 +178,8 @@ fn opened(msg_type: i64, root: Element<'_>, quoting: Quoting) -> Message {
         42 | 66 => card(root),
         49 => app::read(root, quoting),
         _ => {
-            let kind = notice::sysmsg_type(root).map(|kind| ("sysmsg".to_owned(), kind.into()));
-            Message::of(Sort::of(msg_type), None, kind.into_iter().collect())
+            let sysmsg = notice::sysmsg_type(root).map(|kind| ("sysmsg".to_owned(), kind.into()));
+            Message::of(Kind::of_message(msg_type), None, sysmsg.into_iter().collect())
         }
     }
 }
@@ -268,7 +196,7 @@ fn articles_in_text(message: &str, around: &Around<'_>) -> Option<Message> {
     let articles = app::articles(tree.root()?)?;
     let text = articles.iter().find_map(|article| article["title"].as_str()).map(str::to_owned);
     let decoded = Map::from_iter([("articles".to_owned(), articles.into())]);
-    Some(Message::of(Sort::Text, text, decoded))
+    Some(Message::of(Kind::MessageText, text, decoded))
 }
 
 /// A text, unless it is blank.
@@ -289,7 +217,7 @@ fn strip_speaker<'m>(message: &'m str, speaker: Option<&str>) -> &'m str {
 
 /// A picture, voice …: the attributes of one element as they stand, and the useful ones normalised by `more`.
 fn media<'t>(
-    sort: Sort,
+    kind: Kind,
     root: Element<'t>,
     name: &str,
     more: impl FnOnce(Element<'t>, &mut Map<String, Value>),
@@ -299,12 +227,12 @@ fn media<'t>(
         decoded.extend(element.attributes().map(|(name, value)| (name.to_owned(), value.into())));
         more(element, &mut decoded);
     }
-    Message::of(sort, None, decoded)
+    Message::of(kind, None, decoded)
 }
 
 fn location(root: Element<'_>) -> Message {
     let mut text = None;
-    let message = media(Sort::Location, root, "location", |location, decoded| {
+    let message = media(Kind::MessageLocation, root, "location", |location, decoded| {
         let degrees = |name| location.attribute(name).and_then(|degrees| degrees.trim().parse::<f64>().ok());
         // A number that JSON cannot hold (NaN) becomes null.
         decoded.insert("latitude".into(), degrees("x").into());
@@ -335,7 +263,7 @@ fn friend_request(root: Element<'_>) -> Message {
     person(element, &mut decoded);
     let from = said(get("fromusername")).filter(|id| id::is_reported(id));
     let from = from.map_or(Speaker::Nobody, |from| Speaker::Id(from.to_owned()));
-    Message { from, ..Message::of(Sort::FriendRequest, greeting.map(str::to_owned), decoded) }
+    Message { from, ..Message::of(Kind::MessageFriendRequest, greeting.map(str::to_owned), decoded) }
 }
 
 /// A card: somebody recommends somebody.
@@ -350,7 +278,7 @@ fn card(root: Element<'_>) -> Message {
     word(&mut decoded, "v1", ticket);
     word(&mut decoded, "v2", get("antispamticket"));
     person(element, &mut decoded);
-    Message::of(Sort::Card, said(get("nickname")).map(str::to_owned), decoded)
+    Message::of(Kind::MessageCard, said(get("nickname")).map(str::to_owned), decoded)
 }
 
 /// The element that has an attribute which makes it what it is; else the first `msg`, else the root.

@@ -5,7 +5,7 @@
 //! kind only is there for that kind only. What a client says of itself ("this version cannot show it", the address where
 //! to upgrade) is nobody's words.
 
-use super::{Message, Quoting, Sort, number, opened, said, word, xml};
+use super::{Kind, Message, Quoting, number, opened, said, word, xml};
 use crate::clock::Time;
 use crate::protocol::id;
 use serde_json::{Map, Value, json};
@@ -128,7 +128,7 @@ pub(super) fn read(root: Element<'_>, quoting: Quoting) -> Message {
         let description = said(get("des")).filter(|said| !is_placeholder(said));
         description.map(str::to_owned)
     });
-    Message::of(Sort::App, text, decoded)
+    Message::of(Kind::MessageApp, text, decoded)
 }
 
 /// A file, there or under way: both tell the same name and size, so that they can be joined.
@@ -303,10 +303,15 @@ fn quote(app: Element<'_>, quoting: Quoting, decoded: &mut Map<String, Value>) {
     let mut quote = Map::new();
     word(&mut quote, "from", from);
     word(&mut quote, "name", get("displayname"));
-    quote.insert("kind".into(), msg_type.map(|msg_type| Sort::of(msg_type).word()).into());
+    quote.insert("kind".into(), msg_type.map(|msg_type| word_of(Kind::of_message(msg_type))).into());
     word(&mut quote, "text", text.as_deref());
     word(&mut quote, "id", get("svrid"));
     decoded.insert("quote".into(), quote.into());
+}
+
+/// The word for a kind of message that stands inside another one.
+fn word_of(kind: Kind) -> &'static str {
+    kind.as_str().strip_prefix("message.").unwrap_or("system")
 }
 
 /// The text of a quoted message that stands in text.

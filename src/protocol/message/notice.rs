@@ -5,7 +5,7 @@
 //! known whole is a notice and no more.
 
 use super::sentence::{self, Sentence, What, Whom};
-use super::{Around, Message, Sort, Speaker, said, word, xml};
+use super::{Around, Kind, Message, Speaker, said, word, xml};
 use crate::protocol::{id, refusal};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ const LINKS: std::ops::RangeInclusive<char> = '\u{f0000}'..='\u{ff000}';
 /// A call: how it went, where the client says.
 pub(super) fn call(message: &str) -> Message {
     let Some(tree) = xml::locate(message).map(xml::parse).filter(|tree| tree.root().is_some()) else {
-        return Message::plain(Sort::Call, message);
+        return Message::plain(Kind::MessageCall, message);
     };
     // An invitation holds numbers only: nothing to read.
     let invitation = tree.find("voipinvitemsg");
@@ -48,7 +48,7 @@ pub(super) fn call(message: &str) -> Message {
             word(&mut decoded, name, value);
         }
     }
-    Message::of(Sort::Call, text, decoded)
+    Message::of(Kind::MessageCall, text, decoded)
 }
 
 /// A notice in a chat: plain text, text with links in it, or system XML.
@@ -58,7 +58,7 @@ pub(super) fn notice(message: &str, around: &Around<'_>) -> Message {
         && let Some(root) = tree.root().filter(|root| root.is("sysmsg") || root.is("revokemsg"))
     {
         let mut read = system(message, &tree, root, around);
-        if read.sort != Sort::Other {
+        if read.kind != Kind::MessageOther {
             read.text = read.text.or_else(|| stripped(message));
         }
         return read;
@@ -86,13 +86,13 @@ pub(super) fn system(message: &str, tree: &Tree, root: Element<'_>, around: &Aro
         "delchatroommember" => members(body, decoded, around),
         "mmchatroombarannouncememt" | "mmchatroombarannouncement" => {
             let text = ["content", "text", "plain"].into_iter().find_map(|name| body.child_text(name));
-            of_room(Sort::Announcement, text.map(str::to_owned), decoded, Happened::default())
+            of_room(Kind::RoomAnnouncement, text.map(str::to_owned), decoded, Happened::default())
         }
         "newxmlchatroomaccessverifyapplication" => asks(body, decoded, around),
-        noise if NOISE.contains(&noise) => Message::of(Sort::Other, None, decoded),
+        noise if NOISE.contains(&noise) => Message::of(Kind::MessageOther, None, decoded),
         _ => match ["plain", "text", "content"].into_iter().find_map(|name| body.child_text(name)) {
             Some(text) => told(Some(text.to_owned()), None, decoded, around),
-            None => Message::of(Sort::Other, None, decoded),
+            None => Message::of(Kind::MessageOther, None, decoded),
         },
     }
 }
@@ -100,8 +100,8 @@ pub(super) fn system(message: &str, tree: &Tree, root: Element<'_>, around: &Aro
 /// System XML of no type that we know.
 fn other(root: Element<'_>, decoded: Map<String, Value>) -> Message {
     let text = ["plain", "text", "content"].into_iter().find_map(|name| root.child_text(name));
-    let sort = if text.is_some() { Sort::System } else { Sort::Other };
-    Message::of(sort, text.map(str::to_owned), decoded)
+    let kind = if text.is_some() { Kind::MessageSystem } else { Kind::MessageOther };
+    Message::of(kind, text.map(str::to_owned), decoded)
 }
 
 /// The type of system XML; `None` when it is something else.
@@ -130,7 +130,7 @@ fn recall(message: &str, body: Element<'_>, mut decoded: Map<String, Value>, aro
             None => Speaker::Nobody,
         }
     };
-    Message { from, ..Message::of(Sort::Recall, text.map(str::to_owned), decoded) }
+    Message { from, ..Message::of(Kind::MessageRecall, text.map(str::to_owned), decoded) }
 }
 
 /// Whether a recall is told to have been the account's own, also one of another's message by the room's owner.
@@ -153,7 +153,7 @@ fn pat(body: Element<'_>, mut decoded: Map<String, Value>, around: &Around<'_>) 
         None => Speaker::Nobody,
     };
     let text = template.map(|template| super::with_names(template, |_| None));
-    Message { from, ..Message::of(Sort::Pat, text, decoded) }
+    Message { from, ..Message::of(Kind::MessagePat, text, decoded) }
 }
 
 /// What a notice tells of a room, beside its text.
@@ -166,12 +166,12 @@ struct Happened {
 }
 
 /// A notice about a room: `who`, `by`, `how`, `name`, always, `null` where they do not apply.
-fn of_room(sort: Sort, text: Option<String>, mut decoded: Map<String, Value>, happened: Happened) -> Message {
+fn of_room(kind: Kind, text: Option<String>, mut decoded: Map<String, Value>, happened: Happened) -> Message {
     decoded.insert("who".into(), happened.who.into());
     decoded.insert("by".into(), happened.by.into());
     decoded.insert("how".into(), happened.how.into());
     decoded.insert("name".into(), happened.name.into());
-    Message { from: Speaker::Nobody, ..Message::of(sort, text, decoded) }
+    Message { from: Speaker::Nobody, ..Message::of(kind, text, decoded) }
 }
 
 /// Somebody, by id and by name, as far as either is known.
@@ -189,47 +189,47 @@ fn told(
     let sentence = template.map_or(text.as_deref(), |template| Some(&template.sentence)).and_then(sentence::read);
     let in_room = around.chat.is_some_and(id::is_room);
     let people = People { template, account: around.account };
-    match sentence.as_ref().and_then(|sentence| Some((sentence, sort_of(sentence.what, in_room)?))) {
-        Some((sentence, (Sort::Pat, _))) => {
+    match sentence.as_ref().and_then(|sentence| Some((sentence, kind_of(sentence.what, in_room)?))) {
+        Some((sentence, (Kind::MessagePat, _))) => {
             let (from, patted) = people.patted(sentence);
             word(&mut decoded, "from", around.account.filter(|_| from == Speaker::Account));
             word(&mut decoded, "patted", patted);
-            Message { from, ..Message::of(Sort::Pat, text, decoded) }
+            Message { from, ..Message::of(Kind::MessagePat, text, decoded) }
         }
-        Some((sentence, (sort, how))) => {
+        Some((sentence, (kind, how))) => {
             let happened = Happened {
                 who: sentence.who.iter().flat_map(|named| people.of(*named)).collect(),
                 by: sentence.by.and_then(|named| people.of(named).into_iter().next()),
                 how,
                 name: sentence.name.map(|name| people.words(name)),
             };
-            of_room(sort, text, decoded, happened)
+            of_room(kind, text, decoded, happened)
         }
         None => {
             let word = text.as_deref().and_then(notice_word);
             decoded.insert("notice".into(), word.into());
-            Message::of(Sort::System, text, decoded)
+            Message::of(Kind::MessageSystem, text, decoded)
         }
     }
 }
 
 /// What kind of notice a sentence is, and `how`; a sentence about a room is one only in a room.
-fn sort_of(what: What, in_room: bool) -> Option<(Sort, Option<&'static str>)> {
-    let sort = match what {
-        What::Patted => return Some((Sort::Pat, None)),
+fn kind_of(what: What, in_room: bool) -> Option<(Kind, Option<&'static str>)> {
+    let kind = match what {
+        What::Patted => return Some((Kind::MessagePat, None)),
         What::Recalled => return None,
-        What::Invited => (Sort::Joined, Some("invite")),
-        What::Scanned => (Sort::Joined, Some("qrcode")),
-        What::Removed => (Sort::Left, Some("removed")),
-        What::Left => (Sort::Left, Some("left")),
-        What::Disbanded => (Sort::Left, Some("disbanded")),
-        What::Renamed => (Sort::Renamed, None),
-        What::NewOwner => (Sort::Owner, None),
-        What::Asks => (Sort::Access, Some("request")),
-        What::ConfirmOn => (Sort::Access, Some("on")),
-        What::ConfirmOff => (Sort::Access, Some("off")),
+        What::Invited => (Kind::RoomJoined, Some("invite")),
+        What::Scanned => (Kind::RoomJoined, Some("qrcode")),
+        What::Removed => (Kind::RoomLeft, Some("removed")),
+        What::Left => (Kind::RoomLeft, Some("left")),
+        What::Disbanded => (Kind::RoomLeft, Some("disbanded")),
+        What::Renamed => (Kind::RoomRenamed, None),
+        What::NewOwner => (Kind::RoomOwner, None),
+        What::Asks => (Kind::RoomAccess, Some("request")),
+        What::ConfirmOn => (Kind::RoomAccess, Some("on")),
+        What::ConfirmOff => (Kind::RoomAccess, Some("off")),
     };
-    in_room.then_some(sort)
+    in_room.then_some(kind)
 }
 
 /// How notices of calls begin, in small letters.
@@ -457,7 +457,7 @@ fn members(body: Element<'_>, decoded: Map<String, Value>, around: &Around<'_>) 
         .filter(|id| said(Some(id)).is_some())
         .collect();
     let names = text.and_then(sentence::read).map(|sentence| sentence.who).unwrap_or_default();
-    let is_room = matches!(message.sort, Sort::Joined | Sort::Left);
+    let is_room = matches!(message.kind, Kind::RoomJoined | Kind::RoomLeft);
     if is_room && !ids.is_empty() {
         let name = |at: usize| match names.get(at).filter(|_| names.len() == ids.len()) {
             Some(Whom::Name(name)) => Some(*name),
@@ -493,7 +493,7 @@ fn asks(body: Element<'_>, decoded: Map<String, Value>, around: &Around<'_>) -> 
         (None, None) => None,
     };
     let happened = Happened { who, by, how: Some("request"), name: None };
-    of_room(Sort::Access, text.map(str::to_owned), decoded, happened)
+    of_room(Kind::RoomAccess, text.map(str::to_owned), decoded, happened)
 }
 
 /// The text without its tags; `None` when nothing is left.
