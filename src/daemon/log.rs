@@ -131,16 +131,13 @@ impl Log {
             // The janitor follows it; a callback does not wait for that.
             self.changes.hurry();
         }
-        let read = if body.len() < LARGE_BODY_BYTES {
-            entry::incoming(body, now, via.as_deref(), |pid| self.accounts.owner(pid))
-        } else {
-            let accounts = Arc::clone(&self.accounts);
-            let read = move || entry::incoming(body, now, via.as_deref(), |pid| accounts.owner(pid));
-            let read = self.reading.run(read).await;
-            read.map_err(|slow::Failed| Panicked)?
-        };
+        let (accounts, mark) = (Arc::clone(&self.accounts), self.repeats.marker());
+        let is_large = body.len() >= LARGE_BODY_BYTES;
+        let read = move || (mark(&body), entry::incoming(body, now, via.as_deref(), |pid| accounts.owner(pid)));
+        let (mark, read) =
+            if is_large { self.reading.run(read).await.map_err(|slow::Failed| Panicked)? } else { read() };
         let entry::Incoming { mut append, outline, sign, names, unreadable } = read;
-        let (before, place) = self.repeats.note(&append.body, now).await;
+        let (before, place) = self.repeats.note(mark, now).await;
         let before = match before {
             Twin::None => None,
             Twin::At(seq) => Some(seq),

@@ -97,7 +97,8 @@ impl Parts {
             Arc::clone(&changes),
             config.pacing.clone(),
         ));
-        let targets = Arc::new(Targets::new(store.clone(), Arc::clone(&clock), Arc::clone(&accounts)));
+        let targets =
+            Arc::new(Targets::new(store.clone(), Arc::clone(&clock), Arc::clone(&accounts), Arc::clone(&learned)));
         let lane = Arc::new(slow::Lane::default());
         let lessons = Arc::new(Lessons {
             store: store.clone(),

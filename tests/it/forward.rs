@@ -157,6 +157,25 @@ fn listed(daemon: &Daemon, name: &str) -> Value {
 }
 
 #[test]
+fn an_echo_is_posted_with_the_command_that_it_is_of() {
+    let (daemon, target) = (Daemon::unpaced(), Target::start());
+    daemon.login("wxid_me", 7);
+    daemon.cli(&["forward", "add", "hook", &target.url()]).exits(0);
+    for n in 0..5 {
+        let (id, text) = (daemon.queue(&["send", "text", "wxid_a", &n.to_string(), "--no-wait"]), n.to_string());
+        eventually("the command", || daemon.client().poll("wxid=wxid_me&pid=7").into_iter().next());
+        let own = message("wxid_me", "wxid_a", None, &text).replacen('{', r#"{"myMsg":"1","#, 1);
+        daemon.client().event(&own);
+        let shown = daemon.last_event()["seq"].as_u64().unwrap();
+        let shown = daemon.control("GET", &format!("/v1/events/{shown}"), b"");
+        let told = |json: &str| serde_json::from_str::<Value>(json).unwrap()["command"].as_u64();
+        assert_eq!(told(&shown.text()), Some(id));
+        eventually("it is posted", || (target.posts().len() > n).then_some(()));
+        assert_eq!(told(&target.posts()[n].body), Some(id));
+    }
+}
+
+#[test]
 fn each_event_is_posted_in_order_and_signed() {
     let daemon = Daemon::new();
     say(&daemon, "wxid_a", "before");

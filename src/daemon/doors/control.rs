@@ -240,6 +240,8 @@ impl Ask<'_> {
         match rest {
             [] => events::answer(self.parts, self.query()?, self.peer).await,
             [seq] => {
+                // What it is the echo of may be learned from it only now.
+                self.parts.learned.catch_up().await;
                 let store = self.parts.store.clone();
                 let line = move |stored| entry::line(&stored, Some(&mut Known::new(&store)));
                 let line = self.event(seq, line).await?;

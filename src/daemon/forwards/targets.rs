@@ -6,7 +6,7 @@ use crate::daemon::accounts::Accounts;
 use crate::daemon::forwards::post::{Message, without_password};
 use crate::daemon::forwards::target::{Health, TARGETS_MAX, Target};
 use crate::daemon::log::{about::Known, entry, filter::Filter, refused::Refused};
-use crate::daemon::{queue::clock_steps::Clock, sync::lock};
+use crate::daemon::{learned::CatchUp, queue::clock_steps::Clock, sync::lock};
 use crate::key::FORWARD;
 use crate::seq::Seq;
 use crate::store::{Error, Store, Stored, Txn};
@@ -21,14 +21,15 @@ pub(crate) struct Targets {
     pub(super) store: Store,
     pub(super) clock: Arc<Clock>,
     accounts: Arc<Accounts>,
+    learned: Arc<CatchUp>,
     /// Bumped when a target was added, changed or removed.
     pub(super) changed: watch::Sender<u64>,
     healths: Mutex<BTreeMap<String, Health>>,
 }
 
 impl Targets {
-    pub(crate) fn new(store: Store, clock: Arc<Clock>, accounts: Arc<Accounts>) -> Self {
-        Self { store, clock, accounts, changed: watch::Sender::new(0), healths: Mutex::default() }
+    pub(crate) fn new(store: Store, clock: Arc<Clock>, accounts: Arc<Accounts>, learned: Arc<CatchUp>) -> Self {
+        Self { store, clock, accounts, learned, changed: watch::Sender::new(0), healths: Mutex::default() }
     }
 
     pub(super) fn health(&self, name: &str) -> Health {
@@ -127,6 +128,13 @@ impl Targets {
     /// When the store cannot be read.
     pub(crate) fn statuses(&self) -> Result<Vec<Forward>, Error> {
         Ok(self.targets()?.iter().map(|(name, target)| self.show(name, target)).collect())
+    }
+
+    /// Waits until it is known of which command an own text is the echo, if it is one.
+    pub(super) async fn echo_is_known(&self, stored: &Stored) {
+        if entry::may_be_echo(stored) {
+            self.learned.reaches(stored.seq).await;
+        }
     }
 
     /// An event as it is posted, or a test.

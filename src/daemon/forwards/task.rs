@@ -279,6 +279,7 @@ impl Task {
         if !self.finish_pause(stored.seq, &mut tries).await {
             return End::Stop;
         }
+        self.of.echo_is_known(stored).await;
         loop {
             if self.is_too_old(stored) {
                 return End::TooOld;

@@ -245,7 +245,7 @@ fn owner(outline: &[u8]) -> Option<&str> {
 }
 
 /// Whether a stored event may be the echo of a command, which is known once the log was learned from up to there.
-pub(super) fn may_be_echo(stored: &Stored) -> bool {
+pub(crate) fn may_be_echo(stored: &Stored) -> bool {
     outlined(stored, |packed| packed.is_some_and(|packed| about::is_echo(packed.kind, packed.is_self)))
 }
 

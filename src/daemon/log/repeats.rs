@@ -76,9 +76,15 @@ impl Place {
 }
 
 impl Repeats {
-    /// Notes a callback that comes now: the one before it that was the same, and its own place.
-    pub(super) async fn note(&self, body: &[u8], now: Time) -> (Twin, Place) {
-        let (before, place) = self.enter(body, now);
+    /// What makes marks of bodies; for a large one that is work for another thread.
+    pub(super) fn marker(&self) -> impl Fn(&[u8]) -> u64 + Send + use<> {
+        let hasher = self.hasher.clone();
+        move |body| hasher.hash_one(body)
+    }
+
+    /// Notes a callback that comes now, by its mark: the one before it that was the same, and its own place.
+    pub(super) async fn note(&self, mark: u64, now: Time) -> (Twin, Place) {
+        let (before, place) = self.enter(mark, now);
         let before = match before {
             None => Twin::None,
             Some(Stands::At(seq)) => Twin::At(seq),
@@ -92,11 +98,10 @@ impl Repeats {
 
     /// Notes one that is stored already.
     pub(super) fn restore(&self, body: &[u8], time: Time, seq: Seq) {
-        self.enter(body, time).1.fill(seq);
+        self.enter(self.marker()(body), time).1.fill(seq);
     }
 
-    fn enter(&self, body: &[u8], now: Time) -> (Option<Stands>, Place) {
-        let hash = self.hasher.hash_one(body);
+    fn enter(&self, hash: u64, now: Time) -> (Option<Stands>, Place) {
         let mut recent = lock(&self.recent);
         while let Some((time, hash, number)) = recent.came.front().copied()
             && (now.since(time) > WITHIN || recent.came.len() >= RECENT_MAX)
@@ -128,7 +133,7 @@ mod tests {
     async fn the_same_within_a_minute_is_a_repetition() {
         let repeats = Repeats::default();
         let came = async |body: &str, seconds, seq| {
-            let (before, place) = repeats.note(body.as_bytes(), at(seconds)).await;
+            let (before, place) = repeats.note(repeats.marker()(body.as_bytes()), at(seconds)).await;
             place.fill(Seq(seq));
             match before {
                 Twin::At(seq) => Some(seq.0),
@@ -146,14 +151,14 @@ mod tests {
     #[tokio::test]
     async fn who_comes_beside_the_first_waits_for_its_number_and_not_for_one_that_is_dropped() {
         let repeats = Repeats::default();
-        let (_, first) = repeats.note(b"a", at(0)).await;
-        let mut second = std::pin::pin!(repeats.note(b"a", at(0)));
+        let (_, first) = repeats.note(1, at(0)).await;
+        let mut second = std::pin::pin!(repeats.note(1, at(0)));
         assert!(futures_now(second.as_mut()).await.is_none());
         first.fill(Seq(7));
         let (before, second) = second.await;
         assert_eq!(before, Twin::At(Seq(7)));
         drop(second);
-        assert_eq!(repeats.note(b"a", at(1)).await.0, Twin::Lost);
+        assert_eq!(repeats.note(1, at(1)).await.0, Twin::Lost);
     }
 
     /// What a future gives at once.
