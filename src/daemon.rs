@@ -14,6 +14,7 @@ pub mod signals;
 
 mod accounts;
 mod ages;
+mod blocking;
 mod budget;
 mod cursors;
 mod doors;
@@ -29,7 +30,6 @@ mod queue;
 mod seldom;
 mod slow;
 mod status;
-mod sync;
 
 pub use log::line;
 

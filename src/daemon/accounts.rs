@@ -12,9 +12,10 @@ pub(crate) mod table;
 use crate::clock::Time;
 use crate::config;
 
-use crate::daemon::{learned::CatchUp, sync::lock};
+use crate::daemon::learned::CatchUp;
 use crate::directory;
 use crate::store::Store;
+use crate::sync::lock;
 use poller::Poller;
 use refused::Refused;
 use std::sync::{Arc, Mutex, MutexGuard};

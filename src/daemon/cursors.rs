@@ -2,13 +2,14 @@
 
 use crate::clock::Time;
 use crate::control::{Cursor, CursorCommit};
+use crate::daemon::blocking::Panicked;
 use crate::daemon::log::range;
 use crate::daemon::log::refused as log;
 use crate::daemon::queue::clock_steps::Clock;
-use crate::daemon::sync::{Panicked, lock};
 use crate::key::CURSOR;
 use crate::seq::Seq;
 use crate::store::{self, Store, Txn};
+use crate::sync::lock;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -5,9 +5,10 @@
 //! The control socket lies in a folder where nobody else can replace it, and has mode 0600 before anybody can connect. A socket that systemd handed over is not unlinked: it is not ours.
 
 use crate::config::{Http, RequireToken};
-use crate::daemon::{private, sync};
+use crate::daemon::private;
 use crate::home::{self, Home};
 use crate::store;
+use crate::sync;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::net::{SocketAddr, ToSocketAddrs};

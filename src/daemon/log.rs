@@ -17,9 +17,10 @@ mod spill;
 use crate::clock::Time;
 use crate::config;
 use crate::daemon::accounts::{Accounts, table::Told};
+use crate::daemon::blocking::Panicked;
 use crate::daemon::queue::{changes::Changes, clock_steps::Clock, pacing};
 use crate::daemon::slow;
-use crate::daemon::sync::{Panicked, lock};
+use crate::sync::lock;
 
 use crate::directory::{Names, Sign};
 use crate::protocol::event::{Kind, Outline};

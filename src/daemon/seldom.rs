@@ -1,6 +1,6 @@
 //! What is logged at most once in a while: a flood of causes must not fill the log.
 
-use crate::daemon::sync::lock;
+use crate::sync::lock;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 //! Reading a list of some megabytes takes tens of milliseconds of a processor. On the runtime's own threads, or beside
 //! them with the same rights, it would keep the store's writer waiting, and with it everybody.
 
-use crate::daemon::sync::lock;
+use crate::sync::lock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, mpsc};
 use tokio::sync::oneshot;

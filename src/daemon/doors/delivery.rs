@@ -26,7 +26,8 @@
 
 use crate::daemon::doors::limits::{IDLE_TIMEOUT, LINGER_BYTES, LINGER_TIME};
 use crate::daemon::queue::handover::{Handover, Outcome};
-use crate::daemon::{shutdown::Shutdown, sync::lock};
+use crate::daemon::shutdown::Shutdown;
+use crate::sync::lock;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

@@ -2,7 +2,8 @@
 
 use crate::config;
 use crate::daemon::doors::places::Places;
-use crate::daemon::{seldom::Seldom, sync::lock};
+use crate::daemon::seldom::Seldom;
+use crate::sync::lock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -7,7 +7,7 @@
 //! A socket that its owner has closed is nobody's, although the kernel then shows user 0 for it: it has no inode any
 //! more, by which it is told from root's. One whose sending side alone is closed still has its owner.
 
-use crate::daemon::sync::lock;
+use crate::sync::lock;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 use std::io;
 use std::net::{IpAddr, SocketAddr};

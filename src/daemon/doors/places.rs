@@ -11,7 +11,8 @@
 //! It goes after those that have waited for a second, and before newer ones, which may well be about to ask: a door
 //! full of held polls would else close each newcomer for the next one.
 
-use crate::daemon::{seldom::Seldom, sync::lock};
+use crate::daemon::seldom::Seldom;
+use crate::sync::lock;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;

@@ -1,7 +1,7 @@
 //! A refusal as a door tells it: the one place where what a part refuses becomes a status, a code, and a hint.
 
 use crate::control::{self, State};
-use crate::daemon::sync::{Panicked, blocking};
+use crate::daemon::blocking::{Panicked, blocking};
 use crate::daemon::{accounts, cursors, forwards, log, queue};
 use crate::store;
 use std::borrow::Cow;

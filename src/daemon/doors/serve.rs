@@ -12,7 +12,8 @@ use crate::daemon::doors::limits::{
 use crate::daemon::doors::places::{Place, Turn};
 use crate::daemon::doors::{admission::Caller, owner::Owners, poller::FirstLine, tls::Tls};
 use crate::daemon::queue::handover::Handover;
-use crate::daemon::{shutdown::Shutdown, sync::lock};
+use crate::daemon::shutdown::Shutdown;
+use crate::sync::lock;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;

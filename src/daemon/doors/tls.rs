@@ -1,6 +1,6 @@
 //! TLS on the client door: a certificate and its key in PEM files, read again on SIGHUP.
 
-use crate::daemon::sync::lock;
+use crate::sync::lock;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncWrite};

@@ -2,7 +2,8 @@
 //! logged.
 
 use crate::clock::Time;
-use crate::daemon::{private::what_to_do, sync::lock};
+use crate::daemon::private::what_to_do;
+use crate::sync::lock;
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;

@@ -1,6 +1,6 @@
 //! Why the log refuses.
 
-use crate::daemon::sync::Panicked;
+use crate::daemon::blocking::Panicked;
 use crate::seq::Seq;
 use crate::store;
 

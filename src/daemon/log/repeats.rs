@@ -6,8 +6,8 @@
 //! Leaves to others: keeping the number beside the event (`entry`).
 
 use crate::clock::Time;
-use crate::daemon::sync::lock;
 use crate::seq::Seq;
+use crate::sync::lock;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};

@@ -3,8 +3,8 @@
 //! A reader may take as long as it likes for a line of tens of megabytes, and so may two hundred of them.
 
 use crate::daemon::log::entry::Truncate;
-use crate::daemon::sync::lock;
 use crate::seq::Seq;
+use crate::sync::lock;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fs::File;

@@ -7,14 +7,15 @@
 //! client has is in the way of others until then.
 
 use crate::control::{AskQuery, Enqueue, Line, Progress, Receipt};
+use crate::daemon::blocking::Panicked;
 use crate::daemon::log;
 use crate::daemon::log::filter::Filter;
 use crate::daemon::log::follow::{Follow, Following, Piece};
 use crate::daemon::queue::{CommandQueue, read, refused::Refused};
-use crate::daemon::sync::{Panicked, lock};
 use crate::protocol::command::Command;
 use crate::protocol::event::Kind;
 use crate::store::Query;
+use crate::sync::lock;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -12,10 +12,11 @@
 
 use crate::clock::{self, Time};
 use crate::daemon::queue::{change::shift, pacing, read};
-use crate::daemon::{ages::Ages, kept, sync::lock};
+use crate::daemon::{ages::Ages, kept};
 use crate::key::META;
 use crate::seq::Seq;
 use crate::store::{Error, Query, Store, Txn};
+use crate::sync::lock;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};

@@ -7,8 +7,8 @@
 
 use crate::daemon::queue::settle::{Settled, settle};
 use crate::daemon::queue::{changes::Changes, clock_steps::Clock, read, record::Phase};
-use crate::daemon::sync::lock;
 use crate::store::{Error, Health, Store};
+use crate::sync::lock;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

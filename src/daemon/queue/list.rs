@@ -6,9 +6,9 @@
 
 use crate::clock::Time;
 use crate::control::{CancelQuery, Held, QueueQuery, Receipt, State};
+use crate::daemon::blocking::blocking;
 use crate::daemon::queue::record::{Phase, Record};
 use crate::daemon::queue::{CommandQueue, read, refused::Refused};
-use crate::daemon::sync::blocking;
 use crate::protocol::command::Api;
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;

@@ -3,7 +3,7 @@
 use crate::clock::Time;
 use crate::control::{ENQUEUE_MAX, KEY_BYTES_MAX, State};
 use crate::daemon::accounts::refused as accounts;
-use crate::daemon::sync::Panicked;
+use crate::daemon::blocking::Panicked;
 use crate::store;
 
 /// What was asked of the queue cannot be done.

@@ -1,11 +1,4 @@
-//! What threads share: a lock that nothing poisons, and work that may block.
-
-use std::sync::{Mutex, MutexGuard};
-
-/// No lock of the daemon is held over an `.await` or a panic that could leave it half-changed, so a poisoned one is sound.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
+//! Work that may block, on a thread for it.
 
 /// Work on another thread panicked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
