@@ -590,3 +590,16 @@ pub(crate) fn message(account: &str, chat: &str, from: Option<&str>, text: &str)
     }
     inner.to_string()
 }
+
+/// A daemon that knows one account, `wxid_me` in process 7.
+pub(crate) fn known() -> Daemon {
+    let daemon = Daemon::unpaced();
+    daemon.login("wxid_me", 7);
+    daemon
+}
+
+/// Fetches the next command as the client of `wxid_me`.
+#[track_caller]
+pub(crate) fn fetch(daemon: &Daemon) -> Value {
+    eventually("a command", || daemon.client().poll("wxid=wxid_me&pid=7").into_iter().next())
+}

@@ -15,6 +15,7 @@ mod trustful;
 mod about;
 mod accounts;
 mod answers;
+mod ask;
 mod browser;
 mod bulk;
 mod clock;

@@ -1,14 +1,7 @@
 //! Contract 5, Names: whom `@NAME` means, and what the directory unlearns.
 
-use crate::fixture::{Daemon, Recipe, eventually, message};
+use crate::fixture::{Daemon, Recipe, eventually, known, message};
 use serde_json::{Value, json};
-
-/// A daemon that knows one account.
-fn known() -> Daemon {
-    let daemon = Daemon::unpaced();
-    daemon.login("wxid_me", 7);
-    daemon
-}
 
 fn report(daemon: &Daemon, event: &Value) {
     daemon.client().event(&event.to_string());
