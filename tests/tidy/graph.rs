@@ -26,8 +26,6 @@ const IN_CIRCLES: &[&str] = &[
     "src/protocol/message.rs",
     "src/protocol/message/app.rs",
     "src/protocol/message/notice.rs",
-    "src/protocol/packet.rs",
-    "src/protocol/packet/scan.rs",
 ];
 
 /// From a file to those that it uses, with the names that it uses of each.

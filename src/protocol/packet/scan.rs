@@ -3,7 +3,7 @@
 //! Promises: linear time. Here nothing tells where a field ends, so an id may have caught a letter of its neighbour:
 //! that is the price of finding it at all.
 
-use super::{Found, is_avatar, is_id_byte, is_printable, is_ticket};
+use super::found::{Found, is_avatar, is_id_byte, is_printable, is_ticket};
 use regex::Regex;
 use std::sync::LazyLock;
 
