@@ -45,7 +45,7 @@ enum What {
     /// Say whether it runs
     Status(DaemonStatus),
     /// Print its log
-    Logs(Logs),
+    Logs(logs::Logs),
 }
 
 /// Start a wehelpd in the background, and say when it serves or why it does not.
@@ -84,21 +84,6 @@ struct Restart {
 Example:
   wehelp daemon status || wehelp daemon start")]
 struct DaemonStatus {}
-
-/// Print the log of the daemon that `daemon start` started.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Example:
-  wehelp daemon logs -f")]
-struct Logs {
-    /// Go on with new lines
-    #[arg(short, long)]
-    follow: bool,
-
-    /// How many of the newest lines
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
-    lines: usize,
-}
 
 /// A start that takes longer is no failure, but nobody should wait for it: a large log is being checked.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -176,16 +161,12 @@ impl Plan {
     }
 
     fn log(&self) -> PathBuf {
-        log_path(&self.home.data_dir)
+        logs::log_path(&self.home.data_dir)
     }
 
     fn kept(&self) -> PathBuf {
         self.home.data_dir.join("wehelpd.options")
     }
-}
-
-fn log_path(data_dir: &Path) -> PathBuf {
-    data_dir.join("wehelpd.log")
 }
 
 /// The value of an option among those for wehelpd: `--name VALUE` or `--name=VALUE`.

@@ -1,7 +1,5 @@
 //! `wehelp daemon logs`
 
-use super::Logs;
-use super::log_path;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::cli::render;
@@ -13,6 +11,21 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Print the log of the daemon that `daemon start` started.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  wehelp daemon logs -f")]
+pub(super) struct Logs {
+    /// Go on with new lines
+    #[arg(short, long)]
+    follow: bool,
+
+    /// How many of the newest lines
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+    lines: usize,
+}
 
 /// How often is looked for new lines: what a person does not notice.
 const LOOK: Duration = Duration::from_millis(200);
@@ -63,6 +76,11 @@ fn path(ctx: &Ctx) -> Result<PathBuf, Error> {
     }
     let home = Home::resolve(&ctx.wishes_with(None)?).map_err(|e| Error::failed(e.to_string()))?;
     Ok(log_path(&home.data_dir))
+}
+
+/// Where it is.
+pub(super) fn log_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("wehelpd.log")
 }
 
 /// Where the last `lines` lines begin.
