@@ -23,6 +23,7 @@ mod record;
 mod unlearn;
 
 pub use draft::{Change, Draft};
+pub use learn::{ACCOUNTS_MAX, Learned};
 pub use names::NameCache;
 pub use presence::{Seat, Sign};
 pub use record::{Account, Contact, Entry, IdKind, Member, Names, Request, Room};
@@ -33,17 +34,6 @@ use crate::control::{DirectoryQuery, ResolveQuery};
 use crate::protocol::event::Event;
 use crate::seq::Seq;
 use crate::store::{Error, Store, Txn};
-
-/// What an event changed in the directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Learned {
-    /// Something was written.
-    pub changed: bool,
-    /// An account was: a new one, its nick, its process, or whether it is logged in.
-    pub accounts: bool,
-    /// Nothing was, and the same told again later might be.
-    pub(crate) later: bool,
-}
 
 /// Takes in what an event tells, as a part of the caller's transaction.
 pub fn learn(tx: &mut Txn<'_>, event: &Event, time: Time, seq: Seq) -> Learned {
@@ -103,10 +93,6 @@ pub fn is_account(id: &str) -> bool {
 pub fn is_wxid(name: &str) -> bool {
     is_account(name) && name.strip_prefix("wxid_").is_some_and(|rest| !rest.is_empty())
 }
-
-/// The most accounts that are kept: each is one WeChat that runs on a PC of the user; anybody who reaches the client
-/// door could invent more.
-pub const ACCOUNTS_MAX: usize = 1000;
 
 /// Every account that an event came from, by id.
 ///

@@ -4,7 +4,7 @@
 //! nobody else writes to the directory meanwhile.
 //! Leaves to others: writing the changes.
 
-use super::Learned;
+use super::learn::Learned;
 use super::map::{Map, Pairs, View};
 use crate::key::Space;
 use crate::store::{Error, Store, Txn};

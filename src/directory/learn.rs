@@ -17,10 +17,9 @@
 //! by the next piece. What a list teaches by what it leaves out is learned once it is known to be whole (`unlearn`).
 //! Leaves to others: what a record does with a fact (`record`).
 
-use super::map::{self, Map, View};
+use super::map::{self, Map, Record, View};
 use super::presence::Sign;
-use super::record::{self, Account, Contact, Listed, Names, Record, Request, Room, take};
-use super::{ACCOUNTS_MAX, Learned};
+use super::record::{self, Account, Contact, Listed, Names, Request, Room, take};
 use crate::clock::Time;
 use crate::protocol::contact::Emptied;
 use crate::protocol::event::{Event, Kind};
@@ -32,6 +31,9 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::ops::ControlFlow;
 
+/// The most accounts that are kept: each is one WeChat that runs on a PC of the user; anybody who reaches the client
+/// door could invent more.
+pub const ACCOUNTS_MAX: usize = 1000;
 /// The most members of a room that are kept: WeChat allows 500.
 pub(super) const MEMBERS_MAX: usize = 2000;
 /// The most contacts, rooms or pictures that are taken from one event, so that one transaction stays bounded: WeChat
@@ -48,6 +50,17 @@ const ACCEPTED: [&str; 4] = [
     "I've accepted your friend request",
     "I accepted your friend request",
 ];
+
+/// What an event changed in the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Learned {
+    /// Something was written.
+    pub changed: bool,
+    /// An account was: a new one, its nick, its process, or whether it is logged in.
+    pub accounts: bool,
+    /// Nothing was, and the same told again later might be.
+    pub(super) later: bool,
+}
 
 /// Takes in what an event tells.
 pub(super) fn learn<M: Map>(map: &mut M, event: &Event, time: Time, seq: Seq) -> Result<Learned, M::Error> {

@@ -7,10 +7,11 @@
 //! A key is `account 0x00 id`, so that an account's are together; ids have no control characters. A value is the
 //! version byte and JSON, of a record without its nulls and without what stands in the key.
 
-use super::record::Record;
+use crate::clock::Time;
 use crate::key::Space;
 pub(super) use crate::key::{ACCOUNTS, PEOPLE, PIDS, REQUESTS, ROOMS, ROSTERS};
 use crate::protocol::id;
+use crate::seq::Seq;
 use crate::store::{self, Store, Txn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -37,6 +38,17 @@ pub(super) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 pub(super) trait Map: View {
     fn put(&mut self, space: Space, key: &[u8], value: Vec<u8>);
     fn delete(&mut self, space: Space, key: &[u8]);
+}
+
+/// What is stored under the key of an account and an id.
+pub(super) trait Record: Serialize + DeserializeOwned + Clone + PartialEq + Default {
+    const SPACE: Space;
+    /// Fills in what stands in the key.
+    fn place(&mut self, account: &str, id: &str);
+    /// Notes the event that changed it.
+    fn stamp(&mut self, seq: Seq, time: Time);
+    /// The event that last changed it.
+    fn seq(&self) -> Seq;
 }
 
 impl View for Store {

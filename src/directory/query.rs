@@ -5,8 +5,8 @@
 //! Leaves to others: which account a name means; here an account is an id.
 
 use super::learn;
-use super::map::{self, View};
-use super::record::{Account, Contact, Entry, Listed, Member, Record, Request, Room, take};
+use super::map::{self, Record, View};
+use super::record::{Account, Contact, Entry, Listed, Member, Request, Room, take};
 use crate::control::{DirectoryQuery, ResolveQuery};
 use crate::protocol::id;
 use crate::protocol::name::folded;

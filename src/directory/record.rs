@@ -4,15 +4,14 @@
 //! (contract 7), so that `--cached` prints what a fresh answer prints, and some more.
 //! Leaves to others: where records are kept (`map`), and which event tells what (`learn`).
 
-use super::map;
+use super::map::{self, Record};
 use super::presence::Seat;
 use crate::clock::Time;
-use crate::key::Space;
+use crate::key::{self, Space};
 use crate::protocol::contact::Emptied;
 use crate::protocol::event::Kind;
 use crate::protocol::id;
 use crate::seq::Seq;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -322,19 +321,8 @@ pub struct Request {
     pub command: Option<u64>,
 }
 
-/// What is stored under the key of an account and an id.
-pub(super) trait Record: Serialize + DeserializeOwned + Clone + PartialEq + Default {
-    const SPACE: Space;
-    /// Fills in what stands in the key.
-    fn place(&mut self, account: &str, id: &str);
-    /// Notes the event that changed it.
-    fn stamp(&mut self, seq: Seq, time: Time);
-    /// The event that last changed it.
-    fn seq(&self) -> Seq;
-}
-
 impl Record for Contact {
-    const SPACE: Space = map::PEOPLE;
+    const SPACE: Space = key::PEOPLE;
 
     fn place(&mut self, account: &str, id: &str) {
         account.clone_into(&mut self.account);
@@ -352,7 +340,7 @@ impl Record for Contact {
 }
 
 impl Record for Room {
-    const SPACE: Space = map::ROOMS;
+    const SPACE: Space = key::ROOMS;
 
     fn place(&mut self, account: &str, id: &str) {
         account.clone_into(&mut self.account);

@@ -14,8 +14,8 @@
 
 use super::draft::Draft;
 use super::learn::{self, LIST_MAX, MEMBERS_MAX, roster};
-use super::map::{self, Map};
-use super::record::{self, Contact, Listed, Record, Room};
+use super::map::{self, Map, Record};
+use super::record::{self, Contact, Listed, Room};
 use crate::clock::Time;
 use crate::protocol::event::{Event, Kind};
 use crate::protocol::id;
