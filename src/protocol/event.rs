@@ -9,155 +9,21 @@
 
 mod body;
 mod fields;
+mod list;
 mod mention;
+mod outline;
 mod pieces;
+mod whole;
 
-use super::contact::{self, Emptied};
+use super::json;
 pub use super::kind::Kind;
-use super::kind::MESSAGE;
-use super::message::{self, Message, Speaker};
-use super::{id, json, name, packet};
 pub use body::{Body, read_body};
-use fields::{Fields, number, word};
+use list::List;
 pub use mention::mentions;
-use pieces::List;
+pub use outline::{Outline, outline, outline_of};
 pub use pieces::Pieces;
-use serde_json::{Map, Value, json};
 use std::io;
-
-/// What is known of an event without unpacking what is packed in it. Cheap: it is made for every event that arrives.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Outline {
-    /// The number in `type`, or in `code` for 401.
-    pub r#type: Option<i64>,
-    /// Always there in what [`outline`] returns.
-    pub kind: Option<Kind>,
-    /// `cwxid`
-    pub account: Option<String>,
-    /// `processid`
-    pub pid: Option<u64>,
-    /// The conversation: the room, else the other person.
-    pub chat: Option<String>,
-    /// Who spoke.
-    pub from: Option<String>,
-    /// Whether the account itself spoke; `None` for what is no message.
-    pub is_self: Option<bool>,
-}
-
-/// An event, decoded whole.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Event {
-    /// See [`Kind`].
-    pub kind: Kind,
-    /// The number in `type`, or in `code` for 401.
-    pub r#type: Option<i64>,
-    /// `cwxid`
-    pub account: Option<String>,
-    /// `processid`
-    pub pid: Option<u64>,
-    /// The conversation: the room, else the other person.
-    pub chat: Option<String>,
-    /// Who spoke.
-    pub from: Option<String>,
-    /// Whether the account itself spoke; `None` for what is no message.
-    pub is_self: Option<bool>,
-    /// The chat's name in a message, the person's in a profile.
-    pub nick: Option<String>,
-    /// Readable text.
-    pub text: Option<String>,
-    /// A JSON object: what was packed (the table of contract 7).
-    pub decoded: Value,
-    /// Which names are told to be empty: one for each of the list in `decoded`, one for a single person. Empty where
-    /// the names are not those that people and rooms have everywhere (77: the nicks of one room).
-    pub emptied: Vec<Emptied>,
-    /// The ids of those whom a packet (88) is about. There are more ids in it, and nicks that look like ids.
-    pub about: Vec<String>,
-}
-
-/// What an event says of itself; see [`Outline`]. `data` is the inner object's text.
-#[must_use]
-pub fn outline(data: &str) -> Outline {
-    outline_of(data, None)
-}
-
-/// As [`outline`]; `owner` is the account whose process it came from, for an event that names none.
-#[must_use]
-pub fn outline_of(data: &str, owner: Option<&str>) -> Outline {
-    outlined(&Fields::read(data).unwrap_or_default(), owner).0
-}
-
-/// The type that stands in `code`, in events that have no `type` (spec `#qrCode`); elsewhere `code` is a result.
-const TYPE_IN_CODE: i64 = 401;
-
-/// What an event says of itself, and its message, where that had to be read to tell.
-fn outlined(fields: &Fields<'_>, owner: Option<&str>) -> (Outline, Option<Message>) {
-    let in_code = || fields.code.and_then(number).filter(|code| *code == TYPE_IN_CODE);
-    let r#type = fields.kind.and_then(number).or_else(in_code);
-    let msg_type = fields.msg_type.and_then(number);
-    let kind = Kind::of(r#type, msg_type);
-    let account = fields.account.and_then(fields::id).or_else(|| owner.map(str::to_owned));
-    let mut outline =
-        Outline { r#type, kind: Some(kind), account, pid: fields.pid.and_then(number), ..Outline::default() };
-    let mut message = None;
-    if r#type == Some(MESSAGE) {
-        outline.chat = fields.wxid.and_then(fields::id);
-        message = spoken(fields, msg_type.unwrap_or(0), &mut outline);
-    } else if kind == Kind::RoomMembers {
-        outline.chat = fields.wxid.and_then(fields::id);
-    } else if kind == Kind::RoomCreated {
-        outline.chat = fields.chatroom.and_then(fields::id);
-    }
-    (outline, message)
-}
-
-/// Who spoke in a message, and what kind it is, where only the message tells.
-fn spoken(fields: &Fields<'_>, msg_type: i64, outline: &mut Outline) -> Option<Message> {
-    let in_room = outline.chat.as_deref().is_some_and(id::is_room);
-    // Only messages of rooms have it (spec `#message`); a notice in a room has no speaker.
-    let speaker = fields.speaker.and_then(fields::id);
-    let my_msg = fields.my_msg.and_then(word).map(|said| matches!(said.as_str(), "1" | "true" | "True"));
-    let mut own = my_msg;
-    let mut from = speaker.clone();
-    let mut read = None;
-    if message::is_read_first(msg_type) {
-        let around = message::Around {
-            account: outline.account.as_deref(),
-            chat: outline.chat.as_deref(),
-            speaker: speaker.as_deref(),
-        };
-        let text = fields.message.and_then(json::text).unwrap_or_default();
-        let message = message::read(msg_type, &text, &around);
-        outline.kind = Some(message.kind);
-        match &message.from {
-            Speaker::Unsaid if from.is_none() && !in_room => from.clone_from(&outline.chat),
-            Speaker::Unsaid => {}
-            Speaker::Account => {
-                from.clone_from(&outline.account);
-                own = Some(true);
-            }
-            Speaker::Id(id) => {
-                // Of a recall or a pat the id says who it was, whoever reported it.
-                own = own.filter(|_| message.kind == Kind::MessageFriendRequest);
-                from = Some(id.clone());
-            }
-            Speaker::Nobody => from = None,
-        }
-        read = Some(message);
-    } else if from.is_none() && in_room {
-        // As some versions tell it.
-        let text = fields.message.and_then(json::text);
-        from = text.as_deref().and_then(message::speaker_before).filter(|id| !id::is_room(id)).map(str::to_owned);
-    } else if from.is_none() {
-        from.clone_from(&outline.chat);
-    }
-    // Versions that do not report `myMsg` still say who spoke.
-    let own = own.unwrap_or_default() || (from.is_some() && from == outline.account);
-    if own {
-        from = outline.account.clone().or(speaker);
-    }
-    (outline.from, outline.is_self) = (from, Some(own));
-    read
-}
+pub use whole::Event;
 
 /// Decodes an event from the inner object's text.
 #[must_use]
@@ -171,171 +37,6 @@ pub fn has_list(kind: Kind) -> bool {
     List::of(kind).is_some()
 }
 
-/// An event without the items of its list.
-fn told(fields: &Fields<'_>, data: &str, owner: Option<&str>) -> Event {
-    let (outline, message) = outlined(fields, owner);
-    let kind = outline.kind.unwrap_or(Kind::Other);
-    let (text, Unpacked { decoded, emptied, about }) = if outline.r#type == Some(MESSAGE) {
-        let (text, decoded) = said(fields, &outline, message);
-        (text, decoded.into())
-    } else {
-        (None, unpacked(kind, fields, &outline, data))
-    };
-    Event {
-        kind,
-        r#type: outline.r#type,
-        account: outline.account,
-        pid: outline.pid,
-        chat: outline.chat,
-        from: outline.from,
-        is_self: outline.is_self,
-        nick: fields.nick.and_then(word).map(|nick| name::plain(&nick).into_owned()),
-        text,
-        decoded,
-        emptied,
-        about,
-    }
-}
-
-/// `text` and `decoded` of a message; `read` is it, where it was read already.
-fn said(fields: &Fields<'_>, outline: &Outline, read: Option<Message>) -> (Option<String>, Value) {
-    let read = read.or_else(|| {
-        let message = fields.message.and_then(json::text)?;
-        let (account, chat) = (outline.account.as_deref(), outline.chat.as_deref());
-        let around = message::Around { account, chat, speaker: outline.from.as_deref() };
-        Some(message::read(fields.msg_type.and_then(number).unwrap_or(0), &message, &around))
-    });
-    read.map_or_else(|| (None, empty()), |message| (message.text, message.decoded))
-}
-
-/// What was packed in an event; see [`Event`].
-struct Unpacked {
-    decoded: Value,
-    emptied: Vec<Emptied>,
-    about: Vec<String>,
-}
-
-impl From<Value> for Unpacked {
-    fn from(decoded: Value) -> Self {
-        Self { decoded, emptied: Vec::new(), about: Vec::new() }
-    }
-}
-
-/// What was packed in what is no message: the table of contract 7. A list is left empty.
-fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> Unpacked {
-    let hex = || fields.hex.and_then(json::text).unwrap_or_default();
-    let code = || fields.code.and_then(number::<i64>);
-    let decoded = match kind {
-        Kind::Login => json!({ "code": code() }),
-        Kind::LoginState => json!({ "logged_in": code().map(|code| code == LOGGED_IN) }),
-        Kind::LoginQrcode => qrcode(fields),
-        Kind::Profile => {
-            let wxid = fields.wxid.and_then(fields::id);
-            let own = wxid.is_some() && wxid == outline.account;
-            // `type` is the event's, not the person's.
-            let (contact, emptied) = contact::person(data, &["type"]);
-            return Unpacked { emptied: vec![emptied], ..json!({ "contact": contact, "self": own }).into() };
-        }
-        Kind::ContactsPacket => json!({ "wxids": packet::read(&hex()).wxids }),
-        Kind::RoomMembers => json!({
-            "room": outline.chat,
-            "members": [],
-            "info": fields.info.and_then(word).map(|info| contact::room_info(&info)),
-        }),
-        Kind::ContactPacket => {
-            let packet = packet::read(&hex());
-            // The later client names them beside the packet.
-            let wxid = fields.wxid.and_then(fields::id);
-            let with_that = |ids: Vec<String>| -> Vec<String> {
-                let others = ids.into_iter().filter(|other| Some(other) != wxid.as_ref());
-                wxid.iter().cloned().chain(others).collect()
-            };
-            let decoded = json!({
-                "wxids": with_that(packet.wxids),
-                "v1": fields.v1.and_then(word).or(packet.v1),
-                "v2": fields.v2.and_then(word).or(packet.v2),
-                "avatars": packet.avatars,
-                "strings": packet.strings,
-            });
-            return Unpacked { about: with_that(packet.about), ..decoded.into() };
-        }
-        Kind::RoomCreated => json!({ "room": outline.chat }),
-        Kind::FriendVerified => {
-            let hex = hex();
-            let v1s = packet::read(&hex).v1s;
-            let mut decoded = Map::from_iter([("ok".to_owned(), packet::contains_v1(&hex).into())]);
-            if !v1s.is_empty() {
-                decoded.insert("v1s".to_owned(), v1s.into());
-            }
-            Value::Object(decoded)
-        }
-        Kind::FriendV2 => {
-            let (contact, emptied) = contact::person(data, &["type"]);
-            return Unpacked {
-                emptied: vec![emptied],
-                ..json!({ "contact": contact, "v2": fields.v2.and_then(word) }).into()
-            };
-        }
-        _ => match List::of(kind) {
-            Some(list) => Value::Object(Map::from_iter([(list.key.to_owned(), list.empty())])),
-            None => empty(),
-        },
-    };
-    decoded.into()
-}
-
-/// The `code` of 66 and 67 that means logged in.
-const LOGGED_IN: i64 = 200;
-
-fn empty() -> Value {
-    Value::Object(Map::new())
-}
-
-/// The longest login picture that is looked for in hex, bytes of hex: a QR code has a few thousand.
-const QRCODE_HEX_BYTES_MAX: usize = 4 << 20;
-
-/// A login code: a picture as data URI (plain, or as hex), as raw bytes in hex, or as bare base64, else a link or text.
-/// Spec `#qrCode`, and 82 of client-facts.md.
-fn qrcode(fields: &Fields<'_>) -> Value {
-    let plain = fields.message.and_then(word);
-    let hex = fields.hex.and_then(word);
-    // Only what is called hex is taken for it: a text may look like it.
-    let bytes = hex
-        .as_deref()
-        .filter(|hex| hex.len() <= QRCODE_HEX_BYTES_MAX)
-        .and_then(|hex| data_encoding::HEXLOWER_PERMISSIVE.decode(hex.trim().as_bytes()).ok());
-    if let Some(media_type) = bytes.as_deref().and_then(picture) {
-        let base64 = data_encoding::BASE64.encode(bytes.as_deref().unwrap_or_default());
-        return json!({ "image": { "media_type": media_type, "base64": base64 } });
-    }
-    let unpacked =
-        bytes.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|text| !text.contains(char::is_control));
-    let Some(content) = plain.or(unpacked).or(hex) else { return empty() };
-    let content = content.trim();
-    let bare = || {
-        let head = content.get(..16)?;
-        Some((picture(&data_encoding::BASE64.decode(head.as_bytes()).ok()?)?, content))
-    };
-    match content.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")).or_else(bare) {
-        Some((media_type, base64)) => {
-            let base64: String = base64.split_ascii_whitespace().collect();
-            json!({ "image": { "media_type": media_type, "base64": base64 } })
-        }
-        None => json!({ "content": content }),
-    }
-}
-
-/// The media type of a picture, by its first bytes.
-fn picture(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
-        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
-        [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => Some("image/bmp"),
-        _ => None,
-    }
-}
-
 /// Writes the inner object as it stands in a line: byte for byte, but for line breaks between its tokens and halves of
 /// surrogate pairs.
 ///
@@ -343,10 +44,6 @@ fn picture(bytes: &[u8]) -> Option<&'static str> {
 /// Those of `out`.
 pub fn write_data(out: &mut impl io::Write, data: &str) -> io::Result<()> {
     json::write_clean(out, data.as_bytes())
-}
-
-fn write_json(out: &mut impl io::Write, value: &impl serde::Serialize) -> io::Result<()> {
-    Ok(serde_json::to_writer(out, value)?)
 }
 
 #[cfg(test)]

@@ -8,12 +8,15 @@
 mod app;
 mod notice;
 mod sentence;
+mod words;
 pub(in crate::protocol) mod xml;
 
 use super::contact::sex_word;
 use super::id;
 use super::kind::Kind;
 use serde_json::{Map, Value};
+pub use words::{Around, Message, Speaker, speaker_before, with_names};
+use words::{TEXT, number, said, strip_speaker, word};
 use xml::Element;
 
 /// Whether what kind a message is, or who spoke, is known only when it was read.
@@ -21,66 +24,6 @@ use xml::Element;
 pub fn is_read_first(msg_type: i64) -> bool {
     matches!(msg_type, 37 | 65 | 10000 | 10002)
 }
-
-/// Who spoke, as the message itself tells.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Speaker {
-    /// It does not tell: whoever the event names.
-    #[default]
-    Unsaid,
-    /// The account itself, whatever the event says.
-    Account,
-    /// Somebody.
-    Id(String),
-    /// Nobody: a notice, or one of which nobody can tell who it was.
-    Nobody,
-}
-
-/// What the XML (or text) of a type-78 message holds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Message {
-    /// What it is.
-    pub kind: Kind,
-    /// Who spoke.
-    pub from: Speaker,
-    /// Readable text for people; `None` where it does not apply (a picture).
-    pub text: Option<String>,
-    /// A JSON object, by kind of message.
-    pub decoded: Value,
-}
-
-impl Message {
-    fn of(kind: Kind, text: Option<String>, decoded: Map<String, Value>) -> Self {
-        Self { kind, from: Speaker::Unsaid, text, decoded: Value::Object(decoded) }
-    }
-
-    /// One that holds nothing but text.
-    fn plain(kind: Kind, message: &str) -> Self {
-        Self::of(kind, some(message), Map::new())
-    }
-
-    /// Puts a value of `decoded`.
-    fn put(&mut self, key: &str, value: Value) {
-        if let Value::Object(decoded) = &mut self.decoded {
-            decoded.insert(key.to_owned(), value);
-        }
-    }
-}
-
-/// What the event tells of a message beside it: ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Around<'a> {
-    /// Whose event it is.
-    pub account: Option<&'a str>,
-    /// The conversation.
-    pub chat: Option<&'a str>,
-    /// Who spoke: some versions put `ID:` and a line break in front of what was said in a room, and that is cut off when
-    /// it is the speaker's own id, and only then.
-    pub speaker: Option<&'a str>,
-}
-
-/// `msgType` of a text.
-const TEXT: i64 = 1;
 
 /// Reads a message of that `msgType`.
 #[must_use]
@@ -97,39 +40,6 @@ pub fn read(msg_type: i64, message: &str, around: &Around<'_>) -> Message {
     }
 }
 
-/// The id that stands before what was said, as some versions put it: `ID:` and a line break.
-#[must_use]
-pub fn speaker_before(message: &str) -> Option<&str> {
-    let (speaker, rest) = message.split_once(':')?;
-    (["<br/>", "\n", "\r\n"].iter().any(|end| rest.starts_with(end)) && is_plain_id(speaker)).then_some(speaker)
-}
-
-/// Whether a word has the form of an id, and none of a person's own words has it by chance: a word with a colon and a line
-/// break behind it may be one.
-fn is_plain_id(word: &str) -> bool {
-    let marked = word.starts_with("wxid_") || word.starts_with("gh_") || word.contains('@');
-    marked && id::Wxid::check(word).is_ok()
-}
-
-/// A text with the names of those whose ids stand in it as `${ID}`; an unknown one stays an id.
-#[must_use]
-pub fn with_names(template: &str, mut name: impl FnMut(&str) -> Option<String>) -> String {
-    let mut out = String::with_capacity(template.len());
-    let mut rest = template;
-    while let Some((before, (id, after))) = rest.split_once("${").and_then(|(b, r)| Some((b, r.split_once('}')?))) {
-        out.push_str(before);
-        if id::is_reported(id) {
-            out.push_str(&name(id).unwrap_or_else(|| id.to_owned()));
-            rest = after;
-        } else {
-            out.push_str("${");
-            rest = &rest[before.len() + 2..];
-        }
-    }
-    out.push_str(rest);
-    out
-}
-
 /// A message that is XML by its kind.
 fn packed(msg_type: i64, message: &str, around: &Around<'_>) -> Message {
     // Some versions escape it once more.
@@ -138,7 +48,7 @@ fn packed(msg_type: i64, message: &str, around: &Around<'_>) -> Message {
     let tree = xml::locate(message).map(xml::parse);
     match tree.as_ref().and_then(|tree| Some((tree, tree.root()?))) {
         Some((tree, root)) if msg_type == 10002 => notice::system(message, tree, root, around),
-        Some((_, root)) => opened(msg_type, root, Quoting::Open),
+        Some((_, root)) => opened(msg_type, root, Some(text_inside)),
         None if msg_type == 10002 => {
             let kind = if message.trim().is_empty() { Kind::MessageOther } else { Kind::MessageSystem };
             Message { from: Speaker::Nobody, ..Message::plain(kind, message) }
@@ -147,15 +57,13 @@ fn packed(msg_type: i64, message: &str, around: &Around<'_>) -> Message {
     }
 }
 
-/// Whether a quote may be opened: a quote in a quote is left closed, so that nothing nests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Quoting {
-    Open,
-    Closed,
+/// The text of a message inside another one. A quote in it is left closed, so that nothing nests.
+fn text_inside(msg_type: i64, root: Element<'_>) -> Option<String> {
+    opened(msg_type, root, None).text
 }
 
-/// The XML of a message of that `msgType`, which is no notice.
-fn opened(msg_type: i64, root: Element<'_>, quoting: Quoting) -> Message {
+/// The XML of a message of that `msgType`, which is no notice; `open` reads what it quotes.
+fn opened(msg_type: i64, root: Element<'_>, open: Option<app::Opener>) -> Message {
     match msg_type {
         3 => media(Kind::MessageImage, root, "img", |image, decoded| {
             number(decoded, "size", image.attribute("length"));
@@ -176,7 +84,7 @@ fn opened(msg_type: i64, root: Element<'_>, quoting: Quoting) -> Message {
         48 => location(root),
         37 | 65 => friend_request(root),
         42 | 66 => card(root),
-        49 => app::read(root, quoting),
+        49 => app::read(root, open),
         _ => {
             let sysmsg = notice::sysmsg_type(root).map(|kind| ("sysmsg".to_owned(), kind.into()));
             Message::of(Kind::of_message(msg_type), None, sysmsg.into_iter().collect())
@@ -197,22 +105,6 @@ fn articles_in_text(message: &str, around: &Around<'_>) -> Option<Message> {
     let text = articles.iter().find_map(|article| article["title"].as_str()).map(str::to_owned);
     let decoded = Map::from_iter([("articles".to_owned(), articles.into())]);
     Some(Message::of(Kind::MessageText, text, decoded))
-}
-
-/// A text, unless it is blank.
-fn some(message: &str) -> Option<String> {
-    (!message.trim().is_empty()).then(|| message.to_owned())
-}
-
-/// Cuts off `speaker:` and the line break behind it.
-fn strip_speaker<'m>(message: &'m str, speaker: Option<&str>) -> &'m str {
-    let Some(speaker) = speaker.filter(|speaker| !speaker.is_empty()) else { return message };
-    let Some(rest) = message.strip_prefix(speaker).and_then(|rest| rest.strip_prefix(':')) else { return message };
-    let after = |text: &'m str| text.strip_prefix('\n').or_else(|| text.strip_prefix("\r\n"));
-    match rest.strip_prefix("<br/>") {
-        Some(rest) => after(rest).unwrap_or(rest),
-        None => after(rest).unwrap_or(message),
-    }
 }
 
 /// A picture, voice …: the attributes of one element as they stand, and the useful ones normalised by `more`.
@@ -298,22 +190,6 @@ fn person(element: Element<'_>, decoded: &mut Map<String, Value>) {
     word(decoded, "province", get("province"));
     word(decoded, "city", get("city"));
     word(decoded, "sign", get("sign"));
-}
-
-/// `None` for what says nothing. This is WeChat's own XML, and holds what people write: the words that a client's language
-/// has for nothing are only words here.
-fn said(text: Option<&str>) -> Option<&str> {
-    text.filter(|text| !matches!(text.trim(), "" | "(null)" | "null"))
-}
-
-/// Puts a text, or null when it says nothing.
-fn word(map: &mut Map<String, Value>, key: &str, value: Option<&str>) {
-    map.insert(key.to_owned(), said(value).into());
-}
-
-/// Puts a number, or null when it is none.
-fn number(map: &mut Map<String, Value>, key: &str, value: Option<&str>) {
-    map.insert(key.to_owned(), value.and_then(|value| value.trim().parse::<i64>().ok()).into());
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! in a string. Never a panic; five passes over sane text.
 //! Leaves to others: the size limit (the door), and what the object means (`event`).
 
-use super::TYPE_IN_CODE;
 use super::fields::{Fields, number};
+use super::outline::TYPE_IN_CODE;
 use crate::protocol::{encoding, json, repair};
 use serde_json::value::RawValue;
 use std::borrow::Cow;

@@ -4,7 +4,7 @@
 //! blank, or the end.
 //! Leaves to others: what the account is called (`directory`).
 
-use super::Event;
+use super::whole::Event;
 use crate::protocol::id;
 
 /// What means everybody in a room.

@@ -5,7 +5,8 @@
 //! Leaves to others: what an item means (`contact`).
 
 use super::fields::Fields;
-use super::{Event, Kind, told};
+use super::list::{Form, List};
+use super::whole::{Event, told};
 use crate::protocol::contact::{self, LIST_MEMBERS_MAX};
 use serde_json::{Map, Value};
 use std::io;
@@ -16,48 +17,6 @@ use std::ops::Range;
 const ITEMS_MAX: usize = 2000;
 /// Most bytes of the rooms of one piece: as values, the ids of their members take twenty times the room.
 const ROOMS_BYTES_MAX: usize = 256 * 1024;
-
-/// The list in `decoded`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct List {
-    /// Its key.
-    pub(super) key: &'static str,
-    pub(super) form: Form,
-}
-
-/// What a list holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// Contacts, whose empty names are told.
-    Contacts,
-    /// Members of one room.
-    Members,
-    Rooms,
-    /// Contacts, of which the pictures are wanted, by id.
-    Pictures,
-}
-
-impl List {
-    /// That of a kind, if it has one.
-    pub(super) fn of(kind: Kind) -> Option<Self> {
-        let (key, form) = match kind {
-            Kind::Contacts => ("contacts", Form::Contacts),
-            Kind::RoomMembers => ("members", Form::Members),
-            Kind::Rooms => ("rooms", Form::Rooms),
-            Kind::Avatars => ("avatars", Form::Pictures),
-            _ => return None,
-        };
-        Some(Self { key, form })
-    }
-
-    /// Without items.
-    pub(super) fn empty(self) -> Value {
-        match self.form {
-            Form::Pictures => Value::Object(Map::new()),
-            Form::Contacts | Form::Members | Form::Rooms => Value::Array(Vec::new()),
-        }
-    }
-}
 
 /// An event, and the items of its list, unread.
 #[derive(Debug)]
@@ -126,7 +85,6 @@ impl<T: AsRef<[u8]>> Pieces<T> {
     /// # Errors
     /// Those of `out`.
     pub fn write_decoded(mut self, out: &mut impl io::Write) -> io::Result<()> {
-        use super::write_json as put;
         let Some(list) = self.list.filter(|list| list.form != Form::Pictures) else {
             // A picture told twice counts as told last, so they have to be gathered; they are small.
             return put(out, &self.whole().decoded);
@@ -226,4 +184,8 @@ impl<T: AsRef<[u8]>> Iterator for Pieces<T> {
         self.fill(&mut event, list, ITEMS_MAX, bytes_max);
         Some(event)
     }
+}
+
+fn put(out: &mut impl io::Write, value: &impl serde::Serialize) -> io::Result<()> {
+    Ok(serde_json::to_writer(out, value)?)
 }

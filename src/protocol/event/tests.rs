@@ -3,10 +3,11 @@
 use super::*;
 use crate::clock::Time;
 use crate::daemon::line;
+use crate::protocol::contact::Emptied;
 use crate::seq::Seq;
 use proptest::prelude::*;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 fn folder() -> PathBuf {

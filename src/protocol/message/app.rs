@@ -5,11 +5,15 @@
 //! kind only is there for that kind only. What a client says of itself ("this version cannot show it", the address where
 //! to upgrade) is nobody's words.
 
-use super::{Kind, Message, Quoting, number, opened, said, word, xml};
+use super::words::{Message, TEXT, number, said, strip_speaker, with_names, word};
+use super::xml::{self, Element};
 use crate::clock::Time;
 use crate::protocol::id;
+use crate::protocol::kind::Kind;
 use serde_json::{Map, Value, json};
-use xml::Element;
+
+/// Reads the text of a message of that `msgType` that stands inside another one.
+pub(super) type Opener = fn(i64, Element<'_>) -> Option<String>;
 
 /// What the number in `<type>` means; client-facts.md, and what clients of this family have been seen to send.
 fn app_word(app_type: i64) -> Option<&'static str> {
@@ -68,8 +72,9 @@ fn is_upgrade(url: &str) -> bool {
         && ["upgrade", "unsupport", "readtemplate"].iter().any(|word| url.contains(word))
 }
 
-/// Reads an app message. Its text is its title, else its description, where nothing says it better.
-pub(super) fn read(root: Element<'_>, quoting: Quoting) -> Message {
+/// Reads an app message. Its text is its title, else its description, where nothing says it better. A quote stays closed
+/// where nothing opens it.
+pub(super) fn read(root: Element<'_>, open: Option<Opener>) -> Message {
     let app = root.find("appmsg").unwrap_or(root);
     let get = |name| app.child_text(name);
     let url = |name| get(name).filter(|url| !is_upgrade(url));
@@ -104,7 +109,7 @@ pub(super) fn read(root: Element<'_>, quoting: Quoting) -> Message {
             channel(app, &mut decoded).filter(|_| title.is_none() || is_upgrade)
         }
         Some("quote") => {
-            quote(app, quoting, &mut decoded);
+            quote(app, open, &mut decoded);
             None
         }
         Some("history" | "note") => {
@@ -181,7 +186,7 @@ fn pat(app: Element<'_>, decoded: &mut Map<String, Value>) -> Option<String> {
     word(decoded, "patted", record.child_text("pattedUser"));
     word(decoded, "template", template);
     // The title is the same, with the names filled in.
-    if said(app.child_text("title")).is_some() { None } else { template.map(|t| super::with_names(t, |_| None)) }
+    if said(app.child_text("title")).is_some() { None } else { template.map(|t| with_names(t, |_| None)) }
 }
 
 /// A transfer, at one of its steps: `transfer_id` is the same at all of them.
@@ -284,7 +289,7 @@ fn item(item: Element<'_>) -> Value {
 }
 
 /// What is quoted: who said it and its text, opened once when it is XML itself, in text or as it stands.
-fn quote(app: Element<'_>, quoting: Quoting, decoded: &mut Map<String, Value>) {
+fn quote(app: Element<'_>, open: Option<Opener>, decoded: &mut Map<String, Value>) {
     let refer = app.child("refermsg");
     let get = |name| refer.and_then(|refer| refer.child_text(name));
     // In a room `fromusr` is the room, and `chatusr` who spoke; in some versions the other way round.
@@ -294,11 +299,11 @@ fn quote(app: Element<'_>, quoting: Quoting, decoded: &mut Map<String, Value>) {
     let content = refer.and_then(|refer| refer.child("content"));
     let words = content.map(Element::text).filter(|text| !text.is_empty());
     let inner = content.and_then(|content| content.children().next());
-    let text = match (msg_type, inner) {
-        (None | Some(super::TEXT), _) => words.map(|text| strip(text, from).to_owned()),
-        (Some(_), _) if quoting == Quoting::Closed => None,
-        (Some(msg_type), Some(inner)) => opened(msg_type, inner, Quoting::Closed).text,
-        (Some(msg_type), None) => words.and_then(|text| quoted(msg_type, text)),
+    let text = match (msg_type, open, inner) {
+        (None | Some(TEXT), ..) => words.map(|text| strip_speaker(text, from).to_owned()),
+        (_, None, _) => None,
+        (Some(msg_type), Some(open), Some(inner)) => open(msg_type, inner),
+        (Some(msg_type), Some(open), None) => words.and_then(|text| quoted(msg_type, text, open)),
     };
     let mut quote = Map::new();
     word(&mut quote, "from", from);
@@ -315,13 +320,9 @@ fn word_of(kind: Kind) -> &'static str {
 }
 
 /// The text of a quoted message that stands in text.
-fn quoted(msg_type: i64, content: &str) -> Option<String> {
+fn quoted(msg_type: i64, content: &str, open: Opener) -> Option<String> {
     let unescaped = content.trim_start().starts_with("&lt;").then(|| xml::unescape(content));
     let content = unescaped.as_deref().unwrap_or(content);
     let Some(tree) = xml::locate(content).map(xml::parse) else { return Some(content.to_owned()) };
-    opened(msg_type, tree.root()?, Quoting::Closed).text
-}
-
-fn strip<'t>(text: &'t str, from: Option<&str>) -> &'t str {
-    super::strip_speaker(text, from)
+    open(msg_type, tree.root()?)
 }

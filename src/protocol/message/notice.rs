@@ -5,11 +5,12 @@
 //! known whole is a notice and no more.
 
 use super::sentence::{self, Sentence, What, Whom};
-use super::{Around, Kind, Message, Speaker, said, word, xml};
+use super::words::{Around, Message, Speaker, said, some, speaker_before, with_names, word};
+use super::xml::{self, Element, Tree};
+use crate::protocol::kind::Kind;
 use crate::protocol::{id, refusal};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
-use xml::{Element, Tree};
 
 /// Longest text that a template is filled in to, in bytes: its place-holders repeat, so it could grow without end.
 const FILLED_BYTES_MAX: usize = 64 * 1024;
@@ -63,7 +64,7 @@ pub(super) fn notice(message: &str, around: &Around<'_>) -> Message {
         }
         return read;
     }
-    let text = if message.contains('<') { stripped(message) } else { super::some(message) };
+    let text = if message.contains('<') { stripped(message) } else { some(message) };
     told(text, None, Map::new(), around)
 }
 
@@ -117,7 +118,7 @@ fn recall(message: &str, body: Element<'_>, mut decoded: Map<String, Value>, aro
             word(&mut decoded, name, body.child_text(name));
         }
     }
-    let speaker = || super::speaker_before(message).filter(|id| !id::is_room(id)).or(around.speaker);
+    let speaker = || speaker_before(message).filter(|id| !id::is_room(id)).or(around.speaker);
     let from = if text.is_some_and(is_own) {
         Speaker::Account
     } else if let Some(speaker) = speaker() {
@@ -152,7 +153,7 @@ fn pat(body: Element<'_>, mut decoded: Map<String, Value>, around: &Around<'_>) 
         Some(from) => Speaker::Id(from.to_owned()),
         None => Speaker::Nobody,
     };
-    let text = template.map(|template| super::with_names(template, |_| None));
+    let text = template.map(|template| with_names(template, |_| None));
     Message { from, ..Message::of(Kind::MessagePat, text, decoded) }
 }
 
