@@ -3,7 +3,6 @@
 use super::{Around, Message};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
 
 const FRIEND: &str = r#"<msg fromusername="wxid_abc" encryptusername="v1_020b3826fd03010000@stranger" fromnickname="小 &amp; 强" content="我是&quot;群聊&quot;的小强" shortpy="XQ" imagestatus="3" scene="14" country="CN" province="Shanghai" city="Pudong" sign="hi" percard="1" sex="1" alias="xq88" bigheadimgurl="http://wx.qlogo.cn/mmhead/ver_1/a/0" smallheadimgurl="http://wx.qlogo.cn/mmhead/ver_1/a/96" ticket="v2_000b708f0b04@stranger" opcode="2" chatroomusername="123@chatroom"><brandlist count="0" ver="7"></brandlist></msg>"#;
 
@@ -228,9 +227,9 @@ fn an_unknown_kind_has_text_only_when_it_is_text() {
     assert_eq!(decoded(3, "C:\\a.jpg"), json!({}));
 }
 
+/// In quadratic time some of these would not end.
 #[test]
-fn bombs_end_in_time() {
-    let started = Instant::now();
+fn bombs_end() {
     let template = format!(
         r#"<sysmsg type="sysmsgtemplate"><template>{}</template><link name="a"><plain>{}</plain></link></sysmsg>"#,
         "$a$".repeat(100_000),
@@ -243,7 +242,6 @@ fn bombs_end_in_time() {
         drop(read(msg_type, &format!("<msg><appmsg>{}", "<title>".repeat(100_000)), None));
         drop(read(msg_type, &format!("<msg fromusername=\"{}\"/>", "a".repeat(10_000_000)), None));
     }
-    assert!(started.elapsed() < Duration::from_secs(30), "took {:?}", started.elapsed());
 }
 
 #[test]

