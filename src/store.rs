@@ -310,8 +310,24 @@ impl Store {
     /// # Errors
     /// When the store refuses writes.
     pub async fn append(&self, event: Append) -> Result<Seq, Error> {
+        self.append_numbered(event, |_, _| ()).await
+    }
+
+    /// As [`Store::append`]; before, `numbered` sees the event with the position that it gets, on the writer's thread, one
+    /// event after the other in the order of the log. Where this one cannot be kept, another gets the position.
+    ///
+    /// # Errors
+    /// When the store refuses writes.
+    pub async fn append_numbered(
+        &self,
+        mut event: Append,
+        numbered: impl FnOnce(&mut Append, Seq) + Send + 'static,
+    ) -> Result<Seq, Error> {
         let bytes = event.body.len();
-        let append = move |txn: &mut Txn<'_>| Ok::<_, Infallible>(txn.append(event));
+        let append = move |txn: &mut Txn<'_>| {
+            numbered(&mut event, txn.last().next());
+            Ok::<_, Infallible>(txn.append(event))
+        };
         let Ok(seq) = self.0.work(bytes, append, false).await?;
         Ok(seq)
     }

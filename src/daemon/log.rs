@@ -25,10 +25,10 @@ use crate::sync::lock;
 use crate::directory::{Names, Sign};
 use crate::protocol::event::{Kind, Outline};
 use crate::seq::Seq;
-use crate::store::{Query, Read, Store, Stored};
+use crate::store::{Append, Query, Read, Store, Stored};
 use bytes::Bytes;
 use refused::Refused;
-use repeats::{Repeats, Twin};
+use repeats::Repeats;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -137,25 +137,21 @@ impl Log {
         let read = move || (mark(&body), entry::incoming(body, now, via.as_deref(), |pid| accounts.owner(pid)));
         let (mark, read) =
             if is_large { self.reading.run(read).await.map_err(|slow::Failed| Panicked)? } else { read() };
-        let entry::Incoming { mut append, outline, sign, names, unreadable } = read;
-        let (before, place) = self.repeats.note(mark, now).await;
-        let before = match before {
-            Twin::None => None,
-            Twin::At(seq) => Some(seq),
-            Twin::Lost => self.same(append.body.clone(), now).await,
-        };
-        if let Some(before) = before {
-            append.outline = entry::repeating(&append.outline, before);
-        }
+        let entry::Incoming { append, outline, sign, names, unreadable } = read;
         let mut noted = Noted { log: self, outline: &outline, sign, names, now, is_noted: false };
-        let seq = match self.store.append(append).await {
+        let repeats = self.repeats.clone();
+        let beside = move |append: &mut Append, seq| {
+            if let Some(before) = repeats.note(mark, seq, now) {
+                append.outline = entry::repeating(&append.outline, before);
+            }
+        };
+        let seq = match self.store.append_numbered(append, beside).await {
             Ok(seq) => seq,
             Err(error) => {
                 noted.is_noted = true;
                 return Err(error.into());
             }
         };
-        place.fill(seq);
         let is_first = noted.note(seq);
         drop(noted);
         if is_first {
@@ -178,20 +174,6 @@ impl Log {
         })?;
         came.iter().rev().for_each(|(body, time, seq)| self.repeats.restore(body, *time, *seq));
         Ok(())
-    }
-
-    /// The callback of the last minute that tells the very same, whose client hung up before it was known where it stands.
-    async fn same(&self, body: Bytes, now: Time) -> Option<Seq> {
-        let store = self.store.clone();
-        let look = move || {
-            let mut found = None;
-            recent(&store, now, |stored| {
-                found = (stored.body == body).then_some(stored.seq);
-                found.is_none()
-            })?;
-            Ok::<_, crate::store::Error>(found)
-        };
-        tokio::task::spawn_blocking(look).await.ok()?.ok()?
     }
 
     /// The first account of all: what unnamed clients have spent was its own.
