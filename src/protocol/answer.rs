@@ -215,6 +215,25 @@ fn is_echo(command: &Command, event: &Event) -> bool {
     event.is_self == Some(true) && in_chat(command, event) && same_text
 }
 
+/// Whether the client reports the picture, file or link that we sent, in the chat that we sent it to. Of a picture it tells
+/// nothing that we know. That is no answer: what is reported is that the client began.
+#[must_use]
+pub fn is_media_echo(command: &Command, event: &Event) -> bool {
+    let told = |key: &str| text(&event.decoded, key);
+    let is_it = match (command, event.kind) {
+        (Command::SendImage { .. }, Kind::MessageImage) => true,
+        (Command::SendFile { path, .. }, Kind::MessageApp) => {
+            let name = path.rsplit(['/', '\\']).next();
+            matches!(told("app"), Some("file" | "file_upload")) && told("title") == name
+        }
+        (Command::SendLink { title, .. }, Kind::MessageApp) => {
+            told("app") == Some("link") && told("title").is_some_and(|told| told.trim() == title.trim())
+        }
+        _ => false,
+    };
+    is_it && event.is_self == Some(true) && in_chat(command, event)
+}
+
 /// The lines of a text: the client may change how they end, and cut what is blank at the end.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.trim_end().lines()

@@ -89,6 +89,46 @@ fn the_echo_of_a_command_names_it_and_what_a_person_typed_names_none() {
 }
 
 #[test]
+fn the_echo_of_a_picture_a_file_or_a_link_names_its_command_once() {
+    let daemon = known();
+    let picture = daemon.queue(&["send", "image", "wxid_a", r"C:\cat.png"]);
+    let file = daemon.queue(&["send", "file", "wxid_a", r"D:\reports\november.pdf"]);
+    let link = daemon.queue(&["send", "link", "wxid_a", "--title", "The news", "--url", "https://example.org"]);
+    assert_eq!(daemon.client().poll("wxid=wxid_me&pid=7").len(), 3);
+    daemon.reaches(link, "fetched");
+    let app = |kind: u8, title: &str| {
+        (
+            "49",
+            format!(
+                "<msg><appmsg><title>{title}</title><type>{kind}</type><url>https://example.org</url></appmsg></msg>"
+            ),
+        )
+    };
+    let cat = ("3", "<msg><img length=\"9\"/></msg>".to_owned());
+    for (chat, (msg_type, body), command) in [
+        ("wxid_b", cat.clone(), Value::Null),
+        ("wxid_a", app(6, "december.pdf"), Value::Null),
+        ("wxid_a", app(5, "Other news"), Value::Null),
+        // A file is told of as it begins, and when it is done.
+        ("wxid_a", app(74, "november.pdf"), json!(file)),
+        ("wxid_a", app(6, "november.pdf"), json!(file)),
+        ("wxid_a", app(6, "november.pdf"), Value::Null),
+        ("wxid_a", app(5, "The news"), json!(link)),
+        ("wxid_a", cat.clone(), json!(picture)),
+        ("wxid_a", cat, Value::Null),
+    ] {
+        let mut event: Value = serde_json::from_str(&message("wxid_me", chat, None, &body)).unwrap();
+        (event["msgType"], event["myMsg"]) = (msg_type.into(), "1".into());
+        // Not the very bytes of the one before.
+        event["time"] = daemon.status()["events"]["last"].clone();
+        daemon.client().event(&event.to_string());
+        assert_eq!(last(&daemon)["command"], command, "{msg_type} {body}");
+    }
+    // It is told who sent them, and no more: whether WeChat took them nobody knows.
+    assert_eq!(daemon.show(picture)["state"], "fetched");
+}
+
+#[test]
 fn a_callback_that_comes_again_says_which_it_repeats_also_over_a_restart() {
     let mut daemon = known();
     let body = message("wxid_me", "wxid_a", None, "once more");

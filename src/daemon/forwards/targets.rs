@@ -131,7 +131,7 @@ impl Targets {
         Ok(self.targets()?.iter().map(|(name, target)| self.show(name, target)).collect())
     }
 
-    /// Waits until it is known of which command an own text is the echo, if it is one.
+    /// Waits until it is known of which command an own message is the echo, if it is one.
     pub(super) async fn echo_is_known(&self, stored: &Stored) {
         if entry::may_be_echo(stored) {
             self.learned.reaches(stored.seq).await;

@@ -95,8 +95,8 @@ pub(super) struct Began(pub(super) Seq, pub(super) Time);
 /// Whether [`answer()`] would look for commands.
 pub(super) fn may_answer(seen: &Seen) -> bool {
     match seen.event.kind {
-        Kind::MessageText => seen.event.is_self == Some(true),
-        Kind::MessageImage | Kind::MessageApp | Kind::Other | Kind::Unparsed => false,
+        Kind::MessageText | Kind::MessageImage | Kind::MessageApp => seen.event.is_self == Some(true),
+        Kind::Other | Kind::Unparsed => false,
         _ => true,
     }
 }
@@ -107,6 +107,10 @@ pub(super) fn answer(tx: &mut Txn<'_>, seen: &Seen, known: &mut Known<'_>) -> bo
     let account = seen.event.account.clone().or_else(driven).unwrap_or_default();
     match seen.event.kind {
         Kind::MessageText if seen.event.is_self == Some(true) => echo(tx, &account, seen, known.awaited),
+        Kind::MessageImage | Kind::MessageApp if seen.event.is_self == Some(true) => {
+            media_echo(tx, &account, seen);
+            false
+        }
         Kind::MessageSystem => refusal(tx, &account, seen, known.awaited),
         Kind::MessageText | Kind::MessageImage | Kind::MessageApp | Kind::Other | Kind::Unparsed => false,
         _ => question(tx, &account, seen, known),
@@ -245,6 +249,22 @@ fn echo(tx: &mut Txn<'_>, account: &str, seen: &Seen, awaited: &Awaited) -> bool
     let found = conclude(tx, &open, &HashMap::new(), seen, awaited);
     found.iter().for_each(|(record, _)| about::remember_echo(tx, seen.seq, record.id));
     !found.is_empty()
+}
+
+/// The client reported a picture, file or link of our own. That answers no command, but says who sent it.
+fn media_echo(tx: &mut Txn<'_>, account: &str, seen: &Seen) {
+    let Some(chat) = seen.event.chat.as_deref() else { return };
+    let open = candidates(tx, account, |tx, who| answers::echoable_media(tx, who, chat, seen.seq, seen.time));
+    let is_it =
+        |record: &&Record| record.command.command().is_some_and(|command| answer::is_media_echo(command, &seen.event));
+    let Some(record) = open.iter().filter(is_it).min_by_key(|record| (record.is_given_back(), record.id)) else {
+        return;
+    };
+    about::remember_echo(tx, seen.seq, record.id);
+    // Of a file the client may tell twice: as it begins, and when it is done.
+    if seen.event.decoded.get("app").is_none_or(|app| app != "file_upload") {
+        answers::media_echoed(tx, record);
+    }
 }
 
 /// A notice may tell that something was refused.

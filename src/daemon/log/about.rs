@@ -61,9 +61,9 @@ impl<'s> Known<'s> {
     }
 }
 
-/// Whether it may be the echo of a command: only texts come back so that they can be told.
+/// Whether it may be the echo of a command: a text, a picture, a file or link.
 pub(super) fn is_echo(kind: Kind, is_self: Option<bool>) -> bool {
-    kind == Kind::MessageText && is_self == Some(true)
+    matches!(kind, Kind::MessageText | Kind::MessageImage | Kind::MessageApp) && is_self == Some(true)
 }
 
 /// Remembers that an event is the echo of a command.

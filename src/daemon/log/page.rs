@@ -82,7 +82,7 @@ fn on_its_way(large: &Spills, query: &Query, filter: &Filter) -> Option<Lines> {
 }
 
 /// Reads one page and writes what passes; nothing when what comes next is large, and the query leaves that. It ends before
-/// an own text behind `learned`, of which nobody knows yet whether it is an echo.
+/// an own message behind `learned`, of which nobody knows yet whether it is an echo.
 pub(super) fn page(
     store: &Store,
     spills: &Spills,

@@ -4,7 +4,7 @@
 use crate::clock::Time;
 use crate::daemon::ages::Ages;
 use crate::daemon::queue::record::{ANSWER_LIFE, Phase, REFUSAL_LIFE, Record};
-use crate::daemon::queue::rows::{id_hash, may_be_meant, text_hash, useful_until};
+use crate::daemon::queue::rows::{id_hash, may_be_meant, media_hash, text_hash, useful_until};
 use crate::daemon::queue::settle::{arrived, fetched};
 use crate::daemon::queue::table::{load, save};
 use crate::key::{ASKED, ECHO, Keys, REFUSABLE, Space, id_at_end, name_key};
@@ -45,9 +45,28 @@ pub(super) fn asked_in(tx: &mut Txn<'_>, keys: impl Into<Keys>, event: &Event, s
 
 /// The texts of an account to `chat` whose echo an event after `seq` may be, oldest first.
 pub(crate) fn echoable(tx: &mut Txn<'_>, account: &str, chat: &str, text: &str, seq: Seq, now: Time) -> Vec<Record> {
-    let prefix = [&name_key(account)[..], &name_key(chat), &text_hash(text)].concat();
-    let found = tx.scan(ECHO, Keys::prefix(&prefix)).rev().take(SENT_MAX).collect();
+    echoable_by(tx, account, chat, text_hash(text), seq, now)
+}
+
+/// As [`echoable`], of pictures, files and links.
+pub(crate) fn echoable_media(tx: &mut Txn<'_>, account: &str, chat: &str, seq: Seq, now: Time) -> Vec<Record> {
+    echoable_by(tx, account, chat, media_hash(), seq, now)
+}
+
+fn echoable_by(tx: &mut Txn<'_>, account: &str, chat: &str, hash: [u8; 4], seq: Seq, now: Time) -> Vec<Record> {
+    let found = tx.scan(ECHO, Keys::prefix(&echo_prefix(account, chat, hash))).rev().take(SENT_MAX).collect();
     still_open(tx, ECHO, found, seq, now)
+}
+
+fn echo_prefix(account: &str, chat: &str, hash: [u8; 4]) -> Vec<u8> {
+    [&name_key(account)[..], &name_key(chat), &hash].concat()
+}
+
+/// Notes that the echo of a picture, file or link has come, which changes nothing else: the next one is another's.
+pub(crate) fn media_echoed(tx: &mut Txn<'_>, record: &Record) {
+    let Some(chat) = record.command.command().and_then(Command::chat) else { return };
+    let prefix = echo_prefix(record.answerer(), chat, media_hash());
+    tx.delete(ECHO, &[&prefix[..], &record.id.to_be_bytes()].concat());
 }
 
 /// The messages of an account to `chat` that a notice after `seq` may refuse, oldest first.

@@ -66,6 +66,20 @@ pub(crate) fn text_hash(text: &str) -> [u8; 4] {
     hash.finalize().to_be_bytes()
 }
 
+/// What stands in the index for the text of what has none: a picture, a file, a link. No text has a NUL.
+pub(crate) fn media_hash() -> [u8; 4] {
+    text_hash("\0")
+}
+
+/// What a command's echo is found by.
+pub(crate) fn echo_hash(command: &Command) -> Option<[u8; 4]> {
+    match (command, command.api().says) {
+        (Command::SendText { text, .. }, _) => Some(text_hash(text)),
+        (_, Says::Media) => Some(media_hash()),
+        _ => None,
+    }
+}
+
 /// Every index entry that a record has, with its value.
 pub(crate) fn entries(record: &Record) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
     let mut entries = BTreeMap::new();
@@ -139,8 +153,8 @@ fn answers_wanted(record: &Record, handed: Time, entries: &mut BTreeMap<(Space, 
         let until = handed.after(REFUSAL_LIFE + HANDOVER_MAX + record.delay());
         entries.insert((REFUSABLE, [&account[..], &chat, &id].concat()), time_bytes(until).to_vec());
     }
-    if open && let Some(Command::SendText { text, .. }) = record.command.command() {
-        let key = [&account[..], &chat, &text_hash(text), &id].concat();
+    if open && let Some(hash) = record.command.command().and_then(echo_hash) {
+        let key = [&account[..], &chat, &hash, &id].concat();
         entries.insert((ECHO, key), time_bytes(handed.after(ECHO_LIFE)).to_vec());
     }
 }

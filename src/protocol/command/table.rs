@@ -24,7 +24,7 @@ pub enum Class {
 }
 
 /// Whether a command puts a message into the chat that its `wxid` names. Only those are refused by a notice in their
-/// chat, and only texts come back as an echo.
+/// chat, and only a text's echo answers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Says {
     /// It says nothing in a chat.

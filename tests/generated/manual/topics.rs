@@ -343,7 +343,10 @@ pub(super) fn events() -> String {
             "mentioned",
             "Whether a message means the account: a private one does; in a room one with `@` and its nick there, its nick, `所有人` or `all` (up to a blank or the end), or a quote of its own message. `null` for what nobody says, and where the account's names are not known.",
         ),
-        ("command", "Of an own text: the id of the command whose echo it is; `null` when a person typed it."),
+        (
+            "command",
+            "Of an own text, picture, file or link: the id of the command whose echo it is; `null` when a person typed it.",
+        ),
         (
             "repeat_of",
             "The position of the last event within a minute before whose body was the very same: the client told it again.",
