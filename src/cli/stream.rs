@@ -87,6 +87,11 @@ impl<'c> Stream<'c> {
         Ok(stream)
     }
 
+    /// The same one, that says nothing about the daemon's absences: somebody else does.
+    pub(super) fn in_silence(self) -> Self {
+        Self { tells: false, ..self }
+    }
+
     /// A stream of what comes after `seq`, which is opened at the first wait. It outlives a restart of the daemon, in silence.
     ///
     /// # Errors

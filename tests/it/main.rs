@@ -46,4 +46,5 @@ mod readme;
 mod retention;
 mod soak;
 mod tls;
+mod takeover;
 mod wire;

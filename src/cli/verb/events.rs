@@ -1,8 +1,9 @@
 //! `wehelp events`: prints, follows and processes events.
 //!
 //! `cli::stream` is the daemon's stream, kept up over its restarts. `print` writes events out, `exec` runs a command for each
-//! (in the order that `plan` allows, each run a `job`); `pass` tells what it is not run for. `keeper` moves the cursor, and only over what was really written out or whose command succeeded. `cli::wake`
-//! interrupts a wait: signals, ended jobs.
+//! (in the order that `plan` allows, each run a `job`); `pass` tells what it is not run for, and `takeover` where the account's
+//! owner writes. `keeper` moves the cursor, and only over what was really written out or whose command succeeded.
+//! `cli::wake` interrupts a wait: signals, ended jobs.
 
 mod args;
 mod exec;
@@ -11,6 +12,7 @@ mod keeper;
 mod pass;
 mod plan;
 mod print;
+mod takeover;
 
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
@@ -54,13 +56,13 @@ fn list(ctx: &Ctx, list: &List) -> Result<(), Error> {
     let watched = runs.clone();
     let signals = careful.then(|| Signals::watch(wake.waker(), move || watched.kill())).transpose();
     let signals = signals.map_err(|e| Error::failed(format!("watch for signals: {e}")))?;
-    let mut stream = Stream::open(ctx, query, list.follow && !list.no_reconnect)?;
+    let mut stream = Stream::open(ctx, query.clone(), list.follow && !list.no_reconnect)?;
     let mut keeper = Keeper::new(list.cursor.clone(), stream.position());
     match command {
         Some(words) => {
             let (cursor, from_now) = (list.cursor.as_deref(), from_now(list));
-            let count = count(list);
-            let run = exec::Run { words, how: &list.exec, cursor, from_now, timeout: list.timeout, count, runs };
+            let (how, count, timeout) = (&list.exec, count(list), list.timeout);
+            let run = exec::Run { words, how, query: &query, cursor, from_now, timeout, count, runs };
             exec::run(ctx, &run, &mut stream, &mut keeper, &mut wake, signals.as_ref())
         }
         None => {

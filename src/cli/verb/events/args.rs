@@ -195,6 +195,13 @@ pub(super) struct Exec {
 
     /// Run so many at once; events of one chat stay in order
     #[arg(long, value_name = "N", default_value_t = 1, requires = "exec", value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// Leave a chat alone for so long after the account's owner has written there by hand: an own message that is the echo
+    /// of no command of this daemon, whatever filters are given but --chat and -a. What came before it is the owner's, too,
+    /// and so is a reply that is not queued yet. All that is passed over (counted on stderr). What was written before the
+    /// start counts
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "exec")]
+    pub(super) takeover: Option<Duration>,
+
     pub(super) jobs: u16,
 
     /// Run a command that failed so many times more

@@ -10,6 +10,7 @@ use super::keeper::Keeper;
 use super::pass::{Passed, Passing};
 use super::plan::{Plan, Task};
 use super::print;
+use super::takeover::Takeover;
 use crate::cli::backoff::Backoff;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
@@ -18,7 +19,7 @@ use crate::cli::stream::{Came, Stream, Until};
 use crate::cli::wake::{self, Signals, Wake, Waker};
 use crate::clock::Time;
 use crate::control::client::{self, Client};
-use crate::control::{Enqueue, Entry, Line, Receipt};
+use crate::control::{Enqueue, Entry, EventsQuery, Line, Receipt};
 use crate::home::Target;
 use crate::protocol::command::Command;
 use crate::protocol::id::Wxid;
@@ -48,6 +49,8 @@ const PASS_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Run<'a> {
     pub(super) words: Vec<OsString>,
     pub(super) how: &'a Exec,
+    /// What the stream was asked for.
+    pub(super) query: &'a EventsQuery,
     pub(super) cursor: Option<&'a str>,
     /// It begins with new events, because nothing else was said.
     pub(super) from_now: bool,
@@ -62,6 +65,7 @@ pub(super) struct Run<'a> {
 struct Shared {
     spec: Spec,
     passing: Passing,
+    takeover: Option<Takeover>,
     retries: u32,
     backoff: Duration,
     /// Where replies go; `None`: nowhere.
@@ -100,6 +104,8 @@ enum Why {
     Failed(String),
     /// It has become too old while it waited for its turn, or to be tried again.
     TooOld,
+    /// The account's owner wrote there meanwhile.
+    TakenOver,
     /// Trying is useless, with this event or another.
     Hopeless(Error),
     /// We are ending; it is not known whether it would have succeeded.
@@ -163,8 +169,11 @@ pub(super) fn run(
     signals: Option<&Signals>,
 ) -> Result<(), Error> {
     tell_beginning(ctx, run, stream);
-    let shared = Shared::new(ctx, run, stream, wake, signals)?;
-    let mut main = Main::new(ctx, run, stream, keeper, signals);
+    let stop = Wake::new().map_err(|e| Error::failed(format!("make a pipe: {e}")))?;
+    let shared = Shared::new(ctx, run, stream, wake, (signals, &stop))?;
+    let takeover = shared.takeover.as_ref();
+    let owner = takeover.map(|takeover| takeover.query(ctx, run.query, stream.position())).transpose()?;
+    let mut main = Main::new(ctx, run, stream, keeper, (signals, takeover));
     std::thread::scope(|scope| {
         let (report, reports) = mpsc::sync_channel(REPORTS);
         loop {
@@ -172,6 +181,11 @@ pub(super) fn run(
                 let (shared, report) = (&shared, report.clone());
                 scope.spawn(move || work(shared, &task, &report));
             }
+        if let (Some(takeover), Some(owner)) = (takeover, owner) {
+            let (global, reconnects, waker) = (ctx.global().clone(), main.stream.reconnects(), wake.waker());
+            let stop = &stop;
+            scope.spawn(move || takeover.follow(global, owner, reconnects, stop, &waker));
+        }
             if main.is_over() {
                 return;
             }
@@ -179,6 +193,7 @@ pub(super) fn run(
             wake.heard();
             main.hear_all(&reports);
             if main.ended.is_some() {
+                takeover.into_iter().for_each(Takeover::stop);
                 shared.stop();
             }
         }
@@ -200,6 +215,7 @@ struct Main<'m, 'c> {
     events: u64,
     /// Events that retention took before the command was given them.
     lost: u64,
+    takeover: Option<&'m Takeover>,
     passed_over: Passed,
     /// So many events more are to be run.
     left: Option<u64>,
@@ -215,7 +231,7 @@ impl<'m, 'c> Main<'m, 'c> {
         run: &'m Run<'m>,
         stream: &'m mut Stream<'c>,
         keeper: &'m mut Keeper,
-        signals: Option<&'m Signals>,
+        (signals, takeover): (Option<&'m Signals>, Option<&'m Takeover>),
     ) -> Self {
         Self {
             ctx,
@@ -230,6 +246,7 @@ impl<'m, 'c> Main<'m, 'c> {
             lost: 0,
             passed_over: Passed::default(),
             left: run.count,
+            takeover,
             at_end: run.count == Some(0),
             ended: None,
         }
@@ -293,7 +310,10 @@ impl<'m, 'c> Main<'m, 'c> {
         if let Some(asked) = self.signals.and_then(Signals::asked) {
             self.end(asked);
         }
-        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        if let Some(error) = self.takeover.and_then(Takeover::broken) {
+            self.end(error);
+        }
+        if self.is_late() {
             self.end(print::late(self.events));
         }
     }
@@ -304,13 +324,24 @@ impl<'m, 'c> Main<'m, 'c> {
         let (mut last, mut events, mut broken) = (Seq::ZERO, 0, None);
         for (line, _) in Line::all(self.stream.batch()) {
             let line = line.ok_or_else(print::strange)?;
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
             last = last.max(line.position().unwrap_or_default());
             match line {
                 Line::Event(seq, json) => {
+        if let Some(takeover) = self.takeover {
+            let lines = Line::all(self.stream.batch());
+            let last = lines.filter_map(|(line, _)| line?.position()).max().unwrap_or_default();
+            takeover
+                .reaches(last, || self.is_late() || self.signals.is_some_and(|signals| signals.asked().is_some()))?;
+        }
                     let entry: Entry = serde_json::from_slice(json)
                         .map_err(|e| Error::failed(format!("event {seq} is not as this wehelp knows it: {e}")))?;
                     events += 1;
-                    if self.passed_over.counts(passing, &entry, Time::now()) {
+                    let is_taken = self.takeover.is_some_and(|takeover| takeover.has(&entry));
+                    if self.passed_over.counts(passing, &entry, Time::now(), is_taken) {
                         continue;
                     }
                     let lane = entry.chat.map(|chat| format!("{} {chat}", entry.account.unwrap_or_default()));
@@ -385,6 +416,10 @@ impl<'m, 'c> Main<'m, 'c> {
                 self.give_up(seq, error);
             }
             Why::Hopeless(error) if error.message.is_empty() => self.give_up(seq, error),
+            Why::TakenOver => {
+                self.passed_over.taken_over += 1;
+                self.plan.finish(seq);
+            }
             Why::Hopeless(error) => {
                 let message = format!("event {seq}: {}{stays}", error.message);
                 self.give_up(seq, Error { message, ..error });
@@ -421,7 +456,7 @@ impl Shared {
         run: &Run<'_>,
         stream: &Stream<'_>,
         wake: &Wake,
-        signals: Option<&Signals>,
+        (signals, stop): (Option<&Signals>, &Wake),
     ) -> Result<Self, Error> {
         let how = run.how;
         let key = match run.cursor {
@@ -448,6 +483,7 @@ impl Shared {
             signal: signals.map(Signals::flag).unwrap_or_default(),
             stop: (Mutex::new(false), Condvar::new()),
             waker: wake.waker(),
+            takeover: how.takeover.map(|pause| Takeover::new(pause, stop.waker())),
         })
     }
 
@@ -462,6 +498,11 @@ impl Shared {
 
     /// Waits; true when it was cut short because we are ending.
     fn pause(&self, pause: Duration) -> bool {
+    /// Whether an event is the owner's by now.
+    fn is_taken(&self, entry: &Entry) -> bool {
+        self.takeover.as_ref().is_some_and(|takeover| takeover.has(entry))
+    }
+
         /// A signal is noticed this soon.
         const LOOK: Duration = Duration::from_millis(100);
         let until = Instant::now() + pause;
@@ -489,6 +530,7 @@ enum Attempt {
 /// A run, with its attempts, in a thread of its own.
 fn work(shared: &Shared, task: &Task, report: &mpsc::SyncSender<Report>) {
     let tell = |told| {
+    TakenOver,
         // The main thread outlives the runs; if it panicked, nobody needs to know.
         drop(report.send(told));
         shared.waker.wake();
@@ -512,6 +554,7 @@ fn attempts(shared: &Shared, task: &Task, tell: &dyn Fn(Report)) -> Result<(), W
         // What a command has printed is sent, however often that takes; the command is not run again for it.
         let done = match (done, &shared.reply, &said) {
             (Ok(()), Some(reply), Some(text)) => send(shared, reply, &entry, text, tell),
+            None if shared.is_taken(&entry) => return Err(Why::TakenOver),
             (done, ..) => done,
         };
         match done {
@@ -523,6 +566,7 @@ fn attempts(shared: &Shared, task: &Task, tell: &dyn Fn(Report)) -> Result<(), W
             Err(Attempt::Again(reason)) if left == 0 => return Err(Why::Failed(reason)),
             Err(Attempt::Again(reason)) => {
                 left -= 1;
+            Err(Attempt::TakenOver) => return Err(Why::TakenOver),
                 tell(Report::Note(format!("event {seq}: {reason}; trying again in {pause:?}")));
                 if shared.pause(pause) {
                     return Err(Why::Interrupted);
@@ -605,6 +649,10 @@ fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn
             Ok(receipts) => {
                 receipts.into_iter().for_each(|receipt| tell(Report::Replied(Box::new(receipt))));
                 return Ok(());
+        // While the command ran, or the daemon was away, somebody may have answered.
+        if shared.is_taken(entry) {
+            return Err(Attempt::TakenOver);
+        }
             }
             // An earlier run of this event has replied already; what it said stands.
             Err(client::Error::Refused { refusal, .. }) if refusal.error == "key-reused" => {

@@ -1,5 +1,5 @@
-//! Events that `--exec` passes over: what no person said is never replied to, and what is too old is not worth it any
-//! more. Pure.
+//! Events that `--exec` passes over: what no person said is never replied to, what is too old is not worth it any more, and
+//! what the account's owner sees to (`takeover`) is theirs. Pure.
 
 use super::args::Exec;
 use crate::cli::wait::span;
@@ -17,21 +17,29 @@ pub(super) struct Passing {
     /// An answer to a notice may cause the next notice, for ever; one to a friend request goes to a stranger.
     said_only: bool,
     max_age: Option<Duration>,
+    /// For so long a chat is left to the account's owner.
+    takeover: Option<Duration>,
+}
+
+/// Whether a person said this.
+pub(super) fn is_said(entry: &Entry) -> bool {
+    Kind::from_name(&entry.kind).is_some_and(Kind::is_said)
 }
 
 impl Passing {
     pub(super) fn of(how: &Exec) -> Self {
-        Self { said_only: how.reply, max_age: how.max_age.or(how.reply.then_some(REPLY_AGE_MAX)) }
+        let max_age = how.max_age.or(how.reply.then_some(REPLY_AGE_MAX));
+        Self { said_only: how.reply, max_age, takeover: how.takeover }
     }
 
     /// Whether every event gets its run.
     pub(super) fn is_none(&self) -> bool {
-        !self.said_only && self.max_age.is_none()
+        !self.said_only && self.max_age.is_none() && self.takeover.is_none()
     }
 
     /// Whether no person said this, and that counts.
     fn is_unsaid(&self, entry: &Entry) -> bool {
-        self.said_only && !Kind::from_name(&entry.kind).is_some_and(Kind::is_said)
+        self.said_only && !is_said(entry)
     }
 
     /// Whether it is too old for a command to be started.
@@ -45,20 +53,28 @@ impl Passing {
 pub(super) struct Passed {
     unsaid: u64,
     pub(super) too_old: u64,
+    pub(super) taken_over: u64,
 }
 
 impl Passed {
-    /// Counts an event that is passed over; false when it gets its run.
-    pub(super) fn counts(&mut self, passing: Passing, entry: &Entry, now: Time) -> bool {
-        let (unsaid, too_old) = (passing.is_unsaid(entry), passing.is_too_old(entry, now));
-        self.unsaid += u64::from(unsaid);
-        self.too_old += u64::from(too_old && !unsaid);
-        unsaid || too_old
+    /// Counts an event that is passed over; false when it gets its run. `is_taken`: it is the owner's.
+    pub(super) fn counts(&mut self, passing: Passing, entry: &Entry, now: Time, is_taken: bool) -> bool {
+        let why = if passing.is_unsaid(entry) {
+            &mut self.unsaid
+        } else if passing.is_too_old(entry, now) {
+            &mut self.too_old
+        } else if is_taken {
+            &mut self.taken_over
+        } else {
+            return false;
+        };
+        *why += 1;
+        true
     }
 
     /// What to tell people of it, a sentence each.
     pub(super) fn notes(&self, passing: &Passing) -> impl Iterator<Item = String> {
-        let age = passing.max_age.unwrap_or_default();
+        let (age, pause) = (passing.max_age.unwrap_or_default(), passing.takeover.unwrap_or_default());
         let events = |n: u64| if n == 1 { "1 event was".to_owned() } else { format!("{n} events were") };
         let unsaid = (self.unsaid > 0).then(|| {
             format!(
@@ -68,7 +84,14 @@ impl Passed {
         });
         let too_old = (self.too_old > 0)
             .then(|| format!("{} passed over, being older than {} (--max-age)", events(self.too_old), span(age)));
-        unsaid.into_iter().chain(too_old)
+        let taken_over = (self.taken_over > 0).then(|| {
+            format!(
+                "{} passed over: the account's owner wrote there by hand after that, or less than {} before (--takeover)",
+                events(self.taken_over),
+                span(pause)
+            )
+        });
+        unsaid.into_iter().chain(too_old).chain(taken_over)
     }
 }
 
@@ -109,10 +132,23 @@ mod tests {
 
     #[test]
     fn people_are_told_how_many() {
-        let notes =
-            |unsaid, too_old| -> Vec<String> { Passed { unsaid, too_old }.notes(&passing(true, None)).collect() };
+        let notes = |unsaid, too_old| -> Vec<String> {
+            Passed { unsaid, too_old, ..Passed::default() }.notes(&passing(true, None)).collect()
+        };
         assert!(notes(0, 0).is_empty());
         assert!(notes(1, 0)[0].starts_with("1 event was passed over") && notes(1, 0).len() == 1);
         assert!(notes(2, 3)[1].starts_with("3 events were passed over, being older than 10 min"));
+        let how = Exec { takeover: Some(Duration::from_secs(1800)), ..Exec::default() };
+        let taken: Vec<String> = Passed { taken_over: 2, ..Passed::default() }.notes(&Passing::of(&how)).collect();
+        assert!(matches!(&taken[..], [one] if one.starts_with("2 events were passed over") && one.contains("30 min")));
+    }
+
+    #[test]
+    fn an_event_is_counted_once_whatever_speaks_against_it() {
+        let mut passed = Passed::default();
+        let mut counts = |kind, age, taken| passed.counts(passing(true, None), &came(kind, age), NOW, taken);
+        assert!(counts("message.system", 9999, true) && counts("message.text", 9999, true));
+        assert!(counts("message.text", 0, true) && !counts("message.text", 0, false));
+        assert_eq!((passed.unsaid, passed.too_old, passed.taken_over), (1, 1, 1));
     }
 }
