@@ -393,6 +393,11 @@ fn a_command_begins_with_new_events_unless_told_where() {
         let run = daemon.cli(&exec(told, name)).exits(0);
         assert_eq!((lines(name).len(), run.err), (4, String::new()), "{told:?}");
     }
+    // What was meant for us is not the command's.
+    for option in ["--reply", "--cursor", "--max-age=1h"] {
+        daemon.cli(&["events", "-f", "--exec", &script, option]).exits(2).says(&[option, "--exec -- CMD"]);
+    }
+    assert!(daemon.cli(&["events", "-n", "1", "--exec", "--", "echo", "--reply"]).exits(0).out.contains("--reply"));
     // It could do nothing.
     daemon.cli(&exec(&[], "nothing")).exits(2).says(&["-f", "-n", "--since", "--cursor"]);
     daemon.cli(&["events", "-f", "--exec", "no-such-program"]).exits(2).says(&["`no-such-program`", "PATH"]);

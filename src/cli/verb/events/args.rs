@@ -2,6 +2,7 @@
 
 use crate::cli::complete::Known;
 use crate::cli::options::duration;
+use clap::Args as _;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -176,7 +177,8 @@ pub(super) struct Exec {
     /// WEHELP_SEQ, WEHELP_TIME, WEHELP_KIND, WEHELP_TYPE, WEHELP_ACCOUNT, WEHELP_PID, WEHELP_CHAT, WEHELP_FROM,
     /// WEHELP_FROM_NAME, WEHELP_MENTIONED, WEHELP_SELF,
     /// WEHELP_NICK, WEHELP_TEXT (of a text over 32 KiB the beginning, with WEHELP_TEXT_CUT=1), WEHELP_ATTEMPT (1, and with
-    /// --retries 2 …), WEHELP_SOCKET. It must come last. It begins with new events (-f), unless -n, --since
+    /// --retries 2 …), WEHELP_SOCKET. It must come last; a word of it that is a long option of `wehelp events` is refused,
+    /// unless -- stands before the command. It begins with new events (-f), unless -n, --since
     /// or --cursor says otherwise. A command has ended when it exits: what it started in the background is not waited for,
     /// and what that prints later goes nowhere with --reply or --jobs
     #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true)]
@@ -193,8 +195,6 @@ pub(super) struct Exec {
     #[arg(long, value_name = "DURATION", value_parser = duration, requires = "exec")]
     pub(super) max_age: Option<Duration>,
 
-    /// Run so many at once; events of one chat stay in order
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "exec", value_parser = clap::value_parser!(u16).range(1..=256))]
     /// Leave a chat alone for so long after the account's owner has written there by hand: an own message that is the echo
     /// of no command of this daemon, whatever filters are given but --chat and -a. What came before it is the owner's, too,
     /// and so is a reply that is not queued yet. All that is passed over (counted on stderr). What was written before the
@@ -202,6 +202,8 @@ pub(super) struct Exec {
     #[arg(long, value_name = "DURATION", value_parser = duration, requires = "exec")]
     pub(super) takeover: Option<Duration>,
 
+    /// Run so many at once; events of one chat stay in order
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "exec", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) jobs: u16,
 
     /// Run a command that failed so many times more
@@ -227,6 +229,18 @@ impl Exec {
         let words = if self.exec.first().is_some_and(|word| word == "--") { &self.exec[1..] } else { &self.exec[..] };
         (!words.is_empty()).then(|| words.to_vec())
     }
+
+    /// An option of ours among the command's words: whoever wrote it there meant us, most likely. None is looked for behind
+    /// a `--`, before the command or in it.
+    pub(super) fn stray(&self) -> Option<&str> {
+        let own = List::augment_args(clap::Command::new("events"));
+        let is_own = |word: &str| {
+            let name = word.strip_prefix("--").and_then(|word| word.split('=').next());
+            name.is_some_and(|name| own.get_arguments().any(|option| option.get_long() == Some(name)))
+        };
+        let words = self.exec.iter().map_while(|word| (word != "--").then(|| word.to_str()));
+        words.flatten().find(|word| is_own(word))
+    }
 }
 
 /// What to do when a command failed for good.
@@ -245,9 +259,26 @@ mod tests {
     use crate::cli::verb::Verb;
     use clap::Parser;
 
-    fn exec(args: &[&str]) -> Vec<String> {
+    fn parsed(args: &[&str]) -> super::Exec {
         let Verb::Events(events) = Cli::try_parse_from(args).unwrap().verb else { panic!("not events") };
-        events.list.exec.command().unwrap().iter().map(|a| a.to_string_lossy().into_owned()).collect()
+        events.list.exec
+    }
+
+    fn exec(args: &[&str]) -> Vec<String> {
+        parsed(args).command().unwrap().iter().map(|a| a.to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn an_option_of_ours_behind_exec_is_noticed_unless_it_is_said_whose_it_is() {
+        let stray =
+            |words: &[&str]| parsed(&[&["wehelp", "events", "--exec"], words].concat()).stray().map(str::to_owned);
+        for word in ["--reply", "--cursor", "--cursor=c", "--takeover", "--count", "--self", "--exec"] {
+            assert_eq!(stray(&["cmd", "a", word]).as_deref(), Some(word));
+            assert_eq!(stray(&["--", "cmd", "a", word]), None);
+            assert_eq!(stray(&["cmd", "--", word]), None);
+        }
+        assert_eq!(stray(&["--reply", "cmd"]).as_deref(), Some("--reply"));
+        assert_eq!(stray(&["cmd", "-f", "-q", "--json", "--key", "k", "--replying"]), None);
     }
 
     #[test]

@@ -114,6 +114,12 @@ enum Why {
 
 /// Refuses what can do nothing, or nothing but fail at the first event, which may come tomorrow.
 pub(super) fn check(words: &[OsString], list: &List) -> Result<(), Error> {
+    if let Some(option) = list.exec.stray() {
+        return Err(Error::usage(format!(
+            "{option} stands behind --exec, where everything is the command's; write it before --exec, or, if it is the \
+             command's own, `--exec -- CMD …`"
+        )));
+    }
     let program = Path::new(&words[0]);
     if let Err(error) = find(program) {
         return Err(Error::usage(format!("--exec: cannot run `{}`: {error}", program.display())));
