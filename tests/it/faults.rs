@@ -285,16 +285,21 @@ fn readers_outlive_a_store_that_refuses_for_a_while() {
     // It ends when it may, so that its cursor is to move while nothing can be written.
     let script = "echo $WEHELP_TEXT >> began; while [ ! -e go ]; do sleep 0.05; done; echo $WEHELP_TEXT >> seen";
     let mut bot = daemon.beside(&["events", "-f", "--cursor", "c", "--exec", "sh", "-c", script]);
+    let args =
+        ["events", "-f", "--cursor", "r", "--cursor-from", "now", "--max-age", "1h", "--reply", "--exec", "sh", "-c"];
+    let answer = "touch asked; while [ ! -e go ]; do sleep 0.05; done; echo \"re $WEHELP_TEXT\"";
+    let mut replier = daemon.beside(&[&args[..], &[answer]].concat());
     let mut reader = daemon.beside(&["events", "-f", "-n", "0"]);
     let read = |name: &str| std::fs::read_to_string(daemon.path(name)).unwrap_or_default();
     let position = |name: &str| {
         let cursors = daemon.cli(&["cursor", "list"]).exits(0).lines();
         cursors.iter().find(|cursor| cursor["name"] == name).and_then(|cursor| cursor["seq"].as_u64())
     };
-    eventually("both follow", || (daemon.status()["events"]["followers"] == 2).then_some(()));
+    eventually("both follow", || (daemon.status()["events"]["followers"] == 3).then_some(()));
     daemon.client().event(&message("wxid_me", "wxid_a", None, "before"));
     assert_eq!(reader.next_json()["text"], "before");
     eventually("the command runs", || (read("began") == "before\n").then_some(()));
+    eventually("the other one, too", || daemon.path("asked").exists().then_some(()));
     let file = ballast(&daemon.data_dir());
     let body = format!("{{\"data\":{}}}", message("wxid_me", "wxid_a", None, &"x".repeat(100_000)));
     eventually("writes are refused", || {
@@ -306,6 +311,11 @@ fn readers_outlive_a_store_that_refuses_for_a_while() {
         assert!(bot.is_running(), "{said}");
         said.contains("told later").then_some(())
     });
+    eventually("the reply cannot be queued, and that is told", || {
+        let said = replier.said().join("\n");
+        assert!(replier.is_running(), "{said}");
+        said.contains("the reply to event 1 waits").then_some(())
+    });
     std::fs::remove_file(file).unwrap();
     writes_again(&daemon);
     daemon.client().event(&message("wxid_me", "wxid_a", None, "after"));
@@ -315,7 +325,15 @@ fn readers_outlive_a_store_that_refuses_for_a_while() {
     while reader.next_json()["text"] != "after" {}
     assert!(bot.is_running() && reader.is_running());
     assert_eq!(read("seen").matches("before").count(), 1, "nothing was run twice");
-    drop((bot, reader, daemon));
+    let replies: Vec<_> = eventually("the replies", || {
+        let texts = daemon.cli(&["queue", "list", "--all"]).exits(0).lines();
+        let texts: Vec<_> =
+            texts.iter().filter_map(|sent| sent["command"]["text"].as_str().map(str::to_owned)).collect();
+        let replies: Vec<_> = texts.into_iter().filter(|text| text == "re before" || text == "re after").collect();
+        (replies.len() >= 2).then_some(replies)
+    });
+    assert_eq!(replies, ["re before", "re after"]);
+    drop((bot, replier, reader, daemon));
     drop(small);
 }
 

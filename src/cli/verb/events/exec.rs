@@ -181,25 +181,25 @@ pub(super) fn run(
     let owner = takeover.map(|takeover| takeover.query(ctx, run.query, stream.position())).transpose()?;
     let mut main = Main::new(ctx, run, stream, keeper, (signals, takeover));
     std::thread::scope(|scope| {
+        if let (Some(takeover), Some(owner)) = (takeover, owner) {
+            let (global, reconnects, waker) = (ctx.global().clone(), main.stream.reconnects(), wake.waker());
+            let stop = &stop;
+            scope.spawn(move || takeover.follow(global, owner, reconnects, stop, &waker));
+        }
         let (report, reports) = mpsc::sync_channel(REPORTS);
         loop {
             while let Some(task) = main.start() {
                 let (shared, report) = (&shared, report.clone());
                 scope.spawn(move || work(shared, &task, &report));
             }
-        if let (Some(takeover), Some(owner)) = (takeover, owner) {
-            let (global, reconnects, waker) = (ctx.global().clone(), main.stream.reconnects(), wake.waker());
-            let stop = &stop;
-            scope.spawn(move || takeover.follow(global, owner, reconnects, stop, &waker));
-        }
             if main.is_over() {
+                takeover.into_iter().for_each(Takeover::stop);
                 return;
             }
             main.wait(wake);
             wake.heard();
             main.hear_all(&reports);
             if main.ended.is_some() {
-                takeover.into_iter().for_each(Takeover::stop);
                 shared.stop();
             }
         }
@@ -215,13 +215,13 @@ struct Main<'m, 'c> {
     keeper: &'m mut Keeper,
     plan: Plan,
     signals: Option<&'m Signals>,
+    takeover: Option<&'m Takeover>,
     deadline: Option<Instant>,
     /// When the cursor was last moved over events that need no run.
     passed: Instant,
     events: u64,
     /// Events that retention took before the command was given them.
     lost: u64,
-    takeover: Option<&'m Takeover>,
     passed_over: Passed,
     /// So many events more are to be run.
     left: Option<u64>,
@@ -246,13 +246,13 @@ impl<'m, 'c> Main<'m, 'c> {
             stream,
             keeper,
             signals,
+            takeover,
             deadline: run.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             passed: Instant::now(),
             events: 0,
             lost: 0,
             passed_over: Passed::default(),
             left: run.count,
-            takeover,
             at_end: run.count == Some(0),
             ended: None,
         }
@@ -324,25 +324,25 @@ impl<'m, 'c> Main<'m, 'c> {
         }
     }
 
-    /// Takes in what has come.
-    fn read(&mut self) -> Result<(), Error> {
-        let passing = Passing::of(self.run.how);
-        let (mut last, mut events, mut broken) = (Seq::ZERO, 0, None);
-        for (line, _) in Line::all(self.stream.batch()) {
-            let line = line.ok_or_else(print::strange)?;
     fn is_late(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
-            last = last.max(line.position().unwrap_or_default());
-            match line {
-                Line::Event(seq, json) => {
+    /// Takes in what has come.
+    fn read(&mut self) -> Result<(), Error> {
+        let passing = Passing::of(self.run.how);
         if let Some(takeover) = self.takeover {
             let lines = Line::all(self.stream.batch());
             let last = lines.filter_map(|(line, _)| line?.position()).max().unwrap_or_default();
             takeover
                 .reaches(last, || self.is_late() || self.signals.is_some_and(|signals| signals.asked().is_some()))?;
         }
+        let (mut last, mut events, mut broken) = (Seq::ZERO, 0, None);
+        for (line, _) in Line::all(self.stream.batch()) {
+            let line = line.ok_or_else(print::strange)?;
+            last = last.max(line.position().unwrap_or_default());
+            match line {
+                Line::Event(seq, json) => {
                     let entry: Entry = serde_json::from_slice(json)
                         .map_err(|e| Error::failed(format!("event {seq} is not as this wehelp knows it: {e}")))?;
                     events += 1;
@@ -416,16 +416,16 @@ impl<'m, 'c> Main<'m, 'c> {
                 self.passed_over.too_old += 1;
                 self.plan.finish(seq);
             }
+            Why::TakenOver => {
+                self.passed_over.taken_over += 1;
+                self.plan.finish(seq);
+            }
             // Its place in the plan is kept, so that the cursor stays before it.
             Why::Failed(reason) => {
                 let error = Error::new(Exit::Failed, "exec-failed", format!("event {seq}: {reason}{stays}"));
                 self.give_up(seq, error);
             }
             Why::Hopeless(error) if error.message.is_empty() => self.give_up(seq, error),
-            Why::TakenOver => {
-                self.passed_over.taken_over += 1;
-                self.plan.finish(seq);
-            }
             Why::Hopeless(error) => {
                 let message = format!("event {seq}: {}{stays}", error.message);
                 self.give_up(seq, Error { message, ..error });
@@ -483,13 +483,13 @@ impl Shared {
         Ok(Self {
             spec,
             passing: Passing::of(how),
+            takeover: how.takeover.map(|pause| Takeover::new(pause, stop.waker())),
             retries: how.retries,
             backoff: how.backoff,
             reply,
             signal: signals.map(Signals::flag).unwrap_or_default(),
             stop: (Mutex::new(false), Condvar::new()),
             waker: wake.waker(),
-            takeover: how.takeover.map(|pause| Takeover::new(pause, stop.waker())),
         })
     }
 
@@ -498,17 +498,17 @@ impl Shared {
         self.stop.1.notify_all();
     }
 
+    /// Whether an event is the owner's by now.
+    fn is_taken(&self, entry: &Entry) -> bool {
+        self.takeover.as_ref().is_some_and(|takeover| takeover.has(entry))
+    }
+
     fn is_stopping(&self) -> bool {
         *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) || self.signal.load(Ordering::SeqCst) != 0
     }
 
     /// Waits; true when it was cut short because we are ending.
     fn pause(&self, pause: Duration) -> bool {
-    /// Whether an event is the owner's by now.
-    fn is_taken(&self, entry: &Entry) -> bool {
-        self.takeover.as_ref().is_some_and(|takeover| takeover.has(entry))
-    }
-
         /// A signal is noticed this soon.
         const LOOK: Duration = Duration::from_millis(100);
         let until = Instant::now() + pause;
@@ -530,13 +530,13 @@ impl Shared {
 enum Attempt {
     Again(String),
     Never(Error),
+    TakenOver,
     Interrupted,
 }
 
 /// A run, with its attempts, in a thread of its own.
 fn work(shared: &Shared, task: &Task, report: &mpsc::SyncSender<Report>) {
     let tell = |told| {
-    TakenOver,
         // The main thread outlives the runs; if it panicked, nobody needs to know.
         drop(report.send(told));
         shared.waker.wake();
@@ -554,25 +554,25 @@ fn attempts(shared: &Shared, task: &Task, tell: &dyn Fn(Report)) -> Result<(), W
     loop {
         let done = match &said {
             None if shared.passing.is_too_old(&entry, Time::now()) => return Err(Why::TooOld),
+            None if shared.is_taken(&entry) => return Err(Why::TakenOver),
             None => once(shared, &entry, shared.retries - left + 1, &task.json, tell).map(|text| said = Some(text)),
             Some(_) => Ok(()),
         };
         // What a command has printed is sent, however often that takes; the command is not run again for it.
         let done = match (done, &shared.reply, &said) {
             (Ok(()), Some(reply), Some(text)) => send(shared, reply, &entry, text, tell),
-            None if shared.is_taken(&entry) => return Err(Why::TakenOver),
             (done, ..) => done,
         };
         match done {
             Ok(()) => return Ok(()),
             Err(Attempt::Never(error)) => return Err(Why::Hopeless(error)),
+            Err(Attempt::TakenOver) => return Err(Why::TakenOver),
             Err(Attempt::Interrupted) => return Err(Why::Interrupted),
             // A signal to the whole group ends the command as well: that is no failure of its own.
             Err(Attempt::Again(_)) if shared.signal.load(Ordering::SeqCst) != 0 => return Err(Why::Interrupted),
             Err(Attempt::Again(reason)) if left == 0 => return Err(Why::Failed(reason)),
             Err(Attempt::Again(reason)) => {
                 left -= 1;
-            Err(Attempt::TakenOver) => return Err(Why::TakenOver),
                 tell(Report::Note(format!("event {seq}: {reason}; trying again in {pause:?}")));
                 if shared.pause(pause) {
                     return Err(Why::Interrupted);
@@ -647,18 +647,18 @@ fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn
         bulk: false,
         dry_run: false,
     };
-    let mut backoff = Backoff::for_ever();
+    let (mut backoff, mut is_told) = (Backoff::for_ever(), false);
     loop {
+        // While the command ran, or the daemon was away, somebody may have answered.
+        if shared.is_taken(entry) {
+            return Err(Attempt::TakenOver);
+        }
         let sent = Client::find(&reply.target)
             .and_then(|client| client.put("POST", "/v1/commands", &wish)?.lines().values::<Receipt>());
         match sent {
             Ok(receipts) => {
                 receipts.into_iter().for_each(|receipt| tell(Report::Replied(Box::new(receipt))));
                 return Ok(());
-        // While the command ran, or the daemon was away, somebody may have answered.
-        if shared.is_taken(entry) {
-            return Err(Attempt::TakenOver);
-        }
             }
             // An earlier run of this event has replied already; what it said stands.
             Err(client::Error::Refused { refusal, .. }) if refusal.error == "key-reused" => {
@@ -666,6 +666,11 @@ fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn
                 return Ok(());
             }
             Err(error) if error.may_pass() && reply.waits => {
+                // Of a daemon that is away the stream tells.
+                if !is_told && !error.is_absence() {
+                    is_told = true;
+                    tell(Report::Note(format!("{error}; the reply to event {seq} waits until it can be queued")));
+                }
                 if shared.pause(backoff.pause()) {
                     return Err(Attempt::Interrupted);
                 }
