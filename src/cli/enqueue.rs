@@ -163,10 +163,33 @@ impl<'a> Enqueuer<'a> {
     pub(super) fn put(&self, ctx: &Ctx, wires: &[Wire]) -> Result<(), Error> {
         if self.is_dry(ctx, wires)? {
             return Ok(());
+        self.put_keyed(ctx, wires, &self.keys(wires.len()))
+    }
+
+    /// As [`put`](Self::put), of what belongs together: all of it is queued, or none.
+    ///
+    /// # Errors
+    /// As there, and when it does not fit into one request.
+    pub(super) fn put_whole(&self, ctx: &Ctx, wires: &[Wire]) -> Result<(), Error> {
+        let fit = request_part(wires);
+        if fit < wires.len() {
+            return Err(Error::usage(format!(
+                "that makes {} commands, of which only {fit} can be queued at once, all or none; give fewer",
+                wires.len()
+            )));
         }
-        let keys = self.keys(wires.len());
+        let parts = |key: &String| (1..=wires.len()).map(|n| format!("{key}/{n}")).collect();
+        let keys: Vec<String> = match wires.len() {
+            1 => self.keys(1),
+            _ => self.wiring.key.as_ref().map(parts).unwrap_or_default(),
+        };
+        self.put_keyed(ctx, wires, &keys)
+    }
+
+    fn put_keyed(&self, ctx: &Ctx, wires: &[Wire], keys: &[String]) -> Result<(), Error> {
+        }
         let mut awaited = Vec::new();
-        self.enqueue(ctx, wires, &keys, |receipt| {
+        self.enqueue(ctx, wires, keys, |receipt| {
             tell_repeated(ctx, &receipt);
             match self.patience(&receipt.api) {
                 Some(patience) => awaited.push((receipt, patience)),

@@ -1,6 +1,6 @@
 //! Contract 3, 4 and 8: what is said of commands when many are sent, or when the daemon goes away or hangs meanwhile.
 
-use crate::fixture::{DEADLINE, Daemon, Recipe, Run, Running, WEHELP, clean, eventually, is_heard, run};
+use crate::fixture::{DEADLINE, Daemon, Recipe, Run, Running, WEHELP, clean, eventually, is_heard, known, run};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -410,4 +410,35 @@ fn receipts_that_cannot_be_written_do_not_hide_what_is_queued() {
         assert!(said.contains("done all the same") && said.contains("queue list --all"), "{said}");
         assert_eq!(daemon.cli(&["queue", "list"]).exits(0).lines().len(), queued, "all of it, once");
     }
+}
+
+#[test]
+fn a_long_text_goes_in_pieces_all_or_none() {
+    let daemon = known();
+    let text = format!("{}\n\n{}", "One sentence. ".repeat(100).trim_end(), "字".repeat(2500));
+    let run = daemon.cli_with(&["send", "text", "wxid_a", "-", "--split", "--key", "k"], &text).exits(0);
+    let (keys, ids): (Vec<Value>, Vec<Value>) =
+        run.lines().iter().map(|receipt| (receipt["key"].clone(), receipt["id"].clone())).unzip();
+    assert_eq!(keys, ["k/1", "k/2", "k/3"]);
+    // Once more is the same; another text under these keys is refused, whole.
+    let again = daemon.cli_with(&["send", "text", "wxid_a", "-", "--split", "--key", "k"], &text).exits(0).lines();
+    assert!(again.iter().all(|receipt| receipt["repeated"] == true && ids.contains(&receipt["id"])), "{again:?}");
+    let other = format!("{text}{}", "more ".repeat(1000));
+    daemon.cli_with(&["send", "text", "wxid_a", "-", "--split", "--key", "k"], &other).exits(5).says(&["k/3"]);
+    let sent: Vec<String> =
+        daemon.client().poll("wxid=wxid_me").iter().map(|sent| sent["text"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(sent, ["One sentence. ".repeat(100).trim_end().to_owned(), "字".repeat(2000), "字".repeat(500)]);
+    let dry = daemon.cli(&["send", "text", "wxid_a", "a b. c d.", "--split=5", "--dry-run"]).exits(0).lines();
+    assert_eq!(dry.iter().map(|wire| wire["text"].clone()).collect::<Vec<_>>(), ["a b.", "c d."]);
+    // What is short is not cut, and has the key that was given.
+    assert_eq!(daemon.cli(&["send", "text", "wxid_a", "x", "--split", "--key", "x"]).exits(0).line()["key"], "x");
+    daemon.cli(&["send", "text", "wxid_a", "x", "--split=0"]).exits(2);
+    daemon.cli(&["send", "text", "wxid_a", "--split", " \n ".repeat(2000).as_str()]).exits(2).says(&["text"]);
+    daemon.cli(&["send", "text", "--from", "-", "--split"]).exits(2).says(&["--from", "--split"]);
+    let many = "a. ".repeat(2000);
+    daemon.cli_with(&["send", "text", "wxid_a", "-", "--split=3"], &many).exits(2).says(&["1000", "all or none"]);
+    // Where the queue has not room for all, none is queued.
+    let small = Recipe::default().config("[queue]\ncommands_max = 2\n").start();
+    small.cli(&["send", "text", "wxid_a", "1 2 3", "--split=1"]).exits(5);
+    assert!(small.cli(&["queue", "list", "--all"]).exits(0).lines().is_empty());
 }

@@ -1,6 +1,7 @@
 //! `wehelp send`
 
 mod bulk;
+mod split;
 
 use crate::cli::complete::Known;
 use crate::cli::ctx::Ctx;
@@ -55,6 +56,7 @@ Examples:
   wehelp send text filehelper \"hi\"
   make 2>&1 | tail -n 5 | wehelp send text 123@chatroom -
   wehelp send text @boss \"build 7 is done\" --key build-7 --expires 1h
+  wehelp send text 123@chatroom - --split --key report-7 < report.txt
   wehelp send text --from list.tsv --key-prefix mailing-7")]
 struct Text {
     /// A person's or room's id, or @NAME
@@ -72,6 +74,20 @@ struct Text {
     /// With --from only: keys of this prefix and the line's content, so that a second run sends nothing twice
     #[arg(long, value_name = "PREFIX", requires = "from")]
     key_prefix: Option<String>,
+
+    /// Cut a text of more than N graphemes (2,000 unless told: about what a chat shows well) into several, all of which are
+    /// queued, in order, or none: at blank lines, else line breaks, else sentences, else between graphemes, never in a URL;
+    /// a longer URL is a text of its own. With --key K they have the keys K/1, K/2 …. Not with --from
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2000",
+        conflicts_with = "from"
+    )]
+    split: Option<u32>,
 
     #[command(flatten)]
     wiring: Wiring,
@@ -166,6 +182,9 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
         What::Text(Text { key_prefix: Some(_), .. }) => {
             Err(Error::usage("--key-prefix makes the keys of many lines and goes with --from; one text takes --key"))
         }
+        What::Text(Text { wxid: Some(wxid), text: Some(text), split: Some(graphemes_max), wiring, .. }) => {
+            in_pieces(ctx, &wiring, &wxid, text, graphemes_max)
+        }
         What::Text(Text { wxid: Some(wxid), text: Some(text), wiring, .. }) => {
             let text = self::text(text)?;
             enqueue::put(ctx, &wiring, |names| {
@@ -191,17 +210,36 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
 /// # Errors
 /// When what is read there is too long or no UTF-8.
 pub(super) fn text(given: String) -> Result<String, Error> {
-    if given == "-" { read(std::io::stdin()) } else { Ok(given) }
+    if given == "-" { read(std::io::stdin(), WIRE_BYTES_MAX) } else { Ok(given) }
 }
 
-fn read(input: impl Read) -> Result<String, Error> {
+/// A text that may be cut into several.
+fn in_pieces(ctx: &Ctx, wiring: &Wiring, wxid: &Who, given: String, graphemes_max: u32) -> Result<(), Error> {
+    /// The longest that is read, bytes: more than goes into one request.
+    const BYTES_MAX: usize = crate::control::REQUEST_BYTES_MAX;
+    let text = if given == "-" { read(std::io::stdin(), BYTES_MAX)? } else { given };
+    let mut pieces = split::split(&text, usize::try_from(graphemes_max).unwrap_or(usize::MAX));
+    if pieces.is_empty() {
+        // It is refused as any other that is blank.
+        pieces.push(&text);
+    }
+    let enqueuer = Enqueuer::new(ctx, wiring)?;
+    let wires = enqueuer.wires(ctx, |names| {
+        let wxid = names.who(wxid)?;
+        let command = |piece: &&str| Command::SendText { wxid: wxid.clone(), text: (*piece).to_owned() };
+        Ok(pieces.iter().map(command).collect())
+    })?;
+    enqueuer.put_whole(ctx, &wires)
+}
+
+fn read(input: impl Read, bytes_max: usize) -> Result<String, Error> {
     let mut bytes = Vec::new();
     // One more than what fits, to see that it does not.
-    let most = WIRE_BYTES_MAX as u64 + 1;
+    let most = bytes_max as u64 + 1;
     input.take(most).read_to_end(&mut bytes).map_err(|e| Error::failed(format!("read standard input: {e}")))?;
-    if bytes.len() > WIRE_BYTES_MAX {
+    if bytes.len() > bytes_max {
         return Err(Error::usage(format!(
-            "the text on standard input has more than {WIRE_BYTES_MAX} bytes; a message is far shorter, so cut it"
+            "the text on standard input has more than {bytes_max} bytes; a message is far shorter, so cut it (--split does)"
         )));
     }
     let mut text = String::from_utf8(bytes).map_err(|e| {
@@ -261,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_text_on_standard_input_loses_its_last_line_break_and_no_more() {
-        let text = |input: &str| read(input.as_bytes()).unwrap();
+        let text = |input: &str| read(input.as_bytes(), WIRE_BYTES_MAX).unwrap();
         assert_eq!(text("two\nlines 你\n"), "two\nlines 你");
         assert_eq!(text("one\r\n"), "one");
         assert_eq!(text("none"), "none");
@@ -271,9 +309,10 @@ mod tests {
 
     #[test]
     fn a_text_that_is_no_utf_8_or_too_long_is_refused() {
-        assert!(read(&b"\xff\xfe"[..]).unwrap_err().message.contains("UTF-8"));
-        assert!(read(&vec![b'x'; WIRE_BYTES_MAX + 1][..]).unwrap_err().message.contains("bytes"));
-        assert_eq!(read(&vec![b'x'; WIRE_BYTES_MAX][..]).unwrap().len(), WIRE_BYTES_MAX);
+        let read = |input: &[u8]| read(input, WIRE_BYTES_MAX);
+        assert!(read(b"\xff\xfe").unwrap_err().message.contains("UTF-8"));
+        assert!(read(&vec![b'x'; WIRE_BYTES_MAX + 1]).unwrap_err().message.contains("bytes"));
+        assert_eq!(read(&vec![b'x'; WIRE_BYTES_MAX]).unwrap().len(), WIRE_BYTES_MAX);
     }
 
     #[test]
