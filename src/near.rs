@@ -1,5 +1,5 @@
 //! "Did you mean": the known word that a wrong one was probably meant to be, where one is near. A word that is only less
-//! far than the others is a riddle to who reads it.
+//! far than the others is a riddle to who reads it. And what a parser's message says in one sentence.
 
 /// More slips than these make another word, however long it is.
 const SLIPS_MAX: usize = 3;
@@ -34,9 +34,22 @@ pub fn nearest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> Opt
     near.min_by_key(|(far, _)| *far).map(|(_, word)| word)
 }
 
+/// What a parser's message says is wrong: the last of its lines. Those before it draw where, which no sentence can.
+#[must_use]
+pub fn fault(message: &str) -> &str {
+    let last = message.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or(message).trim();
+    last.strip_prefix("error: ").unwrap_or(last)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{fault, nearest};
+
+    #[test]
+    fn of_a_message_that_draws_the_last_line_says_what_is_wrong() {
+        let drawn = "regex parse error:\n    (\n    ^\nerror: unclosed group\n";
+        assert_eq!((fault(drawn), fault("too big"), fault("")), ("unclosed group", "too big", ""));
+    }
 
     #[test]
     fn only_what_is_near_is_meant() {

@@ -117,8 +117,10 @@ impl<'a> Enqueuer<'a> {
     /// # Errors
     /// Wrong usage: a time that is none, a key that is none.
     pub(super) fn new(ctx: &Ctx, wiring: &'a Wiring) -> Result<Self, Error> {
-        // Who sends goes on when nobody reads its receipts any more (contract 4).
-        ctx.out().outlive_reader();
+        // Who sends goes on when nobody reads its receipts any more (contract 4); printing is all that a dry run does.
+        if !wiring.dry_run {
+            ctx.out().outlive_reader();
+        }
         let due = wiring.at.as_ref().map(|at| moment_to_come("--at", at)).transpose()?;
         if let Some(key) = &wiring.key {
             check_key("--key", key)?;
@@ -161,8 +163,6 @@ impl<'a> Enqueuer<'a> {
     /// # Errors
     /// As the daemon says, and when an answer does not come.
     pub(super) fn put(&self, ctx: &Ctx, wires: &[Wire]) -> Result<(), Error> {
-        if self.is_dry(ctx, wires)? {
-            return Ok(());
         self.put_keyed(ctx, wires, &self.keys(wires.len()))
     }
 
@@ -187,6 +187,8 @@ impl<'a> Enqueuer<'a> {
     }
 
     fn put_keyed(&self, ctx: &Ctx, wires: &[Wire], keys: &[String]) -> Result<(), Error> {
+        if self.is_dry(ctx, wires)? {
+            return Ok(());
         }
         let mut awaited = Vec::new();
         self.enqueue(ctx, wires, keys, |receipt| {

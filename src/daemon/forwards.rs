@@ -51,6 +51,8 @@ pub(crate) enum Refused {
     Url(String),
     #[error("a forward's secret has 1 to {TEXT_BYTES_MAX} bytes")]
     Secret,
+    #[error("with a greatest age of 0 a forward would pass over every event; leave it out to forward all of them")]
+    MaxAge,
     /// Its certificates.
     #[error("{0}")]
     Ca(String),
@@ -271,6 +273,9 @@ impl Forwards {
         }
         if wish.secret.as_ref().is_some_and(|s| s.is_empty() || s.len() > TEXT_BYTES_MAX) {
             return Err(Refused::Secret);
+        }
+        if wish.max_age_ms == Some(0) {
+            return Err(Refused::MaxAge);
         }
         if let Some(ca) = &wish.ca {
             if !ca.is_absolute() || ca.as_os_str().len() > TEXT_BYTES_MAX {

@@ -21,6 +21,7 @@ use crate::cli::who::Who;
 use crate::clock::Time;
 use crate::control::client::{self, Lines};
 use crate::control::{self, ASKED_BEFORE, AskQuery, Entry, EventsQuery, Receipt, State, Status};
+use crate::near;
 use crate::protocol::command::Command;
 use crate::protocol::event::Kind;
 use crate::protocol::id;
@@ -242,12 +243,7 @@ fn compile(pattern: &str) -> Result<Regex, Error> {
     regex::RegexBuilder::new(pattern)
         .size_limit(REGEX_BYTES_MAX)
         .build()
-        .map_err(|e| Error::usage(format!("--match is no regular expression: {}", last_line(&e.to_string()))))
-}
-
-/// The line of a regex error that says what is wrong; those before it draw where.
-fn last_line(error: &str) -> &str {
-    error.lines().last().unwrap_or(error).trim_start_matches("error: ")
+        .map_err(|e| Error::usage(format!("--match is no regular expression: {}", near::fault(&e.to_string()))))
 }
 
 struct Question<'a> {

@@ -9,7 +9,9 @@ use std::io::Read;
 
 /// Put JSON on the wire as it is given: the way to commands that this version does not know.
 ///
-/// All lines of standard input are checked before any is queued. Of a question that this version knows, the answer is
+/// What this version knows is checked as its own verb does: ids, texts, and paths, of which one of this machine is turned
+/// into the PC's where the daemon's settings map it, and refused otherwise. All else goes as it stands. All lines of
+/// standard input are checked before any is queued. Of a question that this version knows, the answer is
 /// waited for as its own verb does.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -66,6 +68,10 @@ fn read(input: impl Read) -> Result<String, Error> {
     input.take(most).read_to_string(&mut text).map_err(|e| Error::usage(format!("read standard input: {e}")))?;
     if text.len() > INPUT_BYTES_MAX {
         return Err(Error::usage(format!("standard input has more than {INPUT_BYTES_MAX} bytes; split it")));
+    }
+    // As Windows' editors write it.
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
     }
     Ok(text)
 }

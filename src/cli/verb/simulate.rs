@@ -39,6 +39,8 @@ const RETRY: Duration = Duration::from_millis(500);
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 /// Whose client was heard of within so long is in use.
 const IN_USE: Duration = Duration::from_secs(600);
+/// Shorter pauses would only keep the processor busy.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Nothing to do for so long is looked at again anyway.
 const IDLE: Duration = Duration::from_secs(3600);
 /// Events that wait for a daemon that is away; the oldest go first, as a real client loses them too.
@@ -99,7 +101,7 @@ fn play(ctx: &Ctx, args: &args::Play) -> Result<(), Error> {
         todo: Vec::new(),
         outbox: Vec::new(),
         login: None,
-        chatter: args.chatter.map(|every| now + every),
+        chatter: args.chatter.map(|every| now + every.max(PAUSE_MIN)),
         away: None,
     };
     if args.offline {
@@ -108,7 +110,7 @@ fn play(ctx: &Ctx, args: &args::Play) -> Result<(), Error> {
         player.outbox.extend(player.world.login().map(|event| (now, event)));
     }
     player.report();
-    let (interval, drop_share) = (args.interval, args.drop);
+    let (interval, drop_share) = (args.interval.max(PAUSE_MIN), args.drop);
     std::thread::spawn(move || poll(&line, interval, drop_share, &tell));
     player.run(&polled, args.length.map(|length| now + length));
     ctx.out()
@@ -284,7 +286,7 @@ impl Player<'_> {
         if at > now {
             return;
         }
-        self.chatter = Some(now + every);
+        self.chatter = Some(now + every.max(PAUSE_MIN));
         // While the daemon is away a real client has somewhere to fail, too; here nothing piles up.
         if !self.manners.logged_out && self.away.is_none() {
             let (said, event) = answer::chatter(&self.world);

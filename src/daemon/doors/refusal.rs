@@ -196,6 +196,7 @@ impl From<forwards::Refused> for Refusal {
             Refused::Name => row(400, "bad-name"),
             Refused::Url(_) => row(400, "bad-url"),
             Refused::Secret => row(400, "bad-secret"),
+            Refused::MaxAge => row(400, "bad-max-age"),
             Refused::Ca(_) => row(400, "bad-ca"),
             Refused::TooMany => hinted(429, "too-many-forwards", "remove one first"),
             Refused::Circle | Refused::Passed => hinted(508, forwards::post::LOOP, "it ends here"),

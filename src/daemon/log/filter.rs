@@ -202,5 +202,6 @@ mod tests {
         assert!(matches!(kind, Refused::NoKind { .. }), "{kind}");
         let pattern = refused(EventsQuery { r#match: Some("(".into()), ..EventsQuery::default() });
         assert!(matches!(pattern, Refused::Pattern(_)), "{pattern}");
+        assert_eq!(pattern.to_string(), "--match is no regular expression: unclosed group");
     }
 }

@@ -1,6 +1,7 @@
 //! Why the log refuses.
 
 use crate::daemon::blocking::Panicked;
+use crate::near;
 use crate::seq::Seq;
 use crate::store;
 
@@ -31,7 +32,7 @@ pub(crate) enum Refused {
     Damaged { seq: Seq, reason: String },
     #[error("reading the log failed")]
     Unread,
-    #[error("--match is no regular expression: {0}")]
+    #[error("--match is no regular expression: {}", near::fault(&.0.to_string()))]
     Pattern(regex::Error),
     #[error("no kind of event is called `{pattern}`")]
     NoKind { pattern: String, nearest: Option<String> },

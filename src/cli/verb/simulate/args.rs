@@ -33,11 +33,11 @@ pub(in crate::cli) struct Simulate {
 /// How to play.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct Play {
-    /// How long to wait between two polls
+    /// How long to wait between two polls (10 ms at least)
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
     pub(in crate::cli) interval: Duration,
 
-    /// Let somebody say something so often
+    /// Let somebody say something so often (every 10 ms at most)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(in crate::cli) chatter: Option<Duration>,
 
