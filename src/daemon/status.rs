@@ -84,6 +84,22 @@ impl Overview {
         Ok(accounts)
     }
 
+    /// Everything that concerns an account, of all of them when none is named; of the forwards, which may name theirs by any
+    /// name, all.
+    pub(crate) fn about(&self, account: Option<&str>) -> Result<control::Status, Error> {
+        let mut status = self.all()?;
+        let Some(account) = account else { return Ok(status) };
+        status.accounts.retain(|known| known.account == account);
+        if let Some(hanging) = status.queue.get_mut("hanging").and_then(serde_json::Value::as_array_mut) {
+            let is_others = |id: &serde_json::Value| -> Option<bool> {
+                let record = read::one(&self.store, id.as_u64()?).ok()??;
+                Some(record.account.is_some_and(|of| of != account))
+            };
+            hanging.retain(|id| is_others(id) != Some(true));
+        }
+        Ok(status)
+    }
+
     /// Everything; the doors' own counters are filled in by the caller.
     pub(crate) fn all(&self) -> Result<control::Status, Error> {
         let now = self.clock.now();

@@ -116,10 +116,10 @@ fn verb(command: &Command, path: &[String]) -> String {
 fn exits(page: &mut Page, verb: &str) {
     let special = match verb {
         "status" => Some(
-            "With `--check`, 1 also when a known account is logged out, its client has stopped polling, or the store does not accept writes.",
+            "With `--check`, 1 also when a known account is logged out, its client has stopped polling, its queue is paused, a command hangs in flight, a forward stands, or the store does not accept writes.",
         ),
         "events" => Some(
-            "With `-f`, 6 when `--timeout` has passed, and 3 when the daemon ended and `--no-reconnect` was given.",
+            "With `-f`, 6 when `--timeout` has passed, and 3 when the daemon ended and `--no-reconnect` was given. With `--exec`, 1 when a command failed for good and `--on-failure skip` was not given, and at the end when events were dropped before the command was given them. 5 when another reader holds the cursor, or when the log is another than the one that was read. 129, 130 or 143 after SIGHUP, SIGINT or SIGTERM, once what ran has ended and the cursor has moved; 0 when whoever read the output has gone.",
         ),
         "ask" => Some("6 also when the other side has not answered in time."),
         "setup" => Some("6 when `--timeout` has passed before both a poll and a callback arrived."),

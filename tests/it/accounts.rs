@@ -733,3 +733,30 @@ fn an_event_that_names_no_account_is_of_the_one_in_its_process() {
     assert_eq!(heard(&daemon), [you(), you(), None, None, Some("wxid_me".to_owned())]);
     assert_eq!(daemon.events(&filtered).len(), 2);
 }
+
+#[test]
+fn a_check_tells_each_cause_on_a_line_and_of_one_account_only_its_own() {
+    let daemon = Daemon::new();
+    for (account, pid) in [("wxid_me", 7), ("wxid_you", 8)] {
+        daemon.login(account, pid);
+        daemon.client().poll(&format!("wxid={account}&pid={pid}"));
+    }
+    let causes = |args: &[&str], code| -> Vec<String> {
+        let run = daemon.cli(&[&["status", "--check"], args].concat()).exits(code);
+        assert!(run.out.is_empty(), "{}", run.out);
+        run.err.lines().map(str::to_owned).collect()
+    };
+    assert!(causes(&[], 0).is_empty());
+    daemon.cli(&["queue", "pause", "-a", "wxid_you"]).exits(0);
+    daemon.client().event(r#"{"type":90,"processid":8,"cwxid":"wxid_you","hex":"0A04"}"#);
+    let told = causes(&[], 1);
+    assert!(told.len() == 2 && told[0].contains("paused") && told[1].contains("logged out"), "{told:?}");
+    assert!(told.iter().all(|cause| cause.starts_with("wehelp: error: ") && cause.contains("wxid_you")), "{told:?}");
+    assert_eq!(causes(&["-a", "wxid_you"], 1), told);
+    assert!(causes(&["-a", "wxid_me"], 0).is_empty());
+    // What concerns all of them concerns each.
+    daemon.cli(&["queue", "pause"]).exits(0);
+    assert!(causes(&["-a", "wxid_me"], 1)[0].contains("the queue is paused"));
+    let json = daemon.cli(&["status", "--check", "--json"]).exits(1);
+    assert!(json.err.lines().all(|cause| cause.starts_with("{\"error\":\"check-failed\"")), "{json:?}");
+}

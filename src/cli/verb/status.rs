@@ -17,8 +17,9 @@ Examples:
   wehelp status --check -q || echo \"WeChat is offline\" | mail -s wehelp me
   wehelp status --json | jq -r '.http.listen[]'")]
 pub(in crate::cli) struct Args {
-    /// Exit 1 when a known account is logged out, its client has stopped polling, its queue is paused, or a command
-    /// hangs in flight: for monitoring from cron; -a limits it to one account
+    /// Exit 1 when a known account is logged out, its client has stopped polling, its queue is paused, a command hangs in
+    /// flight, a forward stands at an event that its target refuses, or the store does not accept writes: each is told on a
+    /// line of standard error. For monitoring from cron; -a limits it to one account, and to what concerns all
     #[arg(long)]
     check: bool,
 
@@ -42,10 +43,14 @@ pub(in crate::cli) fn run(ctx: &Ctx, Args { check, max_age }: Args) -> Result<()
     if !check {
         return Ok(());
     }
-    match problems(&status, max_age, now) {
-        problems if problems.is_empty() => Ok(()),
-        problems => Err(Error::new(Exit::Failed, "check-failed", problems.join("; "))),
-    }
+    // One a line: whoever reads the mail counts them.
+    let mut failures: Vec<Error> = problems(&status, max_age, now)
+        .into_iter()
+        .map(|problem| Error::new(Exit::Failed, "check-failed", problem))
+        .collect();
+    let Some(last) = failures.pop() else { return Ok(()) };
+    failures.iter().for_each(|failure| ctx.out().complain(failure));
+    Err(last)
 }
 
 /// What a monitor should wake somebody for, one sentence each.

@@ -187,8 +187,16 @@ impl Ask<'_> {
         self.parts.learned.catch_up().await;
         let account = self.parts.accounts.told(query.account.as_deref()).await?;
         let of = Arc::clone(&self.parts.status);
-        let mut status = look(move || of.all()).await?;
-        status.accounts.retain(|known| account.as_ref().is_none_or(|account| known.account == *account));
+        let limit = account.clone();
+        let mut status = look(move || of.about(limit.as_deref())).await?;
+        let mut forwards = Vec::new();
+        for forward in std::mem::take(&mut status.forwards) {
+            let of = self.parts.accounts.told(forward.account.as_deref()).await.unwrap_or_default();
+            if account.is_none() || of.is_none() || of == account {
+                forwards.push(forward);
+            }
+        }
+        status.forwards = forwards;
         self.doors.fill(&mut status.http);
         Ok(json(&status))
     }
