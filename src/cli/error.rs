@@ -74,6 +74,14 @@ impl Error {
         Self::new(Exit::NoAnswer, "no-answer", message)
     }
 
+    /// The same about an argument that was given by another name than the one that the sentence begins with.
+    pub(super) fn about(self, argument: &str, given: &str) -> Self {
+        match self.message.strip_prefix(argument).filter(|rest| rest.starts_with(':')) {
+            Some(rest) => Self { message: format!("{given}{rest}"), ..self },
+            None => self,
+        }
+    }
+
     /// Ends with a code and says nothing (more).
     pub(super) fn silent(exit: Exit) -> Self {
         Self { exit, code: "".into(), message: String::new() }

@@ -80,6 +80,18 @@ pub(super) fn id(ctx: &Ctx, who: &Who) -> Result<Wxid, Error> {
     id_for(ctx, who, None)
 }
 
+/// The id that an option means which filters by one, if it was given: by the rules for what a command goes to, so that a
+/// slip is told instead of matching nothing.
+///
+/// # Errors
+/// As [`id()`], with the option's name.
+pub(super) fn filter(ctx: &Ctx, option: &str, given: Option<&str>) -> Result<Option<String>, Error> {
+    let Some(given) = given else { return Ok(None) };
+    let who = Who::parse(given).map_err(|error| Error::usage(format!("{option}: {error}")))?;
+    let found = id(ctx, &who).map_err(|error| error.about("WXID", option))?;
+    Ok(Some(found.as_str().to_owned()))
+}
+
 /// As [`id()`], among the contacts of another account than the one that the options name.
 ///
 /// # Errors

@@ -144,8 +144,15 @@ pub(super) fn duration(text: &str) -> Result<Duration, clock::Unreadable> {
     clock::duration(text)
 }
 
-pub(super) fn who(text: &str) -> Result<Who, crate::protocol::id::Error> {
-    Who::parse(text)
+pub(super) fn who(text: &str) -> Result<Who, String> {
+    // Nobody's id is one: it belongs to an option in front of it.
+    let is_length = text.starts_with(|c: char| c.is_ascii_digit()) && clock::duration(text).is_ok();
+    if is_length && !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!(
+            "`{text}` is a length of time, and an id is due; one for an option is written --wait={text}"
+        ));
+    }
+    Who::parse(text).map_err(|error| error.to_string())
 }
 
 pub(super) fn place(text: &str) -> Result<Place, crate::protocol::id::Error> {

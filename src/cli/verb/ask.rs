@@ -152,7 +152,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
 
 /// The argument that an error is about.
 fn of_from(error: Error) -> Error {
-    Error { message: error.message.replacen("WXID:", "--from:", 1), ..error }
+    error.about("WXID", "--from")
 }
 
 /// Time is over, and no client has fetched the question: it is not asked any more, for our connection ends with us.

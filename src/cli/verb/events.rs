@@ -20,7 +20,6 @@ use crate::cli::names;
 use crate::cli::render;
 use crate::cli::stream::{self, Stream};
 use crate::cli::wake::{Signals, Wake};
-use crate::cli::who::Who;
 use crate::clock::{Bare, Time};
 use crate::control::{Account, EventsQuery};
 use args::{Lines, List, Resend, Show, What};
@@ -104,10 +103,6 @@ fn from_now(list: &List) -> bool {
 /// What to ask the daemon for.
 fn query(ctx: &Ctx, list: &List) -> Result<EventsQuery, Error> {
     let exec = list.exec.command().is_some();
-    let who = |text: &Option<String>| {
-        let id = text.as_deref().map(|text| names::id(ctx, &Who::parse(text)?).map(|id| id.as_str().to_owned()));
-        id.transpose()
-    };
     let from_now = from_now(list);
     let lines = match list.lines {
         Some(Lines::All) => None,
@@ -123,8 +118,8 @@ fn query(ctx: &Ctx, list: &List) -> Result<EventsQuery, Error> {
         since: list.since.as_deref().map(|text| edge("--since", text)).transpose()?,
         until: list.until.as_deref().map(|text| edge("--until", text)).transpose()?,
         kind: list.kind.clone(),
-        chat: who(&list.chat)?,
-        from: who(&list.from)?,
+        chat: names::filter(ctx, "--chat", list.chat.as_deref())?,
+        from: names::filter(ctx, "--from", list.from.as_deref())?,
         account: ctx.global().account.clone(),
         r#match: list.r#match.clone(),
         // A command that answers must not be given its own answers, unless asked for.

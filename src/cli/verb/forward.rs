@@ -6,7 +6,6 @@ use crate::cli::error::{Error, maybe_done};
 use crate::cli::names;
 use crate::cli::options::duration;
 use crate::cli::render;
-use crate::cli::who::Who;
 use crate::control::client::{self, Reply, part};
 use crate::control::{CursorSet, Forward, ForwardState, OnRefused};
 use std::path::PathBuf;
@@ -177,7 +176,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
 }
 
 fn add(ctx: &Ctx, args: Add) -> Result<(), Error> {
-    let chat = args.chat.as_deref().map(|chat| names::id(ctx, &Who::parse(chat)?)).transpose()?;
+    let chat = names::filter(ctx, "--chat", args.chat.as_deref())?;
     let on_refused = match args.on_refused {
         OnRefusal::Stop => OnRefused::Stop,
         OnRefusal::Skip => OnRefused::Skip,
@@ -189,7 +188,7 @@ fn add(ctx: &Ctx, args: Add) -> Result<(), Error> {
         url: args.url,
         secret: args.secret,
         kind: args.kind,
-        chat: chat.map(|chat| chat.as_str().to_owned()),
+        chat,
         r#match: args.r#match,
         account: ctx.global().account.clone(),
         ca: args.ca.map(absolute).transpose()?,

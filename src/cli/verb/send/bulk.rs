@@ -240,11 +240,9 @@ fn make(ctx: &Ctx, line: &[u8], prefix: Option<&str>, time: Option<u64>, names: 
     stand_in.to_wire(time)?;
     let wxid = match &who {
         Who::Id(id) => id.clone(),
-        Who::Wrong(_) => names::id_for(ctx, &who, special.account.as_deref()).map_err(|error| {
+        Who::Wrong(_) => names::id_for(ctx, &who, special.account.as_deref())
             // Named as it is in a line.
-            let message = error.message.replacen("WXID", "wxid", 1);
-            Error { message, ..error }
-        })?,
+            .map_err(|error| error.about("WXID", "wxid"))?,
         Who::Name(name) => {
             if names.len() >= NAMES_MAX {
                 names.clear();
@@ -477,6 +475,7 @@ impl Run<'_> {
                 },
             }
             self.tally.lines += 1;
+            self.progress.say(many(self.tally.lines, "line"));
             self.progress.at(done);
         }
         self.ctx.out().flush()
