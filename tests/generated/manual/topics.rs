@@ -368,6 +368,8 @@ pub(super) fn events() -> String {
         page.p(&format!("Type {types}. `decoded` holds: {holds}").replace("holds: Nothing", "holds nothing"));
         page.code(&example(kind));
     }
+    page.sh("PICTURES, VOICES, VIDEOS AND FILES");
+    page.p("The client tells that one came, and WeChat's own description of it, never its bytes. `decoded` therefore has its size, its checksum where there is one (`md5`), the name of a file, and the keys by which a WeChat client fetches and decrypts it from WeChat's servers (`aeskey`, `cdnmidimgurl`, `attachid` …). Those servers answer nobody but a WeChat that is logged in; no command of the client fetches or passes on what came; and wehelpd talks to the client and to nobody else. So a script can see that something came, from whom, how large and whether it came before, and can ask for it in another way. The file itself lies where WeChat on the PC keeps it once somebody has opened it there, or WeChat has fetched it by itself: a program on the PC can take it from there. A sticker has an address (`url`) that anybody may open.");
     page.sh("EXAMPLES");
     page.p("What was said today, as CSV:");
     page.code(
