@@ -138,6 +138,21 @@ fn a_build_is_told_once() {
 }
 
 #[test]
+fn a_long_report_is_told_in_pieces_once() {
+    let daemon = known();
+    std::fs::write(daemon.path("home").join("report.txt"), "One more line of the report.\n".repeat(200)).unwrap();
+    for _ in 0..2 {
+        let mut send = shell(&daemon, &recipe("--split"));
+        send.env("BUILD", "7").current_dir(daemon.path("home"));
+        let told = run(send, None, PATIENCE).exits(0);
+        assert_eq!((told.out.as_str(), told.err.as_str()), ("", ""));
+    }
+    let pieces = daemon.client().poll("wxid=wxid_me");
+    let texts: Vec<_> = pieces.iter().map(|piece| piece["text"].as_str().unwrap()).collect();
+    assert!(texts.len() == 3 && texts.iter().all(|text| text.len() <= 2000 && text.ends_with("report.")), "{texts:?}");
+}
+
+#[test]
 fn a_deployment_goes_on_when_the_boss_says_yes() {
     if !is_installed("jq") {
         return;
