@@ -74,6 +74,12 @@ impl<'a> Txn<'a> {
         self.failed.borrow_mut().get_or_insert(error);
     }
 
+    /// The map cannot be read, as when a full disk keeps sled from making room for a page: the store refuses, and makes
+    /// the map again.
+    fn unreadable(&self, error: &Error) {
+        self.fail(Error::Refusing(error.to_string()));
+    }
+
     fn change(&mut self, full: Vec<u8>, value: Option<Vec<u8>>) {
         if full.len() > KEY_BYTES_MAX {
             self.fail(Error::Other(format!("a key may have at most {KEY_BYTES_MAX} bytes")));
@@ -106,7 +112,7 @@ impl<'a> Txn<'a> {
             return value.clone();
         }
         self.map.get(&full).unwrap_or_else(|error| {
-            self.fail(error);
+            self.unreadable(&error);
             None
         })
     }
@@ -144,6 +150,6 @@ impl Pages for &Txn<'_> {
 
     /// When the map cannot be read there is nothing, and the transaction will fail.
     fn item(&self, pair: Result<Pair, Error>) -> Option<Pair> {
-        pair.map_err(|error| self.fail(error)).ok()
+        pair.map_err(|error| self.unreadable(&error)).ok()
     }
 }

@@ -343,7 +343,15 @@ impl Writer {
                 let lazy = lazy && (!changed || self.group.run.frames.last().is_none_or(|f| f.events == 0));
                 self.waiting.push(Waiting { job, lazy, changed });
             }
-            Err(error) => job.finish(Err(error)),
+            Err(error) => {
+                let map_failed = matches!(error, Error::Refusing(_)).then(|| error.clone());
+                job.finish(Err(error));
+                if let Some(error) = map_failed {
+                    // What came before it was read, and is kept.
+                    self.commit();
+                    self.fail_map(&error);
+                }
+            }
         }
     }
 

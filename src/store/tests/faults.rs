@@ -135,6 +135,29 @@ fn a_map_that_is_made_again_leaves_nothing_of_the_one_before() {
 }
 
 #[test]
+fn a_change_that_cannot_read_the_map_is_refused_and_later_ones_succeed() {
+    let dir = fast();
+    let store = open(&dir);
+    (0..50).for_each(|n| put(&store, &format!("k{n}"), &[7; 2000]));
+    store.close().unwrap();
+    drop(store);
+    let store = open(&dir);
+    // Nothing of it is in memory yet.
+    std::fs::File::options().write(true).open(dir.path().join("sled/db")).unwrap().set_len(0).unwrap();
+    let change = || {
+        let read_and_put = |tx: &mut Txn<'_>| {
+            let read = tx.get(SPACE, b"k7");
+            tx.put(SPACE, b"new", *b"1");
+            Ok::<_, ()>(read)
+        };
+        wait(store.write(read_and_put))
+    };
+    let refused = change();
+    assert!(matches!(refused, Err(Error::Refusing(_))), "{refused:?}");
+    eventually("the map is made again", || matches!(change(), Ok(Ok(Some(value))) if value == [7; 2000]));
+}
+
+#[test]
 fn a_lazy_change_is_seen_at_once_and_durable_within_a_second() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
