@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -122,8 +123,7 @@ fn cursor(hand: &mut Hand<'_>, reader: &str, more: &[&str]) {
     }
     let again = hand.unsure.insert(reader.to_owned(), !status.is_some_and(|status| status.success())) == Some(true);
     hand.world.recorder.add(Fact::Began { reader: reader.to_owned(), after: None, again, kind: None });
-    let said = std::fs::read_to_string(err).unwrap_or_default();
-    let text = std::fs::read_to_string(out).unwrap_or_default();
+    let (said, text) = (whole_lines(&err), whole_lines(&out));
     // What is gone is told on stderr, at the start and whenever retention overtakes the reader: before the line that
     // follows it.
     let told = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get("dropped").cloned());
@@ -134,15 +134,20 @@ fn cursor(hand: &mut Hand<'_>, reader: &str, more: &[&str]) {
             hand.world.recorder.add(Fact::Dropped { reader: reader.to_owned(), from, to });
         }
     };
-    // A line without its end was cut off with the process.
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    for line in whole.lines().filter(|line| !line.is_empty()) {
+    for line in text.lines().filter(|line| !line.is_empty()) {
         if let Some(seq) = serde_json::from_str::<Value>(line).ok().and_then(|entry| entry["seq"].as_u64()) {
             tell_up_to(seq);
         }
         note(hand.world, reader, line);
     }
     tell_up_to(u64::MAX);
+}
+
+/// What a program wrote there: one that is killed may leave half a line, and half a character.
+fn whole_lines(file: &Path) -> String {
+    let mut bytes = std::fs::read(file).unwrap_or_default();
+    bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+    String::from_utf8(bytes).unwrap()
 }
 
 pub(crate) fn with_cursor(hand: &mut Hand<'_>) {
@@ -174,7 +179,7 @@ pub(crate) fn with_exec(hand: &mut Hand<'_>) {
     let again = hand.unsure.insert(reader.clone(), run.code != 0) == Some(true);
     let kind = Some(EXEC_KIND);
     hand.world.recorder.add(Fact::Began { reader: reader.clone(), after: None, again, kind });
-    let told = std::fs::read_to_string(&file).unwrap_or_default();
+    let told = whole_lines(&file);
     drop(std::fs::remove_file(&file));
     for seq in told.lines().filter_map(|line| line.parse().ok()) {
         hand.world.recorder.add(Fact::Read { reader: reader.clone(), seq, mark: None });
