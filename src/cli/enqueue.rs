@@ -394,14 +394,22 @@ pub(super) fn first_receipt(lines: &mut Lines) -> Result<Receipt, client::Error>
 }
 
 fn tell_repeated(ctx: &Ctx, receipt: &Receipt) {
-    if receipt.repeated && receipt.api == "acceptFriend" {
-        let (id, done) = (receipt.id, receipt.state == State::Answered);
-        let how = if done { "has accepted" } else { "is accepting" };
-        ctx.out().note(&format!("nothing new was queued: command {id} {how} that friend request already"));
-    } else if receipt.repeated {
-        let key = render::clean(receipt.key.as_deref().unwrap_or_default()).into_owned();
-        ctx.out().note(&format!("nothing new was queued: `{key}` is the key of command {} already", receipt.id));
+    if !receipt.repeated {
+        return;
     }
+    let id = receipt.id;
+    let already = match (receipt.api.as_str(), receipt.state) {
+        ("acceptFriend", State::Answered) => format!("command {id} has accepted that friend request already"),
+        ("acceptFriend", state) if state.is_unfinished() || state == State::Fetched => {
+            format!("command {id} is accepting that friend request already")
+        }
+        (_, state) => {
+            let key = render::clean(receipt.key.as_deref().unwrap_or_default()).into_owned();
+            let how = if state == State::Rejected { ", which was rejected; use another key to try again" } else { "" };
+            format!("`{key}` is the key of command {id} already{how}")
+        }
+    };
+    ctx.out().note(&format!("nothing new was queued: {already}"));
 }
 
 #[cfg(test)]

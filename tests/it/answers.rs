@@ -749,8 +749,11 @@ fn two_accepts_that_race_queue_one_command() {
 fn a_request_whose_accept_failed_may_be_accepted_again() {
     let daemon = known();
     daemon.client().event(&request("wxid_me", "wxid_a"));
-    refused(&daemon, &["friend", "accept", "wxid_a", "--wait=20s"], &[packet(96, "x")]);
+    refused(&daemon, &["friend", "accept", "wxid_a", "--key", "k", "--wait=20s"], &[packet(96, "x")]);
     assert_eq!(daemon.show(1)["state"], "rejected");
+    let by_its_key = daemon.cli(&["friend", "accept", "wxid_a", "--key", "k"]).exits(0);
+    assert_eq!((&by_its_key.line()["id"], &by_its_key.line()["repeated"]), (&json!(1), &json!(true)));
+    by_its_key.says(&["key of command 1", "was rejected"]);
     let second = daemon.cli(&["friend", "accept", "wxid_a"]).exits(0).line();
     assert_eq!((&second["id"], second.get("repeated")), (&json!(2), None));
     // Nor does what was taken back stand in the way, and other tickets are another request.
