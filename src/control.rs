@@ -570,8 +570,7 @@ pub struct Forgotten {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DirectoryQuery {
-    /// wxid, alias, nick or username; absent: the account that a command would be bound to; of `GET /v1/requests`: all;
-    /// of `GET /v1/contacts`, where it is not clear which account that is, all.
+    /// wxid, alias, nick or username; absent: the account that a command would be bound to; of `GET /v1/requests`: all.
     pub account: Option<String>,
     /// Only names that contain this (any case); also ids that begin with it.
     pub name: Option<String>,

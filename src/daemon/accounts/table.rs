@@ -599,7 +599,7 @@ impl Table {
     pub(crate) fn named(&self, name: &str) -> Result<String, Refused> {
         match self.found(name)? {
             Some(found) => Ok(found),
-            None if directory::is_wxid(name) => Ok(name.to_owned()),
+            None if directory::is_wxid(name) && Wxid::check_person(name).is_ok() => Ok(name.to_owned()),
             None => Err(self.unknown(name)),
         }
     }

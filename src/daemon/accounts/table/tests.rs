@@ -394,7 +394,7 @@ fn with_several_accounts_one_must_be_named() {
     {
         assert_eq!(two().accounts.mean(Some(name)).unwrap().as_deref(), Some(account), "{name}");
     }
-    for unknown in ["wrok", "wxid_", "wxid_a b", ""] {
+    for unknown in ["wrok", "wxid_", "wxid_a b", "", "wxid_é", "wxid_x@chatroom", "wxid_x?y", "wxid_/x"] {
         for accounts in [two().accounts, Table::new(settings())] {
             assert!(matches!(accounts.mean(Some(unknown)), Err(Refused::Unknown { .. })), "{unknown}");
         }
