@@ -236,6 +236,7 @@ impl Store {
             lost_changes: opened.lost_changes,
             latency: health::Latency::default(),
             durable: AtomicU64::new(lsn - 1),
+            lazy: AtomicU64::new(0),
             committed: AtomicU64::new(lsn - 1),
             waiting: AtomicUsize::new(0),
             pins: AtomicUsize::new(0),
@@ -303,6 +304,18 @@ impl Store {
         E: Send + 'static,
     {
         self.0.work(0, work, true).await
+    }
+
+    /// Waits until everything that can be read by now is durable; it is, but for what was written lazily within the last
+    /// second. A store that refuses writes may take as long as it refuses.
+    pub async fn synced(&self) {
+        /// Between two looks.
+        const LOOK: Duration = Duration::from_millis(20);
+        let shared = &self.0.shared;
+        let shown = shared.lazy.load(Ordering::Acquire);
+        while shared.durable.load(Ordering::Acquire) < shown {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Appends one event; resolves with its position when it is synced.

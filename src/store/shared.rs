@@ -86,6 +86,8 @@ pub(super) struct Shared {
     pub(super) latency: Latency,
     /// The last LSN that is durable.
     pub(super) durable: AtomicU64,
+    /// The last LSN that readers see, or will in a moment, and that is not synced by itself.
+    pub(super) lazy: AtomicU64,
     /// The last LSN that readers see.
     pub(super) committed: AtomicU64,
     /// Requests on their way to the writer.

@@ -413,6 +413,8 @@ impl Writer {
             && self.unsynced.bytes() + bytes < LAZY_BYTES
             && self.map.pending_bytes() < MEMTABLE_BYTES_MAX;
         if lazily {
+            // IMPORTANT: before it is shown, see `Store::synced`.
+            self.shared.lazy.store(self.group.lsn - 1, Ordering::Release);
             self.unsynced.extend(&self.group.run);
             self.lazy_since.get_or_insert_with(Instant::now);
         } else {
@@ -624,6 +626,8 @@ impl Writer {
         self.finished.clear();
         self.unsynced.clear();
         self.lazy_since = None;
+        // What was not synced is not there any more, and nobody waits for it.
+        self.shared.lazy.store(0, Ordering::Release);
         self.active = active.ok();
         *self.shared.view() = view;
         self.shared.tail.send_replace(Seq(seq - 1));

@@ -168,6 +168,26 @@ fn large_events_go_after_small_ones_that_wait_and_are_not_forgotten_at_the_end()
 }
 
 #[test]
+fn what_was_written_lazily_is_durable_once_all_is_said_to_be_synced() {
+    let dir = fast();
+    let store = open(&dir);
+    let shared = &store.0.shared;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        for n in 0..3_u8 {
+            let put = store.write_lazily(move |tx| {
+                tx.put(SPACE, b"lazy", vec![n]);
+                Ok::<_, ()>(())
+            });
+            put.await.unwrap().unwrap();
+            let written = shared.committed.load(Ordering::SeqCst);
+            store.synced().await;
+            assert!(shared.durable.load(Ordering::SeqCst) >= written);
+        }
+    });
+}
+
+#[test]
 fn a_kill_after_a_flush_keeps_every_event_readable() {
     let dir = fast();
     let store = Store::open(dir.path(), Options { segment_bytes: 64 << 20, ..small() }).unwrap();
