@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `GET /v1/status` | [`StatusQuery`] | [`Status`] |
 //! | `POST /v1/commands` | [`Enqueue`] | NDJSON of [`Receipt`], one a command, in order |
-//! | `GET /v1/commands` | [`QueueQuery`] | NDJSON of [`Receipt`], oldest first |
+//! | `GET /v1/commands` | [`QueueQuery`] | NDJSON of [`Receipt`], oldest first; with `follow` or `after` the changes of their states |
 //! | `GET /v1/commands/ID` | | [`Receipt`] |
 //! | `GET /v1/commands/ID/wait` | [`WaitQuery`] | NDJSON of [`Progress`]: at once and at each change |
 //! | `POST /v1/commands/ID/cancel`, `…/retry` | | [`Receipt`] |
@@ -51,7 +51,7 @@ pub mod entry;
 pub mod stream;
 
 pub use entry::Entry;
-pub use stream::{Line, Progress};
+pub use stream::{FeedLine, Line, Progress};
 
 /// The version of this protocol; raised when an older CLI could misunderstand.
 pub const VERSION: u32 = 1;
@@ -158,6 +158,28 @@ impl std::fmt::Display for State {
     }
 }
 
+/// The number of a change of a command's state: each change of any command gets the next one, also over restarts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Rev(pub u64);
+
+impl Rev {
+    /// Before the first change.
+    pub const ZERO: Self = Self(0);
+
+    /// The next one; the last there can be stays.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl std::fmt::Display for Rev {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A command as the queue knows it (contract 4): the receipt, and what `queue show` prints.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Receipt {
@@ -203,6 +225,12 @@ pub struct Receipt {
     /// True when an earlier command with the same key was found and nothing new was queued.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeated: bool,
+    /// The last change of its state; `None`: there was none since the version that counts them.
+    #[serde(default)]
+    pub rev: Option<Rev>,
+    /// In the feed of changes: when the state changed to this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Time>,
 }
 
 /// Who fetched a command.
@@ -306,6 +334,28 @@ pub struct QueueQuery {
     pub key: Option<String>,
     /// At most so many, the newest.
     pub limit: Option<u64>,
+    /// Go on with every change of state: the list is in the order of `rev` then, and each change is a line more.
+    pub follow: bool,
+    /// No list, but the changes after this one.
+    pub after: Option<Rev>,
+    /// End after so many lines.
+    pub count: Option<u64>,
+    /// While following, an empty line at least this often, so that a dead daemon and a dead reader are noticed.
+    pub heartbeat_ms: Option<u64>,
+    /// Also a line `{"rev":N,"skipped":true}` behind the list and now and then for changes that did not match, and
+    /// `{"rev":N,"end":true}` when nothing of what was asked for is left.
+    pub marks: bool,
+    /// The log that was there when `after` was told ([`Status::log`]); when the daemon has another one, it refuses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+}
+
+impl QueueQuery {
+    /// Whether it is about changes, and not only about how commands stand.
+    #[must_use]
+    pub fn is_about_changes(&self) -> bool {
+        self.follow || self.after.is_some()
+    }
 }
 
 /// `POST /v1/commands/cancel`: what is unfinished, and is all that is given. Something must be.

@@ -67,6 +67,10 @@ spaces! {
     EXPIRY = b'e';
     /// What is over: time, id. Retention walks it.
     DONE = b'd';
+    /// Changes of a command's state (`daemon::queue::revisions`): rev → what changed.
+    REVISION = b'C';
+    /// What was not due yet when its state was told last: due, id.
+    SCHEDULED = b's';
     /// Questions without an answer: account, id → until when an answer may come, the api, what was asked for.
     ASKED = b'q';
     /// Texts whose echo has not come: account, chat, hash of the text, id → until when it may come.

@@ -14,7 +14,7 @@
 //! bin/wehelp   → cli, home
 //! bin/wehelpd  → config, daemon, home, store
 //! cli          → config, control, protocol, home, near, clock, seq
-//! daemon       → config, directory, store, control, protocol, home, near, key, sync, clock, seq
+//! daemon       → config, directory, store, control, protocol, home, near, key, codec, sync, clock, seq
 //! config       → near, clock
 //! directory    → control, store, protocol, key, clock, seq
 //! store        → codec, key, sync, clock, seq

@@ -1,4 +1,4 @@
-//! The daemon's stream of events, kept up over restarts of the daemon.
+//! A stream of the daemon, of events or of changes of commands, kept up over restarts of the daemon.
 //!
 //! It knows which position it stands at, so that a new connection goes on there, without gap or repeat. A daemon that
 //! hangs is noticed by its silence: it promises a sign of life every [`HEARTBEAT`].
@@ -9,9 +9,13 @@ use super::error::{Error, Exit};
 use super::render;
 use super::wake::{self, Wake};
 use crate::control::client::{self, Batches, Client, Reply};
-use crate::control::{AFTER_HEADER, CURSOR_BEGAN_HEADER, Entry, EventsQuery, LEASE_HEADER, LOG_HEADER, Line, Refusal};
+use crate::control::{
+    AFTER_HEADER, CURSOR_BEGAN_HEADER, Entry, EventsQuery, LEASE_HEADER, LOG_HEADER, Line, QueueQuery, Refusal, Rev,
+};
 use crate::seq::Seq;
 use rustix::event::PollFlags;
+use serde::Serialize;
+use std::fmt::Debug;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -24,18 +28,87 @@ const SEARCH: Duration = Duration::from_secs(120);
 /// A daemon that comes back answers within so long.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// What a stream is of: the query that asks for it.
+pub(super) trait Followed: Clone + Debug + Serialize {
+    /// Where a reader stands in it; `Default` before anything is known.
+    type Position: Copy + Debug + Default + Ord;
+    /// Where it is asked for.
+    const PATH: &'static str;
+    /// Where the stream begins that an answer brings.
+    fn begins(reply: &Reply) -> Self::Position;
+    /// The query that goes on there, in that log, with that lease.
+    fn resumed(&self, at: Self::Position, log: Option<String>, lease: Option<u64>) -> Self;
+    /// Whether it goes on with what is new.
+    fn follows(&self) -> bool;
+    /// How many more are wanted, if that has an end.
+    fn count(&mut self) -> Option<&mut u64>;
+    /// For people: where it goes on.
+    fn goes_on(at: Self::Position) -> String;
+}
+
+impl Followed for EventsQuery {
+    type Position = Seq;
+    const PATH: &'static str = "/v1/events";
+
+    fn begins(reply: &Reply) -> Seq {
+        reply.number(AFTER_HEADER).map_or(Seq::ZERO, Seq)
+    }
+
+    fn resumed(&self, at: Seq, log: Option<String>, lease: Option<u64>) -> Self {
+        Self { after: Some(at), lines: None, lease, log, ..self.clone() }
+    }
+
+    fn follows(&self) -> bool {
+        self.follow
+    }
+
+    fn count(&mut self) -> Option<&mut u64> {
+        self.count.as_mut()
+    }
+
+    fn goes_on(at: Seq) -> String {
+        format!("going on after event {at}")
+    }
+}
+
+/// Until a change is known the list of commands is asked for anew: nothing of it has come.
+impl Followed for QueueQuery {
+    type Position = Option<Rev>;
+    const PATH: &'static str = "/v1/commands";
+
+    fn begins(_: &Reply) -> Option<Rev> {
+        None
+    }
+
+    fn resumed(&self, at: Option<Rev>, log: Option<String>, _: Option<u64>) -> Self {
+        Self { after: at.or(self.after), log, ..self.clone() }
+    }
+
+    fn follows(&self) -> bool {
+        self.follow
+    }
+
+    fn count(&mut self) -> Option<&mut u64> {
+        self.count.as_mut()
+    }
+
+    fn goes_on(at: Option<Rev>) -> String {
+        at.map_or("beginning again".to_owned(), |at| format!("going on after change {at}"))
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Stream<'c> {
+pub(super) struct Stream<'c, Q: Followed = EventsQuery> {
     ctx: &'c Ctx,
     client: Client,
-    query: EventsQuery,
+    query: Q,
     /// For a daemon that goes away; `None`: that ends it.
     backoff: Option<Backoff>,
     /// People are told of that.
     tells: bool,
     line: Connection,
-    position: Seq,
+    position: Q::Position,
     began: bool,
     lease: Option<u64>,
     /// The log that `position` is of. A daemon that has another one when it is back refuses to go on.
@@ -70,18 +143,18 @@ pub(super) struct Until<'w> {
     pub(super) time: Option<Instant>,
 }
 
-impl<'c> Stream<'c> {
+impl<'c, Q: Followed> Stream<'c, Q> {
     /// Opens the stream. With `reconnects` it outlives any absence of the daemon, and says so.
     ///
     /// # Errors
     /// When there is no daemon, or it refuses.
-    pub(super) fn open(ctx: &'c Ctx, query: EventsQuery, reconnects: bool) -> Result<Self, Error> {
+    pub(super) fn open(ctx: &'c Ctx, query: Q, reconnects: bool) -> Result<Self, Error> {
         let client = ctx.client()?.clone().with_patience(client::PATIENCE_FOR_READING);
-        let reply = client.open("/v1/events", &query)?;
+        let reply = client.open(Q::PATH, &query)?;
         let mut stream = Self::lost(ctx, client, query);
         stream.backoff = reconnects.then(Backoff::for_ever);
         stream.tells = true;
-        stream.position = reply.number(AFTER_HEADER).map_or(Seq::ZERO, Seq);
+        stream.position = Q::begins(&reply);
         stream.began = reply.header(CURSOR_BEGAN_HEADER).is_some();
         stream.attach(reply)?;
         Ok(stream)
@@ -92,21 +165,10 @@ impl<'c> Stream<'c> {
         Self { tells: false, ..self }
     }
 
-    /// A stream of what comes after `seq`, which is opened at the first wait. It outlives a restart of the daemon, in silence.
-    ///
-    /// # Errors
-    /// When there was no daemon.
-    pub(super) fn after(ctx: &'c Ctx, query: EventsQuery, seq: Seq) -> Result<Self, Error> {
-        let heartbeat_ms = u64::try_from(HEARTBEAT.as_millis()).ok();
-        let mut stream = Self::lost(ctx, ctx.client()?.clone(), EventsQuery { follow: true, heartbeat_ms, ..query });
-        stream.position = seq;
-        Ok(stream)
-    }
-
-    fn lost(ctx: &'c Ctx, client: Client, query: EventsQuery) -> Self {
+    fn lost(ctx: &'c Ctx, client: Client, query: Q) -> Self {
         let line = Connection::Lost { again: Instant::now() };
         let backoff = Some(Backoff::for_a_restart());
-        let (position, began, lease, log) = (Seq::ZERO, false, None, None);
+        let (position, began, lease, log) = (Q::Position::default(), false, None, None);
         Self { ctx, client, query, backoff, tells: false, line, position, began, lease, log }
     }
 
@@ -119,23 +181,8 @@ impl<'c> Stream<'c> {
     }
 
     /// Up to where everything was handed out and reported as [`Stream::moved`].
-    pub(super) fn position(&self) -> Seq {
+    pub(super) fn position(&self) -> Q::Position {
         self.position
-    }
-
-    /// Whether the cursor was made for us: nobody has read from it before.
-    pub(super) fn began_cursor(&self) -> bool {
-        self.began
-    }
-
-    /// The lease of the cursor.
-    pub(super) fn lease(&self) -> Option<u64> {
-        self.lease
-    }
-
-    /// The log that the positions are of.
-    pub(super) fn log(&self) -> Option<&str> {
-        self.log.as_deref()
     }
 
     /// The daemon, for other questions.
@@ -178,7 +225,7 @@ impl<'c> Stream<'c> {
                         }
                         Err(error) => return Err(error.into()),
                     }
-                    let silence = if self.query.follow { SILENCE } else { SEARCH };
+                    let silence = if self.query.follows() { SILENCE } else { SEARCH };
                     (*heard + silence, Some((Batches::as_fd(batches), PollFlags::IN)))
                 }
             };
@@ -186,7 +233,7 @@ impl<'c> Stream<'c> {
             let woken = until.woken.map(|woken| (woken.as_fd(), PollFlags::IN));
             let stdout = until.stdout.map(|fd| (fd, PollFlags::empty()));
             let [socket, woken, stdout] = wake::wait([socket, woken, stdout], Some(time))
-                .map_err(|e| Error::failed(format!("wait for events: {e}")))?;
+                .map_err(|e| Error::failed(format!("wait for wehelpd: {e}")))?;
             if woken.intersects(PollFlags::IN) {
                 return Ok(Came::Woken);
             }
@@ -214,33 +261,11 @@ impl<'c> Stream<'c> {
         }
     }
 
-    /// The events among what [`Stream::next`] has brought, each with its JSON; with this all of it is taken over.
-    ///
-    /// # Errors
-    /// When the daemon cannot go on.
-    pub(super) fn entries(&mut self) -> Result<Vec<(Entry, String)>, Error> {
-        let (mut entries, mut last, mut broken) = (Vec::new(), Seq::ZERO, None);
-        for line in Line::all(self.batch()).filter_map(|(line, _)| line) {
-            last = last.max(line.position().unwrap_or_default());
-            match line {
-                Line::Event(_, json) => {
-                    let entry = Entry::read(json);
-                    entries.extend(entry.map(|entry| (entry, String::from_utf8_lossy(json).into_owned())));
-                }
-                Line::Refused(refusal) => broken = Some(refusal),
-                _ => {}
-            }
-        }
-        self.moved(last, 0);
-        broken.map_or(Ok(()), |refusal| self.broke(refusal))?;
-        Ok(entries)
-    }
-
-    /// Everything up to `seq` has been taken over, `events` events among it: a new connection goes on after it.
-    pub(super) fn moved(&mut self, seq: Seq, events: u64) {
-        self.position = self.position.max(seq);
-        if let Some(count) = &mut self.query.count {
-            *count = count.saturating_sub(events);
+    /// Everything up to `to` has been taken over, so many of what is counted among it: a new connection goes on after it.
+    pub(super) fn moved(&mut self, to: Q::Position, counted: u64) {
+        self.position = self.position.max(to);
+        if let Some(count) = self.query.count() {
+            *count = count.saturating_sub(counted);
         }
     }
 
@@ -275,21 +300,15 @@ impl<'c> Stream<'c> {
 
     /// One attempt to go on where we stand.
     fn reconnect(&mut self) -> Result<(), Error> {
-        let query = EventsQuery {
-            after: Some(self.position),
-            lines: None,
-            lease: self.lease,
-            log: self.log.clone(),
-            ..self.query.clone()
-        };
+        let query = self.query.resumed(self.position, self.log.clone(), self.lease);
         // It may listen elsewhere now.
         let client = Client::find(&self.ctx.target()?).map(|client| client.with_patience(ANSWER));
-        let opened = client.and_then(|client| Ok((client.open("/v1/events", &query)?, client)));
+        let opened = client.and_then(|client| Ok((client.open(Q::PATH, &query)?, client)));
         match (opened, &mut self.backoff) {
             (Ok((reply, client)), _) => {
                 self.client = client;
                 self.attach(reply)?;
-                self.note(&format!("connected again; going on after event {}", self.position));
+                self.note(&format!("connected again; {}", Q::goes_on(self.position)));
                 Ok(())
             }
             (Err(error), Some(backoff)) if is_starting(&error) && !backoff.is_over() => {
@@ -298,6 +317,56 @@ impl<'c> Stream<'c> {
             }
             (Err(error), _) => Err(error.into()),
         }
+    }
+}
+
+impl<'c> Stream<'c> {
+    /// A stream of what comes after `seq`, which is opened at the first wait. It outlives a restart of the daemon, in silence.
+    ///
+    /// # Errors
+    /// When there was no daemon.
+    pub(super) fn after(ctx: &'c Ctx, query: EventsQuery, seq: Seq) -> Result<Self, Error> {
+        let heartbeat_ms = u64::try_from(HEARTBEAT.as_millis()).ok();
+        let mut stream = Self::lost(ctx, ctx.client()?.clone(), EventsQuery { follow: true, heartbeat_ms, ..query });
+        stream.position = seq;
+        Ok(stream)
+    }
+
+    /// Whether the cursor was made for us: nobody has read from it before.
+    pub(super) fn began_cursor(&self) -> bool {
+        self.began
+    }
+
+    /// The lease of the cursor.
+    pub(super) fn lease(&self) -> Option<u64> {
+        self.lease
+    }
+
+    /// The log that the positions are of.
+    pub(super) fn log(&self) -> Option<&str> {
+        self.log.as_deref()
+    }
+
+    /// The events among what [`Stream::next`] has brought, each with its JSON; with this all of it is taken over.
+    ///
+    /// # Errors
+    /// When the daemon cannot go on.
+    pub(super) fn entries(&mut self) -> Result<Vec<(Entry, String)>, Error> {
+        let (mut entries, mut last, mut broken) = (Vec::new(), Seq::ZERO, None);
+        for line in Line::all(self.batch()).filter_map(|(line, _)| line) {
+            last = last.max(line.position().unwrap_or_default());
+            match line {
+                Line::Event(_, json) => {
+                    let entry = Entry::read(json);
+                    entries.extend(entry.map(|entry| (entry, String::from_utf8_lossy(json).into_owned())));
+                }
+                Line::Refused(refusal) => broken = Some(refusal),
+                _ => {}
+            }
+        }
+        self.moved(last, 0);
+        broken.map_or(Ok(()), |refusal| self.broke(refusal))?;
+        Ok(entries)
     }
 }
 

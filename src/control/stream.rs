@@ -3,7 +3,7 @@
 //! Both sides handle hundreds of thousands of events a second: an event's JSON passes through unread. What kind of line it
 //! is, its first bytes say.
 
-use super::{Dropped, DroppedRange, Receipt, Refusal};
+use super::{Dropped, DroppedRange, Receipt, Refusal, Rev};
 use crate::seq::Seq;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
@@ -111,6 +111,96 @@ impl<'b> Line<'b> {
     }
 }
 
+/// A line of the stream of changes that commands go through.
+#[derive(Debug, PartialEq, Eq)]
+pub enum FeedLine<'b> {
+    /// How a command stands after a change: the JSON of its [`Receipt`]. One that has not changed since changes are
+    /// numbered has no number.
+    Command(Option<Rev>, &'b [u8]),
+    /// Nothing up to here matched.
+    Passed(Rev),
+    /// Nothing of what was asked for is left.
+    End(Rev),
+    /// Changes that are kept no longer, the first and the last; the stream goes on after them.
+    Dropped(Rev, Rev),
+    /// The daemon cannot go on; nothing follows.
+    Refused(Refusal),
+    /// Only a sign of life.
+    KeepAlive,
+}
+
+impl FeedLine<'_> {
+    /// Writes it, with its end.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let written = match self {
+            Self::Command(_, json) => out.write_all(json),
+            Self::Passed(rev) => write!(out, r#"{{"rev":{rev},"skipped":true}}"#),
+            Self::End(rev) => write!(out, r#"{{"rev":{rev},"end":true}}"#),
+            Self::Dropped(from, to) => write!(out, r#"{{"dropped":{{"from":{from},"to":{to}}}}}"#),
+            Self::Refused(refusal) => serde_json::to_writer(&mut *out, refusal).map_err(io::Error::from),
+            Self::KeepAlive => Ok(()),
+        };
+        written.expect("plain data becomes JSON, and a vector takes it");
+        out.push(b'\n');
+    }
+
+    /// It, with its end.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        out
+    }
+}
+
+impl<'b> FeedLine<'b> {
+    /// Up to where a reader has got with it.
+    #[must_use]
+    pub fn position(&self) -> Option<Rev> {
+        match *self {
+            Self::Command(rev, _) => rev,
+            Self::Passed(rev) | Self::End(rev) | Self::Dropped(_, rev) => Some(rev),
+            Self::Refused(_) | Self::KeepAlive => None,
+        }
+    }
+
+    /// Reads one, without its end; `None` when it is none that this version knows.
+    #[must_use]
+    pub fn read(line: &'b [u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct FeedMembers {
+            rev: Option<Rev>,
+            #[serde(default)]
+            skipped: bool,
+            #[serde(default)]
+            end: bool,
+        }
+        if line.is_empty() {
+            return Some(Self::KeepAlive);
+        }
+        if let Some(refusal) = refusal(line) {
+            return Some(Self::Refused(refusal));
+        }
+        if line.starts_with(b"{\"dropped\":") {
+            let Dropped { dropped } = serde_json::from_slice(line).ok()?;
+            return Some(Self::Dropped(Rev(dropped.from.0), Rev(dropped.to.0)));
+        }
+        let FeedMembers { rev, skipped, end } = serde_json::from_slice(line).ok()?;
+        match (rev, skipped, end) {
+            (rev, ..) if line.starts_with(b"{\"id\":") => Some(Self::Command(rev, line)),
+            (Some(rev), true, _) => Some(Self::Passed(rev)),
+            (Some(rev), _, true) => Some(Self::End(rev)),
+            _ => None,
+        }
+    }
+
+    /// The lines of a batch of whole ones.
+    pub fn all(batch: &'b [u8]) -> impl Iterator<Item = Option<Self>> {
+        let lines = batch.split_inclusive(|byte| *byte == b'\n');
+        lines.map(|line| Self::read(line.strip_suffix(b"\n").unwrap_or(line)))
+    }
+}
+
 /// The refusal that a line is: what any stream ends with that fails midway.
 pub(super) fn refusal(line: &[u8]) -> Option<Refusal> {
     line.starts_with(b"{\"error\":").then(|| serde_json::from_slice(line).ok())?
@@ -197,6 +287,29 @@ mod tests {
         }
         for strange in [&b"rubbish"[..], b"{\"seq\":x}", b"{\"new\":1}"] {
             assert_eq!(Line::read(strange), None);
+        }
+    }
+
+    #[test]
+    fn lines_of_changes_are_read_as_they_are_written() {
+        let refusal = Refusal { error: "e".into(), message: "m".into() };
+        for (line, text) in [
+            (
+                FeedLine::Command(Some(Rev(3)), br#"{"id":1,"end":true,"rev":3}"#),
+                &br#"{"id":1,"end":true,"rev":3}"#[..],
+            ),
+            (FeedLine::Command(None, br#"{"id":1,"rev":null}"#), br#"{"id":1,"rev":null}"#),
+            (FeedLine::KeepAlive, b""),
+            (FeedLine::Passed(Rev(20)), br#"{"rev":20,"skipped":true}"#),
+            (FeedLine::End(Rev(4)), br#"{"rev":4,"end":true}"#),
+            (FeedLine::Dropped(Rev(5), Rev(7)), br#"{"dropped":{"from":5,"to":7}}"#),
+            (FeedLine::Refused(refusal), br#"{"error":"e","message":"m"}"#),
+        ] {
+            assert_eq!(line.bytes(), [text, &b"\n"[..]].concat());
+            assert_eq!(FeedLine::read(text), Some(line));
+        }
+        for strange in [&b"rubbish"[..], b"{\"rev\":1}", b"{\"new\":1}", b"{\"skipped\":true}"] {
+            assert_eq!(FeedLine::read(strange), None);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::config;
 use crate::daemon::accounts::{Accounts, presence::Presence};
 use crate::daemon::forwards::targets::Targets;
 use crate::daemon::log::about;
-use crate::daemon::queue::{change, changes::Changes, clock_steps::Clock, pacing, read};
+use crate::daemon::queue::{change, changes::Changes, clock_steps::Clock, pacing, read, revisions};
 use crate::daemon::{ages::Ages, cursors::Cursors, kept, learned::CatchUp, shutdown::Shutdown};
 use crate::seq::Seq;
 use crate::store::{Health, Retention, Store, Txn};
@@ -54,6 +54,7 @@ impl Janitor {
             if healthy {
                 // What it cannot move now it moves in the next round.
                 drop(self.clock.mind().await);
+                self.come_due().await;
                 self.expire().await;
             }
             if tokio::time::Instant::now() >= next_round {
@@ -63,9 +64,10 @@ impl Janitor {
                 next_round = tokio::time::Instant::now() + round;
             }
             // A command may expire long before the next round; while the store refuses, it has to wait for that.
-            let expiry = read::next_expiry(&self.store).ok().flatten().filter(|_| healthy);
+            let next = [read::next_expiry(&self.store), read::next_to_come_due(&self.store)];
+            let next = next.into_iter().filter_map(|at| at.ok().flatten()).min().filter(|_| healthy);
             let wake =
-                expiry.map(|at| tokio::time::Instant::now() + at.since(self.clock.now()) + Duration::from_millis(1));
+                next.map(|at| tokio::time::Instant::now() + at.since(self.clock.now()) + Duration::from_millis(1));
             tokio::select! {
                 () = tokio::time::sleep_until(wake.unwrap_or(next_round).min(next_round)) => {}
                 () = self.changes.hurried() => {}
@@ -79,6 +81,22 @@ impl Janitor {
         }
         self.presence.remember().await;
         self.clock.remember().await;
+    }
+
+    /// Notes that the time of commands has come. One that a client takes in that moment is noted by that.
+    async fn come_due(&self) {
+        let store = &self.store;
+        loop {
+            let reading = self.clock.reading().await;
+            match read::next_to_come_due(store) {
+                Ok(Some(at)) if at <= reading.now => {}
+                _ => break,
+            }
+            match store.write(move |tx| Ok::<_, ()>((change::come_due(tx, reading.now), reading))).await {
+                Ok(Ok((n, _))) if n > 0 => self.changes.bump(),
+                _ => break,
+            }
+        }
     }
 
     /// Drops commands that nobody fetched in time.
@@ -108,6 +126,8 @@ impl Janitor {
         if let Some(keep) = self.queue.keep_done {
             let now = ages.surely(now);
             let before = now.before(keep);
+            // What was told of them first: it cannot be told without them.
+            self.drop_old_revisions(Some(before)).await;
             while read::has_done(store, before).unwrap_or(false) {
                 match store.write(move |tx| Ok::<_, ()>(change::forget(tx, before, now))).await {
                     Ok(Ok(n)) if n > 0 => {}
@@ -115,6 +135,7 @@ impl Janitor {
                 }
             }
         }
+        self.drop_old_revisions(None).await;
         loop {
             let reading = self.clock.reading().await;
             if !pacing::has_over(store, reading.now).unwrap_or(false) {
@@ -133,6 +154,17 @@ impl Janitor {
             tracing::warn!("cannot drop old events: {error}");
         }
         self.presence.remember().await;
+    }
+
+    /// Drops changes of commands that are too old, or too many.
+    async fn drop_old_revisions(&self, before: Option<Time>) {
+        let store = &self.store;
+        while revisions::has_old(store, before).unwrap_or(false) {
+            match store.write_lazily(move |tx| Ok::<_, ()>(revisions::drop_old(tx, before))).await {
+                Ok(Ok(n)) if n > 0 => {}
+                _ => break,
+            }
+        }
     }
 
     /// Drops old events; those that were stored before the clock was set and those after it by one cutoff each.

@@ -7,8 +7,8 @@ use crate::daemon::learner::{Learner, lessons::Lessons};
 use crate::daemon::log::{Log, follow::Following};
 use crate::daemon::queue::asks::{Askers, Asks};
 use crate::daemon::queue::{
-    CommandQueue, Settings, awaited::Awaited, changes::Changes, clock_steps::Clock, handover::Handovers, held::Reasons,
-    takeup, wait::Waits,
+    CommandQueue, Settings, awaited::Awaited, changes::Changes, clock_steps::Clock, feed::Feed, handover::Handovers,
+    held::Reasons, takeup, wait::Waits,
 };
 use crate::daemon::status::{Listen, Overview};
 use crate::daemon::{
@@ -47,6 +47,7 @@ pub(crate) struct Parts {
     pub(crate) queue: Arc<CommandQueue>,
     pub(crate) asks: Arc<Asks>,
     pub(crate) waits: Arc<Waits>,
+    pub(crate) feed: Arc<Feed>,
     pub(crate) forwards: Arc<Forwards>,
     pub(crate) lessons: Arc<Lessons>,
     pub(crate) learner: Arc<Learner>,
@@ -136,6 +137,7 @@ impl Parts {
                 learned: Arc::clone(&learned),
                 awaited: awaited.clone(),
             }),
+            feed: Arc::new(Feed { queue: Arc::clone(&queue), following: Arc::clone(&following) }),
             learner: Arc::new(Learner {
                 store: store.clone(),
                 clock: Arc::clone(&clock),

@@ -13,6 +13,7 @@ pub(crate) mod checks;
 pub(crate) mod claim;
 pub(crate) mod clock_steps;
 pub(crate) mod enqueue;
+pub(crate) mod feed;
 pub(crate) mod handover;
 pub(crate) mod held;
 pub(crate) mod introduce;
@@ -23,6 +24,7 @@ pub(crate) mod pause;
 pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod refused;
+pub(crate) mod revisions;
 pub(crate) mod rows;
 pub(crate) mod settle;
 pub(crate) mod table;
@@ -266,7 +268,8 @@ impl CommandQueue {
             if dry_run {
                 return Err(Ok(made));
             }
-            (news.queued, news.expiring) = (made.len() as u64, when.expires.is_some());
+            news.queued = made.len() as u64;
+            news.expiring = when.expires.is_some() || when.due > now;
             Ok((made, news, reading))
         });
         let made = match made.await? {
@@ -279,6 +282,8 @@ impl CommandQueue {
         let receipt = |(record, repeated): &(Record, bool)| Receipt {
             repeated: *repeated,
             held: held.take(),
+            // What was only tried has no number.
+            rev: record.rev().filter(|_| !dry_run),
             ..record.receipt(now)
         };
         Ok(made.iter().map(receipt).collect())

@@ -121,6 +121,9 @@ fn exits(page: &mut Page, verb: &str) {
         "events" => Some(
             "With `-f`, 6 when `--timeout` has passed, and 3 when the daemon ended and `--no-reconnect` was given. With `--exec`, 1 when a command failed for good and `--on-failure skip` was not given, and at the end when events were dropped before the command was given them. 5 when another reader holds the cursor, or when the log is another than the one that was read. 129, 130 or 143 after SIGHUP, SIGINT or SIGTERM, once what ran has ended and the cursor has moved; 0 when whoever read the output has gone.",
         ),
+        "queue list" => Some(
+            "With `-f` or `--after`, 5 when REV has not been reached (another log), 6 when `--timeout` has passed, and 3 when the daemon ended and `--no-reconnect` was given.",
+        ),
         "ask" => Some("6 also when the other side has not answered in time."),
         "setup" => Some("6 when `--timeout` has passed before both a poll and a callback arrived."),
         "daemon start" | "daemon restart" => Some("1 when the daemon did not start; its own words are told."),

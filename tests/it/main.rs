@@ -29,6 +29,7 @@ mod examples;
 mod exec;
 mod exits;
 mod faults;
+mod feed;
 mod follow;
 mod forward;
 mod handover;

@@ -42,6 +42,8 @@ const NAMES: &[(&str, Files)] = &[
         !is_in(file, "protocol") && !is_in(file, "directory")
     }),
     (r"\b(SystemTime|Timestamp)::now\b", |file| is_in(file, "clock")),
+    // A command's record is stored where its state gets a number, and nowhere else.
+    (r"\bput\(\s*COMMAND\b", |file| is_in(file, "daemon/queue/table")),
 ];
 
 fn root() -> &'static Path {

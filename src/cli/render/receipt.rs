@@ -76,17 +76,34 @@ pub(in crate::cli) const HEAD: [&str; 5] = ["id", "state", "account", "due", "co
 
 /// A row of the table of commands.
 pub(in crate::cli) fn row(receipt: &Receipt) -> Vec<String> {
-    /// The most of a text that the table shows, columns.
-    const WORDS: usize = 30;
-    let words = words(receipt);
-    let words = if words.is_empty() { words } else { format!(": {}", shorten(&words, WORDS)) };
     vec![
         receipt.id.to_string(),
         receipt.state.to_string(),
         receipt.account.clone().unwrap_or_else(|| "-".to_owned()),
         time(Some(receipt.due)),
-        format!("{}{words}{}", deed(receipt), held(receipt)),
+        all_said(receipt),
     ]
+}
+
+/// What a command does, the beginning of what it says, and why it is held, if it is.
+fn all_said(receipt: &Receipt) -> String {
+    /// The most of a text that is shown, columns.
+    const WORDS: usize = 30;
+    let words = words(receipt);
+    let words = if words.is_empty() { words } else { format!(": {}", shorten(&words, WORDS)) };
+    format!("{}{words}{}", deed(receipt), held(receipt))
+}
+
+/// One line of the changes that commands go through: when, which change, which command, its state, and what it does.
+pub(in crate::cli) fn change(receipt: &Receipt) -> String {
+    /// As long as a state is, columns.
+    const STATE: usize = 9;
+    let when = receipt.changed.unwrap_or(receipt.created).local();
+    let rev = receipt.rev.map_or("-".to_owned(), |rev| rev.to_string());
+    let pad = " ".repeat(STATE.saturating_sub(receipt.state.as_str().len()));
+    let account = receipt.account.as_deref().map(|account| format!(" for {}", clean(account))).unwrap_or_default();
+    let (deed, event) = (all_said(receipt), event(receipt));
+    format!("{when} {rev:>5} {:>4} {}{pad} {deed}{account}{event}", receipt.id, state(receipt.state))
 }
 
 /// The table of commands, its states coloured. The colour comes after the widths are settled.

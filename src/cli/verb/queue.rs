@@ -1,11 +1,15 @@
 //! `wehelp queue`
 
+mod follow;
+
 use crate::cli::complete::Known;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{self, Error, Exit};
+use crate::cli::options::duration;
 use crate::cli::render::{self, receipt};
 use crate::control::client::{self, Reply};
-use crate::control::{CancelQuery, Named, NotCancelled, Paused, QueueQuery, Receipt, State};
+use crate::control::{CancelQuery, Named, NotCancelled, Paused, QueueQuery, Receipt, Rev, State};
+use std::time::Duration;
 
 /// Show and change the commands in the queue.
 #[derive(Debug, clap::Args)]
@@ -35,12 +39,20 @@ enum What {
 }
 
 /// List the commands that no client has fetched yet; with --all, everything kept.
+///
+/// With -f, every change of a command's state follows, each once and in order: one receipt a line, as the command was
+/// then. The commands that are listed first are in the order of their last changes. `rev` numbers the changes; it rises
+/// with each, also over restarts of wehelpd, and --after goes on behind the last one that was read. How long changes are
+/// kept is `[queue] keep_done`: of those that were dropped before they were read is told on stderr, with --json as
+/// {"dropped":{"from":REV,"to":REV}}. The filters choose among the changes: --state is the state that was changed to.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   wehelp queue list
   wehelp queue list --all --state rejected,expired | jq -r .id
-  wehelp queue list --key 'news-2026-*'")]
+  wehelp queue list --key 'news-2026-*'
+  wehelp queue list -f -n 0 --state rejected,expired
+  wehelp queue list -f --after 1042 | jq -c '[.rev, .id, .state]'")]
 struct List {
     /// Everything kept, not only what is unfinished
     #[arg(long)]
@@ -52,10 +64,30 @@ struct List {
     /// At most so many, the newest
     #[arg(short = 'n', long, value_name = "N")]
     lines: Option<u64>,
+
+    /// Go on with every change of state; reconnect when the daemon restarts
+    #[arg(short, long)]
+    follow: bool,
+
+    /// Not the commands, but the changes after this one: the `rev` that was read last (0: all that are kept)
+    #[arg(long, value_name = "REV", conflicts_with_all = ["all", "lines"])]
+    after: Option<u64>,
+
+    /// End after so many lines; with -f wait for them
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+
+    /// With -f: end when so much time has passed (exit 6)
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "follow")]
+    timeout: Option<Duration>,
+
+    /// With -f: end when the daemon does (exit 3)
+    #[arg(long)]
+    no_reconnect: bool,
 }
 
 /// Which commands are meant; all that is given must hold, and -a as well.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 struct Filter {
     /// Only commands in these states: scheduled, ready, in_flight, fetched, answered, rejected, expired, cancelled
     #[arg(long, value_name = "STATE,…", add = Known::States.completer())]
@@ -135,7 +167,7 @@ struct Resume {}
 
 pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     match args.what {
-        What::List(list) => self::list(ctx, list),
+        What::List(list) => self::list(ctx, &list),
         What::Show(Ids { ids }) => each(ctx, &ids, |id| {
             let receipt = ctx.client()?.get(&format!("/v1/commands/{id}"))?;
             ctx.out().print::<Receipt>(&receipt, receipt::details)
@@ -147,10 +179,25 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     }
 }
 
-fn list(ctx: &Ctx, list: List) -> Result<(), Error> {
-    let List { all, filter: Filter { state, api, key }, lines } = list;
-    let everything = all || state.is_some();
-    let query = QueueQuery { all, state, account: ctx.global().account.clone(), api, key, limit: lines };
+fn list(ctx: &Ctx, list: &List) -> Result<(), Error> {
+    let Filter { state, api, key } = list.filter.clone();
+    let everything = list.all || state.is_some();
+    let query = QueueQuery {
+        all: list.all,
+        state,
+        account: ctx.global().account.clone(),
+        api,
+        key,
+        limit: list.lines,
+        follow: list.follow,
+        after: list.after.map(Rev),
+        ..QueueQuery::default()
+    };
+    if query.is_about_changes() {
+        let query = QueueQuery { count: list.count, ..query };
+        return follow::run(ctx, query, list.timeout, list.follow && !list.no_reconnect);
+    }
+    let query = QueueQuery { limit: list.lines.into_iter().chain(list.count).min(), ..query };
     let mut lines = ctx.client()?.open("/v1/commands", &query)?.lines();
     if ctx.out().is_json() {
         // However many they are: as they come.

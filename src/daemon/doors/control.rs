@@ -73,7 +73,7 @@ pub(crate) fn routes(parts: Parts, doors: Doors) -> impl Filter<Extract = (Respo
 /// Whether an answer has positions of the log in it, or tells that one is none.
 fn is_about_the_log(path: &str) -> bool {
     let below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    below("/v1/events") || below("/v1/cursors")
+    below("/v1/events") || below("/v1/cursors") || path == "/v1/commands"
 }
 
 fn check_version(headers: &header::HeaderMap) -> Result<(), Refusal> {
@@ -208,6 +208,9 @@ impl Ask<'_> {
             (&Method::GET, []) => {
                 let mut query: control::QueueQuery = self.query()?;
                 query.account = queue.account_of(query.account.as_deref()).await?;
+                if query.is_about_changes() {
+                    return Ok(stream(self.parts.feed.begin(query)?, or_refusal));
+                }
                 Ok(stream(list::list(queue, query).await?, each))
             }
             (&Method::POST, ["cancel"]) => {

@@ -100,8 +100,10 @@ impl From<queue::refused::Refused> for Refusal {
         use queue::refused::Refused;
         let row = match refused {
             Refused::Accounts(refused) => return refused.into(),
+            Refused::Log(refused) => return refused.into(),
             Refused::Store(error) => return error.into(),
             Refused::Panicked(panicked) => return panicked.into(),
+            Refused::Ahead { .. } => hinted(409, "ahead", "begin again, without a position"),
             Refused::NotFound(_) => hinted(404, "not-found", "`wehelp queue list --all` shows those kept"),
             Refused::Gone { .. } => hinted(409, "too-late", "only what no client has fetched can be cancelled"),
             Refused::Over { .. } => hinted(409, "too-late", "queue it anew instead"),

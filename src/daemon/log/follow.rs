@@ -38,7 +38,7 @@ const TURNS: usize = 2;
 /// Where a large line cannot be put into a file, a reader that does not take a piece of it for so long is let go.
 const STALL: Duration = Duration::from_secs(30);
 /// An idle follower is written to at least this often when it did not say how often.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A page of at most so many events is read on the runtime itself: a hop to a blocking thread costs more.
 const INLINE_MAX: u64 = 64;
 /// A mark for skipped events is sent once so many went by unmatched.
@@ -79,7 +79,7 @@ pub(crate) struct Following {
 }
 
 /// A follower among the open ones, however it ends.
-struct Counted(Arc<Following>);
+pub(crate) struct Counted(Arc<Following>);
 
 impl Counted {
     fn new(following: &Arc<Following>) -> Self {
@@ -116,6 +116,22 @@ impl Following {
     pub(crate) async fn alone(&self) -> Option<SemaphorePermit<'_>> {
         // It is never closed.
         self.alone.acquire().await.ok()
+    }
+
+    /// A place among the open ones, for a follower of something else than the log.
+    pub(crate) fn join(self: &Arc<Self>) -> Counted {
+        Counted::new(self)
+    }
+
+    /// The turn of who makes a page.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.turns.acquire().await.ok()
+    }
+
+    /// How many bytes a page may have now.
+    pub(crate) fn page_bytes(&self) -> usize {
+        (PAGES_BYTES / self.readers()).clamp(PAGE_BYTES_MIN, PAGE_BYTES)
     }
 
     /// Open streams.
@@ -196,7 +212,7 @@ impl Following {
     }
 
     /// Waits, and writes an empty line after it; an error when the reader has gone, or the daemon stops.
-    async fn beat(&self, out: &mpsc::Sender<Piece>, wait: Duration) -> Result<(), Gone> {
+    pub(crate) async fn beat(&self, out: &mpsc::Sender<Piece>, wait: Duration) -> Result<(), Gone> {
         tokio::select! {
             () = tokio::time::sleep(wait) => out.send(Ok(Bytes::from_static(Line::KEEP_ALIVE))).await.map_err(|_| Gone),
             () = out.closed() => Err(Gone),
@@ -215,7 +231,7 @@ impl Following {
     ) -> Result<Lines, Refused> {
         let learned = self.learned.upto().max(known_upto);
         let is_short = upto.0.saturating_sub(query.after.0) <= INLINE_MAX;
-        let bytes_max = (PAGES_BYTES / self.readers()).clamp(PAGE_BYTES_MIN, PAGE_BYTES);
+        let bytes_max = self.page_bytes();
         let aside = |query: &Query| {
             let (of, query, filter) = (Arc::clone(self), query.clone(), Arc::clone(filter));
             tokio::task::spawn_blocking(move || page(&of.store, &of.large, &query, bytes_max, &filter, left, learned))
@@ -238,7 +254,12 @@ impl Following {
     }
 
     /// Hands a page on, in pieces: what is left of it waits here until the reader has taken the rest.
-    async fn send(&self, out: &mpsc::Sender<Piece>, large: Option<Arc<Spilled>>, text: Vec<u8>) -> Result<(), Gone> {
+    pub(crate) async fn send(
+        &self,
+        out: &mpsc::Sender<Piece>,
+        large: Option<Arc<Spilled>>,
+        text: Vec<u8>,
+    ) -> Result<(), Gone> {
         if let Some(large) = large {
             let mut at = 0;
             while at < large.len() {

@@ -6,7 +6,7 @@ use crate::daemon::ages::Ages;
 use crate::daemon::queue::record::{ANSWER_LIFE, Phase, REFUSAL_LIFE, Record};
 use crate::daemon::queue::rows::{id_hash, may_be_meant, media_hash, text_hash, useful_until};
 use crate::daemon::queue::settle::{arrived, fetched};
-use crate::daemon::queue::table::{load, save};
+use crate::daemon::queue::table::{amend, load, save};
 use crate::key::{ASKED, ECHO, Keys, REFUSABLE, Space, id_at_end, name_key};
 use crate::protocol::answer;
 use crate::protocol::answer::{Conclusion, Verdict};
@@ -126,20 +126,19 @@ pub(crate) fn answered(tx: &Txn<'_>, id: u64) -> Option<Record> {
 /// Notes that all of the list has come that answers a command.
 pub(crate) fn whole(tx: &mut Txn<'_>, id: u64) {
     let Some(before) = load(tx, id).filter(Record::may_go_on) else { return };
-    let record = Record { whole: true, ..before.clone() };
-    save(tx, Some(&before), Some(&record));
+    amend(tx, &before, Record { whole: true, ..before.clone() });
 }
 
 /// Notes that a part of the list may have been missed that answers a command.
 pub(crate) fn cut(tx: &mut Txn<'_>, id: u64) {
     let Some(before) = load(tx, id).filter(Record::may_go_on) else { return };
-    let record = Record { cut: true, ..before.clone() };
-    save(tx, Some(&before), Some(&record));
+    amend(tx, &before, Record { cut: true, ..before.clone() });
 }
 
 /// Records what an event means for a command.
 pub(crate) fn conclude(tx: &mut Txn<'_>, before: &Record, seq: Seq, conclusion: &Conclusion, now: Time) {
-    let age = Ages::load(tx).of_event(seq, now);
+    let ages = Ages::load(tx);
+    let age = ages.of_event(seq, now);
     let mut record = before.clone();
     if record.answers.len() < ANSWERS_MAX && !record.answers.contains(&seq) {
         record.answers.push(seq);
@@ -168,5 +167,6 @@ pub(crate) fn conclude(tx: &mut Txn<'_>, before: &Record, seq: Seq, conclusion: 
             }
         }
     }
-    save(tx, Some(before), Some(&record));
+    // By the clock of now, which may have been set since the event came.
+    save(tx, Some(before), &mut record, ages.wall(age));
 }

@@ -4,9 +4,9 @@ use crate::clock::Time;
 use crate::daemon::ages::Ages;
 use crate::daemon::queue::keys::{Key, key_of, key_of_v1, keyed, put_key};
 use crate::daemon::queue::record::{KEY_LIFE, New, Phase, Record};
-use crate::daemon::queue::table::{load, save};
+use crate::daemon::queue::table::{amend, load, remove, save};
 use crate::daemon::queue::{enqueue::accepting, refused::Refused};
-use crate::key::{DONE, EXPIRY, KEY, KEY_V1, id_at_end, time_key};
+use crate::key::{DONE, EXPIRY, KEY, KEY_V1, SCHEDULED, id_at_end, time_key};
 use crate::store::Txn;
 
 /// Commands expired, deleted or given back in one transaction: keeps the writer free for others.
@@ -28,7 +28,7 @@ pub(crate) fn cancel(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result
     record.was_out |= before.phase == Phase::InFlight;
     record.phase = Phase::Cancelled;
     record.done = Some(Ages::load(tx).now(now));
-    save(tx, Some(&before), Some(&record));
+    save(tx, Some(&before), &mut record, now);
     Ok(record)
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn retry(tx: &mut Txn<'_>, id: u64, live: bool, now: Time) -> Result<
     (record.claimed, record.fetched, record.answer, record.missing, record.done) = (None, None, None, None, None);
     record.answers.clear();
     (record.back, record.whole, record.cut) = (None, false, false);
-    save(tx, Some(&before), Some(&record));
+    save(tx, Some(&before), &mut record, now);
     Ok(record)
 }
 
@@ -92,14 +92,27 @@ pub(crate) fn expire(tx: &mut Txn<'_>, now: Time) -> usize {
             let mut record = before.clone();
             record.phase = Phase::Expired;
             record.done = Some(age);
-            save(tx, Some(&before), Some(&record));
+            save(tx, Some(&before), &mut record, now);
         }
     }
     found.len()
 }
 
-/// Moves what waits for a length of time by so many milliseconds: the clock was set.
-pub(crate) fn shift(tx: &mut Txn<'_>, ids: &[u64], by: i64) {
+/// Notes that the time of commands has come. Returns how many.
+pub(crate) fn come_due(tx: &mut Txn<'_>, now: Time) -> usize {
+    let found = tx.scan(SCHEDULED, ..time_key(now, u64::MAX)).take(SWEEP_MAX).collect::<Vec<_>>();
+    for (key, _) in &found {
+        if let Some(before) = load(tx, id_at_end(key)) {
+            save(tx, Some(&before), &mut before.clone(), now);
+        }
+        // It stays in no case: whoever calls goes on as long as there is one.
+        tx.delete(SCHEDULED, key);
+    }
+    found.len()
+}
+
+/// Moves what waits for a length of time by so many milliseconds: the clock was set. `now`: as if it had not been.
+pub(crate) fn shift(tx: &mut Txn<'_>, ids: &[u64], by: i64, now: Time) {
     let moved = |time: Time| Time::from_millis(time.millis().saturating_add(by));
     for &id in ids {
         let waits = |record: &Record| matches!(record.phase, Phase::Queued | Phase::InFlight);
@@ -111,7 +124,7 @@ pub(crate) fn shift(tx: &mut Txn<'_>, ids: &[u64], by: i64) {
             record.due = moved(before.due);
             record.expires = before.expires.map(moved);
         }
-        save(tx, Some(&before), Some(&record));
+        save(tx, Some(&before), &mut record, moved(now));
     }
 }
 
@@ -126,7 +139,7 @@ pub(crate) fn forget(tx: &mut Txn<'_>, before: Time, now: Time) -> usize {
         };
         if record.is_in_line() {
             // Somebody still waits for the reply: it is looked at again when that may be over.
-            save(tx, Some(&record), Some(&Record { done: Some(now), ..record.clone() }));
+            amend(tx, &record, Record { done: Some(now), ..record.clone() });
             continue;
         }
         if let Some(key) = &record.key {
@@ -135,8 +148,8 @@ pub(crate) fn forget(tx: &mut Txn<'_>, before: Time, now: Time) -> usize {
             let is_alive = row.is_some_and(|key| key.id == record.id && key.is_alive(now));
             if is_alive || now.since(record.queued()) < KEY_LIFE {
                 // Its key is still promised to be remembered; it is looked at again when that is over.
-                let later = Record { done: Some(record.queued().max(now).after(KEY_LIFE)), ..record.clone() };
-                save(tx, Some(&record), Some(&later));
+                let later = Some(record.queued().max(now).after(KEY_LIFE));
+                amend(tx, &record, Record { done: later, ..record.clone() });
                 continue;
             }
             let account = record.account.as_deref();
@@ -148,7 +161,7 @@ pub(crate) fn forget(tx: &mut Txn<'_>, before: Time, now: Time) -> usize {
                 }
             }
         }
-        save(tx, Some(&record), None);
+        remove(tx, &record);
     }
     found.len()
 }

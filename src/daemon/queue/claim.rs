@@ -79,7 +79,7 @@ pub(crate) fn claim(
             // What came before is no answer to it, whatever became of an earlier hand-over.
             (record.claimed, record.back) = (Some(by.clone()), None);
             record.handed_at = Some(age);
-            save(tx, Some(&before), Some(&record));
+            save(tx, Some(&before), &mut record, now);
             let ends = record.api == LOGOUT;
             taken.push(record);
             // Nobody is there any more for what would come behind it.

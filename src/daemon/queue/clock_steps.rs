@@ -167,8 +167,9 @@ impl Clock {
         for some in ids.chunks(MOVED_MAX) {
             let last = some.last().copied().unwrap_or(upto);
             let (some, fact, ages) = (some.to_vec(), self.fact(Some(Moving { by, upto: last })), self.ages());
+            let now = self.now();
             let moved = move |tx: &mut Txn<'_>| {
-                shift(tx, &some, by);
+                shift(tx, &some, by, now);
                 put(tx, &fact, &ages);
                 Ok::<_, std::convert::Infallible>(())
             };

@@ -61,7 +61,7 @@ pub(crate) fn enqueue(
                 let is_ours = first.id >= ours;
                 return Err(if is_ours { Refused::KeyTwice(key) } else { Refused::KeyUsed { key, id: first.id } });
             }
-            made.push((bind(tx, first, account), true));
+            made.push((bind(tx, first, account, now), true));
             continue;
         }
         // Two commands for one person would be answered once, and the second one then by somebody else's answer.
@@ -81,8 +81,8 @@ pub(crate) fn enqueue(
         }
         tx.put(META, b"next_id", (id + 1).to_be_bytes());
         put_key(tx, account, command.key.as_deref(), Key { id, time: ages.now(now) });
-        let record = Record::new(id, account, command, when, now, ages.now(now));
-        save(tx, None, Some(&record));
+        let mut record = Record::new(id, account, command, when, now, ages.now(now));
+        save(tx, None, &mut record, now);
         made.push((record, false));
     }
     Ok(made)
@@ -90,13 +90,13 @@ pub(crate) fn enqueue(
 
 /// The command that a key stands for, bound to the account that is named now, where it was bound to nobody so far and no
 /// client has had it: else whoever polls first would send it.
-fn bind(tx: &mut Txn<'_>, first: Record, account: Option<&str>) -> Record {
+fn bind(tx: &mut Txn<'_>, first: Record, account: Option<&str>, now: Time) -> Record {
     let is_untouched = first.phase == Phase::Queued && first.claimed.is_none() && !first.was_out;
     if account.is_none() || first.account.is_some() || !is_untouched || first.ask.is_some() {
         return first;
     }
-    let record = Record { account: account.map(str::to_owned), ..first.clone() };
-    save(tx, Some(&first), Some(&record));
+    let mut record = Record { account: account.map(str::to_owned), ..first.clone() };
+    save(tx, Some(&first), &mut record, now);
     move_key(tx, &first, account);
     record
 }

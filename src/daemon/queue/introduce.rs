@@ -7,7 +7,7 @@
 //! Leaves to others: which account a poll is for (`accounts`), and budgets, which become one when they are next looked
 //! at (`pacing`).
 
-use crate::daemon::queue::table::{load, save};
+use crate::daemon::queue::table::{amend, load};
 use crate::daemon::queue::{change::SWEEP_MAX, record::Claimed};
 use crate::directory;
 use crate::key::{Keys, POLLER, after_prefix, id_at_end};
@@ -58,7 +58,7 @@ pub(crate) fn introduce(tx: &mut Txn<'_>) -> bool {
             if let Some(claimed) = &mut record.claimed {
                 become_account(claimed, &account);
             }
-            save(tx, Some(&before), Some(&record));
+            amend(tx, &before, record);
             some = true;
         }
     }

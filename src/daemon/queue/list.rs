@@ -5,11 +5,12 @@
 //! Leaves to others: what can be taken back (`queue`), and which account a name means (`accounts`).
 
 use crate::clock::Time;
-use crate::control::{CancelQuery, Held, QueueQuery, Receipt, State};
+use crate::control::{CancelQuery, Held, QueueQuery, Receipt, Rev, State};
 use crate::daemon::blocking::blocking;
 use crate::daemon::queue::record::{Phase, Record};
 use crate::daemon::queue::{CommandQueue, read, refused::Refused};
 use crate::protocol::command::Api;
+use crate::store::{self, Store};
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -29,7 +30,8 @@ type Steps<T> = mpsc::Sender<Result<Vec<T>, Refused>>;
 pub(crate) type Cancelled = (u64, Result<Receipt, Refused>);
 
 /// What is asked for.
-struct Filter {
+#[derive(Debug)]
+pub(super) struct Filter {
     states: Option<Vec<State>>,
     account: Option<String>,
     api: Option<String>,
@@ -38,7 +40,7 @@ struct Filter {
 
 impl Filter {
     /// Reads it; the account is an id.
-    fn read(query: &QueueQuery) -> Result<Self, Refused> {
+    pub(super) fn read(query: &QueueQuery) -> Result<Self, Refused> {
         let states = query.state.as_ref().map(|list| list.split(',').map(|name| state(name.trim())).collect());
         let key = match query.key.as_deref() {
             Some(key) if key.len() > GLOB_BYTES_MAX => return Err(Refused::PatternLength(GLOB_BYTES_MAX)),
@@ -48,9 +50,19 @@ impl Filter {
     }
 
     fn passes(&self, record: &Record, now: Time) -> bool {
+        self.wants(record.state(now)) && self.is_about(record, true)
+    }
+
+    /// Whether it asks for commands in that state.
+    pub(super) fn wants(&self, state: State) -> bool {
+        self.states.as_ref().is_none_or(|states| states.contains(&state))
+    }
+
+    /// Whether it asks for a command, whatever its state. `bound`: to its account, at the time that is meant.
+    pub(super) fn is_about(&self, record: &Record, bound: bool) -> bool {
         let is_made_by = |verb: &String| Api::find(&record.api).is_some_and(|row| row.verb == verb);
-        self.account.as_ref().is_none_or(|account| record.account.as_ref() == Some(account))
-            && self.states.as_ref().is_none_or(|states| states.contains(&record.state(now)))
+        let account = record.account.as_ref().filter(|_| bound);
+        self.account.as_ref().is_none_or(|own| account == Some(own))
             && self.api.as_ref().is_none_or(|api| record.api == *api || is_made_by(api))
             && self.key.as_ref().is_none_or(|glob| record.key.as_deref().is_some_and(|key| glob.matches(key)))
     }
@@ -120,6 +132,76 @@ fn find(queue: &CommandQueue, query: &QueueQuery, now: Time) -> Result<Found, Re
     ids.sort_unstable();
     ids.drain(..ids.len().saturating_sub(limit));
     Ok(Found { filter, ids, held })
+}
+
+/// How the commands stand that a query asks for, as their states were noted up to a change: what a reader of the changes
+/// after it begins with. Those that change meanwhile are left out: it is told of them.
+#[derive(Debug)]
+pub(super) struct StandingCommands {
+    upto: Rev,
+    now: Time,
+    /// In the order of their last changes.
+    ids: VecDeque<u64>,
+    held: HashMap<u64, Held>,
+}
+
+/// Looks for them. Blocking.
+pub(super) fn standing(
+    queue: &CommandQueue,
+    query: &QueueQuery,
+    filter: &Filter,
+    upto: Rev,
+) -> Result<StandingCommands, store::Error> {
+    let now = queue.clock.now();
+    let is_meant = |record: &Record| {
+        let is_settled = record.rev().is_none_or(|rev| rev <= upto);
+        is_settled && filter.wants(record.noted_state(now)) && filter.is_about(record, true)
+    };
+    let is_for_all = query.all || filter.asks_for_finished();
+    let mut found = Vec::new();
+    if is_for_all {
+        read::each(&queue.store, |record| {
+            found.extend(is_meant(&record).then(|| (record.rev(), record.id)));
+            ControlFlow::Continue(())
+        })?;
+    }
+    let mut holder = queue.reasons.at(now)?;
+    let mut held = HashMap::new();
+    read::each_unfinished(&queue.store, |record| {
+        let why = holder.next(&record)?;
+        if is_meant(&record) {
+            held.extend(why.map(|why| (record.id, why)));
+            found.extend((!is_for_all).then_some((record.rev(), record.id)));
+        }
+        Ok(())
+    })?;
+    found.sort_unstable();
+    // One that was handed over meanwhile stands in both lists.
+    found.dedup();
+    let limit = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    found.drain(..found.len().saturating_sub(limit));
+    Ok(StandingCommands { upto, now, ids: found.into_iter().map(|(_, id)| id).collect(), held })
+}
+
+impl StandingCommands {
+    pub(super) fn is_told(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The next ones, at most `max` and as many as about `bytes_max` hold. Blocking.
+    pub(super) fn next(&mut self, store: &Store, max: usize, bytes_max: usize) -> Result<Vec<Receipt>, store::Error> {
+        let (mut receipts, mut bytes) = (Vec::new(), 0);
+        while receipts.len() < max && bytes < bytes_max {
+            let Some(id) = self.ids.pop_front() else { break };
+            let record = read::one(store, id)?.filter(|record| record.rev().is_none_or(|rev| rev <= self.upto));
+            let Some(record) = record else { continue };
+            bytes += record.told_bytes();
+            let receipt = record.receipt_in(record.noted_state(self.now));
+            let held = self.held.remove(&id).filter(|_| receipt.state.is_unfinished());
+            receipts.push(Receipt { held, ..receipt });
+        }
+        Ok(receipts)
+    }
 }
 
 async fn tell(queue: Arc<CommandQueue>, found: Found, now: Time, out: Steps<Receipt>) -> Result<(), Refused> {

@@ -5,8 +5,8 @@ use crate::control::{Paused, State};
 use crate::daemon::queue::record::{Lane, Phase, Record, parse};
 use crate::daemon::queue::rows::{number, ready_prefix};
 use crate::key::{
-    ASK_LINE, COMMAND, COUNT, DONE, DUE, EXPIRY, GIVEN_BACK, IN_FLIGHT, Keys, META, READY, Space, TEACHES, bytes_time,
-    id_at_end, id_key, time_key,
+    ASK_LINE, COMMAND, COUNT, DONE, DUE, EXPIRY, GIVEN_BACK, IN_FLIGHT, Keys, META, READY, SCHEDULED, Space, TEACHES,
+    bytes_time, id_at_end, id_key, time_key,
 };
 use crate::store::{Error, Pair, Store};
 use std::collections::BTreeMap;
@@ -99,6 +99,11 @@ pub(crate) fn next_due(store: &Store, now: Time) -> Result<Option<Time>, Error> 
 /// When the oldest due command became due.
 pub(crate) fn oldest_due(store: &Store, now: Time) -> Result<Option<Time>, Error> {
     Ok(first(store, DUE, ..time_key(now, u64::MAX))?.as_deref().map(due_of))
+}
+
+/// When the time of the next command comes, of which that is to be noted.
+pub(crate) fn next_to_come_due(store: &Store) -> Result<Option<Time>, Error> {
+    Ok(first(store, SCHEDULED, ..)?.as_deref().map(due_of))
 }
 
 /// When the next command expires.

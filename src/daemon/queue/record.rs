@@ -4,7 +4,7 @@
 //! Leaves to others: when a record changes.
 
 use crate::clock::Time;
-use crate::control::{ASKED_BEFORE, Fetched, Held, Receipt, State};
+use crate::control::{ASKED_BEFORE, Fetched, Held, Receipt, Rev, State};
 use crate::protocol::answer;
 use crate::protocol::command::{Api, Class, Wire};
 use crate::seq::Seq;
@@ -167,6 +167,18 @@ pub(crate) struct Record {
     /// Somebody waits for the reply of a person (`wehelp ask`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ask: Option<Ask>,
+    /// Absent: its state did not change since the version that numbers changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) noted: Option<NotedState>,
+}
+
+/// What was noted of a command's state last (see `revisions`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NotedState {
+    pub(super) rev: Rev,
+    /// It was not due yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) scheduled: bool,
 }
 
 /// A question to a person: only one is open in a chat.
@@ -213,13 +225,28 @@ impl Record {
             handed_at: None,
             had_at: None,
             ask: None,
+            noted: None,
         }
     }
 
     /// The state as users see it.
     pub(crate) fn state(&self, now: Time) -> State {
+        self.state_when(self.due > now)
+    }
+
+    /// The state as it was noted last: a command whose time has come is scheduled there until that is noted as well.
+    pub(crate) fn noted_state(&self, now: Time) -> State {
+        self.state_when(self.noted.map_or(self.due > now, |noted| noted.scheduled))
+    }
+
+    /// The last change of its state that has a number.
+    pub(crate) fn rev(&self) -> Option<Rev> {
+        self.noted.map(|noted| noted.rev)
+    }
+
+    fn state_when(&self, scheduled: bool) -> State {
         match self.phase {
-            Phase::Queued if self.due > now => State::Scheduled,
+            Phase::Queued if scheduled => State::Scheduled,
             Phase::Queued => State::Ready,
             Phase::InFlight => State::InFlight,
             Phase::Fetched => State::Fetched,
@@ -232,10 +259,22 @@ impl Record {
 
     /// What users see.
     pub(crate) fn receipt(&self, now: Time) -> Receipt {
+        self.receipt_in(self.state(now))
+    }
+
+    /// About how long its receipt is as a line, bytes.
+    pub(super) fn told_bytes(&self) -> usize {
+        /// What there is beside the command.
+        const REST: usize = 500;
+        self.command.as_str().len() + REST
+    }
+
+    /// The same, of a state that was told of it.
+    pub(super) fn receipt_in(&self, state: State) -> Receipt {
         let several = self.answers.len() > 1 || (self.answer.is_none() && !self.answers.is_empty());
         Receipt {
             id: self.id,
-            state: self.state(now),
+            state,
             account: self.account.clone(),
             api: self.api.clone(),
             command: self.command.to_raw(),
@@ -249,9 +288,11 @@ impl Record {
             answers: if several { self.answers.clone() } else { Vec::new() },
             missing: if self.phase == Phase::Answered { Vec::new() } else { self.missing.clone().unwrap_or_default() },
             cut: self.cut,
-            held: self.waits_for_its_turn().filter(|_| self.due <= now),
+            held: self.waits_for_its_turn().filter(|_| state == State::Ready),
             bulk: self.bulk,
             repeated: false,
+            rev: self.rev(),
+            changed: None,
         }
     }
 

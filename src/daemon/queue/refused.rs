@@ -1,9 +1,10 @@
 //! Why the queue refuses.
 
 use crate::clock::Time;
-use crate::control::{ENQUEUE_MAX, KEY_BYTES_MAX, State};
+use crate::control::{ENQUEUE_MAX, KEY_BYTES_MAX, Rev, State};
 use crate::daemon::accounts::refused as accounts;
 use crate::daemon::blocking::Panicked;
+use crate::daemon::log::refused as log;
 use crate::store;
 
 /// What was asked of the queue cannot be done.
@@ -66,6 +67,13 @@ pub(crate) enum Refused {
     Unfiltered,
     #[error("only what is scheduled, ready or in_flight can be cancelled")]
     Finished,
+    #[error(
+        "what is asked for stands after change {after}, and the queue has only come to {newest}: it is another one than \
+         the one that was read (was a backup restored?)"
+    )]
+    Ahead { after: Rev, newest: Rev },
+    #[error(transparent)]
+    Log(#[from] log::Refused),
     #[error(transparent)]
     Accounts(#[from] accounts::Refused),
     #[error(transparent)]

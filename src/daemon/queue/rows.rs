@@ -7,8 +7,8 @@
 use crate::clock::Time;
 use crate::daemon::queue::record::{ANSWER_LIFE, ECHO_LIFE, HANDOVER_MAX, Lane, Phase, REFUSAL_LIFE, Record};
 use crate::key::{
-    ACCEPTING, ASK_LINE, ASKED, COUNT, DONE, DUE, ECHO, EXPIRY, GIVEN_BACK, IN_FLIGHT, POLLER, READY, REFUSABLE, Space,
-    bytes_time, id_key, name_key, time_bytes, time_key,
+    ACCEPTING, ASK_LINE, ASKED, COUNT, DONE, DUE, ECHO, EXPIRY, GIVEN_BACK, IN_FLIGHT, POLLER, READY, REFUSABLE,
+    SCHEDULED, Space, bytes_time, id_key, name_key, time_bytes, time_key,
 };
 use crate::protocol::answer;
 use crate::protocol::command::{Api, Command, Says};
@@ -89,6 +89,9 @@ pub(crate) fn entries(record: &Record) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
                 entries.insert((READY, ready_key(record)), Vec::new());
             }
             entries.insert((DUE, time_key(record.due, record.id)), Vec::new());
+            if record.noted.is_some_and(|noted| noted.scheduled) {
+                entries.insert((SCHEDULED, time_key(record.due, record.id)), Vec::new());
+            }
             if let Some(expires) = record.expires {
                 entries.insert((EXPIRY, time_key(expires, record.id)), Vec::new());
             }

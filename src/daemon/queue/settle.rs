@@ -43,7 +43,7 @@ pub(crate) fn settle(tx: &mut Txn<'_>, ids: &[u64], settled: Settled, tail: Seq,
                 }
             }
         }
-        save(tx, Some(&before), Some(&record));
+        save(tx, Some(&before), &mut record, now);
     }
 }
 
@@ -81,6 +81,6 @@ pub(crate) fn redeliver(tx: &mut Txn<'_>, left: &[u64], tail: Seq, now: Time) {
         } else {
             arrived(&mut record, now, age);
         }
-        save(tx, Some(&before), Some(&record));
+        save(tx, Some(&before), &mut record, now);
     }
 }

@@ -2,7 +2,9 @@
 //! expires, who waits for an answer, the counts) is an index that [`save`] derives from it, so that an index cannot
 //! disagree with it.
 
+use crate::clock::Time;
 use crate::daemon::queue::record::{Phase, Record, parse};
+use crate::daemon::queue::revisions;
 use crate::daemon::queue::rows::{add, count_keys, entries, number};
 use crate::directory::Lesson;
 use crate::key::{COMMAND, META, TEACHES, id_key};
@@ -39,8 +41,36 @@ pub(crate) fn taught(tx: &mut Txn<'_>, id: u64) {
     tx.delete(TEACHES, &id_key(id));
 }
 
-/// Stores a record and makes the indices agree with it. The only place that writes either.
-pub(super) fn save(tx: &mut Txn<'_>, before: Option<&Record>, after: Option<&Record>) {
+/// Stores a record, notes what its state is from `now` on, and makes the indices agree with it. No change of a state is
+/// stored without a number.
+pub(super) fn save(tx: &mut Txn<'_>, before: Option<&Record>, after: &mut Record, now: Time) {
+    revisions::note(tx, before, after, now);
+    put(tx, before, after);
+}
+
+/// Stores what has become known of a command whose state stays what it was.
+pub(super) fn amend(tx: &mut Txn<'_>, before: &Record, after: Record) {
+    put(tx, Some(before), &Record { phase: before.phase, due: before.due, noted: before.noted, ..after });
+}
+
+/// The only place that stores a record.
+fn put(tx: &mut Txn<'_>, before: Option<&Record>, after: &Record) {
+    index(tx, before, Some(after));
+    if teaches(before, after) {
+        tx.put(TEACHES, &id_key(after.id), Vec::new());
+    }
+    let bytes = serde_json::to_vec(after).expect("a record is plain data");
+    tx.put(COMMAND, &id_key(after.id), bytes);
+}
+
+/// Forgets a record, and its indices.
+pub(super) fn remove(tx: &mut Txn<'_>, gone: &Record) {
+    index(tx, Some(gone), None);
+    tx.delete(COMMAND, &id_key(gone.id));
+}
+
+/// Makes the indices agree with a record. The only place that writes them.
+fn index(tx: &mut Txn<'_>, before: Option<&Record>, after: Option<&Record>) {
     let old = before.map(entries).unwrap_or_default();
     let new = after.map(entries).unwrap_or_default();
     for (space, key) in old.keys().filter(|key| !new.contains_key(*key)) {
@@ -57,17 +87,6 @@ pub(super) fn save(tx: &mut Txn<'_>, before: Option<&Record>, after: Option<&Rec
     }
     for key in new.iter().filter(|k| !old.contains(k)) {
         add(tx, key, 1);
-    }
-    if let Some(after) = after.filter(|after| teaches(before, after)) {
-        tx.put(TEACHES, &id_key(after.id), Vec::new());
-    }
-    match (before, after) {
-        (_, Some(record)) => {
-            let bytes = serde_json::to_vec(record).expect("a record is plain data");
-            tx.put(COMMAND, &id_key(record.id), bytes);
-        }
-        (Some(gone), None) => tx.delete(COMMAND, &id_key(gone.id)),
-        (None, None) => {}
     }
 }
 

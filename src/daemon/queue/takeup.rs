@@ -4,7 +4,7 @@
 
 use crate::daemon::queue::record::{PIECES, Record};
 use crate::daemon::queue::{
-    CommandQueue, answers, asks::Askers, change::SWEEP_MAX, read, settle::redeliver, table, turns::ask_waits,
+    CommandQueue, answers, asks::Askers, change::SWEEP_MAX, read, revisions, settle::redeliver, table, turns::ask_waits,
 };
 use crate::store::{Error, Health};
 use std::convert::Infallible;
@@ -68,6 +68,7 @@ async fn take_up(queue: &CommandQueue, askers: &Askers, left: &[u64], cut: &[u64
             .store
             .write(|tx| {
                 table::skip_ids(tx);
+                revisions::skip(tx);
                 Ok::<_, Infallible>(())
             })
             .await?;

@@ -11,6 +11,7 @@ use super::enqueue::*;
 use super::pacing::Purse;
 use super::record::*;
 use super::refused::Refused;
+use super::revisions::{self, Telling};
 use super::rows::*;
 use super::settle::*;
 use super::table::*;
@@ -18,7 +19,7 @@ use super::turns::{ask, ask_waits};
 use super::{pacing, read};
 use crate::clock::Time;
 use crate::config;
-use crate::control::State;
+use crate::control::{Receipt, Rev, State};
 use crate::daemon::ages::Ages;
 use crate::key::{ASKED, COUNT, DONE, DUE, ECHO, EXPIRY, IN_FLIGHT, READY, REFUSABLE, Space};
 use crate::protocol::answer::{Conclusion, Verdict};
@@ -44,6 +45,7 @@ enum Step {
     Claim { account: usize, share: Share, batch: usize },
     Settle { handover: usize, settled: Settled },
     Expire,
+    ComeDue,
     Cancel { at: usize },
     Retry { at: usize },
     Echo { account: usize, text: u8 },
@@ -81,6 +83,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(account, share, batch)| Step::Claim { account, share, batch }),
         5 => (0..8_usize, settled).prop_map(|(handover, settled)| Step::Settle { handover, settled }),
         1 => Just(Step::Expire),
+        1 => Just(Step::ComeDue),
         2 => (0..16_usize).prop_map(|at| Step::Cancel { at }),
         2 => (0..16_usize).prop_map(|at| Step::Retry { at }),
         3 => (1..3_usize, 0..3_u8).prop_map(|(account, text)| Step::Echo { account, text }),
@@ -160,6 +163,8 @@ struct Both {
     /// Ids in answers that are open.
     handovers: Vec<Vec<u64>>,
     last_id: u64,
+    /// What a reader of all changes was told, each as it came: the first is change 1.
+    told: Vec<Receipt>,
 }
 
 fn folder() -> TempDir {
@@ -190,7 +195,17 @@ impl Both {
         let store = Some(open(dir.path()));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let now = Time::from_millis(1_800_000_000_000);
-        Self { dir, store, runtime, now, seq: 1, model: Vec::new(), handovers: Vec::new(), last_id: 0 }
+        Self {
+            dir,
+            store,
+            runtime,
+            now,
+            seq: 1,
+            model: Vec::new(),
+            handovers: Vec::new(),
+            last_id: 0,
+            told: Vec::new(),
+        }
     }
 
     fn store(&self) -> &Store {
@@ -222,6 +237,10 @@ impl Both {
                 let now = self.now;
                 self.write(move |tx| expire(tx, now));
                 self.expired();
+            }
+            Step::ComeDue => {
+                let now = self.now;
+                while self.write(move |tx| come_due(tx, now)) > 0 {}
             }
             Step::Cancel { at } => self.cancel(at),
             Step::Retry { at } => self.retry(at),
@@ -476,6 +495,7 @@ impl Both {
     fn forget(&mut self) {
         let (now, before) = (self.now, self.now.before(KEPT));
         // Those whose key is still promised are put off, and looked at again: it ends all the same.
+        while self.write(move |tx| revisions::drop_old(tx, Some(before))) > 0 {}
         while self.write(move |tx| forget(tx, before, now)) > 0 {}
         self.model.retain_mut(|known| {
             let old = !known.is_unfinished() && known.done.is_some_and(|done| done < before);
@@ -564,6 +584,82 @@ impl Both {
     }
 }
 
+/// Which state may follow which in what is told of a command.
+fn may_be_told(was: Option<State>, is: State) -> bool {
+    use State::{Answered, Cancelled, Expired, Fetched, InFlight, Ready, Rejected, Scheduled};
+    match was {
+        None => matches!(is, Scheduled | Ready),
+        Some(Scheduled) => matches!(is, Ready | Cancelled),
+        Some(Ready) => matches!(is, InFlight | Expired | Cancelled),
+        // It is told of an answer, or of the end, before it is known how the hand-over ended.
+        Some(InFlight) => matches!(is, Ready | Fetched | Answered | Rejected | Cancelled),
+        Some(Fetched) => matches!(is, Ready | Answered | Rejected),
+        Some(Answered) => is == Rejected,
+        Some(Rejected | Expired | Cancelled) => is == Ready,
+    }
+}
+
+impl Both {
+    /// What is told after a change; ranges that are not kept are told as such.
+    fn read(&self, after: usize) -> Vec<Telling> {
+        let (store, upto) = (self.store(), revisions::newest(self.store()).unwrap());
+        let range = (Rev(after as u64), upto);
+        let stretch =
+            revisions::page(store, range, (9999, usize::MAX), &Ages::default(), |_| true, |_, _| true).unwrap();
+        assert_eq!(stretch.looked_to, upto);
+        stretch.told
+    }
+
+    /// A reader is told each change of the last step, once and in a legal order, and knows how the commands stand.
+    fn follow(&mut self, step: &Step) {
+        for telling in self.read(self.told.len()) {
+            let Telling::Changed(receipt) = telling else { panic!("nothing is dropped yet: {telling:?}") };
+            let was = self.told.iter().rev().find(|told| told.id == receipt.id).map(|told| told.state);
+            assert!(may_be_told(was, receipt.state), "{was:?} → {receipt:?}");
+            self.told.push(receipt);
+            assert_eq!(self.told.last().unwrap().rev, Some(Rev(self.told.len() as u64)));
+        }
+        for known in &self.model {
+            let record = read::one(self.store(), known.id).unwrap().unwrap();
+            let last = self.told.iter().rev().find(|told| told.id == known.id).unwrap();
+            let (is, waits) = (record.state(self.now), matches!(step, Step::ComeDue));
+            let is_late = last.state == State::Scheduled && is == State::Ready && !waits;
+            assert!(last.state == is || is_late, "{last:?} of {record:?}");
+            // What can change without its state: it is bound by a repeated call, or queued again before it has expired.
+            let mut stands = record.receipt_in(last.state);
+            stands.account = stands.account.filter(|_| last.account.is_some());
+            stands.expires = stands.expires.or(last.expires);
+            assert_eq!(json(last), json(&stands), "as it stands");
+        }
+    }
+
+    /// Whoever goes on anywhere is told the same that came at first, and of the rest that it is dropped.
+    fn read_again(&self) {
+        for after in 0..=self.told.len() {
+            let mut at = after as u64;
+            for telling in self.read(after) {
+                match telling {
+                    Telling::Changed(receipt) => {
+                        assert_eq!(receipt.rev, Some(Rev(at + 1)), "after {after}");
+                        assert_eq!(json(&receipt), json(&self.told[usize::try_from(at).unwrap()]));
+                        at += 1;
+                    }
+                    Telling::Dropped(from, to) => {
+                        assert_eq!((from, to.max(from)), (Rev(at + 1), to));
+                        at = to.0;
+                    }
+                }
+            }
+            assert_eq!(at, self.told.len() as u64);
+        }
+    }
+}
+
+/// A receipt but for what is only told of the present.
+fn json(receipt: &Receipt) -> serde_json::Value {
+    serde_json::to_value(Receipt { held: None, changed: None, ..receipt.clone() }).unwrap()
+}
+
 fn known(record: &Record) -> Known {
     Known {
         id: record.id,
@@ -597,7 +693,9 @@ proptest! {
             let before = both.model.clone();
             both.step(step);
             both.check(&before);
+            both.follow(step);
         }
+        both.read_again();
     }
 }
 
@@ -719,10 +817,10 @@ fn a_clock_that_is_set_changes_no_age() {
             let pacing = config::Pacing::default();
             assert_eq!(claim(tx, &lists, &by, 9, &pacing).len(), 1);
             // The clock is set during a hand-over that fails.
-            shift(tx, &[id], set);
+            shift(tx, &[id], set, now);
             settle(tx, &[id], Settled::GivenBack, Seq(1), now);
             assert_eq!(load(tx, id).unwrap().due, after(Duration::ZERO), "{set}");
-            shift(tx, &[id], -set);
+            shift(tx, &[id], -set, after(Duration::ZERO));
             assert_eq!(claim(tx, &lists, &by, 9, &pacing).len(), 1);
             settle(tx, &[id], Settled::Fetched { confirmed: true }, Seq(1), now);
             let mut ages = Ages::load(tx);
@@ -820,7 +918,7 @@ fn what_was_in_an_answer_when_the_clock_was_set_back_is_not_held_when_it_comes_b
     assert_eq!(ids, [id]);
     let set = now.before(step);
     both.write(move |tx| {
-        shift(tx, &ids, -90_000);
+        shift(tx, &ids, -90_000, now);
         settle(tx, &[id], Settled::GivenBack, Seq(1), set);
         let record = load(tx, id).unwrap();
         assert_eq!((record.state(set), record.expires), (State::Ready, Some(now)));

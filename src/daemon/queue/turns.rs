@@ -28,7 +28,7 @@ pub(crate) fn ask(
     for (record, _) in made.iter_mut().filter(|(_, repeated)| !repeated) {
         let before = record.clone();
         record.ask = Some(Ask::default());
-        save(tx, Some(&before), Some(record));
+        save(tx, Some(&before), record, now);
     }
     take_turns(tx, &[account.unwrap_or("")], now);
     for (record, repeated) in &mut made {
@@ -51,7 +51,7 @@ pub(crate) fn end_ask(tx: &mut Txn<'_>, id: u64, now: Time) {
         record.phase = if expired { Phase::Expired } else { Phase::Cancelled };
         record.done = Some(Ages::load(tx).now(now));
     }
-    save(tx, Some(&before), Some(&record));
+    save(tx, Some(&before), &mut record, now);
     take_turns(tx, &[before.answerer(), before.account.as_deref().unwrap_or("")], now);
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn ask_waits(tx: &mut Txn<'_>, id: u64, away: bool, now: Time) {
     let mut record = before.clone();
     if let Some(ask) = record.ask.as_mut().filter(|ask| ask.away != away) {
         ask.away = away;
-        save(tx, Some(&before), Some(&record));
+        save(tx, Some(&before), &mut record, now);
         take_turns(tx, &[before.answerer(), before.account.as_deref().unwrap_or("")], now);
     }
 }
@@ -97,7 +97,7 @@ pub(super) fn take_turns(tx: &mut Txn<'_>, accounts: &[&str], now: Time) {
             let behind = open.filter(|open| *open != before.id && before.due <= now);
             let ask = Ask { behind, over: false, away: away(before) };
             if before.ask.as_ref() != Some(&ask) {
-                save(tx, Some(before), Some(&Record { ask: Some(ask), ..before.clone() }));
+                save(tx, Some(before), &mut Record { ask: Some(ask), ..before.clone() }, now);
             }
         }
     }
