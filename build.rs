@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn main() {
+fn main() -> std::io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
+    manual()?;
     println!("cargo::rerun-if-env-changed=WEHELP_COMMIT");
     let target = |what: &str| std::env::var(format!("CARGO_CFG_TARGET_{what}")).unwrap_or_default();
     if target("OS") == "linux"
@@ -25,6 +26,29 @@ fn main() {
         Some(commit) => println!("cargo::rustc-env=WEHELP_VERSION={version} ({commit})"),
         None => println!("cargo::rustc-env=WEHELP_VERSION={version}"),
     }
+    Ok(())
+}
+
+/// Lists the pages of the manual, to be built in. A source without them builds as well.
+fn manual() -> std::io::Result<()> {
+    println!("cargo::rerun-if-changed=man");
+    let mut pages: Vec<(String, String)> = Vec::new();
+    for entry in std::fs::read_dir("man").into_iter().flatten() {
+        let file = entry?.file_name().to_string_lossy().into_owned();
+        if let Some((name, section)) = file.rsplit_once('.')
+            && name.starts_with("wehelp")
+        {
+            pages.push((section.to_owned(), name.to_owned()));
+        }
+    }
+    pages.sort();
+    let mut list = "pub(super) const PAGES: &[(&str, &str)] = &[\n".to_owned();
+    for (section, name) in pages {
+        let file = format!("{name}.{section}");
+        list += &format!("    ({file:?}, include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/man/{file}\"))),\n");
+    }
+    let out = std::env::var_os("OUT_DIR").map(PathBuf::from).unwrap_or_default();
+    std::fs::write(out.join("pages.rs"), list + "];\n")
 }
 
 /// Where the C compiler has its unwinder to be linked in, if it has one: as a shared library, finding and loading it

@@ -12,6 +12,7 @@ mod complete;
 mod ctx;
 mod enqueue;
 mod error;
+mod manual;
 mod names;
 mod options;
 mod output;

@@ -59,6 +59,8 @@ pub(super) enum Known {
     Requests,
     States,
     Apis,
+    /// Pages of the manual.
+    Pages,
 }
 
 impl Known {
@@ -79,6 +81,10 @@ fn candidates(values: Known, typed: &OsStr) -> Vec<CompletionCandidate> {
             all
         }),
         Known::States => listed(typed, |before| with_prefix(before, State::ALL.iter().map(|s| (s.as_str(), "")))),
+        Known::Pages => {
+            let pages = super::manual::names();
+            with_prefix("", pages.iter().map(|(name, about)| (name.as_str(), about.as_str())))
+        }
         Known::Apis => with_prefix("", APIS.iter().flat_map(|row| [(row.verb, row.api), (row.api, row.verb)])),
         of_the_daemon => ask(of_the_daemon, typed),
     };
@@ -139,7 +145,7 @@ fn look_up(values: Known, typed: &str) -> Option<Found> {
             Some(look_up.list("/v1/forwards", &())?.iter().map(row).collect())
         }
         Known::Requests => look_up.requests(),
-        Known::Kinds | Known::Kind | Known::States | Known::Apis => None,
+        Known::Kinds | Known::Kind | Known::States | Known::Apis | Known::Pages => None,
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub(super) mod event;
 pub(super) mod items;
+pub(super) mod page;
 pub(super) mod receipt;
 pub(super) mod setup;
 pub(super) mod status;

@@ -15,6 +15,7 @@ mod daemon;
 mod events;
 mod forward;
 mod friend;
+mod man;
 mod queue;
 mod raw;
 mod room;
@@ -80,6 +81,8 @@ verbs! {
     Daemon(daemon::Args) => daemon::run,
     /// Play a WeHelp client, so that scripts can be tried without Windows
     Simulate(simulate::Args) => simulate::run,
+    /// Show a page of the manual
+    Man(man::Args) => man::run,
     /// Print the completions of a shell
     Completions(completions::Args) => completions::run,
 }
