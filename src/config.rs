@@ -4,6 +4,7 @@
 //! [`ANNOTATED`], and a test holds that text, the defaults and the structs together.
 
 mod host;
+pub mod origin;
 
 pub use host::HostName;
 

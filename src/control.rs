@@ -3,6 +3,7 @@
 //! | method, path | body or query | answer |
 //! |---|---|---|
 //! | `GET /v1/status` | [`StatusQuery`] | [`Status`] |
+//! | `GET /v1/config` | | NDJSON of the settings that this daemon runs with: `key`, `value`, `from` (`flag`, `variable`, `file`, `activation`, `default`) and `source`: the flag, the variable, or `FILE:LINE` |
 //! | `POST /v1/commands` | [`Enqueue`] | NDJSON of [`Receipt`], one a command, in order |
 //! | `GET /v1/commands` | [`QueueQuery`] | NDJSON of [`Receipt`], oldest first; with `follow` or `after` the changes of their states |
 //! | `GET /v1/commands/ID` | | [`Receipt`] |

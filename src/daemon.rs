@@ -19,6 +19,7 @@ mod budget;
 mod cursors;
 mod doors;
 mod forwards;
+mod in_force;
 mod janitor;
 mod kept;
 mod learned;
@@ -35,7 +36,7 @@ pub use log::line;
 
 pub use doors::token::FILES as TOKEN_FILES;
 
-use crate::config::Config;
+use crate::config::{Config, origin::Setting};
 use crate::home::{self, Home, Wishes};
 use crate::store::{self, Store};
 use args::Args;
@@ -160,6 +161,8 @@ pub fn run(args: &Args, mut activated: instance::Activated, asked: &Asked) -> Re
         None => instance::addresses(&config.http.listen)?,
     };
     instance::check_exposure(&config.http, &addresses, args.insecure)?;
+    let activation = (activated.addresses(), activated.socket().is_some());
+    let settings = in_force::settings(args, &home, &config, (activation.0.as_deref(), activation.1)).into();
     let tls = load_tls(&config)?;
     limits::raise_handles();
     let lock = instance::lock(&home.data_dir)?;
@@ -179,7 +182,7 @@ pub fn run(args: &Args, mut activated: instance::Activated, asked: &Asked) -> Re
         let control = instance::bind_control(&mut activated, &home, &lock)?;
         let socket = control.socket.as_ref().unwrap_or(&home.socket).clone();
         let home = Home { socket, ..home.clone() };
-        let doors = Open { http, control, tls, tokens: Arc::new(tokens) };
+        let doors = Open { http, control, tls, tokens: Arc::new(tokens), settings };
         live(args, &home, config, store.clone(), doors, asked, &lock).await;
         Ok::<_, Error>(())
     });
@@ -215,6 +218,8 @@ struct Open {
     control: instance::Control,
     tls: Option<Arc<Tls>>,
     tokens: Arc<Tokens>,
+    /// What the control door tells of the settings.
+    settings: Arc<[Setting]>,
 }
 
 async fn live(
@@ -253,7 +258,8 @@ async fn live(
         shutdown.clone(),
     ));
     let control_door = open.control.listener.take().map(|listener| {
-        tokio::spawn(serve::unix(listener, control::routes(parts.clone(), doors), control_limits, shutdown.clone()))
+        let routes = control::routes(parts.clone(), doors, Arc::clone(&open.settings));
+        tokio::spawn(serve::unix(listener, routes, control_limits, shutdown.clone()))
     });
     for address in &addresses {
         tracing::info!(version = crate::VERSION, socket = %home.socket.display(), "listening on {address}");

@@ -1,7 +1,6 @@
 //! The daemon's process: parse → log → run → exit code.
 #![expect(clippy::print_stderr, reason = "a process speaks to people here and nowhere else")]
 
-use clap::Parser;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,7 +20,7 @@ fn main() -> ExitCode {
     wehelp::home::forget_empty_variables();
     let activated = instance::activated();
     wehelp::daemon::private::close_to_others();
-    let args = Args::parse();
+    let args = Args::read();
     // What chats say is nobody else's to read: files of the daemon are 0600, folders 0700, whatever the shell says.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     log(&args);

@@ -57,6 +57,14 @@ pub(super) struct Global {
     /// The data folder comes out of the environment.
     #[arg(skip)]
     pub(super) data_dir_by_env: bool,
+
+    /// So does the settings file's name.
+    #[arg(skip)]
+    pub(super) config_by_env: bool,
+
+    /// So does the account.
+    #[arg(skip)]
+    pub(super) account_by_env: bool,
 }
 
 impl Global {

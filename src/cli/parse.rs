@@ -89,8 +89,10 @@ pub(super) fn parse(args: &[OsString]) -> Result<Cli, Stop> {
     let parsed = command.try_get_matches_from_mut(args).and_then(|matches| {
         let by_env = |id| matches.value_source(id) == Some(clap::parser::ValueSource::EnvVariable);
         let (socket, data_dir) = (by_env("socket"), by_env("data_dir"));
+        let (config, account) = (by_env("config"), by_env("account"));
         let mut cli = Cli::from_arg_matches(&matches)?;
         (cli.global.socket_by_env, cli.global.data_dir_by_env) = (socket, data_dir);
+        (cli.global.config_by_env, cli.global.account_by_env) = (config, account);
         if cli.global.json && cli.global.text {
             // They stand on different sides of a subcommand, where clap does not see that one overrides the other.
             cli.global.json = last_says_json(args);

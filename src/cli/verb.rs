@@ -9,6 +9,7 @@ mod api;
 mod ask;
 mod backup;
 mod completions;
+mod config;
 mod contact;
 mod cursor;
 mod daemon;
@@ -71,6 +72,8 @@ verbs! {
     Api(api::Args) => api::run,
     /// Tell how the daemon, its accounts and its queue are
     Status(status::Args) => status::run,
+    /// Show every setting in force, and where it comes from
+    Config(config::Args) => config::run,
     /// Tell what to type into the WeHelp client
     Setup(setup::Args) => setup::run,
     /// Show or change the token of the client door

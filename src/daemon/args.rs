@@ -1,6 +1,7 @@
 //! The command line of `wehelpd`: data, no deeds.
 
-use clap::{Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use std::path::PathBuf;
 
 /// The daemon at the other end of the WeHelp client: keeps every WeChat event in a durable log and every command in a
@@ -15,7 +16,7 @@ Examples:
   wehelpd                                   # listen on 127.0.0.1:4567
   wehelpd --listen 0.0.0.0:4567             # be reachable for a client on another PC (it needs the token)
   wehelpd --check --config wehelp.toml      # validate the settings and exit
-  wehelpd --print-config > ~/.config/wehelp/config.toml")]
+  mkdir -p ~/.config/wehelp && wehelpd --print-config > ~/.config/wehelp/config.toml")]
 pub struct Args {
     /// Read the settings from this file
     #[arg(long, value_name = "FILE", env = "WEHELP_CONFIG")]
@@ -61,6 +62,36 @@ pub struct Args {
     /// Log each request of the client door, ids and sizes only; twice: more. WEHELP_LOG sets finer filters
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+
+    /// The options that somebody gave, and whether a variable of the environment did.
+    #[arg(skip)]
+    given: Vec<(String, bool)>,
+}
+
+impl Args {
+    /// Reads the command line and the environment; one that is wrong ends the process.
+    #[must_use]
+    pub fn read() -> Self {
+        let matches = Self::command().get_matches();
+        let mut args = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let given = matches.ids().filter_map(|id| match matches.value_source(id.as_str())? {
+            ValueSource::EnvVariable => Some((id.to_string(), true)),
+            ValueSource::CommandLine => Some((id.to_string(), false)),
+            _ => None,
+        });
+        args.given = given.collect();
+        args
+    }
+
+    /// Whether an option was given.
+    pub(crate) fn is_given(&self, id: &str) -> bool {
+        self.given.iter().any(|(given, _)| given == id)
+    }
+
+    /// Whether a variable of the environment gave an option.
+    pub(crate) fn is_by_variable(&self, id: &str) -> bool {
+        self.given.iter().any(|(given, by_variable)| given == id && *by_variable)
+    }
 }
 
 /// How log lines look.

@@ -46,6 +46,7 @@ mod proxy;
 mod queue;
 mod readme;
 mod retention;
+mod settings;
 mod soak;
 mod takeover;
 mod tls;

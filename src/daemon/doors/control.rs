@@ -3,6 +3,7 @@
 //! The table of routes is the module doc of `crate::control`. Peers are checked by the accept loop (`serve`); here a
 //! request is parsed, a part is asked, and the answer is written. Streams are pulled by their reader.
 
+use crate::config::origin::Setting;
 use crate::control;
 use crate::daemon::doors::refusal::{Refusal, look};
 use crate::daemon::doors::reply::{each, each_cancelled, json, ndjson, object, or_refusal, refusal, stream, typed};
@@ -29,11 +30,15 @@ use warp::{Filter, Reply};
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The routes of the control door. They reject nothing: every error is JSON.
-pub(crate) fn routes(parts: Parts, doors: Doors) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
+pub(crate) fn routes(
+    parts: Parts,
+    doors: Doors,
+    settings: Arc<[Setting]>,
+) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
     warp::ext::get::<Head>()
         .and(warp::body::stream())
         .then(move |head: Head, body| {
-            let (parts, doors) = (parts.clone(), doors.clone());
+            let (parts, doors, settings) = (parts.clone(), doors.clone(), Arc::clone(&settings));
             async move {
                 let answer = async {
                     let head = &head.0;
@@ -46,8 +51,8 @@ pub(crate) fn routes(parts: Parts, doors: Doors) -> impl Filter<Extract = (Respo
                     let body = body::read(body, declared, max, BODY_TIMEOUT, &mut taken).await?;
                     let method = head.method.clone();
                     let (path, query, conn) = (head.path(), head.raw_query(), &head.conn);
-                    let ask =
-                        Ask { parts: &parts, doors: &doors, method, path, query, body: &body, peer: head.peer, conn };
+                    let (parts, doors, settings) = (&parts, &doors, &settings);
+                    let ask = Ask { parts, doors, settings, method, path, query, body: &body, peer: head.peer, conn };
                     ask.answer().await
                 };
                 let mut response = answer.await.unwrap_or_else(|failure| refusal(&failure));
@@ -111,6 +116,7 @@ fn check_data_dir(headers: &header::HeaderMap, own: &Path) -> Result<(), Refusal
 struct Ask<'a> {
     parts: &'a Parts,
     doors: &'a Doors,
+    settings: &'a [Setting],
     method: Method,
     path: &'a str,
     query: &'a str,
@@ -154,6 +160,7 @@ impl Ask<'_> {
         let is_get = self.method == Method::GET;
         match (*room, rest) {
             ("status", []) if is_get => self.status().await,
+            ("config", []) if is_get => Ok(ndjson(self.settings)),
             ("commands", rest) => self.commands(rest).await,
             ("asks", rest) => self.asks(rest).await,
             ("queue", [verb @ ("pause" | "resume")]) if self.method == Method::POST => {

@@ -170,7 +170,7 @@ pub(super) fn config() -> String {
     page.sh("SYNOPSIS");
     page.p("`~/.config/wehelp/config.toml`");
     page.sh("DESCRIPTION");
-    page.p("A TOML file. Every setting is optional and shown with its default; those without one are shown with an example. Another file is named with `--config` or `WEHELP_CONFIG`. Flags and environment win over it. An unknown key is an error that names the key and the nearest valid one; `wehelpd --check` tells without starting. `wehelpd --print-config` prints the file that this page is made of.");
+    page.p("A TOML file. Every setting is optional and shown with its default; those without one are shown with an example. Another file is named with `--config` or `WEHELP_CONFIG`. Flags and environment win over it. An unknown key is an error that names the key and the nearest valid one; `wehelpd --check` tells without starting. `wehelpd --print-config` prints the file that this page is made of, and `wehelp config` the settings in force and where each comes from. On a new account the folder has to be made first: `mkdir -p ~/.config/wehelp`.");
     page.p("Durations are written `30s`, `10m`, `2h`, `3d`, sizes `500MB`, `2GiB`. `wehelp`(1) reads `socket` and `data_dir` only, and is not stopped by a fault elsewhere in the file.");
     let mut comment: Vec<&str> = Vec::new();
     let mut terms: Vec<String> = Vec::new();
@@ -489,6 +489,10 @@ pub(super) fn control() -> String {
         (
             "Follow every change of state, and go on behind change 1042:",
             "curl -N --unix-socket $S 'http://localhost/v1/commands?follow=true&limit=0'\ncurl -N --unix-socket $S 'http://localhost/v1/commands?follow=true&after=1042'",
+        ),
+        (
+            "See the settings in force that are no defaults:",
+            "curl --unix-socket $S http://localhost/v1/config | jq -c 'select(.from != \"default\")'",
         ),
         (
             "Take command 42 back, or hand it over again:",
