@@ -70,7 +70,7 @@ const CALLS: &[&str] = &[
 ];
 
 /// Those that need no daemon, or make one.
-const ALONE: &[&str] = &["api", "completions", "daemon start", "daemon restart", "daemon logs"];
+const ALONE: &[&str] = &["api", "completions", "config", "man", "daemon start", "daemon restart", "daemon logs"];
 
 fn words(call: &str) -> Vec<&str> {
     call.split(' ').collect()
