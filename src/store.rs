@@ -214,7 +214,7 @@ impl Store {
             Err(why) => (None, Some(why)),
         };
         // A store that has no room says so before somebody tries.
-        let why_not = why_not.or_else(|| health::Room::new(options.free_bytes_min).check(dir, 0).err());
+        let why_not = why_not.or_else(|| health::FreeSpace::new(options.free_bytes_min).check(dir, 0).err());
         let health = why_not.map_or(Health::Writable, |why| {
             tracing::error!("the store refuses writes: {why}");
             Health::Refusing(why)

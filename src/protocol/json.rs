@@ -22,8 +22,8 @@ pub(super) fn is_valid(text: &str) -> bool {
 /// The first member that an object has twice, at its own level; `None` also for what is no object. Of two such members
 /// one reader takes the first and another the last.
 pub(super) fn repeated_member(text: &str) -> Option<String> {
-    struct Members;
-    impl<'de> Visitor<'de> for Members {
+    struct RepeatedMember;
+    impl<'de> Visitor<'de> for RepeatedMember {
         type Value = Option<String>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,7 +40,7 @@ pub(super) fn repeated_member(text: &str) -> Option<String> {
             Ok(repeated)
         }
     }
-    serde_json::Deserializer::from_str(text).deserialize_map(Members).ok().flatten()
+    serde_json::Deserializer::from_str(text).deserialize_map(RepeatedMember).ok().flatten()
 }
 
 /// How deep JSON is nested: 1 for an object of plain values. Any number for what is no JSON.
@@ -198,13 +198,13 @@ pub(super) fn each_item<'a>(array: &'a RawValue, max: usize, each: impl FnMut(&'
 }
 
 /// An object's members in their order, values unread.
-struct Members<'a>(Vec<(Lossy<'a>, &'a RawValue)>);
+struct RawMembers<'a>(Vec<(Lossy<'a>, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for Members<'de> {
+impl<'de> Deserialize<'de> for RawMembers<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
         impl<'de> Visitor<'de> for Reader {
-            type Value = Members<'de>;
+            type Value = RawMembers<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -215,7 +215,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
                 }
-                Ok(Members(members))
+                Ok(RawMembers(members))
             }
         }
         deserializer.deserialize_map(Reader)
@@ -249,8 +249,8 @@ fn tolerant(raw: &str, level: usize) -> Value {
         return value;
     }
     match raw.as_bytes().first() {
-        Some(b'{') => match serde_json::from_str::<Members<'_>>(raw) {
-            Ok(Members(members)) => {
+        Some(b'{') => match serde_json::from_str::<RawMembers<'_>>(raw) {
+            Ok(RawMembers(members)) => {
                 let member = |(key, raw): (Lossy<'_>, &RawValue)| (key.0.into_owned(), tolerant(raw.get(), level + 1));
                 Value::Object(members.into_iter().map(member).collect::<Map<_, _>>())
             }

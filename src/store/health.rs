@@ -48,14 +48,14 @@ impl Latency {
 /// Looks now and then whether the file system has room. Below `min` nothing is written; it goes on only with some more,
 /// or what it writes then, and what comes and goes beside it, would make it go back and forth.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct FreeSpace {
     min: u64,
     looked: Option<Instant>,
     written: u64,
     lacking: bool,
 }
 
-impl Room {
+impl FreeSpace {
     pub(super) fn new(min: u64) -> Self {
         Self { min, looked: None, written: 0, lacking: false }
     }
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn with_too_little_room_it_goes_on_only_when_there_is_more_than_the_least() {
         const MIB: u64 = 1 << 20;
-        let mut room = Room::new(16 * MIB);
+        let mut room = FreeSpace::new(16 * MIB);
         assert_eq!(room.judge(16 * MIB, 0), Ok(()), "it begins with the least");
         assert_eq!(room.judge(16 * MIB - 1, 0), Err(20 * MIB));
         for free in [16, 17, 19] {
@@ -158,7 +158,7 @@ mod tests {
         }
         assert_eq!(room.judge(20 * MIB, 0), Ok(()));
         assert_eq!(room.judge(16 * MIB, 0), Ok(()));
-        assert_eq!(Room::new(0).judge(0, 0), Ok(()), "who keeps nothing free is not held up");
+        assert_eq!(FreeSpace::new(0).judge(0, 0), Ok(()), "who keeps nothing free is not held up");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::checkpointer::{Task, TaskReport};
 use super::files::fault;
 use super::folder_lock::FolderLock;
 use super::frame::Run;
-use super::health::{Room, Trials};
+use super::health::{FreeSpace, Trials};
 use super::index::{Block, Builder};
 use super::journal::{self, Active, Begin, HEADER};
 use super::map::{Batch, MEMTABLE_BYTES_MAX, Map};
@@ -95,7 +95,7 @@ pub(super) struct Writer {
     lazy_since: Option<Instant>,
     /// Finished blocks that readers do not see yet.
     finished: Vec<Arc<Block>>,
-    room: Room,
+    room: FreeSpace,
     trials: Trials,
     /// How often sled had been written to when it was last seen to be well.
     looked_at_map: u64,
@@ -162,7 +162,7 @@ impl Schedule {
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, opened: OpenedWriter, checkpointer: Sender<Task>) -> Self {
         let OpenedWriter { builder, active, lsn, seq, schedule, renamed, no_map, lock } = opened;
-        let room = Room::new(shared.options.free_bytes_min);
+        let room = FreeSpace::new(shared.options.free_bytes_min);
         let map = shared.map();
         let group = Group { lsn, seq, ..Group::default() };
         Self {

@@ -21,7 +21,7 @@ pub(super) struct Person {
 
 /// A room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Room {
+pub(super) struct Chatroom {
     pub(super) wxid: String,
     pub(super) nick: String,
     /// Ids, the account's own not among them.
@@ -39,7 +39,7 @@ pub(super) struct World {
     pub(super) friends: Vec<Person>,
     /// Members of rooms who are no friends; some ask to become one.
     pub(super) strangers: Vec<Person>,
-    pub(super) rooms: Vec<Room>,
+    pub(super) rooms: Vec<Chatroom>,
 }
 
 /// wxid, nick, remark, username, sex, province, city, sign.
@@ -99,13 +99,13 @@ impl World {
         let mut team = ids(&[2, 3, 5, 6, 7]);
         team.extend(strangers.iter().map(|s| s.wxid.clone()));
         let rooms = vec![
-            Room {
+            Chatroom {
                 wxid: "20260101001@chatroom".to_owned(),
                 nick: "家人群".to_owned(),
                 owner: family[0].clone(),
                 members: family,
             },
-            Room {
+            Chatroom {
                 wxid: "20260101002@chatroom".to_owned(),
                 nick: "项目组 North".to_owned(),
                 owner: account.to_owned(),
@@ -127,7 +127,7 @@ impl World {
     }
 
     /// Which room an id means.
-    pub(super) fn room(&self, wxid: &str) -> Option<&Room> {
+    pub(super) fn room(&self, wxid: &str) -> Option<&Chatroom> {
         self.rooms.iter().find(|r| r.wxid == wxid)
     }
 
@@ -363,7 +363,7 @@ impl Person {
     }
 }
 
-impl Room {
+impl Chatroom {
     fn xml(&self, me: &str) -> String {
         let members: Vec<_> = self.members.iter().map(String::as_str).chain([me]).collect();
         format!(
