@@ -26,11 +26,12 @@ pub use draft::{Change, Draft};
 pub use learn::{ACCOUNTS_MAX, Learned};
 pub use names::NameCache;
 pub use presence::{Seat, Sign};
-pub use record::{Account, Contact, Entry, IdKind, Member, Names, Request, Room};
+pub use record::{Account, ContactRow, Entry, IdKind, Names, Request, RoomRow};
 pub use unlearn::{Ended, Lesson, Told, unlearn};
 
 use crate::clock::Time;
 use crate::control::{DirectoryQuery, ResolveQuery};
+use crate::protocol::contact::Member;
 use crate::protocol::event::Event;
 use crate::seq::Seq;
 use crate::store::{Error, Store, Txn};
@@ -78,7 +79,7 @@ pub fn account_of_pid(tx: &Txn<'_>, pid: u64) -> Option<String> {
 
 /// How many members a room of an account has, where that was told.
 pub fn members_of(tx: &Txn<'_>, account: &str, room: &str) -> Option<u64> {
-    let Ok(room) = map::get::<Room, _>(tx, account, room);
+    let Ok(room) = map::get::<RoomRow, _>(tx, account, room);
     room.filter(|room| !room.or_more)?.count
 }
 
@@ -129,7 +130,7 @@ pub fn contact(store: &Store, account: Option<&str>, wxid: &str) -> Result<Optio
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn rooms(store: &Store, query: &DirectoryQuery) -> Result<Vec<Room>, Error> {
+pub fn rooms(store: &Store, query: &DirectoryQuery) -> Result<Vec<RoomRow>, Error> {
     query::rooms(store, query)
 }
 
@@ -137,7 +138,7 @@ pub fn rooms(store: &Store, query: &DirectoryQuery) -> Result<Vec<Room>, Error> 
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn members(store: &Store, room: &str, query: &DirectoryQuery) -> Result<Vec<Member>, Error> {
+pub fn members(store: &Store, room: &str, query: &DirectoryQuery) -> Result<Vec<Member<ContactRow>>, Error> {
     query::members(store, room, query)
 }
 

@@ -241,7 +241,7 @@ impl Progress {
     pub fn write_answer<W: io::Write>(
         out: &mut W,
         event: impl FnOnce(&mut W) -> io::Result<()>,
-        items: impl IntoIterator<Item = Value>,
+        items: impl IntoIterator<Item = impl Serialize>,
     ) -> io::Result<()> {
         out.write_all(br#"{"answer":{"event":"#)?;
         event(out)?;

@@ -19,14 +19,14 @@
 
 use super::map::{self, Map, Record, View};
 use super::presence::Sign;
-use super::record::{self, Account, Contact, Listed, Names, Request, Room, take};
+use super::record::{self, Account, ContactRow, Listed, Names, Request, RoomRow, take};
 use crate::clock::Time;
-use crate::protocol::contact::Emptied;
-use crate::protocol::event::{Event, Kind};
+use crate::protocol::contact::{Contact, Room};
+use crate::protocol::decoded::{ContactPacket, FriendRequest, NoticeTold, RoomMembers};
+use crate::protocol::event::{Decoded, Event, Kind};
 use crate::protocol::id;
 use crate::protocol::refusal::FRIENDSHIP_NOTICES;
 use crate::seq::Seq;
-use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::ops::ControlFlow;
@@ -102,7 +102,7 @@ pub(super) fn accepted<M: Map>(
         lesson.map.put(map::REQUESTS, &key, map::encode(&request));
         lesson.learned.changed = true;
         if let Some(wxid) = request.wxid {
-            lesson.change(&wxid, |known: &mut Contact| known.befriend(seq))?;
+            lesson.change(&wxid, |known: &mut ContactRow| known.befriend(seq))?;
         }
     }
     Ok(lesson.learned)
@@ -178,11 +178,11 @@ impl<M: Map> Lesson<'_, M> {
         let mut account = known.clone().unwrap_or_default();
         self.account.clone_into(&mut account.account);
         self.place(&mut account, sign, pid)?;
-        let Names { nick, username } = Names::of(event.kind, &event.decoded);
+        let Names { nick, username } = Names::of(&event.decoded);
         take(&mut account.nick, nick);
         take(&mut account.username, username);
-        let profile = record::own_profile(event.kind, &event.decoded);
-        take(&mut account.avatar, profile.and_then(|told| record::url(told, "avatar")));
+        let profile = record::own_profile(&event.decoded);
+        take(&mut account.avatar, profile.and_then(|told| record::url(&told.avatar)));
         self.learned.later = account.logged_in == Some(false);
         if known.as_ref() != Some(&account) {
             self.put_account(account);
@@ -234,66 +234,61 @@ impl<M: Map> Lesson<'_, M> {
 
     /// What the event tells of others.
     fn people(&mut self, event: &Event) -> Result<(), M::Error> {
-        let decoded = &event.decoded;
-        match event.kind {
-            Kind::Profile if !flag(decoded, "self") => self.contact(event, |_| {}),
-            Kind::FriendV2 => self.contact(event, |known| {
-                take(&mut known.v2, record::ticket(decoded, "v2"));
-            }),
-            Kind::Contacts => self.contact_list(event),
-            Kind::ContactsPacket => {
-                ids(decoded, "wxids").try_for_each(|id| self.friend(id, &Value::Null, Emptied::default()))?;
-                self.befriended(&ids(decoded, "wxids").collect())
+        match &event.decoded {
+            Decoded::Profile { contact, own: false } => self.contact(contact, None),
+            Decoded::FriendV2 { contact, v2 } => self.contact(contact, record::ticket(v2)),
+            Decoded::Contacts(told) => self.contact_list(&told.contacts),
+            Decoded::ContactsPacket { wxids } => {
+                let friends: HashSet<&str> = ids(wxids).collect();
+                ids(wxids).try_for_each(|id| self.friend(id, &Contact::default()))?;
+                self.befriended(&friends)
             }
-            Kind::Rooms => {
-                let emptied = event.emptied.iter().copied().chain(std::iter::repeat(Emptied::default()));
-                list(decoded, "rooms").iter().zip(emptied).try_for_each(|(room, emptied)| self.room(room, emptied))
-            }
-            Kind::RoomMembers => self.room_members(event),
-            Kind::RoomCreated => match record::id_of(decoded, "room").filter(|id| id::is_room(id)) {
-                Some(room) => self.change(room, |known: &mut Room| known.left = false),
+            Decoded::Rooms(told) => told.rooms.iter().try_for_each(|room| self.room(room)),
+            Decoded::RoomMembers(told) => self.room_members(told, event.chat.as_deref()),
+            Decoded::RoomCreated { room } => match record::id_of(room).filter(|id| id::is_room(id)) {
+                Some(room) => self.change(room, |known: &mut RoomRow| known.left = false),
                 None => Ok(()),
             },
-            Kind::ContactPacket => self.packet(event),
-            Kind::Avatars => match decoded.get("avatars").and_then(Value::as_object) {
-                Some(avatars) => avatars.iter().take(LIST_MAX).try_for_each(|(id, url)| self.picture(id, url.as_str())),
-                None => Ok(()),
-            },
-            Kind::MessageFriendRequest if event.is_self != Some(true) => self.request(decoded),
+            Decoded::ContactPacket(packet) => self.packet(packet),
+            Decoded::Avatars { avatars } => {
+                avatars.iter().try_for_each(|(id, url)| url.as_str().map_or(Ok(()), |url| self.picture(id, url)))
+            }
+            Decoded::FriendRequest(told) if event.is_self != Some(true) => self.request(told),
+            _ if event.kind == Kind::MessageFriendRequest && event.is_self != Some(true) => Ok(()),
             _ if event.r#type == Some(78) => self.message(event),
             _ => Ok(()),
         }
     }
 
-    /// Takes in the contact that an event is about, and what `more` adds to it.
-    fn contact(&mut self, event: &Event, more: impl FnOnce(&mut Contact)) -> Result<(), M::Error> {
-        let told = event.decoded.get("contact");
-        let Some((id, told)) = told.and_then(|told| Some((record::id_of(told, "wxid")?, told))) else { return Ok(()) };
-        let emptied = event.emptied.first().copied().unwrap_or_default();
+    /// Takes in the contact that an event is about, and the ticket that it has.
+    fn contact(&mut self, told: &Contact, v2: Option<String>) -> Result<(), M::Error> {
+        let Some(id) = record::id_of(&told.wxid) else { return Ok(()) };
         if id::is_room(id) {
-            return self.change(id, |known: &mut Room| {
-                known.empty(emptied);
-                known.take(told);
-            });
+            return self.room_contact(id, told);
         }
-        self.change(id, |known: &mut Contact| {
-            known.empty(emptied);
+        self.change(id, |known: &mut ContactRow| {
+            known.empty(told.emptied);
             known.take(told);
-            more(known);
+            take(&mut known.v2, v2);
+        })
+    }
+
+    /// A contact that is a room.
+    fn room_contact(&mut self, id: &str, told: &Contact) -> Result<(), M::Error> {
+        self.change(id, |known: &mut RoomRow| {
+            known.empty(told.emptied);
+            known.take_contact(told);
         })
     }
 
     /// Somebody is in a contact list.
-    fn friend(&mut self, id: &str, told: &Value, emptied: Emptied) -> Result<(), M::Error> {
+    fn friend(&mut self, id: &str, told: &Contact) -> Result<(), M::Error> {
         if id::is_room(id) {
-            return self.change(id, |known: &mut Room| {
-                known.empty(emptied);
-                known.take(told);
-            });
+            return self.room_contact(id, told);
         }
         let (is_other, seq) = (id != self.account, self.seq);
-        self.change(id, |known: &mut Contact| {
-            known.empty(emptied);
+        self.change(id, |known: &mut ContactRow| {
+            known.empty(told.emptied);
             known.take(told);
             if is_other {
                 known.befriend(seq);
@@ -301,54 +296,46 @@ impl<M: Map> Lesson<'_, M> {
         })
     }
 
-    fn contact_list(&mut self, event: &Event) -> Result<(), M::Error> {
-        let contacts = list(&event.decoded, "contacts");
-        let emptied = event.emptied.iter().copied().chain(std::iter::repeat(Emptied::default()));
-        for (told, emptied) in contacts.iter().zip(emptied) {
-            if let Some(id) = record::id_of(told, "wxid") {
-                self.friend(id, told, emptied)?;
-            }
+    fn contact_list(&mut self, contacts: &[Contact]) -> Result<(), M::Error> {
+        for told in contacts {
+            record::id_of(&told.wxid).map_or(Ok(()), |id| self.friend(id, told))?;
         }
         // The client answers questions about single ids with a list too. Of somebody who asks to be a friend it then
         // tells what WeChat's flags say, and that is not that they are one already.
-        let friends: HashSet<&str> = contacts
-            .iter()
-            .filter(|told| told.get("type").and_then(Value::as_i64).is_none_or(|flags| flags & 1 == 1))
-            .filter_map(|told| record::id_of(told, "wxid"))
-            .collect();
-        self.befriended(&friends)
+        let marked = contacts.iter().filter(|told| told.r#type.is_none_or(|flags| flags & 1 == 1));
+        self.befriended(&marked.filter_map(|told| record::id_of(&told.wxid)).collect())
     }
 
     /// A room of a 211 event.
-    fn room(&mut self, told: &Value, emptied: Emptied) -> Result<(), M::Error> {
-        let Some(room) = record::id_of(told, "wxid").filter(|id| id::is_room(id)) else { return Ok(()) };
-        let members = self.add_members(room, ids(told, "members").map(|id| (id, None)))?;
-        self.change(room, |known: &mut Room| {
-            known.empty(emptied);
+    fn room(&mut self, told: &Room) -> Result<(), M::Error> {
+        let Some(room) = record::id_of(&told.wxid).filter(|id| id::is_room(id)) else { return Ok(()) };
+        let members = self.add_members(room, ids(&told.members).map(|id| (id, None)))?;
+        self.change(room, |known: &mut RoomRow| {
+            known.empty(told.emptied);
             known.take(told);
-            known.left = told.get("exist").and_then(Value::as_bool) == Some(false);
+            known.left = told.exist == Some(false);
             known.members_known = members.unwrap_or(known.members_known);
         })
     }
 
-    fn room_members(&mut self, event: &Event) -> Result<(), M::Error> {
-        let room = record::id_of(&event.decoded, "room").or(event.chat.as_deref());
+    fn room_members(&mut self, told: &RoomMembers, chat: Option<&str>) -> Result<(), M::Error> {
+        let room = record::id_of(&told.room).or(chat);
         let Some(room) = room.filter(|id| map::is_id(id) && id::is_room(id)) else { return Ok(()) };
-        let members = list(&event.decoded, "members");
-        let members: Vec<(&str, &Value)> =
-            members.iter().filter_map(|member| Some((record::id_of(member, "wxid")?, member))).collect();
+        let members: Vec<(&str, &Contact)> =
+            told.members.iter().filter_map(|member| Some((record::id_of(&member.wxid)?, member))).collect();
         for (id, member) in members.iter().take(MEMBERS_MAX).filter(|(id, _)| !id::is_room(id)) {
-            self.change(id, |known: &mut Contact| known.take_member(member))?;
+            self.change(id, |known: &mut ContactRow| known.take_member(member))?;
         }
-        let told = members.iter().map(|(id, _)| *id).take(MEMBERS_MAX).collect::<HashSet<_>>().len();
-        let known_now =
-            self.add_members(room, members.iter().map(|(id, member)| (*id, record::name(member, "nick"))))?;
-        self.change(room, |known: &mut Room| {
-            known.take(event.decoded.get("info").unwrap_or(&Value::Null));
+        let count = members.iter().map(|(id, _)| *id).take(MEMBERS_MAX).collect::<HashSet<_>>().len();
+        let known_now = self.add_members(room, members.iter().map(|(id, member)| (*id, record::name(&member.nick))))?;
+        self.change(room, |known: &mut RoomRow| {
+            if let Some(info) = &told.info {
+                known.take_info(info);
+            }
             // A part of the members is not how many there are; but there are not fewer.
-            let told = u64::try_from(told).ok().filter(|told| *told > 0);
-            if told > known.count {
-                (known.count, known.or_more) = (told, true);
+            let count = u64::try_from(count).ok().filter(|count| *count > 0);
+            if count > known.count {
+                (known.count, known.or_more) = (count, true);
             }
             known.members_known = known_now.unwrap_or(known.members_known);
         })
@@ -385,40 +372,39 @@ impl<M: Map> Lesson<'_, M> {
     }
 
     /// A packet tells whose its tickets and pictures are only when it is about one id and there is no other in it.
-    fn packet(&mut self, event: &Event) -> Result<(), M::Error> {
-        let decoded = &event.decoded;
-        let others: Vec<&str> = ids(decoded, "wxids").filter(|id| *id != self.account).take(2).collect();
+    fn packet(&mut self, told: &ContactPacket) -> Result<(), M::Error> {
+        let others: Vec<&str> = ids(&told.wxids).filter(|id| *id != self.account).take(2).collect();
         let [id] = others[..] else { return Ok(()) };
-        if event.about.iter().all(|about| about != id) {
+        if told.about.iter().all(|about| about != id) {
             return Ok(());
         }
-        let pictures = list(decoded, "avatars").iter().filter_map(Value::as_str);
+        let mut pictures = told.avatars.iter();
         if id::is_room(id) {
-            return self.change(id, |known: &mut Room| {
-                take(&mut known.avatar, pictures.into_iter().find_map(record::bounded_url));
+            return self.change(id, |known: &mut RoomRow| {
+                take(&mut known.avatar, pictures.find_map(|url| record::bounded_url(url)));
             });
         }
-        self.change(id, |known: &mut Contact| {
+        self.change(id, |known: &mut ContactRow| {
             pictures.for_each(|url| known.take_picture(url));
-            take(&mut known.v1, record::ticket(decoded, "v1"));
-            take(&mut known.v2, record::ticket(decoded, "v2"));
+            take(&mut known.v1, record::ticket(&told.v1));
+            take(&mut known.v2, record::ticket(&told.v2));
         })
     }
 
-    fn picture(&mut self, id: &str, url: Option<&str>) -> Result<(), M::Error> {
-        match url {
-            Some(url) if map::is_id(id) && id::is_room(id) => {
-                self.change(id, |known: &mut Room| take(&mut known.avatar, record::bounded_url(url)))
-            }
-            Some(url) if map::is_id(id) => self.change(id, |known: &mut Contact| known.take_picture(url)),
-            _ => Ok(()),
+    fn picture(&mut self, id: &str, url: &str) -> Result<(), M::Error> {
+        if !map::is_id(id) {
+            return Ok(());
         }
+        if id::is_room(id) {
+            return self.change(id, |known: &mut RoomRow| take(&mut known.avatar, record::bounded_url(url)));
+        }
+        self.change(id, |known: &mut ContactRow| known.take_picture(url))
     }
 
     /// Opens a friend request, in the place of an older one of the same person. One that was accepted is kept beside it,
     /// by its ticket: `WeChat` tells of it again when it starts.
-    fn request(&mut self, decoded: &Value) -> Result<(), M::Error> {
-        let Some(mut request) = Request::read(decoded, &self.account, self.time, self.seq) else { return Ok(()) };
+    fn request(&mut self, told: &FriendRequest) -> Result<(), M::Error> {
+        let Some(mut request) = Request::read(told, &self.account, self.time, self.seq) else { return Ok(()) };
         let by_ticket = |request: &Request| {
             let v1 = request.v1.as_deref().unwrap_or_default();
             map::key(&request.account, &format!("#{:08x}", crc32fast::hash(v1.as_bytes())))
@@ -448,7 +434,7 @@ impl<M: Map> Lesson<'_, M> {
         // event tells.
         if is_first
             && let Some(wxid) = request.wxid.as_deref()
-            && map::get::<Contact, _>(self.map, &self.account, wxid)?.is_some_and(|known| known.friend)
+            && map::get::<ContactRow, _>(self.map, &self.account, wxid)?.is_some_and(|known| known.friend)
         {
             request.accepted = Some(self.time);
         }
@@ -465,11 +451,7 @@ impl<M: Map> Lesson<'_, M> {
         self.map.put(map::REQUESTS, &key, map::encode(&request));
         self.learned.changed = true;
         let Some(wxid) = request.wxid else { return Ok(()) };
-        self.change(&wxid, |known: &mut Contact| {
-            known.take(decoded);
-            take(&mut known.username, record::name(decoded, "alias"));
-            take(&mut known.region, record::name(decoded, "country"));
-        })
+        self.change(&wxid, |known: &mut ContactRow| known.take_request(told))
     }
 
     /// Closes the requests of new friends.
@@ -490,20 +472,20 @@ impl<M: Map> Lesson<'_, M> {
         let Some(chat) = event.chat.as_deref().filter(|id| map::is_id(id) && *id != self.account) else {
             return Ok(());
         };
-        let nick = event.nick.as_deref().map(record::bounded_name);
+        let nick = record::name(&event.nick);
         if id::is_room(chat) {
             let (out, talk) = (puts_us_out(event), is_talk(event.kind));
-            self.change(chat, |known: &mut Room| {
+            self.change(chat, |known: &mut RoomRow| {
                 take(&mut known.nick, nick);
                 // Who hears what is said in a room is in it (again).
                 known.left = out || (known.left && !talk);
             })?;
             let speaker = event.from.as_deref().filter(|id| map::is_id(id) && !id::is_room(id) && *id != self.account);
-            return speaker.map_or(Ok(()), |id| self.change(id, |_: &mut Contact| {}));
+            return speaker.map_or(Ok(()), |id| self.change(id, |_: &mut ContactRow| {}));
         }
         let befriended = tells_of_friendship(event);
         let seq = self.seq;
-        self.change(chat, |known: &mut Contact| {
+        self.change(chat, |known: &mut ContactRow| {
             // Whose nick a message of our own has is not specified; a wrong one would mislead `@NAME`.
             if event.is_self != Some(true) {
                 take(&mut known.nick, nick);
@@ -567,24 +549,13 @@ fn is_talk(kind: Kind) -> bool {
 
 /// Whether a notice tells that the account was put out of the room, has left it, or that there is no such room any more.
 fn puts_us_out(event: &Event) -> bool {
-    let is_ours =
-        |who: &Value| event.account.is_some() && who.get("wxid").and_then(Value::as_str) == event.account.as_deref();
-    event.kind == Kind::RoomLeft
-        && (event.decoded.get("how").and_then(Value::as_str) == Some("disbanded")
-            || list(&event.decoded, "who").iter().any(is_ours))
+    let (Kind::RoomLeft, Decoded::Notice(notice)) = (event.kind, &event.decoded) else { return false };
+    let NoticeTold::OfRoom(happened) = &notice.told else { return false };
+    let is_ours = event.account.is_some() && happened.who.iter().any(|who| who.wxid == event.account);
+    is_ours || happened.how == Some("disbanded")
 }
 
-/// The list under `key`, cut to its bound.
-fn list<'v>(told: &'v Value, key: &str) -> &'v [Value] {
-    let list = told.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    &list[..list.len().min(LIST_MAX)]
-}
-
-/// The valid ids of a list.
-pub(super) fn ids<'v>(told: &'v Value, key: &str) -> impl Iterator<Item = &'v str> {
-    list(told, key).iter().filter_map(Value::as_str).filter(|id| map::is_id(id))
-}
-
-fn flag(told: &Value, key: &str) -> bool {
-    told.get(key).and_then(Value::as_bool).unwrap_or(false)
+/// Those of a list that are ids, up to its bound.
+pub(super) fn ids(told: &[String]) -> impl Iterator<Item = &str> {
+    told.iter().take(LIST_MAX).map(String::as_str).filter(|id| map::is_id(id))
 }

@@ -5,7 +5,7 @@
 //! Leaves to others: what an event says (`protocol`).
 
 use super::map;
-use super::record::{Account, Contact, Listed};
+use super::record::{Account, ContactRow, Listed};
 use crate::protocol::id;
 use crate::store::Store;
 use std::collections::HashMap;
@@ -40,7 +40,7 @@ impl<'s> NameCache<'s> {
         let store = self.store;
         let key = map::key(account, wxid);
         let known = self.people.entry(key).or_insert_with(|| {
-            let contact = map::get::<Contact, Store>(store, account, wxid).ok()??;
+            let contact = map::get::<ContactRow, Store>(store, account, wxid).ok()??;
             contact.remark.or(contact.nick)
         });
         known.clone()

@@ -6,8 +6,7 @@
 //! Leaves to others: who has a process now, and remembering.
 
 use crate::clock::Time;
-use crate::protocol::event::Kind;
-use serde_json::Value;
+use crate::protocol::event::{Decoded, Kind};
 use std::time::Duration;
 
 /// What comes within so long after a logout may have been under way: it does not tell that the account is back, unless
@@ -32,17 +31,12 @@ impl Sign {
     /// What an event of this kind, with this `decoded`, says. A login's and a profile's `decoded` is needed, no
     /// other's: see [`needs_decoded`](Self::needs_decoded).
     #[must_use]
-    pub fn of(kind: Kind, decoded: &Value) -> Self {
-        match kind {
-            Kind::Login if decoded.get("code").and_then(Value::as_i64) == Some(200) => Self::In,
-            Kind::LoginState => match decoded.get("logged_in").and_then(Value::as_bool) {
-                Some(true) => Self::In,
-                Some(false) => Self::Out,
-                None => Self::Nothing,
-            },
-            Kind::Profile if decoded.get("self").and_then(Value::as_bool) == Some(true) => Self::In,
-            Kind::Logout | Kind::LogoutPhone => Self::Out,
-            Kind::Login | Kind::LoginQrcode | Kind::Unparsed => Self::Nothing,
+    pub fn of(kind: Kind, decoded: &Decoded) -> Self {
+        match (kind, decoded) {
+            (_, Decoded::Login { code: Some(200) } | Decoded::LoginState { logged_in: Some(true) }) => Self::In,
+            (_, Decoded::Profile { own: true, .. }) => Self::In,
+            (_, Decoded::LoginState { logged_in: Some(false) }) | (Kind::Logout | Kind::LogoutPhone, _) => Self::Out,
+            (Kind::Login | Kind::LoginState | Kind::LoginQrcode | Kind::Unparsed, _) => Self::Nothing,
             _ => Self::Alive,
         }
     }
@@ -124,7 +118,7 @@ impl Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::protocol::contact::Contact;
 
     const NOW: Time = Time::from_millis(1_800_000_000_000);
 
@@ -134,23 +128,24 @@ mod tests {
 
     #[test]
     fn every_kind_says_one_thing() {
+        let profile = |own| Decoded::Profile { contact: Box::<Contact>::default(), own };
         for (kind, decoded, sign) in [
-            (Kind::Login, json!({"code": 200}), Sign::In),
-            (Kind::Login, json!({"code": 0}), Sign::Nothing),
-            (Kind::Login, json!({"code": null}), Sign::Nothing),
-            (Kind::LoginState, json!({"logged_in": true}), Sign::In),
-            (Kind::LoginState, json!({"logged_in": false}), Sign::Out),
-            (Kind::LoginState, json!({"logged_in": null}), Sign::Nothing),
-            (Kind::Profile, json!({"self": true}), Sign::In),
-            (Kind::Profile, json!({"self": false}), Sign::Alive),
-            (Kind::Logout, json!({}), Sign::Out),
-            (Kind::LogoutPhone, json!({}), Sign::Out),
-            (Kind::LoginQrcode, json!({}), Sign::Nothing),
-            (Kind::MessageText, json!({}), Sign::Alive),
-            (Kind::Contacts, json!({}), Sign::Alive),
-            (Kind::Other, json!({}), Sign::Alive),
+            (Kind::Login, Decoded::Login { code: Some(200) }, Sign::In),
+            (Kind::Login, Decoded::Login { code: Some(0) }, Sign::Nothing),
+            (Kind::Login, Decoded::Login { code: None }, Sign::Nothing),
+            (Kind::LoginState, Decoded::LoginState { logged_in: Some(true) }, Sign::In),
+            (Kind::LoginState, Decoded::LoginState { logged_in: Some(false) }, Sign::Out),
+            (Kind::LoginState, Decoded::LoginState { logged_in: None }, Sign::Nothing),
+            (Kind::Profile, profile(true), Sign::In),
+            (Kind::Profile, profile(false), Sign::Alive),
+            (Kind::Logout, Decoded::default(), Sign::Out),
+            (Kind::LogoutPhone, Decoded::default(), Sign::Out),
+            (Kind::LoginQrcode, Decoded::default(), Sign::Nothing),
+            (Kind::MessageText, Decoded::default(), Sign::Alive),
+            (Kind::Contacts, Decoded::default(), Sign::Alive),
+            (Kind::Other, Decoded::default(), Sign::Alive),
         ] {
-            assert_eq!(Sign::of(kind, &decoded), sign, "{kind:?} {decoded}");
+            assert_eq!(Sign::of(kind, &decoded), sign, "{kind:?} {decoded:?}");
         }
     }
 

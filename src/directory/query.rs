@@ -6,8 +6,9 @@
 
 use super::learn;
 use super::map::{self, Record, View};
-use super::record::{Account, Contact, Entry, Listed, Member, Request, Room, take};
+use super::record::{Account, ContactRow, Entry, Listed, Request, RoomRow, take};
 use crate::control::{DirectoryQuery, ResolveQuery};
+use crate::protocol::contact::Member;
 use crate::protocol::id;
 use crate::protocol::name::folded;
 use std::collections::BTreeMap;
@@ -87,7 +88,7 @@ pub(super) fn contacts<V: View>(view: &V, query: &DirectoryQuery) -> Result<Vec<
     let mut sieve = Sieve::read(query);
     let mut entries = Vec::new();
     if only.people && sieve.left > 0 {
-        each(view, query.account.as_deref(), |contact: Contact| {
+        each(view, query.account.as_deref(), |contact: ContactRow| {
             if (contact.friend || !query.friends) && sieve.lets_through(&contact.wxid, &contact.names()) {
                 entries.push(Entry::Contact(contact));
                 sieve.left -= 1;
@@ -105,16 +106,16 @@ fn more(left: usize) -> ControlFlow<()> {
     if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
-pub(super) fn rooms<V: View>(view: &V, query: &DirectoryQuery) -> Result<Vec<Room>, V::Error> {
+pub(super) fn rooms<V: View>(view: &V, query: &DirectoryQuery) -> Result<Vec<RoomRow>, V::Error> {
     sifted_rooms(view, query.account.as_deref(), Sieve::read(query))
 }
 
-fn sifted_rooms<V: View>(view: &V, account: Option<&str>, mut sieve: Sieve) -> Result<Vec<Room>, V::Error> {
+fn sifted_rooms<V: View>(view: &V, account: Option<&str>, mut sieve: Sieve) -> Result<Vec<RoomRow>, V::Error> {
     let mut rooms = Vec::new();
     if sieve.left == 0 {
         return Ok(rooms);
     }
-    each(view, account, |room: Room| {
+    each(view, account, |room: RoomRow| {
         if !room.left && sieve.lets_through(&room.wxid, &room.names()) {
             rooms.push(room);
             sieve.left -= 1;
@@ -153,25 +154,29 @@ pub(super) fn contact<V: View>(view: &V, account: Option<&str>, wxid: &str) -> R
     Ok(newest(view, account, wxid, |_| true)?.map(Entry::Contact))
 }
 
-pub(super) fn members<V: View>(view: &V, room: &str, query: &DirectoryQuery) -> Result<Vec<Member>, V::Error> {
+pub(super) fn members<V: View>(
+    view: &V,
+    room: &str,
+    query: &DirectoryQuery,
+) -> Result<Vec<Member<ContactRow>>, V::Error> {
     let mut sieve = Sieve::read(query);
     let mut members = Vec::new();
-    let known = newest(view, query.account.as_deref(), room, |room: &Room| room.members_known > 0)?;
+    let known = newest(view, query.account.as_deref(), room, |room: &RoomRow| room.members_known > 0)?;
     let Some(known) = known else { return Ok(members) };
     for Listed { id, nick } in learn::roster(view, &map::key(&known.account, room))? {
         if sieve.left == 0 {
             break;
         }
-        let mut contact: Contact = map::get(view, &known.account, &id)?.unwrap_or_else(|| {
+        let mut contact: ContactRow = map::get(view, &known.account, &id)?.unwrap_or_else(|| {
             // A list of ids named them, and nothing else did.
-            let mut contact = Contact::default();
+            let mut contact = ContactRow::default();
             contact.place(&known.account, &id);
             contact.stamp(known.seq, known.updated);
             contact
         });
         take(&mut contact.nick, nick);
         if (contact.friend || !query.friends) && sieve.lets_through(&id, &contact.names()) {
-            members.push(Member { room: room.to_owned(), contact });
+            members.push(Member { room: Some(room.to_owned()), contact });
             sieve.left -= 1;
         }
     }
@@ -231,11 +236,11 @@ pub(super) fn resolve<V: View>(view: &V, query: &ResolveQuery) -> Result<Vec<Ent
     let account = query.account.as_deref();
     let mut matches = Matches { rank: None, found: BTreeMap::new() };
     if only.people && id::is_system(id) {
-        let mut contact = Contact::default();
+        let mut contact = ContactRow::default();
         contact.place(account.unwrap_or_default(), id);
         matches.add(Rank::Id, Entry::Contact(contact));
     }
-    let rank_of = |contact: &Contact| {
+    let rank_of = |contact: &ContactRow| {
         let by_name = || wanted.is(contact.nick.as_deref()) || wanted.is(contact.username.as_deref());
         match contact {
             contact if contact.wxid == id => Some(Rank::Id),
@@ -245,7 +250,7 @@ pub(super) fn resolve<V: View>(view: &V, query: &ResolveQuery) -> Result<Vec<Ent
         }
     };
     if only.people {
-        each(view, account, |contact: Contact| {
+        each(view, account, |contact: ContactRow| {
             if let Some(rank) = rank_of(&contact) {
                 matches.add(rank, Entry::Contact(contact));
             }
@@ -253,7 +258,7 @@ pub(super) fn resolve<V: View>(view: &V, query: &ResolveQuery) -> Result<Vec<Ent
         })?;
     }
     if only.rooms {
-        each(view, account, |room: Room| {
+        each(view, account, |room: RoomRow| {
             let rank = match &room {
                 room if room.left => None,
                 room if room.wxid == id => Some(Rank::Id),

@@ -8,12 +8,12 @@ use super::map::{self, Record};
 use super::presence::Seat;
 use crate::clock::Time;
 use crate::key::{self, Space};
-use crate::protocol::contact::Emptied;
-use crate::protocol::event::Kind;
+use crate::protocol::contact::{Contact, Emptied, Room, RoomInfo};
+use crate::protocol::decoded::FriendRequest;
+use crate::protocol::event::Decoded;
 use crate::protocol::id;
 use crate::seq::Seq;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// The longest name (nick, remark, place …), characters: WeChat allows 32 for a nick.
 const NAME_CHARS_MAX: usize = 256;
@@ -60,18 +60,20 @@ pub struct Names {
 }
 
 impl Names {
-    /// Those in an event of this kind, with this `decoded`: only its own profile tells them.
+    /// Those in what an event unpacked: only its own profile tells them.
     #[must_use]
-    pub fn of(kind: Kind, decoded: &Value) -> Self {
-        own_profile(kind, decoded)
-            .map_or_else(Self::default, |told| Self { nick: name(told, "nick"), username: name(told, "username") })
+    pub fn of(decoded: &Decoded) -> Self {
+        own_profile(decoded)
+            .map_or_else(Self::default, |told| Self { nick: name(&told.nick), username: name(&told.username) })
     }
 }
 
 /// What an account's own profile tells of it, when that is what the event is.
-pub(super) fn own_profile(kind: Kind, decoded: &Value) -> Option<&Value> {
-    let is_own = kind == Kind::Profile && decoded.get("self").and_then(Value::as_bool) == Some(true);
-    decoded.get("contact").filter(|_| is_own)
+pub(super) fn own_profile(decoded: &Decoded) -> Option<&Contact> {
+    match decoded {
+        Decoded::Profile { contact, own: true } => Some(contact),
+        _ => None,
+    }
 }
 
 impl Account {
@@ -126,7 +128,7 @@ impl IdKind {
 /// decoded contact.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Contact {
+pub struct ContactRow {
     /// Whose contact; stands in the key.
     pub account: String,
     /// The id; stands in the key.
@@ -177,7 +179,7 @@ pub struct Contact {
 /// A room as one account knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Room {
+pub struct RoomRow {
     /// Whose room; stands in the key.
     pub account: String,
     /// The id; stands in the key.
@@ -219,10 +221,10 @@ fn is_zero(seq: &Seq) -> bool {
 #[serde(untagged)]
 #[expect(clippy::large_enum_variant, reason = "most entries are contacts; a box would cost each of them an allocation")]
 pub enum Entry {
-    /// See [`Contact`].
-    Contact(Contact),
-    /// See [`Room`].
-    Room(Room),
+    /// See [`ContactRow`].
+    Contact(ContactRow),
+    /// See [`RoomRow`].
+    Room(RoomRow),
 }
 
 impl Entry {
@@ -278,16 +280,6 @@ impl From<Listed> for Stored {
     }
 }
 
-/// A member of a room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Member {
-    /// The room.
-    pub room: String,
-    /// Who it is.
-    #[serde(flatten)]
-    pub contact: Contact,
-}
-
 /// A friend request.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -321,7 +313,7 @@ pub struct Request {
     pub command: Option<u64>,
 }
 
-impl Record for Contact {
+impl Record for ContactRow {
     const SPACE: Space = key::PEOPLE;
 
     fn place(&mut self, account: &str, id: &str) {
@@ -339,7 +331,7 @@ impl Record for Contact {
     }
 }
 
-impl Record for Room {
+impl Record for RoomRow {
     const SPACE: Space = key::ROOMS;
 
     fn place(&mut self, account: &str, id: &str) {
@@ -357,7 +349,7 @@ impl Record for Room {
     }
 }
 
-impl Contact {
+impl ContactRow {
     /// A friend, as the event `seq` tells.
     pub(super) fn befriend(&mut self, seq: Seq) {
         if !self.friend {
@@ -375,29 +367,46 @@ impl Contact {
         empty(emptied, &mut self.nick, &mut self.remark);
     }
 
-    /// Takes in a contact as `protocol::contact` normalises it.
-    pub(super) fn take(&mut self, told: &Value) {
-        take(&mut self.nick, name(told, "nick"));
-        take(&mut self.remark, name(told, "remark"));
-        take(&mut self.username, name(told, "username"));
-        take(&mut self.sex, name(told, "sex"));
-        take(&mut self.province, name(told, "province"));
-        take(&mut self.city, name(told, "city"));
-        take(&mut self.region, name(told, "region"));
-        take(&mut self.sign, saying(told, "sign"));
-        let (avatar, small) = (url(told, "avatar"), url(told, "avatar_small"));
+    /// Takes in what an event tells of them.
+    pub(super) fn take(&mut self, told: &Contact) {
+        take(&mut self.nick, name(&told.nick));
+        take(&mut self.remark, name(&told.remark));
+        take(&mut self.username, name(&told.username));
+        take(&mut self.sex, told.sex.map(str::to_owned));
+        take(&mut self.province, name(&told.province));
+        take(&mut self.city, name(&told.city));
+        take(&mut self.region, name(&told.region));
+        take(&mut self.sign, saying(&told.sign));
+        let (avatar, small) = (url(&told.avatar), url(&told.avatar_small));
         match avatar {
             // The client told the small one only.
             Some(avatar) if small.as_ref() == Some(&avatar) => self.take_picture(&avatar),
             avatar => take(&mut self.avatar, avatar),
         }
         take(&mut self.avatar_small, small);
-        take(&mut self.r#type, told.get("type").and_then(Value::as_i64));
-        take(&mut self.group_id, name(told, "group_id"));
+        take(&mut self.r#type, told.r#type);
+        take(&mut self.group_id, name(&told.group_id));
+    }
+
+    /// Takes in somebody who asks to be a friend.
+    pub(super) fn take_request(&mut self, told: &FriendRequest) {
+        let FriendRequest { nick, person, .. } = told.clone();
+        self.take(&Contact {
+            nick,
+            username: person.alias,
+            sex: person.sex,
+            province: person.province,
+            city: person.city,
+            region: person.country,
+            sign: person.sign,
+            avatar: person.avatar,
+            avatar_small: person.avatar_small,
+            ..Contact::default()
+        });
     }
 
     /// Takes in a member of a room. Their nick there is not the one that a friend has: anybody may take any in a room.
-    pub(super) fn take_member(&mut self, told: &Value) {
+    pub(super) fn take_member(&mut self, told: &Contact) {
         let nick = self.nick.clone().filter(|_| self.friend);
         self.take(told);
         take(&mut self.nick, nick);
@@ -433,38 +442,47 @@ fn empty(emptied: Emptied, nick: &mut Option<String>, remark: &mut Option<String
     }
 }
 
-impl Room {
+impl RoomRow {
     /// Forgets the names that are told to be empty.
     pub(super) fn empty(&mut self, emptied: Emptied) {
         empty(emptied, &mut self.nick, &mut self.remark);
     }
 
-    /// Takes in a room of a 211 event, a contact that is a room, or the `info` of a 77 event.
-    pub(super) fn take(&mut self, told: &Value) {
-        take(&mut self.nick, name(told, "nick"));
-        take(&mut self.remark, name(told, "remark"));
-        take(&mut self.avatar, url(told, "avatar"));
-        let count = told.get("count").and_then(Value::as_u64);
+    /// Takes in a contact that is a room.
+    pub(super) fn take_contact(&mut self, told: &Contact) {
+        take(&mut self.remark, name(&told.remark));
+        self.describe(&told.nick, &told.avatar, None);
+    }
+
+    /// Takes in a room of a 211 event.
+    pub(super) fn take(&mut self, told: &Room) {
+        self.describe(&told.nick, &told.avatar, told.count.and_then(|count| count.try_into().ok()));
+        let Some(own) = told.owner else { return };
+        self.owner = Some(own);
+        // Somebody else than was known, if the two contradict each other.
+        let was_own = self.owner_wxid.as_deref().map(|owner| owner == self.account);
+        if was_own.is_some_and(|was| was != own) {
+            self.owner_wxid = None;
+        }
+        if own {
+            self.owner_wxid = Some(self.account.clone());
+        }
+    }
+
+    /// Takes in the `info` of a 77 event.
+    pub(super) fn take_info(&mut self, told: &RoomInfo) {
+        self.describe(&told.nick, &told.avatar, None);
+        if let Some(owner) = id_of(&told.owner) {
+            self.owner = Some(*owner == self.account);
+            self.owner_wxid = Some(owner.to_owned());
+        }
+    }
+
+    fn describe(&mut self, nick: &Option<String>, avatar: &Option<String>, count: Option<u64>) {
+        take(&mut self.nick, name(nick));
+        take(&mut self.avatar, url(avatar));
         self.or_more &= count.is_none();
         take(&mut self.count, count);
-        match told.get("owner") {
-            Some(Value::Bool(own)) => {
-                self.owner = Some(*own);
-                // Somebody else than was known, if the two contradict each other.
-                let was_own = self.owner_wxid.as_deref().map(|owner| owner == self.account);
-                if was_own.is_some_and(|was| was != *own) {
-                    self.owner_wxid = None;
-                }
-                if *own {
-                    self.owner_wxid = Some(self.account.clone());
-                }
-            }
-            Some(Value::String(owner)) if map::is_id(owner) => {
-                self.owner = Some(*owner == self.account);
-                take(&mut self.owner_wxid, Some(owner.clone()));
-            }
-            _ => {}
-        }
     }
 
     /// The names that it may be called by.
@@ -485,17 +503,24 @@ impl Request {
         (self.accepted, self.command) = (accepted, command);
     }
 
-    /// Reads the request in a decoded message 37; `None` when it says neither who asks nor how to accept.
-    pub(super) fn read(decoded: &Value, account: &str, time: Time, seq: Seq) -> Option<Self> {
-        let wxid = id_of(decoded, "wxid").map(str::to_owned);
-        let v1 = ticket(decoded, "v1");
+    /// The request in a message 37; `None` when it says neither who asks nor how to accept.
+    pub(super) fn read(told: &FriendRequest, account: &str, time: Time, seq: Seq) -> Option<Self> {
+        let (wxid, v1) = (id_of(&told.wxid).map(str::to_owned), ticket(&told.v1));
         if wxid.is_none() && v1.is_none() {
             return None;
         }
-        let v2 = ticket(decoded, "v2");
-        let (nick, greeting, avatar) = (name(decoded, "nick"), saying(decoded, "greeting"), url(decoded, "avatar"));
-        let account = account.to_owned();
-        Some(Self { seq, time, account, wxid, nick, greeting, avatar, v1, v2, ..Self::default() })
+        Some(Self {
+            seq,
+            time,
+            account: account.to_owned(),
+            wxid,
+            nick: name(&told.nick),
+            greeting: saying(&told.greeting),
+            avatar: url(&told.person.avatar),
+            v1,
+            v2: ticket(&told.v2),
+            ..Self::default()
+        })
     }
 }
 
@@ -506,32 +531,28 @@ pub(super) fn take<T>(known: &mut Option<T>, told: Option<T>) {
     }
 }
 
-fn text<'v>(told: &'v Value, key: &str) -> Option<&'v str> {
-    told.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
-}
-
-/// The valid id under `key`.
-pub(super) fn id_of<'v>(told: &'v Value, key: &str) -> Option<&'v str> {
-    text(told, key).filter(|id| map::is_id(id))
-}
-
-/// The name under `key`, cut to its bound.
-pub(super) fn name(told: &Value, key: &str) -> Option<String> {
-    text(told, key).map(bounded_name)
+/// An id that can be one.
+pub(super) fn id_of(told: &Option<String>) -> Option<&str> {
+    told.as_deref().filter(|id| map::is_id(id))
 }
 
 /// A name, cut to its bound.
-pub(super) fn bounded_name(text: &str) -> String {
-    text.chars().take(NAME_CHARS_MAX).collect()
+pub(super) fn name(told: &Option<String>) -> Option<String> {
+    cut(told, NAME_CHARS_MAX)
 }
 
-fn saying(told: &Value, key: &str) -> Option<String> {
-    text(told, key).map(|text| text.chars().take(SAYING_CHARS_MAX).collect())
+fn saying(told: &Option<String>) -> Option<String> {
+    cut(told, SAYING_CHARS_MAX)
 }
 
-/// The URL under `key`, unless it is too long.
-pub(super) fn url(told: &Value, key: &str) -> Option<String> {
-    text(told, key).and_then(bounded_url)
+fn cut(told: &Option<String>, chars_max: usize) -> Option<String> {
+    let told = told.as_deref().filter(|text| !text.is_empty());
+    told.map(|text| text.chars().take(chars_max).collect())
+}
+
+/// A URL, unless it is too long.
+pub(super) fn url(told: &Option<String>) -> Option<String> {
+    told.as_deref().and_then(bounded_url)
 }
 
 /// A URL, unless it is too long.
@@ -539,7 +560,7 @@ pub(super) fn bounded_url(url: &str) -> Option<String> {
     (!url.is_empty() && url.len() <= URL_BYTES_MAX).then(|| url.to_owned())
 }
 
-/// The ticket under `key`, unless it is too long.
-pub(super) fn ticket(told: &Value, key: &str) -> Option<String> {
-    text(told, key).filter(|ticket| ticket.len() <= TICKET_BYTES_MAX).map(str::to_owned)
+/// A ticket, unless it is too long.
+pub(super) fn ticket(told: &Option<String>) -> Option<String> {
+    told.clone().filter(|ticket| !ticket.is_empty() && ticket.len() <= TICKET_BYTES_MAX)
 }

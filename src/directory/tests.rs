@@ -5,6 +5,7 @@ use super::{Ended, Learned, Lesson, Told, learn, query, record};
 use crate::clock::Time;
 use crate::control::{DirectoryQuery, ResolveQuery};
 use crate::key::Space;
+use crate::protocol::contact::{Member, Room, RoomInfo};
 use crate::protocol::event;
 use crate::seq::Seq;
 use serde_json::{Value, json};
@@ -107,7 +108,7 @@ impl Fake {
         entries.iter().map(|entry| entry.wxid().to_owned()).collect()
     }
 
-    fn members(&self, room: &str) -> Vec<record::Member> {
+    fn members(&self, room: &str) -> Vec<Member<record::ContactRow>> {
         let Ok(members) = query::members(self, room, &DirectoryQuery::default());
         members
     }
@@ -583,7 +584,7 @@ fn a_part_of_the_members_does_not_tell_how_many_there_are() {
     let mut map = Fake::default();
     map.hears(&told(&["wxid_a", "wxid_b"]));
     let known = |map: &Fake| {
-        let Ok(room) = super::map::get::<record::Room, _>(map, "me", "1@chatroom");
+        let Ok(room) = super::map::get::<record::RoomRow, _>(map, "me", "1@chatroom");
         room.map(|room| (room.count, room.or_more)).unwrap()
     };
     assert_eq!(known(&map), (Some(2), true));
@@ -627,14 +628,15 @@ fn a_new_room_is_known_at_once() {
 
 #[test]
 fn who_owns_a_room_is_told_by_flag_or_by_id() {
-    let mut room = record::Room { account: "me".into(), ..record::Room::default() };
-    room.take(&json!({"owner": "wxid_a"}));
+    let owned = |own| Room { owner: Some(own), ..Room::default() };
+    let mut room = record::RoomRow { account: "me".into(), ..record::RoomRow::default() };
+    room.take_info(&RoomInfo { owner: Some("wxid_a".into()), ..RoomInfo::default() });
     assert_eq!((room.owner, room.owner_wxid.as_deref()), (Some(false), Some("wxid_a")));
-    room.take(&json!({"owner": false}));
+    room.take(&owned(false));
     assert_eq!(room.owner_wxid.as_deref(), Some("wxid_a"));
-    room.take(&json!({"owner": true}));
+    room.take(&owned(true));
     assert_eq!((room.owner, room.owner_wxid.as_deref()), (Some(true), Some("me")));
-    room.take(&json!({"owner": false}));
+    room.take(&owned(false));
     assert_eq!((room.owner, room.owner_wxid.as_deref()), (Some(false), None));
 }
 
@@ -785,7 +787,7 @@ fn tickets_and_pictures_are_taken_from_packets_about_one_person() {
     // A contact whose name is no id, and whose nick reads as one: nobody's ticket.
     let nick = "1A280A110A0F76315F61626340737472616E67657212130A11777869645F76696374696D5F3132333435";
     let told = json!({"type": 88, "cwxid": "me", "hex": nick, "v2": "v2_z@stranger"});
-    assert_eq!(crate::protocol::event::decode(&told.to_string()).decoded["wxids"], json!(["wxid_victim_12345"]));
+    assert_eq!(crate::protocol::event::decode(&told.to_string()).decoded.json()["wxids"], json!(["wxid_victim_12345"]));
     assert!(!map.hears(&told).changed);
 }
 

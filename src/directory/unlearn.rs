@@ -15,13 +15,13 @@
 use super::draft::Draft;
 use super::learn::{self, LIST_MAX, MEMBERS_MAX, roster};
 use super::map::{self, Map, Record};
-use super::record::{self, Contact, Listed, Room};
+use super::record::{self, ContactRow, Listed, RoomRow};
 use crate::clock::Time;
-use crate::protocol::event::{Event, Kind};
+use crate::protocol::contact::{Contact, Room};
+use crate::protocol::event::{Decoded, Event};
 use crate::protocol::id;
 use crate::seq::Seq;
 use crate::store;
-use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::ops::ControlFlow;
@@ -109,31 +109,28 @@ pub struct Told {
 impl Told {
     /// Takes in an event that answered a `lesson`, or a piece of its list.
     pub fn hear(&mut self, lesson: Lesson, seq: Seq, event: &Event) {
-        let count = self.items.entry(seq).or_default();
+        self.items.entry(seq).or_default();
         if self.account.is_none() {
             self.account.clone_from(&event.account);
         }
         if self.chat.is_none() {
             self.chat.clone_from(&event.chat);
         }
-        let (kind, key) = match lesson {
-            Lesson::Friends | Lesson::People => (Kind::Contacts, "contacts"),
-            Lesson::Rooms => (Kind::Rooms, "rooms"),
-            Lesson::Members => (Kind::RoomMembers, "members"),
-            Lesson::Deleted => return,
-        };
-        if event.kind == kind {
-            let items = event.decoded.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-            *count += items.len();
-            self.cut |= *count >= LIST_MAX;
-            if !self.cut {
-                items.iter().for_each(|item| self.item(lesson, item));
+        match (lesson, &event.decoded) {
+            (Lesson::Friends | Lesson::People, Decoded::Contacts(told)) => {
+                self.take_in(seq, &told.contacts, |this, contact| this.contact(lesson, contact));
             }
-        } else if lesson == Lesson::Friends && event.kind == Kind::ContactsPacket {
-            for id in learn::ids(&event.decoded, "wxids") {
-                self.bytes += id.len();
-                self.packets.insert(id.to_owned());
+            (Lesson::Members, Decoded::RoomMembers(told)) => {
+                self.take_in(seq, &told.members, |this, member| this.contact(lesson, member));
             }
+            (Lesson::Rooms, Decoded::Rooms(told)) => self.take_in(seq, &told.rooms, Self::room),
+            (Lesson::Friends, Decoded::ContactsPacket { wxids }) => {
+                for id in learn::ids(wxids) {
+                    self.bytes += id.len();
+                    self.packets.insert(id.to_owned());
+                }
+            }
+            _ => {}
         }
         if self.bytes > TOLD_BYTES_MAX {
             self.cut = true;
@@ -144,30 +141,34 @@ impl Told {
         }
     }
 
-    fn item(&mut self, lesson: Lesson, item: &Value) {
-        let Some(id) = record::id_of(item, "wxid") else { return };
+    /// Takes in the items of a list, or of a piece of it.
+    fn take_in<I>(&mut self, seq: Seq, items: &[I], item: impl Fn(&mut Self, &I)) {
+        let count = self.items.entry(seq).or_default();
+        *count += items.len();
+        self.cut |= *count >= LIST_MAX;
+        if !self.cut {
+            items.iter().for_each(|told| item(self, told));
+        }
+    }
+
+    fn contact(&mut self, lesson: Lesson, told: &Contact) {
+        let Some(id) = record::id_of(&told.wxid) else { return };
         self.bytes += id.len();
         match lesson {
-            Lesson::Friends => {
-                self.contacts.insert(id.to_owned());
-            }
-            Lesson::People => {
-                let flags = item.get("type").and_then(Value::as_i64);
-                if !id::is_room(id) && flags.is_none_or(|flags| flags & 1 == 0) {
-                    self.unmarked.insert(id.to_owned());
-                }
-            }
-            Lesson::Rooms => {
-                let count = item.get("count").and_then(Value::as_u64);
-                let members = learn::ids(item, "members").count();
-                let all = (members > 0 && count == u64::try_from(members).ok())
-                    .then(|| learn::ids(item, "members").flat_map(|id| [id, "\n"]).collect::<String>());
-                self.bytes += all.as_ref().map_or(0, String::len);
-                self.rooms.insert(id.to_owned(), all);
-            }
             Lesson::Members => self.members.push(id.to_owned()),
-            Lesson::Deleted => {}
+            Lesson::People if id::is_room(id) || told.r#type.is_some_and(|flags| flags & 1 == 1) => {}
+            Lesson::People => drop(self.unmarked.insert(id.to_owned())),
+            _ => drop(self.contacts.insert(id.to_owned())),
         }
+    }
+
+    fn room(&mut self, told: &Room) {
+        let Some(id) = record::id_of(&told.wxid) else { return };
+        let count = learn::ids(&told.members).count();
+        let all = (count > 0 && told.count == i64::try_from(count).ok())
+            .then(|| learn::ids(&told.members).flat_map(|id| [id, "\n"]).collect::<String>());
+        self.bytes += id.len() + all.as_ref().map_or(0, String::len);
+        self.rooms.insert(id.to_owned(), all);
     }
 
     /// The account that they came from, if they said so.
@@ -196,7 +197,7 @@ impl Ended<'_> {
             Lesson::Rooms => self.rooms(map),
             Lesson::Members => self.members(map),
             Lesson::Deleted => match self.whom.filter(|id| map::is_id(id)) {
-                Some(id) => self.change(map, id, |known: &mut Contact| {
+                Some(id) => self.change(map, id, |known: &mut ContactRow| {
                     if known.friend_seq <= self.asked {
                         known.unfriend();
                     }
@@ -212,7 +213,7 @@ impl Ended<'_> {
         if contacts.is_empty() {
             return Ok(());
         }
-        self.each(map, |known: &mut Contact| {
+        self.each(map, |known: &mut ContactRow| {
             let is_told = contacts.contains(&known.wxid) || packets.contains(&known.wxid);
             if known.friend && known.friend_seq <= self.asked && !is_told {
                 known.unfriend();
@@ -223,7 +224,7 @@ impl Ended<'_> {
     /// The answer has the form of a contact list, and made friends of all that are in it.
     fn people<M: Map>(&self, map: &mut M) -> Result<(), M::Error> {
         for id in &self.told.unmarked {
-            self.change(map, id, |known: &mut Contact| {
+            self.change(map, id, |known: &mut ContactRow| {
                 if known.friend && self.told.items.contains_key(&known.friend_seq) {
                     (known.friend, known.friend_seq) = (false, Seq::ZERO);
                 }
@@ -234,7 +235,7 @@ impl Ended<'_> {
 
     fn rooms<M: Map>(&self, map: &mut M) -> Result<(), M::Error> {
         let told = &self.told.rooms;
-        self.each(map, |known: &mut Room| {
+        self.each(map, |known: &mut RoomRow| {
             // What an event changed after the question lives.
             if known.seq <= self.asked && !told.contains_key(&known.wxid) {
                 known.left = true;
@@ -271,7 +272,7 @@ impl Ended<'_> {
             known = new;
             map.put(map::ROSTERS, &key, map::encode(&known));
         }
-        self.change(map, room, |known: &mut Room| {
+        self.change(map, room, |known: &mut RoomRow| {
             (known.count, known.or_more, known.members_known) = (Some(count), false, count);
         })
     }

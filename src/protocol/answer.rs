@@ -6,13 +6,13 @@
 
 mod matching;
 
-use super::{
-    command::{Api, Command, Says},
-    event::{Event, Kind},
-    id, refusal,
-};
+use super::command::{Api, Command, Says};
+use super::contact::{Contact, Member, Room};
+use super::decoded::{App, Contacts, Decoded, RoomMembers, Rooms};
+use super::event::{Event, Kind};
+use super::{id, refusal};
 pub use matching::{Conclusion, Open, Verdict, conclude};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 use std::collections::HashSet;
 
 /// How an event bears on a command that a client has fetched.
@@ -53,26 +53,19 @@ fn fit(command: &Command, event: &Event) -> Option<(Bearing, Fit)> {
         }
         kind if !is_answered_by(row, kind) => None,
         Kind::FriendVerified => {
+            let Decoded::FriendVerified { ok, v1s } = &event.decoded else { return None };
             let v1 = command.member("v1").text();
-            let named = v1.is_some() && list(&event.decoded, "v1s").iter().any(|told| told.as_str() == v1);
-            Some((verified(event), if named { Fit::Named } else { Fit::Maybe }))
+            let named = v1.is_some_and(|v1| v1s.iter().any(|told| told == v1));
+            // 96 without a v1: it did not come to a friendship (wehelp-api.zh.md `#acceptingFriend`).
+            let bearing = if *ok { Bearing::Answers } else { Bearing::Refuses };
+            Some((bearing, if named { Fit::Named } else { Fit::Maybe }))
         }
         Kind::ContactsPacket => Some((Bearing::Part, Fit::Maybe)),
         Kind::Contacts | Kind::ContactPacket => asked_list(command, event),
-        Kind::Profile | Kind::FriendV2 => {
-            answers(names(command.ids_asked().first().copied(), event.decoded.get("contact")))
-        }
-        Kind::RoomMembers => {
-            let room = text(&event.decoded, "room").or(event.chat.as_deref());
-            answers(same(command.ids_asked().first().copied(), room))
-        }
+        Kind::Profile | Kind::FriendV2 => answers(names(command.ids_asked().first().copied(), person(event))),
+        Kind::RoomMembers => answers(same(command.ids_asked().first().copied(), room(event))),
         _ => answers(Some(Fit::Maybe)),
     }
-}
-
-/// 96 without a v1: it did not come to a friendship (wehelp-api.zh.md `#acceptingFriend`).
-fn verified(event: &Event) -> Bearing {
-    if event.decoded.get("ok") == Some(&Value::Bool(true)) { Bearing::Answers } else { Bearing::Refuses }
 }
 
 /// Whether an event of that kind could answer a command of that `api`.
@@ -94,43 +87,60 @@ pub fn comes_in_pieces(api: &str) -> bool {
 
 /// The ids that stand in a list of friends, rooms or members.
 pub fn listed(event: &Event) -> impl Iterator<Item = &str> {
-    let key = list_key(event.kind).unwrap_or_default();
-    list(&event.decoded, key).iter().filter_map(|item| item.as_str().or_else(|| text(item, "wxid")))
+    let (people, rooms, ids): (&[Contact], &[Room], &[String]) = match &event.decoded {
+        Decoded::Contacts(told) => (&told.contacts, &[], &[]),
+        Decoded::RoomMembers(told) => (&told.members, &[], &[]),
+        Decoded::Rooms(told) => (&[], &told.rooms, &[]),
+        Decoded::Gathered { ids, .. } => (&[], &[], ids),
+        _ => (&[], &[], &[]),
+    };
+    let people = people.iter().filter_map(|contact| contact.wxid.as_deref());
+    people.chain(rooms.iter().filter_map(|room| room.wxid.as_deref())).chain(ids.iter().map(String::as_str))
 }
 
 /// How many members a room has, as a list of them says itself.
 #[must_use]
 pub fn members_counted(event: &Event) -> Option<u64> {
-    let told = list(event.decoded.get("info")?, "members").len();
+    let told = match &event.decoded {
+        Decoded::RoomMembers(told) => told.info.as_ref()?.members.len(),
+        Decoded::Gathered { counted, .. } => *counted,
+        _ => return None,
+    };
     u64::try_from(told).ok().filter(|told| *told > 0)
 }
 
-/// Where the list of an event stands.
-fn list_key(kind: Kind) -> Option<&'static str> {
-    match kind {
-        Kind::Contacts => Some("contacts"),
-        Kind::Rooms => Some("rooms"),
-        Kind::RoomMembers => Some("members"),
+/// The person that an event is about.
+fn person(event: &Event) -> Option<&Contact> {
+    match &event.decoded {
+        Decoded::Profile { contact, .. } | Decoded::FriendV2 { contact, .. } => Some(contact),
         _ => None,
     }
+}
+
+/// The room whose members an event tells.
+fn room(event: &Event) -> Option<&str> {
+    let told = match &event.decoded {
+        Decoded::RoomMembers(RoomMembers { room, .. }) | Decoded::Gathered { room, .. } => room.as_deref(),
+        _ => None,
+    };
+    told.or(event.chat.as_deref())
 }
 
 /// The ids that an event may be the answer for; none when it may be for anybody.
 #[must_use]
 pub fn ids_told(event: &Event) -> HashSet<&str> {
-    let decoded = &event.decoded;
     match event.kind {
         Kind::Contacts => listed(event).collect(),
-        // Not every id in it: who is looked up chose a nick, and that may be another's id.
-        Kind::ContactPacket => event.about.iter().map(String::as_str).collect(),
-        Kind::Profile | Kind::FriendV2 => {
-            let contact = decoded.get("contact").unwrap_or(decoded);
-            match text(contact, "wxid") {
-                Some(id) => std::iter::once(id).chain(text(contact, "username")).collect(),
-                None => HashSet::new(),
-            }
-        }
-        Kind::RoomMembers => text(decoded, "room").or(event.chat.as_deref()).into_iter().collect(),
+        Kind::ContactPacket => match &event.decoded {
+            // Not every id in it: who is looked up chose a nick, and that may be another's id.
+            Decoded::ContactPacket(packet) => packet.about.iter().map(String::as_str).collect(),
+            _ => HashSet::new(),
+        },
+        Kind::Profile | Kind::FriendV2 => match person(event).map(|person| (&person.wxid, &person.username)) {
+            Some((Some(id), username)) => [id].into_iter().chain(username).map(String::as_str).collect(),
+            _ => HashSet::new(),
+        },
+        Kind::RoomMembers => room(event).into_iter().collect(),
         _ => HashSet::new(),
     }
 }
@@ -138,38 +148,80 @@ pub fn ids_told(event: &Event) -> HashSet<&str> {
 /// Gathers of an event that comes in pieces what [`conclude`] looks at: of a list only whom it names, and what a room says
 /// of itself. The whole may have fifty times the bytes that came.
 pub fn gather(gathered: &mut Option<Event>, piece: Event) {
-    let ids: Vec<Value> = listed(&piece).map(Value::from).collect();
+    let named: Vec<String> = listed(&piece).map(str::to_owned).collect();
     let event = gathered.get_or_insert_with(|| {
-        let mut event = Event { emptied: Vec::new(), ..piece };
-        if let Some(decoded) = event.decoded.as_object_mut() {
-            decoded.retain(|key, told| key == "info" || !(told.is_array() || told.is_object()));
-        }
-        event
+        let named = |room, counted| Decoded::Gathered { room, ids: Vec::new(), counted };
+        let decoded = match piece.decoded {
+            Decoded::RoomMembers(told) => named(told.room, told.info.map_or(0, |info| info.members.len())),
+            Decoded::Contacts(_) | Decoded::Rooms(_) | Decoded::Avatars { .. } => named(None, 0),
+            decoded => decoded,
+        };
+        Event { decoded, ..piece }
     });
-    let Some((key, decoded)) = list_key(event.kind).zip(event.decoded.as_object_mut()) else { return };
-    match decoded.get_mut(key) {
-        Some(Value::Array(before)) => before.extend(ids),
-        _ => drop(decoded.insert(key.to_owned(), ids.into())),
+    if let Decoded::Gathered { ids, .. } = &mut event.decoded {
+        ids.extend(named);
     }
+}
+
+/// One line of what an answer holds: somebody, a room, or what else was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum AnswerItem {
+    /// Somebody.
+    Contact(Contact),
+    /// Somebody in a room.
+    Member(Member<Contact>),
+    /// A room.
+    Room(Room),
+    /// Somebody of whom only the id was told.
+    Id {
+        /// The id.
+        wxid: String,
+    },
+    /// Somebody, with the ticket that adding them needs.
+    Stranger {
+        /// Who it is.
+        #[serde(flatten)]
+        contact: Box<Contact>,
+        /// The ticket.
+        v2: Option<String>,
+    },
+    /// The account has logged out.
+    LoggedOut {
+        /// `true`
+        logged_out: bool,
+    },
+    /// What else an event holds, or would hold if it said the same in another way.
+    Other(Decoded),
 }
 
 /// What an answering event holds for `command`, one value per line to print: members, rooms, friends ….
 #[must_use]
-pub fn items(command: &Command, event: &Event) -> Vec<Value> {
-    let decoded = &event.decoded;
-    match event.kind {
-        Kind::Contacts => asked_contacts(command, list(decoded, "contacts")),
-        Kind::ContactsPacket => list(decoded, "wxids").iter().map(|id| json!({ "wxid": id })).collect(),
-        Kind::Rooms => list(decoded, "rooms").to_vec(),
-        Kind::RoomMembers => members(event),
-        Kind::Profile => vec![decoded.get("contact").unwrap_or(decoded).clone()],
-        Kind::FriendV2 => vec![with_v2(decoded)],
-        Kind::ContactPacket | Kind::LoginQrcode => vec![decoded.clone()],
-        Kind::LoginState => vec![json!({ "logged_in": decoded.get("logged_in") })],
-        Kind::Login => vec![json!({ "logged_in": decoded.get("code").map(|code| number(code) == Some(200)) })],
-        Kind::FriendVerified => vec![json!({ "ok": decoded.get("ok") })],
-        Kind::Logout => vec![json!({ "logged_out": true })],
-        _ => Vec::new(),
+pub fn items(command: &Command, event: Event) -> Vec<AnswerItem> {
+    match event.decoded {
+        Decoded::Contacts(Contacts { contacts }) => {
+            // Those asked for, in the list's order; all when nothing in particular was asked for.
+            let asked: HashSet<&str> = command.ids_asked().into_iter().collect();
+            let is_asked = |id: &Option<String>| id.as_deref().is_some_and(|id| asked.contains(id));
+            let meant = |contact: &Contact| asked.is_empty() || is_asked(&contact.wxid);
+            contacts.into_iter().filter(meant).map(AnswerItem::Contact).collect()
+        }
+        Decoded::ContactsPacket { wxids } => wxids.into_iter().map(|wxid| AnswerItem::Id { wxid }).collect(),
+        Decoded::Rooms(Rooms { rooms }) => rooms.into_iter().map(AnswerItem::Room).collect(),
+        Decoded::RoomMembers(RoomMembers { room, members, .. }) => {
+            let room = room.or(event.chat);
+            let with_room = |contact| AnswerItem::Member(Member { room: room.clone(), contact });
+            members.into_iter().map(with_room).collect()
+        }
+        Decoded::Profile { contact, .. } => vec![AnswerItem::Contact(*contact)],
+        Decoded::FriendV2 { contact, v2 } => vec![AnswerItem::Stranger { contact, v2 }],
+        Decoded::Login { code } => vec![AnswerItem::Other(Decoded::LoginState { logged_in: Some(code == Some(200)) })],
+        Decoded::FriendVerified { ok, .. } => vec![AnswerItem::Other(Decoded::FriendVerified { ok, v1s: Vec::new() })],
+        decoded => match event.kind {
+            Kind::LoginState | Kind::ContactPacket | Kind::LoginQrcode => vec![AnswerItem::Other(decoded)],
+            Kind::Logout => vec![AnswerItem::LoggedOut { logged_out: true }],
+            _ => Vec::new(),
+        },
     }
 }
 
@@ -183,10 +235,12 @@ fn same(asked: Option<&str>, told: Option<&str>) -> Option<Fit> {
 
 /// Whether a contact is the one asked for, by id or by the username, which people choose for themselves and WeChat gives
 /// once. What has the form of an id is no username.
-fn names(asked: Option<&str>, contact: Option<&Value>) -> Option<Fit> {
-    let get = |key| contact.and_then(|contact| text(contact, key));
-    let username = get("username").filter(|name| !name.starts_with("wxid_"));
-    if asked.is_some() && asked == username { Some(Fit::Named) } else { same(asked, get("wxid")) }
+fn names(asked: Option<&str>, contact: Option<&Contact>) -> Option<Fit> {
+    let username = contact.and_then(|contact| contact.username.as_deref()).filter(|name| !name.starts_with("wxid_"));
+    if asked.is_some() && asked == username {
+        return Some(Fit::Named);
+    }
+    same(asked, contact.and_then(|contact| contact.wxid.as_deref()))
 }
 
 /// 210 or 88: the whole answer when every id asked for is there, a part when only some are.
@@ -219,15 +273,16 @@ fn is_echo(command: &Command, event: &Event) -> bool {
 /// nothing that we know. That is no answer: what is reported is that the client began.
 #[must_use]
 pub fn is_media_echo(command: &Command, event: &Event) -> bool {
-    let told = |key: &str| text(&event.decoded, key);
+    let app = event.decoded.app();
+    let (word, told) = (app.and_then(App::word), app.and_then(|app| app.title.as_deref()));
     let is_it = match (command, event.kind) {
         (Command::SendImage { .. }, Kind::MessageImage) => true,
         (Command::SendFile { path, .. }, Kind::MessageApp) => {
             let name = path.rsplit(['/', '\\']).next();
-            matches!(told("app"), Some("file" | "file_upload")) && told("title") == name
+            matches!(word, Some("file" | "file_upload")) && told == name
         }
         (Command::SendLink { title, .. }, Kind::MessageApp) => {
-            told("app") == Some("link") && told("title").is_some_and(|told| told.trim() == title.trim())
+            word == Some("link") && told.is_some_and(|told| told.trim() == title.trim())
         }
         _ => false,
     };
@@ -248,46 +303,6 @@ fn is_refusal(command: &Command, event: &Event) -> bool {
 /// Whether the event is of the chat that the command sends to.
 fn in_chat(command: &Command, event: &Event) -> bool {
     command.chat().is_some_and(|chat| event.chat.as_deref() == Some(chat))
-}
-
-/// Of a contact list those asked for, in its order; all when nothing in particular was asked for.
-fn asked_contacts(command: &Command, contacts: &[Value]) -> Vec<Value> {
-    let asked: HashSet<&str> = command.ids_asked().into_iter().collect();
-    if asked.is_empty() {
-        return contacts.to_vec();
-    }
-    contacts.iter().filter(|contact| text(contact, "wxid").is_some_and(|id| asked.contains(id))).cloned().collect()
-}
-
-/// The members of a room, each with the room that it is a member of.
-fn members(event: &Event) -> Vec<Value> {
-    let room = text(&event.decoded, "room").or(event.chat.as_deref());
-    let with_room = |member: &Value| {
-        let mut item = Map::new();
-        item.insert("room".into(), room.into());
-        item.extend(member.as_object().cloned().unwrap_or_default());
-        Value::Object(item)
-    };
-    list(&event.decoded, "members").iter().map(with_room).collect()
-}
-
-/// The contact with the v2 that adding it needs.
-fn with_v2(decoded: &Value) -> Value {
-    let mut item = decoded.get("contact").and_then(Value::as_object).cloned().unwrap_or_default();
-    item.insert("v2".into(), decoded.get("v2").cloned().unwrap_or_default());
-    Value::Object(item)
-}
-
-fn text<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
-    value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
-}
-
-fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
-    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn number(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
 #[cfg(test)]

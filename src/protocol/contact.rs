@@ -7,8 +7,9 @@
 
 use super::message::xml::{self, Element, Tree};
 use super::{encoding, json, name};
+use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -49,8 +50,8 @@ pub struct Emptied {
 }
 
 impl Emptied {
-    fn of(value: &Value) -> Self {
-        let told = |key: &str| match value.get(key) {
+    fn of(told: &Map<String, Value>) -> Self {
+        let told = |key: &str| match told.get(key) {
             Some(Value::Null) => true,
             Some(Value::String(text)) => nothing(text),
             _ => false,
@@ -69,38 +70,83 @@ pub(super) fn sex_word(number: &str) -> Option<&'static str> {
     }
 }
 
-/// A normalised contact: `wxid`, `nick`, `remark` (`asName`), `username`, `sex` (a word), `province`, `city`, `region`,
-/// `sign`, `avatar`, `avatar_small`, `type`, `group_id`.
-#[must_use]
-pub fn contact(value: &Value) -> Value {
-    let get = |key: &str| value.get(key).and_then(word);
-    let named = |key: &str| get(key).map(|text| name::plain(&text).into_owned());
-    let avatar = get("headPic").or_else(|| get("sheadPic"));
-    json!({
-        "wxid": get("wxid"),
-        "nick": named("nick"),
-        "remark": named("asName"),
-        "username": get("username"),
-        "sex": get("sex").and_then(|number| sex_word(&number)),
-        "province": get("province"),
-        "city": get("city"),
-        "region": get("regionCode"),
-        "sign": get("sign"),
-        "avatar": avatar,
-        "avatar_small": get("sheadPic"),
-        "type": value.get("type").and_then(integer),
-        "group_id": get("groupId"),
-    })
+/// A person as the client describes them, in one form.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Contact {
+    /// The id.
+    pub wxid: Option<String>,
+    /// The name that they gave themselves.
+    pub nick: Option<String>,
+    /// The name that the account gave them: `asName`.
+    pub remark: Option<String>,
+    /// The WeChat number that they chose.
+    pub username: Option<String>,
+    /// `male`, `female`, `unknown`
+    pub sex: Option<&'static str>,
+    /// As the client tells it.
+    pub province: Option<String>,
+    /// As the client tells it.
+    pub city: Option<String>,
+    /// Two letters of a country.
+    pub region: Option<String>,
+    /// What they say of themselves.
+    pub sign: Option<String>,
+    /// URL of the picture; of the small one where the client told no other.
+    pub avatar: Option<String>,
+    /// URL of the small picture.
+    pub avatar_small: Option<String>,
+    /// WeChat's flags; the lowest bit is set for those in the contact list.
+    pub r#type: Option<i64>,
+    /// As the client tells it.
+    pub group_id: Option<String>,
+    /// Which of the names are told to be empty.
+    #[serde(skip)]
+    pub emptied: Emptied,
 }
 
-/// The contact in the text of an object, and which of its names are empty; `but` names members that are not the
-/// contact's.
+impl Contact {
+    fn of(told: &Map<String, Value>) -> Self {
+        let get = |key: &str| told.get(key).and_then(word).map(Cow::into_owned);
+        Self {
+            wxid: get("wxid"),
+            nick: named(told, "nick"),
+            remark: named(told, "asName"),
+            username: get("username"),
+            sex: told.get("sex").and_then(word).and_then(|number| sex_word(&number)),
+            province: get("province"),
+            city: get("city"),
+            region: get("regionCode"),
+            sign: get("sign"),
+            avatar: get("headPic").or_else(|| get("sheadPic")),
+            avatar_small: get("sheadPic"),
+            r#type: told.get("type").and_then(integer),
+            group_id: get("groupId"),
+            emptied: Emptied::of(told),
+        }
+    }
+}
+
+/// A member of a room, as lists of them are printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Member<C> {
+    /// The room.
+    pub room: Option<String>,
+    /// Who it is.
+    #[serde(flatten)]
+    pub contact: C,
+}
+
+/// The name under `key`, as people read it.
+fn named(told: &Map<String, Value>, key: &str) -> Option<String> {
+    told.get(key).and_then(word).map(|text| name::plain(&text).into_owned())
+}
+
+/// The contact in the text of an object; `but` names members that are not the contact's.
 #[must_use]
-pub fn person(object: &str, but: &[&str]) -> (Value, Emptied) {
+pub fn person(object: &str, but: &[&str]) -> Contact {
     let mut members = json::members(object, CONTACT_BYTES_MAX, &[]);
     members.retain(|key, _| !but.contains(&key.as_str()));
-    let members = Value::Object(members);
-    (contact(&members), Emptied::of(&members))
+    Contact::of(&members)
 }
 
 /// Hands out the items of a list of contacts, unread; a contact alone counts as a list of one.
@@ -116,81 +162,101 @@ pub(super) fn each_room<'a>(list: &'a RawValue, mut each: impl FnMut(&'a str)) {
     json::each_item(list, LIST_MAX, |item| each(item.get()));
 }
 
-/// The contact that an item of a list is, and which of its names are empty; an id alone counts as one.
-pub(super) fn listed(item: &str) -> Option<(Value, Emptied)> {
+/// The contact that an item of a list is; an id alone counts as one.
+pub(super) fn listed(item: &str) -> Option<Contact> {
     match item.as_bytes().first() {
         Some(b'{') => Some(person(item, &[])),
         Some(b'"') => {
             let id = serde_json::from_str(item).ok().and_then(json::text);
             let id = id.filter(|id| !nothing(id) && id.len() <= CONTACT_BYTES_MAX)?;
-            Some((contact(&json!({ "wxid": id })), Emptied::default()))
+            Some(Contact { wxid: Some(id.into_owned()), ..Contact::default() })
         }
         _ => None,
     }
 }
 
-/// The room that an item of a 211 event is, see [`room`], and which of its names are empty.
-pub(super) fn listed_room(item: &str) -> (Value, Emptied) {
-    let told = Value::Object(json::members(item, ROOM_BYTES_MAX, &["userLists"]));
-    // Whether the packed XML has a name is another question.
-    (room(&told), Emptied { nick: false, ..Emptied::of(&told) })
+/// A room as a 211 event describes it, in one form.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Room {
+    /// The id.
+    pub wxid: Option<String>,
+    /// The room's name.
+    pub nick: Option<String>,
+    /// URL of the picture.
+    pub avatar: Option<String>,
+    /// How many members it has.
+    pub count: Option<i64>,
+    /// Whether the account owns it.
+    pub owner: Option<bool>,
+    /// Whether the account is in it.
+    pub exist: Option<bool>,
+    /// The ids of its members.
+    pub members: Vec<String>,
+    /// Which of the names are told to be empty.
+    #[serde(skip)]
+    pub emptied: Emptied,
 }
 
-/// One room of a 211 event: `wxid`, `nick`, `avatar`, `count`, `owner`, `exist`, `members`, from the base64 XML in `xml` or from
-/// the later client's `nick`, `headPic` and `userLists`.
-#[must_use]
-pub fn room(value: &Value) -> Value {
-    let get = |key: &str| value.get(key).and_then(word);
-    let xml = value.get("xml").and_then(Value::as_str).and_then(unpack).unwrap_or_default();
-    let described = RoomXml::read(&xml);
-    let mut members = value.get("userLists").map(member_ids).unwrap_or_default();
-    if members.is_empty() {
-        members = described.members;
+impl Room {
+    /// From the base64 XML in `xml` or from the later client's `nick`, `headPic` and `userLists`.
+    fn of(told: &Map<String, Value>) -> Self {
+        let get = |key: &str| told.get(key).and_then(word).map(Cow::into_owned);
+        let xml = told.get("xml").and_then(Value::as_str).and_then(unpack).unwrap_or_default();
+        let described = RoomInfo::read(&xml);
+        let mut members = told.get("userLists").map(member_ids).unwrap_or_default();
+        if members.is_empty() {
+            members = described.members;
+        }
+        let known = || members.len().try_into().ok().filter(|&count: &i64| count > 0);
+        Self {
+            wxid: get("wxid").or(described.wxid),
+            nick: named(told, "nick").or(described.nick),
+            avatar: get("headPic").or_else(|| get("sheadPic")).or(described.avatar),
+            count: told.get("count").and_then(integer).or_else(known),
+            owner: told.get("roomLord").and_then(flag),
+            exist: told.get("exist").and_then(flag),
+            members,
+            // Whether the packed XML has a name is another question.
+            emptied: Emptied { nick: false, ..Emptied::of(told) },
+        }
     }
-    let count =
-        value.get("count").and_then(integer).or_else(|| members.len().try_into().ok().filter(|&count: &i64| count > 0));
-    json!({
-        "wxid": get("wxid").or(described.wxid.map(Cow::Owned)),
-        "nick": get("nick").map(|nick| name::plain(&nick).into_owned()).or(described.nick),
-        "avatar": get("headPic").or_else(|| get("sheadPic")).or(described.avatar.map(Cow::Owned)),
-        "count": count,
-        "owner": value.get("roomLord").and_then(flag),
-        "exist": value.get("exist").and_then(flag),
-        "members": members,
-    })
 }
 
-/// The `info` of a 77 event, decoded: `xml` (its text), and what was found in it: `wxid`, `nick`, `avatar`,
-/// `avatar_small`, `owner` (an id), `notice`, `members`.
+/// The room that an item of a 211 event is.
+pub(super) fn listed_room(item: &str) -> Room {
+    Room::of(&json::members(item, ROOM_BYTES_MAX, &["userLists"]))
+}
+
+/// The `info` of a 77 event, decoded.
 #[must_use]
-pub fn room_info(base64: &str) -> Value {
+pub fn room_info(base64: &str) -> RoomInfo {
     let xml = unpack(base64);
-    let described = RoomXml::read(xml.as_deref().unwrap_or_default());
-    json!({
-        "xml": xml,
-        "wxid": described.wxid,
-        "nick": described.nick,
-        "avatar": described.avatar,
-        "avatar_small": described.avatar_small,
-        "owner": described.owner,
-        "notice": described.notice,
-        "members": described.members,
-    })
+    let described = RoomInfo::read(xml.as_deref().unwrap_or_default());
+    RoomInfo { xml, ..described }
 }
 
 /// What the XML of a room tells. The spec prints it cut off, so the names are looked for liberally.
-#[derive(Default)]
-struct RoomXml {
-    wxid: Option<String>,
-    nick: Option<String>,
-    avatar: Option<String>,
-    avatar_small: Option<String>,
-    owner: Option<String>,
-    notice: Option<String>,
-    members: Vec<String>,
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct RoomInfo {
+    /// Its text.
+    pub xml: Option<String>,
+    /// The id.
+    pub wxid: Option<String>,
+    /// The room's name.
+    pub nick: Option<String>,
+    /// URL of the picture.
+    pub avatar: Option<String>,
+    /// URL of the small picture.
+    pub avatar_small: Option<String>,
+    /// The id of who owns it.
+    pub owner: Option<String>,
+    /// The room's announcement.
+    pub notice: Option<String>,
+    /// The ids of its members.
+    pub members: Vec<String>,
 }
 
-impl RoomXml {
+impl RoomInfo {
     fn read(text: &str) -> Self {
         let Some(tree) = xml::locate(text).map(xml::parse) else { return Self::default() };
         let members = xml_members(&tree);
@@ -199,6 +265,7 @@ impl RoomXml {
         let avatar_small = get(&["smallheadimgurl", "smallheadurl", "sheadpic", "smallavatar"]);
         let avatar = get(&["bigheadimgurl", "headimgurl", "bigheadurl", "headimg", "headpic", "avatar"]);
         Self {
+            xml: None,
             wxid: get(&["username", "chatroomname", "chatroomid", "chatroom", "roomid", "wxid"])
                 .filter(|id| id.ends_with("chatroom")),
             nick: get(&["nickname", "nick", "displayname", "roomname", "topic"])

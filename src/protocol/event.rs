@@ -15,6 +15,7 @@ mod outline;
 mod pieces;
 mod whole;
 
+pub use super::decoded::Decoded;
 use super::json;
 pub use super::kind::Kind;
 pub use body::{Body, read_body};

@@ -12,6 +12,7 @@ mod words;
 pub(in crate::protocol) mod xml;
 
 use super::contact::sex_word;
+use super::decoded::{Card, Decoded, Described, FriendRequest, Notice, NoticeTold};
 use super::id;
 use super::kind::Kind;
 use serde_json::{Map, Value};
@@ -32,7 +33,7 @@ pub fn read(msg_type: i64, message: &str, around: &Around<'_>) -> Message {
     match msg_type {
         TEXT => match articles_in_text(message, around) {
             Some(articles) => articles,
-            None => Message::of(Kind::MessageText, Some(message.to_owned()), Map::new()),
+            None => Message::of(Kind::MessageText, Some(message.to_owned()), Decoded::Nothing {}),
         },
         50 => notice::call(message),
         10000 => notice::notice(message, around),
@@ -66,28 +67,34 @@ fn text_inside(msg_type: i64, root: Element<'_>) -> Option<String> {
 fn opened(msg_type: i64, root: Element<'_>, open: Option<app::Opener>) -> Message {
     match msg_type {
         3 => media(Kind::MessageImage, root, "img", |image, decoded| {
-            number(decoded, "size", image.attribute("length"));
+            decoded.insert("size".into(), number(image.attribute("length")).into());
         }),
         34 => media(Kind::MessageVoice, root, "voicemsg", |voice, decoded| {
-            number(decoded, "duration_ms", voice.attribute("voicelength"));
-            number(decoded, "size", voice.attribute("length"));
+            decoded.insert("duration_ms".into(), number(voice.attribute("voicelength")).into());
+            decoded.insert("size".into(), number(voice.attribute("length")).into());
         }),
         43 => media(Kind::MessageVideo, root, "videomsg", |video, decoded| {
             let seconds = video.attribute("playlength").and_then(|seconds| seconds.trim().parse::<u64>().ok());
             decoded.insert("duration_ms".into(), seconds.and_then(|seconds| seconds.checked_mul(1000)).into());
-            number(decoded, "size", video.attribute("length"));
+            decoded.insert("size".into(), number(video.attribute("length")).into());
         }),
         47 => media(Kind::MessageSticker, root, "emoji", |sticker, decoded| {
-            word(decoded, "url", sticker.attribute("cdnurl"));
-            number(decoded, "size", sticker.attribute("len"));
+            decoded.insert("url".into(), said(sticker.attribute("cdnurl")).into());
+            decoded.insert("size".into(), number(sticker.attribute("len")).into());
         }),
         48 => location(root),
         37 | 65 => friend_request(root),
         42 | 66 => card(root),
         49 => app::read(root, open),
         _ => {
-            let sysmsg = notice::sysmsg_type(root).map(|kind| ("sysmsg".to_owned(), kind.into()));
-            Message::of(Kind::of_message(msg_type), None, sysmsg.into_iter().collect())
+            let decoded = match notice::sysmsg_type(root) {
+                Some(kind) => {
+                    let sysmsg = Some(Some(kind.to_owned()));
+                    Decoded::Notice(Box::new(Notice { sysmsg, told: NoticeTold::Nothing {} }))
+                }
+                None => Decoded::Nothing {},
+            };
+            Message::of(Kind::of_message(msg_type), None, decoded)
         }
     }
 }
@@ -102,9 +109,8 @@ fn articles_in_text(message: &str, around: &Around<'_>) -> Option<Message> {
     }
     let tree = xml::parse(xml);
     let articles = app::articles(tree.root()?)?;
-    let text = articles.iter().find_map(|article| article["title"].as_str()).map(str::to_owned);
-    let decoded = Map::from_iter([("articles".to_owned(), articles.into())]);
-    Some(Message::of(Kind::MessageText, text, decoded))
+    let text = articles.iter().find_map(|article| article.title.clone());
+    Some(Message::of(Kind::MessageText, text, Decoded::Articles { articles }))
 }
 
 /// A picture, voice …: the attributes of one element as they stand, and the useful ones normalised by `more`.
@@ -119,7 +125,7 @@ fn media<'t>(
         decoded.extend(element.attributes().map(|(name, value)| (name.to_owned(), value.into())));
         more(element, &mut decoded);
     }
-    Message::of(kind, None, decoded)
+    Message::of(kind, None, Decoded::Media(decoded))
 }
 
 fn location(root: Element<'_>) -> Message {
@@ -129,9 +135,10 @@ fn location(root: Element<'_>) -> Message {
         // A number that JSON cannot hold (NaN) becomes null.
         decoded.insert("latitude".into(), degrees("x").into());
         decoded.insert("longitude".into(), degrees("y").into());
-        word(decoded, "label", location.attribute("label"));
-        word(decoded, "name", location.attribute("poiname"));
-        text = said(location.attribute("label")).or_else(|| said(location.attribute("poiname")));
+        let (label, name) = (said(location.attribute("label")), said(location.attribute("poiname")));
+        decoded.insert("label".into(), label.into());
+        decoded.insert("name".into(), name.into());
+        text = label.or(name);
     });
     Message { text: text.map(str::to_owned), ..message }
 }
@@ -141,21 +148,22 @@ fn location(root: Element<'_>) -> Message {
 fn friend_request(root: Element<'_>) -> Message {
     let element = carrier(root, &["encryptusername", "ticket"]);
     let get = |name| element.attribute(name);
-    let greeting = said(get("content"));
-    let mut decoded = Map::new();
     let ticket = said(get("ticket"));
     let is_v1 = |ticket: &&str| ticket.starts_with("v1_");
-    word(&mut decoded, "v1", said(get("encryptusername")).or(ticket.filter(is_v1)));
-    word(&mut decoded, "v2", ticket.filter(|ticket| !is_v1(ticket)));
-    word(&mut decoded, "wxid", get("fromusername"));
-    word(&mut decoded, "nick", get("fromnickname"));
-    word(&mut decoded, "greeting", greeting);
-    word(&mut decoded, "scene", get("scene"));
-    word(&mut decoded, "room", get("chatroomusername"));
-    person(element, &mut decoded);
+    let request = FriendRequest {
+        v1: word(said(get("encryptusername")).or(ticket.filter(is_v1))),
+        v2: word(ticket.filter(|ticket| !is_v1(ticket))),
+        wxid: word(get("fromusername")),
+        nick: word(get("fromnickname")),
+        greeting: word(get("content")),
+        scene: word(get("scene")),
+        room: word(get("chatroomusername")),
+        person: person(element),
+    };
     let from = said(get("fromusername")).filter(|id| id::is_reported(id));
     let from = from.map_or(Speaker::Nobody, |from| Speaker::Id(from.to_owned()));
-    Message { from, ..Message::of(Kind::MessageFriendRequest, greeting.map(str::to_owned), decoded) }
+    let text = request.greeting.clone();
+    Message { from, ..Message::of(Kind::MessageFriendRequest, text, Decoded::FriendRequest(Box::new(request))) }
 }
 
 /// A card: somebody recommends somebody.
@@ -164,13 +172,14 @@ fn card(root: Element<'_>) -> Message {
     let get = |name| element.attribute(name);
     // Newer versions hide the id of a stranger behind a ticket.
     let ticket = said(get("username")).filter(|id| id.ends_with("@stranger"));
-    let mut decoded = Map::new();
-    word(&mut decoded, "wxid", get("username").filter(|_| ticket.is_none()));
-    word(&mut decoded, "nick", get("nickname"));
-    word(&mut decoded, "v1", ticket);
-    word(&mut decoded, "v2", get("antispamticket"));
-    person(element, &mut decoded);
-    Message::of(Kind::MessageCard, said(get("nickname")).map(str::to_owned), decoded)
+    let card = Card {
+        wxid: word(get("username").filter(|_| ticket.is_none())),
+        nick: word(get("nickname")),
+        v1: word(ticket),
+        v2: word(get("antispamticket")),
+        person: person(element),
+    };
+    Message::of(Kind::MessageCard, card.nick.clone(), Decoded::Card(Box::new(card)))
 }
 
 /// The element that has an attribute which makes it what it is; else the first `msg`, else the root.
@@ -179,17 +188,18 @@ fn carrier<'t>(root: Element<'t>, attributes: &[&str]) -> Element<'t> {
     each.find_map(|element| element).or_else(|| root.find("msg")).unwrap_or(root)
 }
 
-/// What friend requests and cards both tell of a person.
-fn person(element: Element<'_>, decoded: &mut Map<String, Value>) {
+fn person(element: Element<'_>) -> Described {
     let get = |name| element.attribute(name);
-    word(decoded, "alias", get("alias"));
-    word(decoded, "sex", get("sex").and_then(sex_word));
-    word(decoded, "avatar", said(get("bigheadimgurl")).or_else(|| get("smallheadimgurl")));
-    word(decoded, "avatar_small", get("smallheadimgurl"));
-    word(decoded, "country", said(get("country")).or_else(|| get("regionCode")));
-    word(decoded, "province", get("province"));
-    word(decoded, "city", get("city"));
-    word(decoded, "sign", get("sign"));
+    Described {
+        alias: word(get("alias")),
+        sex: get("sex").and_then(sex_word),
+        avatar: word(said(get("bigheadimgurl")).or_else(|| get("smallheadimgurl"))),
+        avatar_small: word(get("smallheadimgurl")),
+        country: word(said(get("country")).or_else(|| get("regionCode"))),
+        province: word(get("province")),
+        city: word(get("city")),
+        sign: word(get("sign")),
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use crate::daemon::queue::{answers, awaited::Awaited, clock_steps::Clock, read};
 use crate::directory;
 use crate::protocol::answer::{self, Open, Verdict};
 use crate::protocol::command::Command;
-use crate::protocol::event::{Event, Kind};
+use crate::protocol::decoded::App;
+use crate::protocol::event::{Decoded, Event, Kind};
 use crate::seq::Seq;
 use crate::store::{Store, Txn};
 use std::collections::{HashMap, HashSet};
@@ -236,7 +237,7 @@ fn conclude_among<'r>(
 
 /// A friend request is open until it is accepted: the event that says so names nobody, the command does.
 fn close_request(tx: &mut Txn<'_>, record: &Record, command: &Command, seen: &Seen) {
-    let accepted = seen.event.kind == Kind::FriendVerified && seen.event.decoded.get("ok") == Some(&true.into());
+    let accepted = matches!(seen.event.decoded, Decoded::FriendVerified { ok: true, .. });
     if accepted && let Command::FriendAccept { v1, .. } = command {
         directory::accepted(tx, record.answerer(), v1, record.id, seen.time, seen.seq);
     }
@@ -262,7 +263,7 @@ fn media_echo(tx: &mut Txn<'_>, account: &str, seen: &Seen) {
     };
     about::remember_echo(tx, seen.seq, record.id);
     // Of a file the client may tell twice: as it begins, and when it is done.
-    if seen.event.decoded.get("app").is_none_or(|app| app != "file_upload") {
+    if seen.event.decoded.app().and_then(App::word) != Some("file_upload") {
         answers::media_echoed(tx, record);
     }
 }

@@ -9,7 +9,6 @@ use crate::protocol::event::{self, Event, Kind};
 use crate::protocol::message;
 use crate::seq::Seq;
 use crate::store::{Store, Txn};
-use serde_json::Value;
 
 /// Of how many echoes is forgotten at once.
 const FORGET_MAX: usize = 1000;
@@ -44,7 +43,7 @@ impl<'s> Known<'s> {
         let account = event.account.as_deref();
         let mut name = |wxid: &str| self.called.name(account?, chat, wxid);
         let from_name = event.from.as_deref().and_then(&mut name);
-        let template = event.decoded.get("template").and_then(Value::as_str).filter(|_| event.text.is_some());
+        let template = event.decoded.template().filter(|_| event.text.is_some());
         let text = template.map(|template| message::with_names(template, name));
         let command = if is_echo(event.kind, event.is_self) { self.command(seq) } else { None };
         Extras { from_name, mentioned: self.mentions(event), command, text }

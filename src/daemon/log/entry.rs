@@ -11,7 +11,7 @@ use crate::daemon::log::line;
 use crate::directory::{Names, Sign};
 use crate::protocol::answer;
 use crate::protocol::command::Command;
-use crate::protocol::event::{self, Body, Event, Kind, Outline, Pieces};
+use crate::protocol::event::{self, Body, Decoded, Event, Kind, Outline, Pieces};
 use crate::seq::Seq;
 use crate::store::{Append, Stored};
 use bytes::Bytes;
@@ -122,9 +122,9 @@ fn is_of_owner(outline: &Outline) -> bool {
 /// what it was before.
 fn told_at_once(outline: &Outline, data: &str) -> (Sign, Names) {
     let kind = outline.kind.unwrap_or(Kind::Other);
-    let told = |decoded: &serde_json::Value| (Sign::of(kind, decoded), Names::of(kind, decoded));
+    let told = |decoded: &Decoded| (Sign::of(kind, decoded), Names::of(decoded));
     if !Sign::needs_decoded(kind) {
-        return told(&serde_json::Value::Null);
+        return told(&Decoded::default());
     }
     let event = guarded(|| Pieces::of_account(data, outline.account.as_deref()).whole());
     event.map_or_else(|_| Default::default(), |event| told(&event.decoded))
@@ -370,7 +370,7 @@ pub(crate) fn write_answer(
     // Of what cannot be read nothing is told; the event says why.
     let mut pieces = pieces(stored).ok();
     let next = || piece(pieces.as_mut()?).ok().flatten();
-    let items = std::iter::from_fn(next).flat_map(|piece| answer::items(command, &piece));
+    let items = std::iter::from_fn(next).flat_map(|piece| answer::items(command, piece));
     Progress::write_answer(out, |out| write_line(out, stored, Some(known)), items)
 }
 

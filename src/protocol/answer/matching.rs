@@ -191,8 +191,11 @@ impl<'a> Matching<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{command_of, contacts, event, packet, said};
+    use super::super::tests::{
+        command_of, contact, contacts, event, ids_packet, members as told_of, packet, profile, said, verified,
+    };
     use super::*;
+    use crate::protocol::decoded::{Decoded, Rooms};
     use serde_json::{Value, json};
 
     /// An open command of a table: what was fetched, of whom, and whether somebody waits.
@@ -274,12 +277,8 @@ mod tests {
         json!({"api": "acceptFriend", "code": 10, "v1": v1, "v2": "v2_x"})
     }
 
-    fn verified(v1s: &[&str]) -> Event {
-        event(Kind::FriendVerified, json!({"ok": !v1s.is_empty(), "v1s": v1s}))
-    }
-
     fn told_members(room: &str) -> Event {
-        event(Kind::RoomMembers, json!({"room": room, "members": []}))
+        told_of(room, &[], None)
     }
 
     fn text(chat: &str, text: &str) -> Value {
@@ -310,7 +309,7 @@ mod tests {
     fn an_answer_closes_every_equal_question() {
         let status = |time: u64| json!({"api": "getLoginStatus", "code": 20, "info": "wehelp", "time": time});
         let rows = [left(status(0)), fetched(status(5)), fetched(lookup("a")), left(status(0))];
-        let state = event(Kind::LoginState, json!({"logged_in": true}));
+        let state = event(Kind::LoginState, Decoded::LoginState { logged_in: Some(true) });
         assert_eq!(concluded(&rows, &state), [(0, Answered), (1, Answered), (3, Answered)]);
         let rows = [fetched(info(&["a", "b"])), fetched(info(&["b", "a", "b"])), fetched(info(&["a"]))];
         assert_eq!(concluded(&rows, &contacts(&["a", "b"])), [(0, Answered), (1, Answered)]);
@@ -321,7 +320,7 @@ mod tests {
     #[test]
     fn an_answer_that_names_nobody_is_one_accounts_alone() {
         let code = |whom| Row { whom, ..fetched(json!({"api": "getLoginQrCode", "code": 36})) };
-        let told = event(Kind::LoginQrcode, json!({"content": "x"}));
+        let told = event(Kind::LoginQrcode, Decoded::LoginContent { content: "x".into() });
         for [one, other] in [[("wxid_a", None), ("wxid_b", None)], [("", Some(1)), ("", Some(2))]] {
             let rows = [code(one), code(other), code(one)];
             assert_eq!(concluded(&rows, &told), [(0, Answered), (2, Answered)], "{one:?} {other:?}");
@@ -361,7 +360,7 @@ mod tests {
     #[test]
     fn pieces_belong_to_the_answer_that_was_whole() {
         let rooms = json!({"api": "getChatRoomLists", "code": 47});
-        let told_rooms = event(Kind::Rooms, json!({"rooms": []}));
+        let told_rooms = event(Kind::Rooms, Decoded::Rooms(Rooms::default()));
         assert_eq!(concluded(&[answered(list()), answered(list())], &contacts(&["a"])), [(0, Piece), (1, Piece)]);
         assert_eq!(concluded(&[answered(rooms.clone())], &told_rooms), [(0, Piece)]);
         // Who asked since then waits for a list that begins anew; what a 46 asked for stays the 46's.
@@ -376,15 +375,15 @@ mod tests {
         }
         assert_eq!(concluded(&[answered(list()), fetched(info(&["a"]))], &contacts(&["a"])), [(1, Answered)]);
         assert_eq!(concluded(&[answered(list()), fetched(info(&["a"]))], &contacts(&["a", "b"])), [(0, Piece)]);
-        let ids = event(Kind::ContactsPacket, json!({"wxids": ["a"]}));
+        let ids = ids_packet(&["a"]);
         assert_eq!(concluded(&[fetched(list()), fetched(list())], &ids), [(0, Part), (1, Part)]);
     }
 
     #[test]
     fn what_was_answered_whole_stays_as_it_is() {
         let status = || json!({"api": "getLoginStatus", "code": 20, "info": "wehelp"});
-        let state = event(Kind::LoginState, json!({"logged_in": false}));
-        let profile = event(Kind::Profile, json!({"contact": {"wxid": "a"}}));
+        let state = event(Kind::LoginState, Decoded::LoginState { logged_in: Some(false) });
+        let profile = profile(contact("a"));
         let get = || json!({"api": "getUserInfo", "code": 19, "wxid": "a"});
         for (command, told, verdict) in [
             (status(), &state, Answered),

@@ -3,11 +3,28 @@
 use super::*;
 use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL};
 use proptest::prelude::*;
+use serde_json::json;
+
+fn json(read: &impl Serialize) -> Value {
+    serde_json::to_value(read).unwrap()
+}
 
 fn contacts(list: &Value) -> Vec<Value> {
     let (list, mut contacts) = (serde_json::value::to_raw_value(list).unwrap(), Vec::new());
-    each_contact(&list, |item| contacts.extend(listed(item).map(|(contact, _)| contact)));
+    each_contact(&list, |item| contacts.extend(listed(item).map(|contact| json(&contact))));
     contacts
+}
+
+fn contact(told: &Value) -> Value {
+    json(&Contact::of(told.as_object().unwrap()))
+}
+
+fn room(told: &Value) -> Value {
+    json(&listed_room(&told.to_string()))
+}
+
+fn room_info(base64: &str) -> Value {
+    json(&super::room_info(base64))
 }
 
 const ROOM_XML: &str = r#"<?xml version="1.0"?>

@@ -1,20 +1,12 @@
 //! Which events have a list, and of what.
 
+use crate::protocol::decoded::{Contacts, Decoded, RoomMembers, Rooms};
 use crate::protocol::kind::Kind;
-use serde_json::{Map, Value};
+use serde_json::Map;
 
-/// The list in `decoded`.
+/// What the list in `decoded` holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct List {
-    /// Its key.
-    pub(super) key: &'static str,
-    pub(super) form: Form,
-}
-
-/// What a list holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// Contacts, whose empty names are told.
+pub(super) enum List {
     Contacts,
     /// Members of one room.
     Members,
@@ -26,21 +18,22 @@ pub(super) enum Form {
 impl List {
     /// That of a kind, if it has one.
     pub(super) fn of(kind: Kind) -> Option<Self> {
-        let (key, form) = match kind {
-            Kind::Contacts => ("contacts", Form::Contacts),
-            Kind::RoomMembers => ("members", Form::Members),
-            Kind::Rooms => ("rooms", Form::Rooms),
-            Kind::Avatars => ("avatars", Form::Pictures),
-            _ => return None,
-        };
-        Some(Self { key, form })
+        match kind {
+            Kind::Contacts => Some(Self::Contacts),
+            Kind::RoomMembers => Some(Self::Members),
+            Kind::Rooms => Some(Self::Rooms),
+            Kind::Avatars => Some(Self::Pictures),
+            _ => None,
+        }
     }
 
     /// Without items.
-    pub(super) fn empty(self) -> Value {
-        match self.form {
-            Form::Pictures => Value::Object(Map::new()),
-            Form::Contacts | Form::Members | Form::Rooms => Value::Array(Vec::new()),
+    pub(super) fn empty(self) -> Decoded {
+        match self {
+            Self::Contacts => Decoded::Contacts(Contacts::default()),
+            Self::Members => Decoded::RoomMembers(RoomMembers::default()),
+            Self::Rooms => Decoded::Rooms(Rooms::default()),
+            Self::Pictures => Decoded::Avatars { avatars: Map::new() },
         }
     }
 }

@@ -5,6 +5,7 @@
 //! Leaves to others: what the account is called (`directory`).
 
 use super::whole::Event;
+use crate::protocol::decoded::App;
 use crate::protocol::id;
 
 /// What means everybody in a room.
@@ -22,7 +23,7 @@ pub fn mentions(event: &Event, names: impl FnOnce(&str, &str) -> Option<Vec<Stri
         return Some(true);
     }
     let account = event.account.as_deref();
-    let quoted = event.decoded.pointer("/quote/from").and_then(serde_json::Value::as_str);
+    let quoted = event.decoded.app().and_then(App::quoted);
     let text = event.text.as_deref().unwrap_or_default();
     if (quoted.is_some() && quoted == account) || ALL.iter().any(|name| is_called(text, name)) {
         return Some(true);

@@ -5,10 +5,12 @@
 //! Leaves to others: what an item means (`contact`).
 
 use super::fields::Fields;
-use super::list::{Form, List};
+use super::list::List;
 use super::whole::{Event, told};
-use crate::protocol::contact::{self, LIST_MEMBERS_MAX};
-use serde_json::{Map, Value};
+use crate::protocol::contact::{self, Contact, LIST_MEMBERS_MAX, Room};
+use crate::protocol::decoded::{Contacts, Decoded, RoomMembers, Rooms};
+use serde::ser::{Serialize, SerializeSeq, Serializer};
+use std::cell::RefCell;
 use std::io;
 use std::mem;
 use std::ops::Range;
@@ -23,7 +25,7 @@ const ROOMS_BYTES_MAX: usize = 256 * 1024;
 pub struct Pieces<T> {
     /// The inner object.
     text: T,
-    /// All but the items; `decoded` is `null` once it was handed out.
+    /// All but the items; nothing is decoded in it once that was handed out.
     event: Event,
     list: Option<List>,
     items: Vec<Range<usize>>,
@@ -47,8 +49,8 @@ impl<T: AsRef<[u8]>> Pieces<T> {
         let fields = Fields::read(data).unwrap_or_default();
         let event = told(&fields, data, owner);
         let list = List::of(event.kind);
-        let told = match list.map(|list| list.form) {
-            Some(Form::Rooms) => fields.chatrooms.or(fields.users),
+        let told = match list {
+            Some(List::Rooms) => fields.chatrooms.or(fields.users),
             Some(_) => fields.users,
             None => None,
         };
@@ -58,7 +60,7 @@ impl<T: AsRef<[u8]>> Pieces<T> {
                 let start = item.as_ptr() as usize - data.as_ptr() as usize;
                 items.push(start..start + item.len());
             };
-            if list.form == Form::Rooms { contact::each_room(told, each) } else { contact::each_contact(told, each) }
+            if list == List::Rooms { contact::each_room(told, each) } else { contact::each_contact(told, each) }
         }
         Self { text, event, list, items, next: 0, begun: false, members: 0 }
     }
@@ -72,12 +74,10 @@ impl<T: AsRef<[u8]>> Pieces<T> {
     /// All at once.
     #[must_use]
     pub fn whole(mut self) -> Event {
-        if let Some(list) = self.list {
-            let mut event = self.begin(list);
-            self.fill(&mut event, list, usize::MAX, usize::MAX);
-            return event;
-        }
-        self.event
+        let Some(list) = self.list else { return self.event };
+        let mut event = self.begin(list);
+        self.fill(&mut event, usize::MAX, usize::MAX);
+        event
     }
 
     /// Writes `decoded` as JSON, item by item.
@@ -85,85 +85,91 @@ impl<T: AsRef<[u8]>> Pieces<T> {
     /// # Errors
     /// Those of `out`.
     pub fn write_decoded(mut self, out: &mut impl io::Write) -> io::Result<()> {
-        let Some(list) = self.list.filter(|list| list.form != Form::Pictures) else {
+        let written = match mem::take(&mut self.event.decoded) {
+            Decoded::Contacts(_) => serde_json::to_writer(out, &Contacts { contacts: Unread::of(&mut self, contact) }),
+            Decoded::Rooms(_) => serde_json::to_writer(out, &Rooms { rooms: Unread::of(&mut self, room) }),
+            Decoded::RoomMembers(RoomMembers { room, info, .. }) => {
+                serde_json::to_writer(out, &RoomMembers { room, members: Unread::of(&mut self, contact), info })
+            }
             // A picture told twice counts as told last, so they have to be gathered; they are small.
-            return put(out, &self.whole().decoded);
+            decoded => {
+                self.event.decoded = decoded;
+                serde_json::to_writer(out, &self.whole().decoded)
+            }
         };
-        let decoded = mem::take(&mut self.event.decoded);
-        let mut before = b"{";
-        for (key, value) in decoded.as_object().into_iter().flatten() {
-            out.write_all(before)?;
-            before = b",";
-            put(out, key)?;
-            out.write_all(b":")?;
-            if key != list.key {
-                put(out, value)?;
-                continue;
-            }
-            let mut before = b"[";
-            while let Some((item, _)) = self.item(list) {
-                if let Some(item) = item {
-                    out.write_all(before)?;
-                    before = b",";
-                    put(out, &item)?;
-                }
-            }
-            out.write_all(if before == b"[" { b"[]" } else { b"]" })?;
-        }
-        out.write_all(b"}")
+        Ok(written?)
     }
 
     /// An event without items yet. What stands beside the list is told in the first piece only.
     fn begin(&mut self, list: List) -> Event {
-        let mut decoded = mem::take(&mut self.event.decoded);
-        if mem::replace(&mut self.begun, true) {
-            decoded = Value::Object(Map::from_iter([(list.key.to_owned(), list.empty())]));
-        }
+        let first = mem::take(&mut self.event.decoded);
+        let decoded = if mem::replace(&mut self.begun, true) { list.empty() } else { first };
         Event { decoded, ..self.event.clone() }
     }
 
     /// Reads items into it: up to so many, and up to so many bytes of them, but one at least.
-    fn fill(&mut self, event: &mut Event, list: List, items_max: usize, bytes_max: usize) {
-        let Some(told) = event.decoded.get_mut(list.key) else { return };
+    fn fill(&mut self, event: &mut Event, items_max: usize, bytes_max: usize) {
         let (mut items, mut bytes) = (0_usize, 0_usize);
         while items < items_max
             && self.items.get(self.next).is_some_and(|item| items == 0 || bytes + item.len() <= bytes_max)
         {
             items += 1;
             bytes += self.items[self.next].len();
-            let Some((Some(item), emptied)) = self.item(list) else { continue };
-            match told {
-                Value::Array(told) => {
-                    told.push(item);
-                    if list.form != Form::Members {
-                        event.emptied.push(emptied);
+            match &mut event.decoded {
+                Decoded::Contacts(told) => told.contacts.extend(self.item(contact).flatten()),
+                Decoded::RoomMembers(told) => told.members.extend(self.item(contact).flatten()),
+                Decoded::Rooms(told) => told.rooms.extend(self.item(room).flatten()),
+                Decoded::Avatars { avatars } => {
+                    if let Some(Some(Contact { wxid: Some(wxid), avatar: Some(url), .. })) = self.item(contact) {
+                        avatars.insert(wxid, url.into());
                     }
                 }
-                Value::Object(told) => {
-                    if let (Some(wxid), Some(url @ Value::String(_))) = (item["wxid"].as_str(), item.get("avatar")) {
-                        told.insert(wxid.to_owned(), url.clone());
-                    }
-                }
-                _ => {}
+                _ => return,
             }
         }
     }
 
     /// Reads the next item, which may be none of what the list holds.
-    fn item(&mut self, list: List) -> Option<(Option<Value>, contact::Emptied)> {
+    fn item<I>(&mut self, read: Reads<I>) -> Option<Option<I>> {
         let text = self.text.as_ref().get(self.items.get(self.next)?.clone())?;
         self.next += 1;
-        let text = std::str::from_utf8(text).unwrap_or_default();
-        let read = match list.form {
-            Form::Contacts | Form::Members | Form::Pictures => contact::listed(text),
-            Form::Rooms if self.members < LIST_MEMBERS_MAX => {
-                let (room, emptied) = contact::listed_room(text);
-                self.members += room["members"].as_array().map_or(0, Vec::len);
-                Some((room, emptied))
-            }
-            Form::Rooms => None,
-        };
-        Some(read.map_or_else(Default::default, |(item, emptied)| (Some(item), emptied)))
+        Some(read(std::str::from_utf8(text).unwrap_or_default(), &mut self.members))
+    }
+}
+
+/// How an item is read; beside it the members of rooms that were handed out so far.
+type Reads<I> = fn(&str, &mut usize) -> Option<I>;
+
+fn contact(item: &str, _members: &mut usize) -> Option<Contact> {
+    contact::listed(item)
+}
+
+fn room(item: &str, members: &mut usize) -> Option<Room> {
+    if *members >= LIST_MEMBERS_MAX {
+        return None;
+    }
+    let room = contact::listed_room(item);
+    *members += room.members.len();
+    Some(room)
+}
+
+/// A list whose items are read when they are written, one by one.
+struct Unread<'p, T, I>(RefCell<&'p mut Pieces<T>>, Reads<I>);
+
+impl<'p, T, I> Unread<'p, T, I> {
+    fn of(pieces: &'p mut Pieces<T>, read: Reads<I>) -> Self {
+        Self(RefCell::new(pieces), read)
+    }
+}
+
+impl<T: AsRef<[u8]>, I: Serialize> Serialize for Unread<'_, T, I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(None)?;
+        let mut pieces = self.0.borrow_mut();
+        while let Some(item) = pieces.item(self.1) {
+            item.map_or(Ok(()), |item| list.serialize_element(&item))?;
+        }
+        list.end()
     }
 }
 
@@ -180,12 +186,8 @@ impl<T: AsRef<[u8]>> Iterator for Pieces<T> {
             return Some(Event { decoded, ..self.event.clone() });
         };
         let mut event = self.begin(list);
-        let bytes_max = if list.form == Form::Rooms { ROOMS_BYTES_MAX } else { usize::MAX };
-        self.fill(&mut event, list, ITEMS_MAX, bytes_max);
+        let bytes_max = if list == List::Rooms { ROOMS_BYTES_MAX } else { usize::MAX };
+        self.fill(&mut event, ITEMS_MAX, bytes_max);
         Some(event)
     }
-}
-
-fn put(out: &mut impl io::Write, value: &impl serde::Serialize) -> io::Result<()> {
-    Ok(serde_json::to_writer(out, value)?)
 }

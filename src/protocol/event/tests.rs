@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::Time;
 use crate::daemon::line;
-use crate::protocol::contact::Emptied;
+use crate::protocol::contact::{Contact, Emptied};
 use crate::seq::Seq;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -191,7 +191,7 @@ fn the_later_clients_report_of_an_action_is_kept_whole() {
     let data = readable(report.as_bytes());
     assert_eq!(data, report);
     let event = decode(&data);
-    assert_eq!((event.kind, event.r#type, event.decoded), (Kind::Other, None, json!({})));
+    assert_eq!((event.kind, event.r#type, event.decoded), (Kind::Other, None, Decoded::Nothing {}));
     assert_eq!(event.account.as_deref(), Some("wxid_me"));
 }
 
@@ -333,14 +333,14 @@ fn words_for_nothing_are_nothing() {
     for nothing in ["null", "NULL", "(null)", "(NULL)", "None", "undefined", "Undefined", " null ", "", " "] {
         let login = event(json!({"type":67,"cwxid":nothing,"nick":nothing,"processid":nothing,"code":nothing}));
         assert_eq!((login.account, login.nick, login.pid), (None, None, None), "{nothing}");
-        assert_eq!(login.decoded, json!({"code": null}));
+        assert_eq!(login.decoded, Decoded::Login { code: None });
         let profile = json!({"type":71,"cwxid":nothing,"wxid":nothing,"nick":nothing,"username":nothing,
             "asName":nothing,"headPic":nothing,"sheadPic":nothing,"sign":nothing});
         let profile = event(profile);
-        assert_eq!((&profile.account, &profile.decoded["self"]), (&None, &json!(false)), "{nothing}");
-        let contact = profile.decoded["contact"].as_object().unwrap();
-        assert!(contact.values().all(Value::is_null), "{nothing}: {contact:?}");
-        assert_eq!(profile.emptied, [Emptied { nick: true, remark: true }], "{nothing}");
+        assert_eq!((&profile.account, &profile.decoded.json()["self"]), (&None, &json!(false)), "{nothing}");
+        let emptied = Emptied { nick: true, remark: true };
+        let contact = Box::new(Contact { emptied, ..Contact::default() });
+        assert_eq!(profile.decoded, Decoded::Profile { contact, own: false }, "{nothing}");
         let message = event(json!({"type":78,"msgType":"1","cwxid":nothing,"wxid":nothing,"formWxid":nothing,
             "message":nothing}));
         assert_eq!((message.account, message.chat, message.from), (None, None, None), "{nothing}");
@@ -400,10 +400,10 @@ fn every_msg_type_has_its_kind() {
 
 #[test]
 fn login_states_are_told() {
-    assert_eq!(event(json!({"type":66,"code":200})).decoded, json!({"logged_in": true}));
-    assert_eq!(event(json!({"type":66,"code":"-1"})).decoded, json!({"logged_in": false}));
-    assert_eq!(event(json!({"type":66})).decoded, json!({"logged_in": null}));
-    assert_eq!(event(json!({"type":67,"code":"200"})).decoded, json!({"code": 200}));
+    assert_eq!(event(json!({"type":66,"code":200})).decoded.json(), json!({"logged_in": true}));
+    assert_eq!(event(json!({"type":66,"code":"-1"})).decoded.json(), json!({"logged_in": false}));
+    assert_eq!(event(json!({"type":66})).decoded.json(), json!({"logged_in": null}));
+    assert_eq!(event(json!({"type":67,"code":"200"})).decoded.json(), json!({"code": 200}));
 }
 
 #[test]
@@ -413,31 +413,31 @@ fn a_login_code_is_found_in_every_form() {
     let hexed = data_encoding::HEXUPPER.encode(uri.as_bytes());
     let png = data_encoding::HEXLOWER.encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
     for hex in [uri, &hexed, &png, "iVBORw0KGgoAAAANSUhEUg==", "data:image/png;base64,iVBORw0KGgoA\r\nAAANSUhEUg=="] {
-        assert_eq!(event(json!({"type":82,"hex":hex})).decoded, image, "{hex}");
+        assert_eq!(event(json!({"type":82,"hex":hex})).decoded.json(), image, "{hex}");
     }
-    assert_eq!(event(json!({"code":401,"message":uri})).decoded, image);
+    assert_eq!(event(json!({"code":401,"message":uri})).decoded.json(), image);
     for message in ["http://weixin.qq.com/x/abc", "deadbeef", "68656c6c6f"] {
-        assert_eq!(event(json!({"code":401,"message":message})).decoded, json!({"content": message}));
+        assert_eq!(event(json!({"code":401,"message":message})).decoded.json(), json!({"content": message}));
     }
-    assert_eq!(event(json!({"type":82,"hex":"68656c6c6f"})).decoded, json!({"content": "hello"}));
-    assert_eq!(event(json!({"type":82,"hex":"zz"})).decoded, json!({"content": "zz"}));
-    assert_eq!(event(json!({"type":82})).decoded, json!({}));
+    assert_eq!(event(json!({"type":82,"hex":"68656c6c6f"})).decoded.json(), json!({"content": "hello"}));
+    assert_eq!(event(json!({"type":82,"hex":"zz"})).decoded.json(), json!({"content": "zz"}));
+    assert_eq!(event(json!({"type":82})).decoded.json(), json!({}));
 }
 
 #[test]
 fn a_profile_knows_whose_it_is() {
     let own = event(json!({"type":71,"cwxid":"wxid_me","wxid":"wxid_me","nick":"Me","sex":"2"}));
-    assert_eq!((own.nick.as_deref(), &own.decoded["self"]), (Some("Me"), &json!(true)));
-    assert_eq!(own.decoded["contact"]["sex"], "female");
-    assert_eq!(own.decoded["contact"]["type"], Value::Null, "71 is the event's type");
-    assert_eq!(event(json!({"type":71,"cwxid":"wxid_me","wxid":"wxid_a"})).decoded["self"], false);
-    assert_eq!(event(json!({"type":71})).decoded["self"], false);
+    assert_eq!((own.nick.as_deref(), &own.decoded.json()["self"]), (Some("Me"), &json!(true)));
+    assert_eq!(own.decoded.json()["contact"]["sex"], "female");
+    assert_eq!(own.decoded.json()["contact"]["type"], Value::Null, "71 is the event's type");
+    assert_eq!(event(json!({"type":71,"cwxid":"wxid_me","wxid":"wxid_a"})).decoded.json()["self"], false);
+    assert_eq!(event(json!({"type":71})).decoded.json()["self"], false);
 }
 
 #[test]
 fn what_stands_beside_a_packet_wins() {
     let data = json!({"type":88,"hex":"0a08777869645f616161","wxid":"wxid_bbb","v1":"v1_x@stranger","v2":"(null)"});
-    let decoded = event(data).decoded;
+    let decoded = event(data).decoded.json();
     assert_eq!(decoded["wxids"][0], "wxid_bbb");
     assert_eq!((&decoded["v1"], &decoded["v2"]), (&json!("v1_x@stranger"), &Value::Null));
 }
@@ -446,7 +446,7 @@ fn what_stands_beside_a_packet_wins() {
 fn lists_of_the_wrong_shape_are_empty() {
     for list in [json!(null), json!("x"), json!(7), json!({"a": 1}), json!([1, null, [[]]])] {
         assert_eq!(event(json!({"type":211,"chatrooms":list})).kind, Kind::Rooms);
-        assert_eq!(event(json!({"type":95,"userLists":list})).decoded, json!({"avatars": {}}));
+        assert_eq!(event(json!({"type":95,"userLists":list})).decoded.json(), json!({"avatars": {}}));
         assert_eq!(event(json!({"type":210,"userLists":list})).kind, Kind::Contacts);
         assert_eq!(
             event(json!({"type":77,"userLists":list,"wxid":list})).chat.is_some(),
@@ -460,8 +460,8 @@ fn one_damaged_member_costs_itself_only() {
     let data = r#"{"type":210,"cwxid":"me","\ud83d":1,"nick":"ab\ud83d","userLists":[{"wxid":"a","sex":1e999},{"wxid":"b","nick":"\ud83d"}]}"#;
     let event = decode(data);
     assert_eq!((event.account.as_deref(), event.nick.as_deref()), (Some("me"), Some("ab\u{fffd}")));
-    assert_eq!(event.decoded["contacts"][0]["wxid"], "a");
-    assert_eq!(event.decoded["contacts"][1]["nick"], "\u{fffd}");
+    assert_eq!(event.decoded.json()["contacts"][0]["wxid"], "a");
+    assert_eq!(event.decoded.json()["contacts"][1]["nick"], "\u{fffd}");
 }
 
 #[test]
@@ -534,13 +534,12 @@ fn together(data: &str) -> Option<(usize, Event)> {
     let (mut whole, mut count) = (pieces.next()?, 1);
     for piece in pieces {
         count += 1;
-        whole.emptied.extend(piece.emptied);
-        for (key, more) in piece.decoded.as_object()? {
-            match (whole.decoded.get_mut(key)?, more) {
-                (Value::Array(before), Value::Array(more)) => before.extend_from_slice(more),
-                (Value::Object(before), Value::Object(more)) => before.extend(more.clone()),
-                (before, more) => *before = more.clone(),
-            }
+        match (&mut whole.decoded, piece.decoded) {
+            (Decoded::Contacts(before), Decoded::Contacts(more)) => before.contacts.extend(more.contacts),
+            (Decoded::RoomMembers(before), Decoded::RoomMembers(more)) => before.members.extend(more.members),
+            (Decoded::Rooms(before), Decoded::Rooms(more)) => before.rooms.extend(more.rooms),
+            (Decoded::Avatars { avatars: before }, Decoded::Avatars { avatars }) => before.extend(avatars),
+            (before, more) => panic!("{before:?} and {more:?}"),
         }
     }
     Some((count, whole))
@@ -576,10 +575,9 @@ fn the_pieces_of_a_list_are_the_list() {
         let text = data.to_string();
         let (count, event) = together(&text).unwrap();
         assert_eq!((count, &event), (pieces, &decode(&text)), "{}", data["type"]);
-        let line: Value = serde_json::from_str(&line::text(Seq(1), Time::from_millis(1), &text)).unwrap();
-        assert_eq!(line["decoded"], event.decoded);
-        let keys = |decoded: &Value| decoded.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        assert_eq!(keys(&line["decoded"]), keys(&event.decoded));
+        let line = line::text(Seq(1), Time::from_millis(1), &text);
+        let decoded = serde_json::to_string(&event.decoded).unwrap();
+        assert!(line.ends_with(&format!(r#","decoded":{decoded},"data":{text}}}"#)), "{}", data["type"]);
     }
 }
 
@@ -588,7 +586,7 @@ fn the_members_of_all_rooms_together_are_bounded() {
     let ids: String = (0..10_000).map(|n| format!("{n};")).collect();
     let room = format!(r#"{{"userLists":"{ids}"}}"#);
     let data = format!(r#"{{"type":211,"chatrooms":[{}{room}]}}"#, format!("{room},").repeat(120));
-    let members = |event: Event| event.decoded["rooms"].as_array().unwrap().len();
+    let members = |event: Event| event.decoded.json()["rooms"].as_array().unwrap().len();
     assert_eq!(members(decode(&data)), 100);
     assert_eq!(Pieces::of(data).map(members).sum::<usize>(), 100);
 }
@@ -620,7 +618,7 @@ proptest! {
         if let Body::Readable(data) = read_body(data.as_bytes()) {
             let outline = outline(&data);
             let event = decode(&data);
-            prop_assert!(event.decoded.is_object());
+            prop_assert!(event.decoded.json().is_object());
             prop_assert_eq!((outline.kind, outline.chat, outline.from), (Some(event.kind), event.chat, event.from));
         }
     }

@@ -6,11 +6,10 @@
 use super::fields::{self, Fields, number, word};
 use super::list::List;
 use super::outline::{Outline, outlined};
-use crate::protocol::contact::{self, Emptied};
+use crate::protocol::decoded::{ContactPacket, Decoded, Image, RoomMembers};
 use crate::protocol::kind::{Kind, MESSAGE};
 use crate::protocol::message::{self, Message};
-use crate::protocol::{json, name, packet};
-use serde_json::{Map, Value, json};
+use crate::protocol::{contact, json, name, packet};
 
 /// An event, decoded whole.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,22 +32,16 @@ pub struct Event {
     pub nick: Option<String>,
     /// Readable text.
     pub text: Option<String>,
-    /// A JSON object: what was packed (the table of contract 7).
-    pub decoded: Value,
-    /// Which names are told to be empty: one for each of the list in `decoded`, one for a single person. Empty where
-    /// the names are not those that people and rooms have everywhere (77: the nicks of one room).
-    pub emptied: Vec<Emptied>,
-    /// The ids of those whom a packet (88) is about. There are more ids in it, and nicks that look like ids.
-    pub about: Vec<String>,
+    /// What was packed.
+    pub decoded: Decoded,
 }
 
 /// An event without the items of its list.
 pub(super) fn told(fields: &Fields<'_>, data: &str, owner: Option<&str>) -> Event {
     let (outline, message) = outlined(fields, owner);
     let kind = outline.kind.unwrap_or(Kind::Other);
-    let (text, Unpacked { decoded, emptied, about }) = if outline.r#type == Some(MESSAGE) {
-        let (text, decoded) = said(fields, &outline, message);
-        (text, decoded.into())
+    let (text, decoded) = if outline.r#type == Some(MESSAGE) {
+        said(fields, &outline, message)
     } else {
         (None, unpacked(kind, fields, &outline, data))
     };
@@ -63,55 +56,39 @@ pub(super) fn told(fields: &Fields<'_>, data: &str, owner: Option<&str>) -> Even
         nick: fields.nick.and_then(word).map(|nick| name::plain(&nick).into_owned()),
         text,
         decoded,
-        emptied,
-        about,
     }
 }
 
 /// `text` and `decoded` of a message; `read` is it, where it was read already.
-fn said(fields: &Fields<'_>, outline: &Outline, read: Option<Message>) -> (Option<String>, Value) {
+fn said(fields: &Fields<'_>, outline: &Outline, read: Option<Message>) -> (Option<String>, Decoded) {
     let read = read.or_else(|| {
         let message = fields.message.and_then(json::text)?;
         let (account, chat) = (outline.account.as_deref(), outline.chat.as_deref());
         let around = message::Around { account, chat, speaker: outline.from.as_deref() };
         Some(message::read(fields.msg_type.and_then(number).unwrap_or(0), &message, &around))
     });
-    read.map_or_else(|| (None, empty()), |message| (message.text, message.decoded))
-}
-
-/// What was packed in an event; see [`Event`].
-struct Unpacked {
-    decoded: Value,
-    emptied: Vec<Emptied>,
-    about: Vec<String>,
-}
-
-impl From<Value> for Unpacked {
-    fn from(decoded: Value) -> Self {
-        Self { decoded, emptied: Vec::new(), about: Vec::new() }
-    }
+    read.map_or_else(|| (None, Decoded::Nothing {}), |message| (message.text, message.decoded))
 }
 
 /// What was packed in what is no message: the table of contract 7. A list is left empty.
-fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> Unpacked {
+fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> Decoded {
     let hex = || fields.hex.and_then(json::text).unwrap_or_default();
     let code = || fields.code.and_then(number::<i64>);
-    let decoded = match kind {
-        Kind::Login => json!({ "code": code() }),
-        Kind::LoginState => json!({ "logged_in": code().map(|code| code == LOGGED_IN) }),
+    // `type` is the event's, not the person's.
+    let person = || Box::new(contact::person(data, &["type"]));
+    match kind {
+        Kind::Login => Decoded::Login { code: code() },
+        Kind::LoginState => Decoded::LoginState { logged_in: code().map(|code| code == LOGGED_IN) },
         Kind::LoginQrcode => qrcode(fields),
         Kind::Profile => {
             let wxid = fields.wxid.and_then(fields::id);
-            let own = wxid.is_some() && wxid == outline.account;
-            // `type` is the event's, not the person's.
-            let (contact, emptied) = contact::person(data, &["type"]);
-            return Unpacked { emptied: vec![emptied], ..json!({ "contact": contact, "self": own }).into() };
+            Decoded::Profile { contact: person(), own: wxid.is_some() && wxid == outline.account }
         }
-        Kind::ContactsPacket => json!({ "wxids": packet::read(&hex()).wxids }),
-        Kind::RoomMembers => json!({
-            "room": outline.chat,
-            "members": [],
-            "info": fields.info.and_then(word).map(|info| contact::room_info(&info)),
+        Kind::ContactsPacket => Decoded::ContactsPacket { wxids: packet::read(&hex()).wxids },
+        Kind::RoomMembers => Decoded::RoomMembers(RoomMembers {
+            room: outline.chat.clone(),
+            members: Vec::new(),
+            info: fields.info.and_then(word).map(|info| contact::room_info(&info)),
         }),
         Kind::ContactPacket => {
             let packet = packet::read(&hex());
@@ -121,53 +98,34 @@ fn unpacked(kind: Kind, fields: &Fields<'_>, outline: &Outline, data: &str) -> U
                 let others = ids.into_iter().filter(|other| Some(other) != wxid.as_ref());
                 wxid.iter().cloned().chain(others).collect()
             };
-            let decoded = json!({
-                "wxids": with_that(packet.wxids),
-                "v1": fields.v1.and_then(word).or(packet.v1),
-                "v2": fields.v2.and_then(word).or(packet.v2),
-                "avatars": packet.avatars,
-                "strings": packet.strings,
-            });
-            return Unpacked { about: with_that(packet.about), ..decoded.into() };
+            Decoded::ContactPacket(ContactPacket {
+                wxids: with_that(packet.wxids),
+                v1: fields.v1.and_then(word).or(packet.v1),
+                v2: fields.v2.and_then(word).or(packet.v2),
+                avatars: packet.avatars,
+                strings: packet.strings,
+                about: with_that(packet.about),
+            })
         }
-        Kind::RoomCreated => json!({ "room": outline.chat }),
+        Kind::RoomCreated => Decoded::RoomCreated { room: outline.chat.clone() },
         Kind::FriendVerified => {
             let hex = hex();
-            let v1s = packet::read(&hex).v1s;
-            let mut decoded = Map::from_iter([("ok".to_owned(), packet::contains_v1(&hex).into())]);
-            if !v1s.is_empty() {
-                decoded.insert("v1s".to_owned(), v1s.into());
-            }
-            Value::Object(decoded)
+            Decoded::FriendVerified { ok: packet::contains_v1(&hex), v1s: packet::read(&hex).v1s }
         }
-        Kind::FriendV2 => {
-            let (contact, emptied) = contact::person(data, &["type"]);
-            return Unpacked {
-                emptied: vec![emptied],
-                ..json!({ "contact": contact, "v2": fields.v2.and_then(word) }).into()
-            };
-        }
-        _ => match List::of(kind) {
-            Some(list) => Value::Object(Map::from_iter([(list.key.to_owned(), list.empty())])),
-            None => empty(),
-        },
-    };
-    decoded.into()
+        Kind::FriendV2 => Decoded::FriendV2 { contact: person(), v2: fields.v2.and_then(word) },
+        _ => List::of(kind).map(List::empty).unwrap_or_default(),
+    }
 }
 
 /// The `code` of 66 and 67 that means logged in.
 const LOGGED_IN: i64 = 200;
-
-fn empty() -> Value {
-    Value::Object(Map::new())
-}
 
 /// The longest login picture that is looked for in hex, bytes of hex: a QR code has a few thousand.
 const QRCODE_HEX_BYTES_MAX: usize = 4 << 20;
 
 /// A login code: a picture as data URI (plain, or as hex), as raw bytes in hex, or as bare base64, else a link or text.
 /// Spec `#qrCode`, and 82 of client-facts.md.
-fn qrcode(fields: &Fields<'_>) -> Value {
+fn qrcode(fields: &Fields<'_>) -> Decoded {
     let plain = fields.message.and_then(word);
     let hex = fields.hex.and_then(word);
     // Only what is called hex is taken for it: a text may look like it.
@@ -177,11 +135,11 @@ fn qrcode(fields: &Fields<'_>) -> Value {
         .and_then(|hex| data_encoding::HEXLOWER_PERMISSIVE.decode(hex.trim().as_bytes()).ok());
     if let Some(media_type) = bytes.as_deref().and_then(picture) {
         let base64 = data_encoding::BASE64.encode(bytes.as_deref().unwrap_or_default());
-        return json!({ "image": { "media_type": media_type, "base64": base64 } });
+        return Decoded::LoginImage { image: Image { media_type: media_type.to_owned(), base64 } };
     }
     let unpacked =
         bytes.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|text| !text.contains(char::is_control));
-    let Some(content) = plain.or(unpacked).or(hex) else { return empty() };
+    let Some(content) = plain.or(unpacked).or(hex) else { return Decoded::Nothing {} };
     let content = content.trim();
     let bare = || {
         let head = content.get(..16)?;
@@ -190,9 +148,9 @@ fn qrcode(fields: &Fields<'_>) -> Value {
     match content.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")).or_else(bare) {
         Some((media_type, base64)) => {
             let base64: String = base64.split_ascii_whitespace().collect();
-            json!({ "image": { "media_type": media_type, "base64": base64 } })
+            Decoded::LoginImage { image: Image { media_type: media_type.to_owned(), base64 } }
         }
-        None => json!({ "content": content }),
+        None => Decoded::LoginContent { content: content.to_owned() },
     }
 }
 

@@ -8,9 +8,11 @@
 use super::words::{Message, TEXT, number, said, strip_speaker, with_names, word};
 use super::xml::{self, Element};
 use crate::clock::Time;
+use crate::protocol::decoded::{
+    App, AppWord, Article, Channel, Decoded, HistoryItem, MiniProgram, MoreOfApp, Pat, Quote,
+};
 use crate::protocol::id;
 use crate::protocol::kind::Kind;
-use serde_json::{Map, Value, json};
 
 /// Reads the text of a message of that `msgType` that stands inside another one.
 pub(super) type Opener = fn(i64, Element<'_>) -> Option<String>;
@@ -77,120 +79,114 @@ fn is_upgrade(url: &str) -> bool {
 pub(super) fn read(root: Element<'_>, open: Option<Opener>) -> Message {
     let app = root.find("appmsg").unwrap_or(root);
     let get = |name| app.child_text(name);
-    let url = |name| get(name).filter(|url| !is_upgrade(url));
+    let url = |name| word(get(name).filter(|url| !is_upgrade(url)));
     let app_type = get("type").and_then(|number| number.parse::<i64>().ok());
     let kind = app_type.and_then(app_word);
     let is_upgrade = get("url").is_some_and(is_upgrade);
     let title = said(get("title")).filter(|title| !is_placeholder(title));
-    let mut decoded = Map::new();
-    word(&mut decoded, "title", title);
-    word(&mut decoded, "description", get("des"));
-    word(&mut decoded, "url", url("url"));
-    decoded.insert("app_type".into(), app_type.into());
-    decoded.insert("app".into(), kind.map_or_else(|| app_type.into(), Value::from));
     let appinfo = root.child("appinfo").and_then(|info| info.child_text("appname"));
-    word(&mut decoded, "source", get("sourcedisplayname").or(appinfo));
-    word(&mut decoded, "thumb_url", url("thumburl"));
-    let better = match kind {
-        Some("music") => {
-            word(&mut decoded, "data_url", get("dataurl"));
-            None
-        }
-        Some("file" | "file_upload") => {
-            file(app, &mut decoded);
-            None
-        }
-        Some("mini_program") => {
-            mini_program(app, &mut decoded);
-            None
-        }
-        Some("channel_post" | "channel_card" | "live") => {
+    let mut description = word(get("des"));
+    let (more, better) = more(app, kind, open);
+    let better = match &more {
+        MoreOfApp::Channel { channel, .. } => {
+            if channel.description.is_some() {
+                description.clone_from(&channel.description);
+            }
             // In whatever language the title says that it cannot be shown.
-            channel(app, &mut decoded).filter(|_| title.is_none() || is_upgrade)
+            better.filter(|_| title.is_none() || is_upgrade)
         }
-        Some("quote") => {
-            quote(app, open, &mut decoded);
-            None
-        }
-        Some("history" | "note") => {
-            decoded.insert("items".into(), items(app).into());
-            None
-        }
-        Some("pat") => pat(app, &mut decoded),
-        Some("announcement") => {
-            let said = get("textannouncement");
-            word(&mut decoded, "announcement", said);
-            said.map(str::to_owned)
-        }
-        Some("transfer") => transfer(app, &mut decoded),
-        Some("red_packet") => red_packet(app, &mut decoded),
-        _ => None,
+        _ => better,
     };
-    if let Some(articles) = app.child("mmreader").and_then(articles) {
-        decoded.insert("articles".into(), articles.into());
-    }
     let text = better.or_else(|| title.map(str::to_owned)).or_else(|| {
         let description = said(get("des")).filter(|said| !is_placeholder(said));
         description.map(str::to_owned)
     });
-    Message::of(Kind::MessageApp, text, decoded)
+    let decoded = App {
+        title: word(title),
+        description,
+        url: url("url"),
+        app_type,
+        app: kind.map(AppWord::Known).or(app_type.map(AppWord::Unknown)),
+        source: word(get("sourcedisplayname").or(appinfo)),
+        thumb_url: url("thumburl"),
+        more,
+        articles: app.child("mmreader").and_then(articles),
+    };
+    Message::of(Kind::MessageApp, text, Decoded::App(Box::new(decoded)))
+}
+
+/// What only this kind of app message has, and the text that says it better than the title.
+fn more(app: Element<'_>, kind: Option<&str>, open: Option<Opener>) -> (MoreOfApp, Option<String>) {
+    match kind {
+        Some("music") => (MoreOfApp::Music { data_url: word(app.child_text("dataurl")) }, None),
+        Some("file" | "file_upload") => (file(app), None),
+        Some("mini_program") => (mini_program(app), None),
+        Some("channel_post" | "channel_card" | "live") => channel(app),
+        Some("quote") => (MoreOfApp::Quote { quote: quote(app, open) }, None),
+        Some("history" | "note") => (MoreOfApp::History { items: items(app) }, None),
+        Some("pat") => pat(app).unwrap_or((MoreOfApp::Nothing {}, None)),
+        Some("announcement") => {
+            let said = app.child_text("textannouncement");
+            (MoreOfApp::Announcement { announcement: word(said) }, said.map(str::to_owned))
+        }
+        Some("transfer") => transfer(app),
+        Some("red_packet") => red_packet(app),
+        _ => (MoreOfApp::Nothing {}, None),
+    }
 }
 
 /// A file, there or under way: both tell the same name and size, so that they can be joined.
-fn file(app: Element<'_>, decoded: &mut Map<String, Value>) {
+fn file(app: Element<'_>) -> MoreOfApp {
     let attach = app.child("appattach");
     let get = |name| attach.and_then(|attach| attach.child_text(name));
-    word(decoded, "file_name", app.child_text("title"));
-    number(decoded, "file_size", get("totallen"));
-    word(decoded, "file_ext", get("fileext"));
-    word(decoded, "md5", app.child_text("md5"));
-    word(decoded, "attachid", get("attachid"));
+    MoreOfApp::File {
+        file_name: word(app.child_text("title")),
+        file_size: number(get("totallen")),
+        file_ext: word(get("fileext")),
+        md5: word(app.child_text("md5")),
+        attachid: word(get("attachid")),
+    }
 }
 
-fn mini_program(app: Element<'_>, decoded: &mut Map<String, Value>) {
+fn mini_program(app: Element<'_>) -> MoreOfApp {
     let info = app.child("weappinfo");
-    let get = |name| info.and_then(|info| info.child_text(name));
-    let mut program = Map::new();
-    word(&mut program, "username", get("username"));
-    word(&mut program, "appid", get("appid"));
-    word(&mut program, "page", get("pagepath"));
-    decoded.insert("mini_program".into(), program.into());
+    let get = |name| word(info.and_then(|info| info.child_text(name)));
+    let mini_program = MiniProgram { username: get("username"), appid: get("appid"), page: get("pagepath") };
+    MoreOfApp::MiniProgram { mini_program }
 }
 
 /// A post or a live broadcast of a channel, or a channel's card: whose it is, and what it says.
-fn channel(app: Element<'_>, decoded: &mut Map<String, Value>) -> Option<String> {
+fn channel(app: Element<'_>) -> (MoreOfApp, Option<String>) {
     let names = ["finderFeed", "finderLive", "finderShareNameCard", "findernamecard", "finderLiveProductShare"];
     let feed = names.into_iter().find_map(|name| app.child(name));
     let get = |name| feed.and_then(|feed| feed.child_text(name));
-    let nick = said(get("nickname"));
-    let description = said(get("desc"));
-    word(decoded, "nick", nick);
-    if let Some(description) = description {
-        decoded.insert("description".into(), description.into());
-    }
-    let mut channel = Map::new();
-    word(&mut channel, "nick", nick);
-    word(&mut channel, "description", description);
-    word(&mut channel, "username", get("username").or_else(|| get("finderUsername")));
-    word(&mut channel, "id", get("objectId").or_else(|| get("finderObjectID")));
-    word(&mut channel, "avatar", get("avatar").or_else(|| get("headUrl")));
-    decoded.insert("channel".into(), channel.into());
-    description.or(nick).map(str::to_owned)
+    let channel = Channel {
+        nick: word(get("nickname")),
+        description: word(get("desc")),
+        username: word(get("username").or_else(|| get("finderUsername"))),
+        id: word(get("objectId").or_else(|| get("finderObjectID"))),
+        avatar: word(get("avatar").or_else(|| get("headUrl"))),
+    };
+    let text = channel.description.clone().or_else(|| channel.nick.clone());
+    (MoreOfApp::Channel { nick: channel.nick.clone(), channel }, text)
 }
 
 /// A pat that was sent as an app message: the last of its records.
-fn pat(app: Element<'_>, decoded: &mut Map<String, Value>) -> Option<String> {
+fn pat(app: Element<'_>) -> Option<(MoreOfApp, Option<String>)> {
     let record = app.find("patMsg")?.within().filter(|element| element.is("record")).last()?;
     let template = ["templete", "template"].into_iter().find_map(|name| said(record.child_text(name)));
-    word(decoded, "from", record.child_text("fromUser"));
-    word(decoded, "patted", record.child_text("pattedUser"));
-    word(decoded, "template", template);
+    let pat = Pat {
+        from: word(record.child_text("fromUser")),
+        patted: word(record.child_text("pattedUser")),
+        template: Some(word(template)),
+    };
     // The title is the same, with the names filled in.
-    if said(app.child_text("title")).is_some() { None } else { template.map(|t| with_names(t, |_| None)) }
+    let text = template.filter(|_| said(app.child_text("title")).is_none()).map(|t| with_names(t, |_| None));
+    Some((MoreOfApp::Pat(pat), text))
 }
 
 /// A transfer, at one of its steps: `transfer_id` is the same at all of them.
-fn transfer(app: Element<'_>, decoded: &mut Map<String, Value>) -> Option<String> {
+fn transfer(app: Element<'_>) -> (MoreOfApp, Option<String>) {
     let info = app.child("wcpayinfo");
     let get = |name| info.and_then(|info| info.child_text(name));
     let subtype = get("paysubtype");
@@ -201,52 +197,52 @@ fn transfer(app: Element<'_>, decoded: &mut Map<String, Value>) -> Option<String
         Some("4" | "6" | "9") => Some("returned"),
         _ => None,
     };
-    let amount = said(get("feedesc"));
-    word(decoded, "amount", amount);
-    word(decoded, "memo", get("pay_memo"));
-    word(decoded, "step", step);
-    word(decoded, "pay_subtype", subtype);
-    word(decoded, "transfer_id", get("transferid"));
-    word(decoded, "transaction_id", get("transcationid").or_else(|| get("transactionid")));
-    word(decoded, "payer", get("payer_username"));
-    word(decoded, "receiver", get("receiver_username"));
-    amount.map(str::to_owned)
+    let amount = word(get("feedesc"));
+    let transfer = MoreOfApp::Transfer {
+        amount: amount.clone(),
+        memo: word(get("pay_memo")),
+        step,
+        pay_subtype: word(subtype),
+        transfer_id: word(get("transferid")),
+        transaction_id: word(get("transcationid").or_else(|| get("transactionid"))),
+        payer: word(get("payer_username")),
+        receiver: word(get("receiver_username")),
+    };
+    (transfer, amount)
 }
 
 /// A red packet: what its giver wrote on it.
-fn red_packet(app: Element<'_>, decoded: &mut Map<String, Value>) -> Option<String> {
+fn red_packet(app: Element<'_>) -> (MoreOfApp, Option<String>) {
     let info = app.child("wcpayinfo");
     let get = |name| said(info.and_then(|info| info.child_text(name)));
-    let greeting = get("receivertitle").or_else(|| get("sendertitle"));
+    let greeting = word(get("receivertitle").or_else(|| get("sendertitle")));
     let in_url = get("nativeurl").and_then(|url| {
         url.split(['?', '&']).find_map(|pair| pair.strip_prefix("sendid=")).filter(|id| !id.is_empty())
     });
-    word(decoded, "greeting", greeting);
-    word(decoded, "id", in_url.or_else(|| get("paymsgid")));
-    greeting.map(str::to_owned)
+    (MoreOfApp::RedPacket { greeting: greeting.clone(), id: word(in_url.or_else(|| get("paymsgid"))) }, greeting)
 }
 
 /// All articles of an official account's push, `None` where there are none.
-pub(super) fn articles(reader: Element<'_>) -> Option<Vec<Value>> {
+pub(super) fn articles(reader: Element<'_>) -> Option<Vec<Article>> {
     let first_cover = reader.find("topnew").and_then(|top| top.child_text("cover"));
     let items = reader.within().filter(|element| element.is("item") || element.is("newitem"));
-    let articles: Vec<Value> = items
+    let articles: Vec<Article> = items
         .enumerate()
         .map(|(at, item)| {
             let cover = ["cover", "cover_235_1", "cover_1_1"].into_iter().find_map(|name| said(item.child_text(name)));
-            let mut article = Map::new();
-            word(&mut article, "title", item.child_text("title"));
-            word(&mut article, "url", item.child_text("url"));
-            word(&mut article, "digest", item.child_text("digest"));
-            word(&mut article, "cover", cover.or(first_cover.filter(|_| at == 0)));
-            article.into()
+            Article {
+                title: word(item.child_text("title")),
+                url: word(item.child_text("url")),
+                digest: word(item.child_text("digest")),
+                cover: word(cover.or(first_cover.filter(|_| at == 0))),
+            }
         })
         .collect();
     (!articles.is_empty()).then_some(articles)
 }
 
 /// The items of a merged history or of a note, in their order. It stands in text, or as XML of its own.
-fn items(app: Element<'_>) -> Vec<Value> {
+fn items(app: Element<'_>) -> Vec<HistoryItem> {
     let Some(record) = app.child("recorditem") else { return Vec::new() };
     if record.children().next().is_some() {
         return listed(record);
@@ -257,13 +253,13 @@ fn items(app: Element<'_>) -> Vec<Value> {
     tree.root().map(listed).unwrap_or_default()
 }
 
-fn listed(record: Element<'_>) -> Vec<Value> {
+fn listed(record: Element<'_>) -> Vec<HistoryItem> {
     let Some(list) = record.find("datalist") else { return Vec::new() };
     list.children().filter(|element| element.is("dataitem")).map(item).collect()
 }
 
 /// One message of a merged history.
-fn item(item: Element<'_>) -> Value {
+fn item(item: Element<'_>) -> HistoryItem {
     let get = |name| said(item.child_text(name));
     let kind = match item.attribute("datatype").and_then(|number| number.trim().parse::<i64>().ok()) {
         Some(1) => "text",
@@ -280,16 +276,16 @@ fn item(item: Element<'_>) -> Value {
     let place = place.and_then(|place| said(place.child_text("label")).or_else(|| said(place.attribute("label"))));
     let time = get("srcMsgCreateTime").and_then(|seconds| seconds.parse::<i64>().ok()?.checked_mul(1000));
     let time = time.filter(|millis| *millis > 0).map(|millis| Time::from_millis(millis).to_string());
-    json!({
-        "name": get("sourcename"),
-        "kind": kind,
-        "text": get("datadesc").or_else(|| get("datatitle")).or(place),
-        "time": get("sourcetime").map(str::to_owned).or(time),
-    })
+    HistoryItem {
+        name: word(get("sourcename")),
+        kind,
+        text: word(get("datadesc").or_else(|| get("datatitle")).or(place)),
+        time: get("sourcetime").map(str::to_owned).or(time),
+    }
 }
 
 /// What is quoted: who said it and its text, opened once when it is XML itself, in text or as it stands.
-fn quote(app: Element<'_>, open: Option<Opener>, decoded: &mut Map<String, Value>) {
+fn quote(app: Element<'_>, open: Option<Opener>) -> Quote {
     let refer = app.child("refermsg");
     let get = |name| refer.and_then(|refer| refer.child_text(name));
     // In a room `fromusr` is the room, and `chatusr` who spoke; in some versions the other way round.
@@ -305,13 +301,13 @@ fn quote(app: Element<'_>, open: Option<Opener>, decoded: &mut Map<String, Value
         (Some(msg_type), Some(open), Some(inner)) => open(msg_type, inner),
         (Some(msg_type), Some(open), None) => words.and_then(|text| quoted(msg_type, text, open)),
     };
-    let mut quote = Map::new();
-    word(&mut quote, "from", from);
-    word(&mut quote, "name", get("displayname"));
-    quote.insert("kind".into(), msg_type.map(|msg_type| word_of(Kind::of_message(msg_type))).into());
-    word(&mut quote, "text", text.as_deref());
-    word(&mut quote, "id", get("svrid"));
-    decoded.insert("quote".into(), quote.into());
+    Quote {
+        from: word(from),
+        name: word(get("displayname")),
+        kind: msg_type.map(|msg_type| word_of(Kind::of_message(msg_type))),
+        text: word(text.as_deref()),
+        id: word(get("svrid")),
+    }
 }
 
 /// The word for a kind of message that stands inside another one.

@@ -7,9 +7,9 @@
 use super::sentence::{self, Sentence, What, Whom};
 use super::words::{Around, Message, Speaker, said, some, speaker_before, with_names, word};
 use super::xml::{self, Element, Tree};
+use crate::protocol::decoded::{Decoded, Happened, Notice, NoticeTold, Pat, Somebody};
 use crate::protocol::kind::Kind;
 use crate::protocol::{id, refusal};
-use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
 /// Longest text that a template is filled in to, in bytes: its place-holders repeat, so it could grow without end.
@@ -42,14 +42,12 @@ pub(super) fn call(message: &str) -> Message {
         (None, Some(_)) => None,
         (None, None) => stripped(message),
     };
-    let mut decoded = Map::new();
-    if let Some(invitation) = invitation {
-        let status = ["status", "invitetype", "roomid"].map(|name| (name, invitation.child_text(name)));
-        for (name, value) in status {
-            word(&mut decoded, name, value);
-        }
-    }
-    Message::of(Kind::MessageCall, text, decoded)
+    let decoded = invitation.map(|invitation| {
+        let [status, invitetype, roomid] =
+            ["status", "invitetype", "roomid"].map(|name| word(invitation.child_text(name)));
+        Decoded::Call { status, invitetype, roomid }
+    });
+    Message::of(Kind::MessageCall, text, decoded.unwrap_or_default())
 }
 
 /// A notice in a chat: plain text, text with links in it, or system XML.
@@ -65,44 +63,52 @@ pub(super) fn notice(message: &str, around: &Around<'_>) -> Message {
         return read;
     }
     let text = if message.contains('<') { stripped(message) } else { some(message) };
-    told(text, None, Map::new(), around)
+    told(text, None, around)
 }
 
 /// System XML: `<sysmsg type="revokemsg">` is a recall, the rest is told by its type.
 pub(super) fn system(message: &str, tree: &Tree, root: Element<'_>, around: &Around<'_>) -> Message {
-    let kind = sysmsg_type(root);
-    let mut decoded = Map::new();
-    word(&mut decoded, "sysmsg", kind);
+    let sysmsg = sysmsg_type(root);
+    let mut read = typed(sysmsg, message, tree, root, around);
+    if let Decoded::Notice(notice) = &mut read.decoded {
+        notice.sysmsg = Some(word(sysmsg));
+    }
+    read
+}
+
+fn typed(kind: Option<&str>, message: &str, tree: &Tree, root: Element<'_>, around: &Around<'_>) -> Message {
     // `<revokemsg>"A" recalled a message</revokemsg>`, as PC WeChat keeps it.
     let kind = if kind.is_none() && root.is("revokemsg") { Some("revokemsg") } else { kind };
-    let Some(kind) = kind else { return other(root, decoded) };
+    let Some(kind) = kind else { return other(root) };
     let body = root.child(kind).or_else(|| root.children().next()).unwrap_or(root);
+    let first = |names: [&str; 3]| names.into_iter().find_map(|name| body.child_text(name)).map(str::to_owned);
     match kind.to_ascii_lowercase().as_str() {
-        "revokemsg" => recall(message, body, decoded, around),
-        "pat" => pat(body, decoded, around),
-        "sysmsgtemplate" => match Template::of(tree) {
-            Some(template) => template.told(decoded, around),
-            None => other(root, decoded),
-        },
-        "delchatroommember" => members(body, decoded, around),
+        "revokemsg" => recall(message, body, around),
+        "pat" => pat(body, around),
+        "sysmsgtemplate" => Template::of(tree).map_or_else(|| other(root), |template| template.told(around)),
+        "delchatroommember" => members(body, around),
         "mmchatroombarannouncememt" | "mmchatroombarannouncement" => {
-            let text = ["content", "text", "plain"].into_iter().find_map(|name| body.child_text(name));
-            of_room(Kind::RoomAnnouncement, text.map(str::to_owned), decoded, Happened::default())
+            of_room(Kind::RoomAnnouncement, first(["content", "text", "plain"]), Happened::default())
         }
-        "newxmlchatroomaccessverifyapplication" => asks(body, decoded, around),
-        noise if NOISE.contains(&noise) => Message::of(Kind::MessageOther, None, decoded),
-        _ => match ["plain", "text", "content"].into_iter().find_map(|name| body.child_text(name)) {
-            Some(text) => told(Some(text.to_owned()), None, decoded, around),
-            None => Message::of(Kind::MessageOther, None, decoded),
+        "newxmlchatroomaccessverifyapplication" => asks(body, around),
+        noise if NOISE.contains(&noise) => notice_of(Kind::MessageOther, None, NoticeTold::Nothing {}),
+        _ => match first(["plain", "text", "content"]) {
+            Some(text) => told(Some(text), None, around),
+            None => notice_of(Kind::MessageOther, None, NoticeTold::Nothing {}),
         },
     }
 }
 
+/// A notice that is no system XML, as far as is known yet.
+fn notice_of(kind: Kind, text: Option<String>, told: NoticeTold) -> Message {
+    Message::of(kind, text, Decoded::Notice(Box::new(Notice { sysmsg: None, told })))
+}
+
 /// System XML of no type that we know.
-fn other(root: Element<'_>, decoded: Map<String, Value>) -> Message {
+fn other(root: Element<'_>) -> Message {
     let text = ["plain", "text", "content"].into_iter().find_map(|name| root.child_text(name));
     let kind = if text.is_some() { Kind::MessageSystem } else { Kind::MessageOther };
-    Message::of(kind, text.map(str::to_owned), decoded)
+    notice_of(kind, text.map(str::to_owned), NoticeTold::Nothing {})
 }
 
 /// The type of system XML; `None` when it is something else.
@@ -111,13 +117,15 @@ pub(super) fn sysmsg_type(root: Element<'_>) -> Option<&str> {
 }
 
 /// A message is taken back: who did it, and which one.
-fn recall(message: &str, body: Element<'_>, mut decoded: Map<String, Value>, around: &Around<'_>) -> Message {
+fn recall(message: &str, body: Element<'_>, around: &Around<'_>) -> Message {
     let text = body.child_text("replacemsg").or_else(|| said(Some(body.text())));
-    if body.children().next().is_some() {
-        for name in ["session", "msgid", "newmsgid", "replacemsg"] {
-            word(&mut decoded, name, body.child_text(name));
-        }
-    }
+    let told = if body.children().next().is_some() {
+        let [session, msgid, newmsgid, replacemsg] =
+            ["session", "msgid", "newmsgid", "replacemsg"].map(|name| word(body.child_text(name)));
+        NoticeTold::Recall { session, msgid, newmsgid, replacemsg }
+    } else {
+        NoticeTold::Nothing {}
+    };
     let speaker = || speaker_before(message).filter(|id| !id::is_room(id)).or(around.speaker);
     let from = if text.is_some_and(is_own) {
         Speaker::Account
@@ -131,7 +139,7 @@ fn recall(message: &str, body: Element<'_>, mut decoded: Map<String, Value>, aro
             None => Speaker::Nobody,
         }
     };
-    Message { from, ..Message::of(Kind::MessageRecall, text.map(str::to_owned), decoded) }
+    Message { from, ..notice_of(Kind::MessageRecall, text.map(str::to_owned), told) }
 }
 
 /// Whether a recall is told to have been the account's own, also one of another's message by the room's owner.
@@ -142,60 +150,45 @@ fn is_own(text: &str) -> bool {
 }
 
 /// A pat: the names in its template are ids, which the directory may know.
-fn pat(body: Element<'_>, mut decoded: Map<String, Value>, around: &Around<'_>) -> Message {
-    let from = said(body.child_text("fromusername"));
+fn pat(body: Element<'_>, around: &Around<'_>) -> Message {
     let template = said(body.child_text("template"));
-    word(&mut decoded, "from", from);
-    word(&mut decoded, "patted", body.child_text("pattedusername"));
-    word(&mut decoded, "template", template);
-    let from = match from {
-        Some(from) if Some(from) == around.account => Speaker::Account,
-        Some(from) => Speaker::Id(from.to_owned()),
+    let pat = Pat {
+        from: word(body.child_text("fromusername")),
+        patted: word(body.child_text("pattedusername")),
+        template: Some(word(template)),
+    };
+    let from = match &pat.from {
+        Some(from) if Some(from.as_str()) == around.account => Speaker::Account,
+        Some(from) => Speaker::Id(from.clone()),
         None => Speaker::Nobody,
     };
     let text = template.map(|template| with_names(template, |_| None));
-    Message { from, ..Message::of(Kind::MessagePat, text, decoded) }
+    Message { from, ..notice_of(Kind::MessagePat, text, NoticeTold::Pat(pat)) }
 }
 
-/// What a notice tells of a room, beside its text.
-#[derive(Debug, Default)]
-struct Happened {
-    who: Vec<Value>,
-    by: Option<Value>,
-    how: Option<&'static str>,
-    name: Option<String>,
+/// A notice about a room: nobody says it.
+fn of_room(kind: Kind, text: Option<String>, happened: Happened) -> Message {
+    Message { from: Speaker::Nobody, ..notice_of(kind, text, NoticeTold::OfRoom(happened)) }
 }
 
-/// A notice about a room: `who`, `by`, `how`, `name`, always, `null` where they do not apply.
-fn of_room(kind: Kind, text: Option<String>, mut decoded: Map<String, Value>, happened: Happened) -> Message {
-    decoded.insert("who".into(), happened.who.into());
-    decoded.insert("by".into(), happened.by.into());
-    decoded.insert("how".into(), happened.how.into());
-    decoded.insert("name".into(), happened.name.into());
-    Message { from: Speaker::Nobody, ..Message::of(kind, text, decoded) }
-}
-
-/// Somebody, by id and by name, as far as either is known.
-fn person(wxid: Option<&str>, nick: Option<&str>) -> Value {
-    json!({ "wxid": said(wxid), "nick": said(nick) })
+fn person(wxid: Option<&str>, nick: Option<&str>) -> Somebody {
+    Somebody { wxid: word(wxid), nick: word(nick) }
 }
 
 /// What a notice in words tells; `template` is the one that it was filled in from.
-fn told(
-    text: Option<String>,
-    template: Option<&Template<'_>>,
-    mut decoded: Map<String, Value>,
-    around: &Around<'_>,
-) -> Message {
+fn told(text: Option<String>, template: Option<&Template<'_>>, around: &Around<'_>) -> Message {
     let sentence = template.map_or(text.as_deref(), |template| Some(&template.sentence)).and_then(sentence::read);
     let in_room = around.chat.is_some_and(id::is_room);
     let people = People { template, account: around.account };
     match sentence.as_ref().and_then(|sentence| Some((sentence, kind_of(sentence.what, in_room)?))) {
         Some((sentence, (Kind::MessagePat, _))) => {
             let (from, patted) = people.patted(sentence);
-            word(&mut decoded, "from", around.account.filter(|_| from == Speaker::Account));
-            word(&mut decoded, "patted", patted);
-            Message { from, ..Message::of(Kind::MessagePat, text, decoded) }
+            let pat = Pat {
+                from: word(around.account.filter(|_| from == Speaker::Account)),
+                patted: word(patted),
+                template: None,
+            };
+            Message { from, ..notice_of(Kind::MessagePat, text, NoticeTold::Pat(pat)) }
         }
         Some((sentence, (kind, how))) => {
             let happened = Happened {
@@ -204,12 +197,11 @@ fn told(
                 how,
                 name: sentence.name.map(|name| people.words(name)),
             };
-            of_room(kind, text, decoded, happened)
+            of_room(kind, text, happened)
         }
         None => {
-            let word = text.as_deref().and_then(notice_word);
-            decoded.insert("notice".into(), word.into());
-            Message::of(Kind::MessageSystem, text, decoded)
+            let notice = text.as_deref().and_then(notice_word);
+            notice_of(Kind::MessageSystem, text, NoticeTold::Other { notice })
         }
     }
 }
@@ -315,7 +307,7 @@ struct People<'a> {
 
 impl People<'_> {
     /// Those behind a name, which may be a link to several.
-    fn of(&self, named: Whom<'_>) -> Vec<Value> {
+    fn of(&self, named: Whom<'_>) -> Vec<Somebody> {
         match named {
             Whom::Account => vec![person(self.account, None)],
             Whom::Name(name) => match self.link(name) {
@@ -429,8 +421,8 @@ impl<'t> Template<'t> {
         }
     }
 
-    fn told(&self, decoded: Map<String, Value>, around: &Around<'_>) -> Message {
-        told(Some(self.text.clone()), Some(self), decoded, around)
+    fn told(&self, around: &Around<'_>) -> Message {
+        told(Some(self.text.clone()), Some(self), around)
     }
 }
 
@@ -448,9 +440,9 @@ fn link_text(link: Element<'_>) -> String {
 }
 
 /// `delchatroommember`: those whom the account has invited, and can send away again.
-fn members(body: Element<'_>, decoded: Map<String, Value>, around: &Around<'_>) -> Message {
+fn members(body: Element<'_>, around: &Around<'_>) -> Message {
     let text = ["plain", "text", "content"].into_iter().find_map(|name| body.child_text(name));
-    let mut message = told(text.map(str::to_owned), None, decoded, around);
+    let mut message = told(text.map(str::to_owned), None, around);
     let ids: Vec<&str> = body
         .descendants()
         .filter(|element| element.is("username"))
@@ -458,25 +450,27 @@ fn members(body: Element<'_>, decoded: Map<String, Value>, around: &Around<'_>) 
         .filter(|id| said(Some(id)).is_some())
         .collect();
     let names = text.and_then(sentence::read).map(|sentence| sentence.who).unwrap_or_default();
-    let is_room = matches!(message.kind, Kind::RoomJoined | Kind::RoomLeft);
-    if is_room && !ids.is_empty() {
+    if let Decoded::Notice(notice) = &mut message.decoded
+        && let NoticeTold::OfRoom(happened) = &mut notice.told
+        && matches!(message.kind, Kind::RoomJoined | Kind::RoomLeft)
+        && !ids.is_empty()
+    {
         let name = |at: usize| match names.get(at).filter(|_| names.len() == ids.len()) {
             Some(Whom::Name(name)) => Some(*name),
             _ => None,
         };
-        let who: Vec<Value> = ids.iter().enumerate().map(|(at, id)| person(Some(id), name(at))).collect();
-        message.put("who", who.into());
+        happened.who = ids.iter().enumerate().map(|(at, id)| person(Some(id), name(at))).collect();
     }
     message
 }
 
 /// `NewXmlChatRoomAccessVerifyApplication`: somebody wants to come in, or to bring somebody.
-fn asks(body: Element<'_>, decoded: Map<String, Value>, around: &Around<'_>) -> Message {
+fn asks(body: Element<'_>, around: &Around<'_>) -> Message {
     let text = ["text", "plain", "content"].into_iter().find_map(|name| body.child_text(name));
     let sentence = text.and_then(sentence::read).filter(|sentence| sentence.what == What::Asks);
     let find = |name: &str| body.descendants().find(|element| element.is(name)).map(Element::text);
     let members = body.descendants().filter(|element| element.is("member"));
-    let mut who: Vec<Value> =
+    let mut who: Vec<Somebody> =
         members.map(|member| person(member.child_text("username"), member.child_text("nickname"))).collect();
     let people = People { template: None, account: around.account };
     if who.is_empty() {
@@ -494,7 +488,7 @@ fn asks(body: Element<'_>, decoded: Map<String, Value>, around: &Around<'_>) -> 
         (None, None) => None,
     };
     let happened = Happened { who, by, how: Some("request"), name: None };
-    of_room(Kind::RoomAccess, text.map(str::to_owned), decoded, happened)
+    of_room(Kind::RoomAccess, text.map(str::to_owned), happened)
 }
 
 /// The text without its tags; `None` when nothing is left.

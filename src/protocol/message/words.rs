@@ -1,8 +1,8 @@
 //! What every kind of message is read into, and how words are told from what says nothing.
 
+use crate::protocol::decoded::Decoded;
 use crate::protocol::id;
 use crate::protocol::kind::Kind;
-use serde_json::{Map, Value};
 
 /// Who spoke, as the message itself tells.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,25 +27,18 @@ pub struct Message {
     pub from: Speaker,
     /// Readable text for people; `None` where it does not apply (a picture).
     pub text: Option<String>,
-    /// A JSON object, by kind of message.
-    pub decoded: Value,
+    /// What was packed.
+    pub decoded: Decoded,
 }
 
 impl Message {
-    pub(super) fn of(kind: Kind, text: Option<String>, decoded: Map<String, Value>) -> Self {
-        Self { kind, from: Speaker::Unsaid, text, decoded: Value::Object(decoded) }
+    pub(super) fn of(kind: Kind, text: Option<String>, decoded: Decoded) -> Self {
+        Self { kind, from: Speaker::Unsaid, text, decoded }
     }
 
     /// One that holds nothing but text.
     pub(super) fn plain(kind: Kind, message: &str) -> Self {
-        Self::of(kind, some(message), Map::new())
-    }
-
-    /// Puts a value of `decoded`.
-    pub(super) fn put(&mut self, key: &str, value: Value) {
-        if let Value::Object(decoded) = &mut self.decoded {
-            decoded.insert(key.to_owned(), value);
-        }
+        Self::of(kind, some(message), Decoded::Nothing {})
     }
 }
 
@@ -119,12 +112,12 @@ pub(super) fn said(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !matches!(text.trim(), "" | "(null)" | "null"))
 }
 
-/// Puts a text, or null when it says nothing.
-pub(super) fn word(map: &mut Map<String, Value>, key: &str, value: Option<&str>) {
-    map.insert(key.to_owned(), said(value).into());
+/// A text, unless it says nothing.
+pub(super) fn word(text: Option<&str>) -> Option<String> {
+    said(text).map(str::to_owned)
 }
 
-/// Puts a number, or null when it is none.
-pub(super) fn number(map: &mut Map<String, Value>, key: &str, value: Option<&str>) {
-    map.insert(key.to_owned(), value.and_then(|value| value.trim().parse::<i64>().ok()).into());
+/// A number, where it is one.
+pub(super) fn number(text: Option<&str>) -> Option<i64> {
+    text.and_then(|text| text.trim().parse().ok())
 }

@@ -354,7 +354,7 @@ mod tests {
         assert_eq!((event.from.as_deref(), event.is_self), (Some("wxid_me"), Some(true)));
         let event = made(Kind::MessageText, &["message=1", "processid=9", "wxid=wxid_b"]);
         assert_eq!((event.text.as_deref(), event.pid, event.chat.as_deref()), (Some("1"), Some(9), Some("wxid_b")));
-        assert_eq!(made(Kind::LoginState, &["code=-1"]).decoded["logged_in"], false);
+        assert_eq!(made(Kind::LoginState, &["code=-1"]).decoded.json()["logged_in"], false);
         assert_eq!(made(Kind::MessageFriendRequest, &["text=<hi>"]).text.as_deref(), Some("<hi>"));
         assert_eq!(
             made(Kind::RoomMembers, &["chat=20260101002@chatroom"]).chat.as_deref(),
@@ -381,19 +381,20 @@ mod tests {
     #[test]
     fn notices_say_who_and_how() {
         let event = made(Kind::RoomJoined, &["chat=9@chatroom", "who=wxid_a,wxid_b", "by=wxid_c", "how=qrcode"]);
-        assert_eq!((event.chat.as_deref(), &event.decoded["how"]), (Some("9@chatroom"), &json!("qrcode")));
-        assert_eq!(event.decoded["by"]["wxid"], "wxid_c");
-        let who: Vec<_> = event.decoded["who"].as_array().unwrap().iter().map(|who| &who["wxid"]).collect();
+        assert_eq!((event.chat.as_deref(), &event.decoded.json()["how"]), (Some("9@chatroom"), &json!("qrcode")));
+        assert_eq!(event.decoded.json()["by"]["wxid"], "wxid_c");
+        let decoded = event.decoded.json();
+        let who: Vec<_> = decoded["who"].as_array().unwrap().iter().map(|who| &who["wxid"]).collect();
         assert_eq!(who, ["wxid_a", "wxid_b"]);
-        assert_eq!(made(Kind::RoomRenamed, &["name=新 & 名"]).decoded["name"], "新 & 名");
+        assert_eq!(made(Kind::RoomRenamed, &["name=新 & 名"]).decoded.json()["name"], "新 & 名");
         for how in ["removed", "left", "disbanded"] {
-            assert_eq!(made(Kind::RoomLeft, &[&format!("how={how}")]).decoded["how"], how);
+            assert_eq!(made(Kind::RoomLeft, &[&format!("how={how}")]).decoded.json()["how"], how);
         }
         for how in ["request", "on", "off"] {
-            assert_eq!(made(Kind::RoomAccess, &[&format!("how={how}")]).decoded["how"], how);
+            assert_eq!(made(Kind::RoomAccess, &[&format!("how={how}")]).decoded.json()["how"], how);
         }
         let pat = made(Kind::MessagePat, &["by=wxid_me", "who=wxid_a"]);
-        assert_eq!((pat.is_self, &pat.decoded["patted"]), (Some(true), &json!("wxid_a")));
+        assert_eq!((pat.is_self, &pat.decoded.json()["patted"]), (Some(true), &json!("wxid_a")));
     }
 
     #[test]
