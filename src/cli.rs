@@ -51,10 +51,3 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(Stop::Wrong(message)) => output::wrong(message, parse::typed_color(&args), parse::last_says_json(&args)),
     }
 }
-
-/// The inner object of an event of this kind, as `wehelp simulate event` posts it; none for what is not readable. The
-/// manual's examples are made of these.
-#[must_use]
-pub fn example(kind: crate::protocol::event::Kind) -> Option<String> {
-    verb::example(kind)
-}

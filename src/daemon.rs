@@ -249,6 +249,7 @@ async fn live(
     let learner = tokio::spawn(Arc::clone(&parts.learner).run());
     tokio::spawn(Arc::clone(&parts.asks).resume());
     let janitor = tokio::spawn(parts.janitor().run());
+    let watch = tokio::spawn(parts.watch().run());
     let forwards = tokio::spawn(Arc::clone(&parts.forwards).run());
     let client_door = tokio::spawn(serve::tcp(
         std::mem::take(&mut open.http),
@@ -279,7 +280,7 @@ async fn live(
     // What is not recorded by then is found in flight at the next start.
     drop(tokio::time::timeout_at(until, parts.handovers.recorded()).await);
     recorder.abort();
-    for task in [learner, janitor, forwards] {
+    for task in [learner, janitor, watch, forwards] {
         // Each ends by itself at shutdown; one that panicked has ended too.
         drop(tokio::time::timeout_at(until, task).await);
     }

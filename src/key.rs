@@ -93,6 +93,8 @@ spaces! {
     POLLER = b'z';
 
     // The daemon's other parts.
+    /// Accounts whose client was told to be missing: account → when it polled last (`daemon::accounts::watch`).
+    MISSING = b'M';
     /// What was handed over of late, by account (`daemon::pacing`).
     PACE = b'p';
     /// Targets that events are forwarded to: name → where to, and how far it is (`daemon::forward`).

@@ -74,7 +74,8 @@ impl Known {
 fn candidates(values: Known, typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(typed) = typed.to_str() else { return Vec::new() };
     let found = match values {
-        Known::Kind => kinds(""),
+        // One that a client can send.
+        Known::Kind => with_prefix("", Kind::ALL.iter().filter(|k| !k.is_of_daemon()).map(|k| (k.as_str(), ""))),
         Known::Kinds => listed(typed, |before| {
             let mut all = kinds(before);
             all.push((format!("{before}message.*"), "every message".to_owned()));

@@ -89,6 +89,3 @@ verbs! {
     /// Print the completions of a shell
     Completions(completions::Args) => completions::run,
 }
-
-/// The inner object of an event of this kind, as `wehelp simulate event` posts it; none for what is not readable.
-pub(super) use simulate::example;

@@ -1,13 +1,16 @@
 //! The accounts: which there are, who polls for them, and which one is meant (contract 5).
 //!
 //! The table is in memory, because every callback and every poll touches it; what must outlive the daemon is written by
-//! `learner` (nick, process, logged in: the directory) and by [`presence`] (when who was seen, now and then).
+//! `learner` (nick, process, logged in: the directory), by [`presence`] (when who was seen, now and then) and by [`watch`]
+//! (whose client is missing).
 
 pub(crate) mod forget;
+mod heartbeat;
 pub(crate) mod poller;
 pub(crate) mod presence;
 pub(crate) mod refused;
 pub(crate) mod table;
+pub(crate) mod watch;
 
 use crate::clock::Time;
 use crate::config;
@@ -30,11 +33,32 @@ pub(crate) struct Accounts {
     table: Mutex<Table>,
     /// An account has polled that had not since the start.
     polled_anew: Notify,
+    /// A client polls that is to be waited for from now on, or that was told to be missing.
+    heard: Notify,
+}
+
+/// A poll that is open: while it is, the clients of its accounts are there.
+#[derive(Debug)]
+pub(crate) struct OpenPoll {
+    accounts: Arc<Accounts>,
+    of: Vec<String>,
+}
+
+impl Drop for OpenPoll {
+    fn drop(&mut self) {
+        self.accounts.table().ended(&self.of);
+    }
 }
 
 impl Accounts {
     pub(crate) fn new(store: Store, learned: Arc<CatchUp>, settings: config::Accounts) -> Self {
-        Self { store, learned, table: Mutex::new(Table::new(settings)), polled_anew: Notify::new() }
+        Self {
+            store,
+            learned,
+            table: Mutex::new(Table::new(settings)),
+            polled_anew: Notify::new(),
+            heard: Notify::new(),
+        }
     }
 
     /// The table, for a moment.
@@ -60,12 +84,32 @@ impl Accounts {
 
     /// Whose commands a poll takes; notes the poll.
     pub(crate) fn route(&self, poller: &Poller, now: Time) -> Routed {
-        let mut table = self.table();
+        self.route_in(&mut self.table(), poller, now)
+    }
+
+    fn route_in(&self, table: &mut Table, poller: &Poller, now: Time) -> Routed {
         let routed = table.route(poller, now);
         if table.take_polled_anew() {
             self.polled_anew.notify_one();
         }
         routed
+    }
+
+    /// As [`route`](Self::route), of a poll that begins, and is open until what is returned with it is dropped.
+    pub(crate) fn route_new(self: &Arc<Self>, poller: &Poller, now: Time) -> (Routed, OpenPoll) {
+        let mut table = self.table();
+        let routed = self.route_in(&mut table, poller, now);
+        let (of, is_news) = table.begun(poller.pid, now);
+        drop(table);
+        if is_news {
+            self.heard.notify_one();
+        }
+        (routed, OpenPoll { accounts: Arc::clone(self), of })
+    }
+
+    /// Waits until a client polls that nobody has waited for.
+    pub(crate) async fn heard(&self) {
+        self.heard.notified().await;
     }
 
     /// Waits until an account has polled that had not since the start.

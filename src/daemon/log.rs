@@ -8,6 +8,7 @@ pub(crate) mod entry;
 pub(crate) mod filter;
 pub(crate) mod follow;
 pub mod line;
+pub(crate) mod own;
 mod page;
 pub(crate) mod range;
 pub(crate) mod refused;
@@ -25,11 +26,13 @@ use crate::sync::lock;
 use crate::directory::{Names, Sign};
 use crate::protocol::event::{Kind, Outline};
 use crate::seq::Seq;
-use crate::store::{Append, Query, Read, Store, Stored};
+use crate::store::{self, Append, Query, Read, Store, Stored, Txn};
 use bytes::Bytes;
+use own::OwnEvent;
 use refused::Refused;
 use repeats::Repeats;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 /// A body of so many bytes is read in a slow lane: it takes longer than a few small callbacks, which should not wait for
@@ -161,14 +164,40 @@ impl Log {
         Ok(Received { seq, unreadable, account, pid })
     }
 
+    /// Stores what the daemon itself tells, in one transaction with what `beside` writes.
+    ///
+    /// # Errors
+    /// When the store refuses writes.
+    pub(crate) async fn tell(
+        &self,
+        own: Vec<OwnEvent>,
+        beside: impl FnOnce(&mut Txn<'_>) + Send + 'static,
+    ) -> Result<(), store::Error> {
+        let (now, told) = (self.clock.now(), own.iter().map(|own| own.kind.as_str()).collect::<Vec<_>>());
+        let stored = self.store.write(move |tx| {
+            for own in &own {
+                tx.append(entry::of_own(own, now));
+            }
+            beside(tx);
+            Ok::<_, Infallible>(())
+        });
+        let Ok(()) = stored.await?;
+        let mut kinds = lock(&self.kinds);
+        told.into_iter().for_each(|kind| *kinds.entry(kind).or_default() += 1);
+        Ok(())
+    }
+
     /// Brings back what came shortly before the daemon's start. Blocking.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub(crate) fn restore(&self) -> Result<(), crate::store::Error> {
+    pub(crate) fn restore(&self) -> Result<(), store::Error> {
         let now = self.clock.now();
         let mut came = Vec::new();
         recent(&self.store, now, |stored| {
+            if entry::is_own(stored) {
+                return true;
+            }
             came.push((stored.body.clone(), stored.time, stored.seq));
             came.len() < repeats::RESTORE_MAX
         })?;
@@ -180,7 +209,7 @@ impl Log {
     async fn adopt_unnamed(&self) {
         let Some(purse) = self.accounts.table().only_purse() else { return };
         let (now, settings) = (self.clock.now(), self.pacing.clone());
-        let adopt = move |tx: &mut crate::store::Txn<'_>| {
+        let adopt = move |tx: &mut Txn<'_>| {
             pacing::Pace::load(tx, &purse, now, &settings).store(tx, &purse);
             Ok::<_, std::convert::Infallible>(())
         };
@@ -202,7 +231,7 @@ impl Log {
 }
 
 /// Shows the events of the last minute, newest first, until `more` says that it is enough; a few megabytes of them.
-fn recent(store: &Store, now: Time, mut more: impl FnMut(&Stored) -> bool) -> Result<(), crate::store::Error> {
+fn recent(store: &Store, now: Time, mut more: impl FnMut(&Stored) -> bool) -> Result<(), store::Error> {
     const PAGES_MAX: usize = 8;
     const PAGE_BYTES: usize = 1 << 20;
     let mut query = Query { since: Some(now.before(repeats::WITHIN)), backwards: true, ..Query::default() };

@@ -1,7 +1,7 @@
 //! The parts of the daemon, built once: each is handed what it uses. The doors hold this; no part does.
 
 use crate::config::Config;
-use crate::daemon::accounts::{Accounts, forget::Forget, presence::Presence};
+use crate::daemon::accounts::{Accounts, forget::Forget, presence::Presence, watch::Watch};
 use crate::daemon::forwards::{Forwards, targets::Targets};
 use crate::daemon::learner::{Learner, lessons::Lessons};
 use crate::daemon::log::{Log, follow::Following};
@@ -189,6 +189,16 @@ impl Parts {
             tracing::error!("cannot see whether the clock was set: {error}");
         }
         takeup::run(&self.queue, &self.asks.askers, self.config.queue.redeliver).await;
+    }
+
+    /// What tells of clients that stop polling.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch {
+            accounts: Arc::clone(&self.accounts),
+            learned: Arc::clone(&self.learned),
+            log: Arc::clone(&self.log),
+            shutdown: self.shutdown.clone(),
+        }
     }
 
     /// What happens by time.

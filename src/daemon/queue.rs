@@ -36,7 +36,7 @@ use crate::clock::Time;
 use crate::config;
 use crate::control::{Enqueue, Paused, Receipt, ResolveQuery, State};
 use crate::daemon::accounts::refused as accounts;
-use crate::daemon::accounts::{Accounts, poller::Poller};
+use crate::daemon::accounts::{Accounts, OpenPoll, poller::Poller};
 use crate::daemon::{learned::CatchUp, shutdown::Shutdown};
 use crate::directory;
 use crate::store::{self, Store};
@@ -120,12 +120,13 @@ impl CommandQueue {
         let until = tokio::time::Instant::now() + hold;
         let mut leaving = std::pin::pin!(leaving);
         let mut changed = self.changes.subscribe();
+        let mut open = None;
         loop {
             changed.mark_unchanged();
             // A refusing store refuses the claim as well, when there is something to claim.
             drop(self.clock.mind().await);
             let now = self.clock.now();
-            let claim = self.claim_now(poller).await?;
+            let claim = self.claim_now(poller, &mut open).await?;
             if claim.handover.is_some() || hold.is_zero() || self.shutdown.is_triggered() {
                 return Ok(claim);
             }
@@ -145,13 +146,20 @@ impl CommandQueue {
         }
     }
 
-    async fn claim_now(&self, poller: &Poller) -> Result<Claim, Refused> {
+    /// `open`: of a poll that was looked at before.
+    async fn claim_now(&self, poller: &Poller, open: &mut Option<OpenPoll>) -> Result<Claim, Refused> {
         if !self.learned.catch_up_to_the_start().await {
             return Ok(Claim::empty());
         }
         let reading = self.clock.reading().await;
         let now = reading.now;
-        let mut routed = self.accounts.route(poller, now);
+        let mut routed = if open.is_some() {
+            self.accounts.route(poller, now)
+        } else {
+            let (routed, begun) = self.accounts.route_new(poller, now);
+            *open = Some(begun);
+            routed
+        };
         if !read::has_due(&self.store, now)? {
             return Ok(Claim::nothing_for(routed.account));
         }

@@ -37,6 +37,8 @@ impl Sign {
             (_, Decoded::Profile { own: true, .. }) => Self::In,
             (_, Decoded::LoginState { logged_in: Some(false) }) | (Kind::Logout | Kind::LogoutPhone, _) => Self::Out,
             (Kind::Login | Kind::LoginState | Kind::LoginQrcode | Kind::Unparsed, _) => Self::Nothing,
+            // What a client does says nothing of who is logged in there.
+            (kind, _) if kind.is_of_daemon() => Self::Nothing,
             _ => Self::Alive,
         }
     }

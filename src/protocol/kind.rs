@@ -119,6 +119,10 @@ kinds! {
     RoomOwner = 36 "room.owner",
     /// 78, a notice: who may come into a room, and who asks
     RoomAccess = 37 "room.access",
+    /// Told by the daemon itself, of no type: an account's client has stopped polling
+    ClientOffline = 38 "client.offline",
+    /// Told by the daemon itself, of no type: it polls again
+    ClientOnline = 39 "client.online",
 }
 
 impl Kind {
@@ -168,6 +172,12 @@ impl Kind {
             10000 => Self::MessageSystem,
             _ => Self::MessageOther,
         }
+    }
+
+    /// Whether the daemon itself tells it: no event of a client is of that kind.
+    #[must_use]
+    pub fn is_of_daemon(self) -> bool {
+        matches!(self, Self::ClientOffline | Self::ClientOnline)
     }
 
     /// Whether it is a kind of message (type 78): only those have text.

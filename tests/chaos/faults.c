@@ -1,7 +1,8 @@
-/* Makes file calls fail, and shifts the wall clock, from outside of the program: loaded with LD_PRELOAD.
+/* Makes file calls fail, shifts the wall clock, and lets time run faster, from outside of the program: loaded with LD_PRELOAD.
  *
  * WEHELP_FAULTS names a control file of eight 64-bit numbers, mapped by this process and written by the test; its order
- * is `struct control`. WEHELP_FAULTS_BOOT names a file that is read for the id of the machine's start. Only files below the folder WEHELP_FAULTS_DIR fail. The calls are made by number here, so that
+ * is `struct control`. WEHELP_FAULTS_BOOT names a file that is read for the id of the machine's start. WEHELP_FAULTS_SPEED is
+ * by how many times the monotonic clock, and what waits in epoll, runs faster. Only files below the folder WEHELP_FAULTS_DIR fail. The calls are made by number here, so that
  * nothing has to be looked up in libc, and this works before libc is ready. What a program asks the kernel for without
  * libc is not seen. */
 #define _GNU_SOURCE
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -36,11 +38,17 @@ enum call { WRITE, SYNC, RENAME, OPEN, TRUNCATE, UNLINK };
 
 static struct control *control;
 static const char *boot;
+static long long speed = 1;
+static struct timespec started;
 static char folder[4096];
 static size_t folder_length;
 
 __attribute__((constructor)) static void begin(void) {
     boot = getenv("WEHELP_FAULTS_BOOT");
+    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &started);
+    const char *faster = getenv("WEHELP_FAULTS_SPEED");
+    if (faster && atoll(faster) > 0)
+        speed = atoll(faster);
     const char *path = getenv("WEHELP_FAULTS"), *dir = getenv("WEHELP_FAULTS_DIR");
     if (!path || !dir || strlen(dir) >= sizeof folder)
         return;
@@ -144,5 +152,17 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
         time->tv_sec += shift / 1000 + (nanos < 0 ? -1 : nanos / 1000000000);
         time->tv_nsec = nanos < 0 ? nanos + 1000000000 : nanos % 1000000000;
     }
+    if (done == 0 && clock == CLOCK_MONOTONIC && speed > 1 && started.tv_sec) {
+        long long nanos = (time->tv_sec - started.tv_sec) * 1000000000 + time->tv_nsec - started.tv_nsec;
+        nanos = nanos * speed + started.tv_nsec;
+        time->tv_sec = started.tv_sec + nanos / 1000000000;
+        time->tv_nsec = nanos % 1000000000;
+    }
     return done;
+}
+
+int epoll_wait(int fd, struct epoll_event *events, int count, int timeout) {
+    if (timeout > 0)
+        timeout = (int)((timeout + speed - 1) / speed);
+    return (int)syscall(SYS_epoll_pwait, fd, events, count, timeout, NULL, (size_t)8);
 }

@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it wrote")]
 
+#[path = "../schema/bodies.rs"]
+mod bodies;
 mod completions;
+mod events;
 mod manual;
 #[path = "../untested/missing.rs"]
 mod missing;

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 #[allow(dead_code, reason = "shared with the chaos test; only its clock is used here")]
 #[path = "../chaos/faults.rs"]
-mod faults;
+pub(crate) mod faults;
 
 const DAY: i64 = 86_400_000;
 /// Its rounds are five seconds apart.

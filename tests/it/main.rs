@@ -50,4 +50,5 @@ mod settings;
 mod soak;
 mod takeover;
 mod tls;
+mod watch;
 mod wire;

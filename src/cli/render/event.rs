@@ -1,8 +1,10 @@
 //! An event as a line for people: when, where, who, what.
 
-use super::{clean, shorten};
+use super::{ago, clean, shorten};
+use crate::clock::Time;
 use crate::control::Entry;
 use colored::Colorize;
+use serde::Deserialize;
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -44,7 +46,11 @@ pub(in crate::cli) fn whole(json: &[u8]) -> Option<String> {
 
 fn entry_line(entry: &Entry, accounts: bool) -> String {
     let mut out = format!("{} {}", entry.time.local().dimmed(), format!("{:>4}", entry.seq).dimmed());
-    if accounts && let Some(account) = &entry.account {
+    // Of what the daemon itself tells the account is all that it is about.
+    let is_daemons = entry.kind.starts_with("client.");
+    if (accounts || is_daemons)
+        && let Some(account) = &entry.account
+    {
         let _ = write!(out, " {}", clean(account).magenta());
     }
     let Some(kind) = entry.kind.strip_prefix("message.") else {
@@ -112,6 +118,7 @@ fn summary(entry: &Entry) -> Option<String> {
         "friend.verified" => decoded["ok"].as_bool().map(|ok| if ok { "ok" } else { "refused" }.to_owned()),
         "avatars" => decoded["avatars"].as_object().map(|avatars| format!("{} avatars", avatars.len())),
         "unparsed" => word("reason"),
+        "client.offline" | "client.online" => client(entry),
         "message.friend_request" | "message.card" => word("nick").or_else(|| word("wxid")),
         "message.app" => match (word("title"), word("url")) {
             (Some(title), Some(url)) => Some(format!("{title} {url}")),
@@ -119,6 +126,17 @@ fn summary(entry: &Entry) -> Option<String> {
         },
         _ => None,
     }
+}
+
+/// What became of an account's client.
+fn client(entry: &Entry) -> Option<String> {
+    let time = |key: &str| Time::deserialize(&entry.decoded[key]).ok();
+    let (since, last) = (time("since")?, time("last_poll")?);
+    if entry.kind == "client.online" {
+        return Some(format!("the client polls again, {} after its last poll", ago(last, since)));
+    }
+    let usual = entry.decoded["interval_s"].as_u64().map(|s| format!("; it polls every {s}s else")).unwrap_or_default();
+    Some(format!("the client has not polled since {}{usual}", last.local()))
 }
 
 #[cfg(test)]
@@ -147,6 +165,21 @@ mod tests {
             r#"{"seq":3,"time":"2026-11-23T09:00:00.123Z","kind":"room.members","chat":"1@chatroom","decoded":{"members":[{},{}]}}"#,
         );
         assert!(text.ends_with("   3 room.members 1@chatroom 2 members"), "{text}");
+    }
+
+    #[test]
+    fn what_became_of_a_client_is_told_in_a_sentence() {
+        let told = |kind: &str, since: &str| {
+            plain(&format!(
+                r#"{{"seq":3,"time":"2026-11-23T09:03:00.000Z","kind":"client.{kind}","account":"wxid_me","self":false,
+                    "decoded":{{"since":"{since}","last_poll":"2026-11-23T09:00:00.000Z","interval_s":5}}}}"#
+            ))
+        };
+        let gone = told("offline", "2026-11-23T09:00:00.000Z");
+        assert!(gone.contains("   3 wxid_me client.offline the client has not polled since 2026-"), "{gone}");
+        assert!(gone.ends_with("; it polls every 5s else"), "{gone}");
+        let back = told("online", "2026-11-23T09:12:00.000Z");
+        assert!(back.ends_with("   3 wxid_me client.online the client polls again, 12m after its last poll"), "{back}");
     }
 
     #[test]

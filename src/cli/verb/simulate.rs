@@ -17,6 +17,7 @@ use crate::cli::wake::{Signals, Wake, wait};
 use crate::clock::Time;
 use crate::control::{Account, Status, entry::Sent};
 use crate::protocol::command::Wire;
+use crate::protocol::event::Kind;
 use answer::{Deed, Manners};
 use door::{Break, Door};
 use rustix::event::PollFlags;
@@ -370,17 +371,6 @@ fn event(ctx: &Ctx, args: &args::Event) -> Result<(), Error> {
     }
 }
 
-/// An event of a kind, as `simulate event` would post it, of a world that is small enough to be printed.
-pub(in crate::cli) fn example(kind: crate::protocol::event::Kind) -> Option<String> {
-    let mut world = World::new("wxid_me");
-    world.friends.truncate(1);
-    world.rooms.truncate(1);
-    match sample::sample(&world, kind, &[]) {
-        Ok(Sample::Event(event)) => Some(event.to_string()),
-        _ => None,
-    }
-}
-
 /// The world around the account that is meant: the named one, else the only one that the daemon knows.
 fn around_known_account(ctx: &Ctx) -> World {
     let known: Vec<Account> = ctx.client().and_then(|client| Ok(client.list("/v1/accounts", &())?)).unwrap_or_default();
@@ -440,7 +430,7 @@ fn replay(ctx: &Ctx, args: &args::Replay) -> Result<(), Error> {
         Box::new(BufReader::new(file))
     };
     let door = Door::find(ctx, args.url.as_deref())?;
-    let (mut posted, mut failed) = (0_u64, 0_u64);
+    let (mut posted, mut failed, mut left_out) = (0_u64, 0_u64, 0_u64);
     for (n, line) in from.split(b'\n').enumerate() {
         let line = line.map_err(|e| Error::failed(format!("read `{name}`: {e}")))?;
         if line.trim_ascii().is_empty() {
@@ -449,7 +439,10 @@ fn replay(ctx: &Ctx, args: &args::Replay) -> Result<(), Error> {
         if posted > 0 && !args.interval.is_zero() {
             std::thread::sleep(args.interval);
         }
-        let (body, expected) = callback_of(&line);
+        let Some((body, expected)) = callback_of(&line) else {
+            left_out += 1;
+            continue;
+        };
         let answer = door.post(&body).map_err(|e| unreached(&door, &e))?;
         if answer.status == expected {
             posted += 1;
@@ -459,6 +452,9 @@ fn replay(ctx: &Ctx, args: &args::Replay) -> Result<(), Error> {
         }
     }
     ctx.out().note(&format!("posted {posted} events to {}", door.address()));
+    if left_out > 0 {
+        ctx.out().note(&format!("left out {left_out} that a wehelpd has told itself"));
+    }
     if failed == 0 {
         Ok(())
     } else {
@@ -466,18 +462,21 @@ fn replay(ctx: &Ctx, args: &args::Replay) -> Result<(), Error> {
     }
 }
 
-/// The body to post for a line, and the answer that it should get. What `events` printed gives its `data`; anything
+/// The body to post for a line, and the answer that it should get; none for what no client has sent. What `events` printed gives its `data`; anything
 /// else is taken for a callback as it stands, damage and all.
-fn callback_of(line: &[u8]) -> (Vec<u8>, u16) {
-    let Some(entry) = Sent::read(line) else { return (line.to_vec(), 200) };
+fn callback_of(line: &[u8]) -> Option<(Vec<u8>, u16)> {
+    let Some(entry) = Sent::read(line) else { return Some((line.to_vec(), 200)) };
+    if Kind::from_name(&entry.kind).is_some_and(Kind::is_of_daemon) {
+        return None;
+    }
     if entry.kind == "unparsed" {
         let data: Value = serde_json::from_str(entry.data.get()).unwrap_or_default();
         let bytes = data["base64"].as_str().and_then(|text| data_encoding::BASE64.decode(text.as_bytes()).ok());
         if let Some(bytes) = bytes {
-            return (bytes, 400);
+            return Some((bytes, 400));
         }
     }
-    (format!("{{\"data\":{}}}", entry.data.get()).into_bytes(), 200)
+    Some((format!("{{\"data\":{}}}", entry.data.get()).into_bytes(), 200))
 }
 
 #[cfg(test)]
@@ -488,13 +487,15 @@ mod tests {
     fn a_recorded_event_is_posted_byte_for_byte() {
         let line =
             br#"{"seq":17,"time":"2026-11-23T09:00:00.123Z","kind":"other","type":1,"data":{"a": 1.10,"b":"\u4f60"}}"#;
-        assert_eq!(callback_of(line), (br#"{"data":{"a": 1.10,"b":"\u4f60"}}"#.to_vec(), 200));
+        assert_eq!(callback_of(line), Some((br#"{"data":{"a": 1.10,"b":"\u4f60"}}"#.to_vec(), 200)));
         let bare = br#"{"type":78,"msgType":"1"}"#;
-        assert_eq!(callback_of(bare), (bare.to_vec(), 200));
+        assert_eq!(callback_of(bare), Some((bare.to_vec(), 200)));
         let callback = br#"{"data":{"type":78},}"#;
-        assert_eq!(callback_of(callback), (callback.to_vec(), 200));
+        assert_eq!(callback_of(callback), Some((callback.to_vec(), 200)));
         let unparsed = br#"{"seq":1,"time":"x","kind":"unparsed","data":{"base64":"eHk="}}"#;
-        assert_eq!(callback_of(unparsed), (b"xy".to_vec(), 400));
+        assert_eq!(callback_of(unparsed), Some((b"xy".to_vec(), 400)));
+        let own = br#"{"seq":1,"time":"x","kind":"client.offline","data":{"kind":"client.offline"}}"#;
+        assert_eq!(callback_of(own), None);
     }
 
     #[test]

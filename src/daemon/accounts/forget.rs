@@ -1,7 +1,7 @@
 //! Forgets an account, or a poller, and what is known of it; its events stay.
 
 use crate::control::Forgotten;
-use crate::daemon::accounts::{presence::Presence, table::POLLS_EVERY};
+use crate::daemon::accounts::{presence::Presence, table::POLLS_EVERY, watch};
 use crate::daemon::learned;
 use crate::daemon::queue::refused as queue;
 use crate::daemon::queue::{CommandQueue, change::cancel, claim::queued_of, pacing, pause::set_paused, read};
@@ -58,6 +58,7 @@ impl Forget {
                 let done = directory::forget(tx, &of, STEP);
                 if done {
                     pacing::forget(tx, &purse);
+                    watch::forget(tx, &of);
                     set_paused(tx, Some(&of), false);
                     learned::remember(tx, at);
                 }

@@ -1,6 +1,6 @@
 //! When each account was seen last, over a restart: when it polled, and when it sent an event.
 
-use crate::daemon::accounts::{Accounts, table::Seen};
+use crate::daemon::accounts::{Accounts, table::Seen, watch};
 use crate::daemon::kept;
 use crate::daemon::log::entry;
 use crate::directory::ACCOUNTS_MAX;
@@ -37,7 +37,7 @@ impl Presence {
         if let Err(error) = look_back(&self.store, upto, &mut seen) {
             tracing::warn!("cannot see when the last event of each account came: {error}");
         }
-        self.accounts.table().restore(seen);
+        self.accounts.table().restore(seen, watch::missing(&self.store));
     }
 
     /// Stores what is new, soon.
@@ -77,7 +77,8 @@ fn look_back(store: &Store, upto: Seq, seen: &mut BTreeMap<String, Seen>) -> Res
     for _ in 0..LOOKS_MAX {
         let Read::Page(page) = store.read(&query, PAGE_BYTES)? else { break };
         for stored in &page.entries {
-            let Some(account) = entry::account(stored).filter(|account| !found.contains(account)) else { continue };
+            let account = entry::account(stored).filter(|account| !entry::is_own(stored) && !found.contains(account));
+            let Some(account) = account else { continue };
             if seen.len() < ACCOUNTS_MAX || seen.contains_key(&account) {
                 seen.entry(account.clone()).or_default().last_event = Some(stored.time);
                 found.insert(account);

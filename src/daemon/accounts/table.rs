@@ -10,6 +10,7 @@
 use crate::clock::Time;
 use crate::config;
 use crate::control::{self, Account};
+use crate::daemon::accounts::heartbeat::{Finding, Found, Heartbeat, PollsKept};
 use crate::daemon::accounts::poller::{Name, Poller};
 use crate::daemon::accounts::refused::Refused;
 use crate::daemon::queue::{claim::Share, pacing};
@@ -32,6 +33,9 @@ pub(crate) const POLLS_EVERY: Duration = Duration::from_secs(30);
 pub(crate) struct Seen {
     pub(crate) last_poll: Option<Time>,
     pub(crate) last_event: Option<Time>,
+    /// Its client's polls, since a version that learns from them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) heartbeat: Option<PollsKept>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -44,6 +48,7 @@ struct Known {
     seen: Seen,
     /// The last poll by a clock that nobody sets; absent when that was before the start.
     polled: Option<Instant>,
+    heartbeat: Heartbeat,
 }
 
 /// A name, and the event that it is as of.
@@ -110,6 +115,10 @@ pub(crate) struct Table {
     unnamed: Option<Unnamed>,
     /// What a former run had seen of accounts that are not known yet: what told of them is still to be learned from.
     former: BTreeMap<String, Seen>,
+    /// Whose client a former run told to be missing, of accounts that are not known yet.
+    missing: BTreeMap<String, PollsKept>,
+    /// Whose client polled with the last poll, and whether that said no name.
+    heard: Vec<(String, bool)>,
     changed: bool,
     /// An account has polled that had not since the start.
     polled_anew: bool,
@@ -225,7 +234,8 @@ impl Table {
 
     fn add(&mut self, account: &str) {
         let seen = self.former.remove(account).unwrap_or_default();
-        self.known.insert(account.to_owned(), Known { seen, ..Known::default() });
+        let heartbeat = self.heartbeat_of(account, &seen);
+        self.known.insert(account.to_owned(), Known { seen, heartbeat, ..Known::default() });
     }
 
     /// Gives an account its seat, and its process to it.
@@ -288,19 +298,35 @@ impl Table {
                 && known.seen.last_poll.is_none_or(|last| last < stranger.last_poll)
             {
                 (known.seen.last_poll, known.polled) = (Some(stranger.last_poll), Some(stranger.polled));
+                known.heartbeat.was_there(stranger.polled, stranger.last_poll);
                 self.changed = true;
             }
         }
     }
 
-    /// What a former run had seen of the accounts.
-    pub(crate) fn restore(&mut self, former: BTreeMap<String, Seen>) {
+    /// What a former run had seen of the accounts, and whose client it told to be missing.
+    pub(crate) fn restore(&mut self, former: BTreeMap<String, Seen>, missing: BTreeMap<String, PollsKept>) {
+        self.missing = missing;
         for (account, seen) in former {
-            match self.known.get_mut(&account) {
-                Some(known) => known.seen = seen,
-                None => drop(self.former.insert(account, seen)),
+            let heartbeat = self.known.contains_key(&account).then(|| self.heartbeat_of(&account, &seen));
+            match (self.known.get_mut(&account), heartbeat) {
+                (Some(known), Some(heartbeat)) => (known.seen, known.heartbeat) = (seen, heartbeat),
+                _ => drop(self.former.insert(account, seen)),
             }
         }
+        // What was seen is stored now and then, and may lack one.
+        let known = self.known.keys().filter(|account| self.missing.contains_key(*account));
+        for account in known.cloned().collect::<Vec<_>>() {
+            let heartbeat = self.heartbeat_of(&account, &Seen::default());
+            self.known.entry(account).and_modify(|known| known.heartbeat = heartbeat);
+        }
+    }
+
+    /// What a former run knew of the polls of an account's client.
+    fn heartbeat_of(&mut self, account: &str, seen: &Seen) -> Heartbeat {
+        let missing = self.missing.remove(account);
+        let kept = seen.heartbeat.or(missing);
+        kept.map_or_else(Heartbeat::default, |kept| Heartbeat::restore(kept, missing, Instant::now()))
     }
 
     /// What to keep, when it changed since the last call.
@@ -314,13 +340,15 @@ impl Table {
     }
 
     fn seen(&self) -> BTreeMap<String, Seen> {
-        self.known.iter().map(|(a, k)| (a.clone(), k.seen.clone())).collect()
+        let seen = |known: &Known| Seen { heartbeat: known.heartbeat.kept(), ..known.seen.clone() };
+        self.known.iter().map(|(account, known)| (account.clone(), seen(known))).collect()
     }
 
     /// Forgets an account, or a poller; false when there is neither.
     pub(crate) fn forget(&mut self, name: &str) -> bool {
         let poller = self.strangers.remove(name).is_some();
         self.former.remove(name);
+        self.missing.remove(name);
         let Some(known) = self.known.remove(name) else { return poller };
         if let Some(pid) = known.seat.pid {
             self.pids.remove(&pid);
@@ -331,6 +359,7 @@ impl Table {
 
     /// Who a poller is, as far as it said, and what it takes (contract 5); notes the poll.
     pub(crate) fn route(&mut self, poller: &Poller, now: Time) -> Routed {
+        self.heard.clear();
         let pid = poller.pid.filter(|pid| *pid != 0);
         // Who is there, as events told: a process whose account is logged out is nobody's.
         let there = pid.and_then(|pid| self.owner(pid));
@@ -366,8 +395,12 @@ impl Table {
         Err(unknown)
     }
 
-    fn polled(&mut self, account: &str, now: Time) {
+    fn polled(&mut self, account: &str, is_unnamed: bool, now: Time) {
         let Some(known) = self.known.get_mut(account) else { return };
+        match self.heard.iter_mut().find(|(heard, _)| heard == account) {
+            Some((_, said_nothing)) => *said_nothing &= is_unnamed,
+            None => self.heard.push((account.to_owned(), is_unnamed)),
+        }
         self.polled_anew |= known.polled.is_none();
         known.seen.last_poll = Some(now);
         known.polled = Some(Instant::now());
@@ -375,7 +408,7 @@ impl Table {
     }
 
     fn route_account(&mut self, account: &str, anonymous: bool, now: Time) -> Routed {
-        self.polled(account, now);
+        self.polled(account, anonymous, now);
         let share = if self.is_out(account) { Share::Login } else { Share::All };
         let account = account.to_owned();
         let bound = vec![(account.clone(), share)];
@@ -438,13 +471,76 @@ impl Table {
         let here: Vec<String> = self.out_at(pid).map(str::to_owned).collect();
         for account in here {
             if self.pids.get(&pid) == Some(&account) {
-                self.polled(&account, now);
+                self.polled(&account, false, now);
             }
             if !routed.bound.iter().any(|(bound, _)| *bound == account) {
                 routed.bound.push((account, Share::Login));
             }
         }
         routed
+    }
+
+    /// The poll that was routed last begins: it is open, for the accounts that are returned, until [`ended`](Self::ended).
+    /// With them: whether somebody should look after them.
+    pub(crate) fn begun(&mut self, pid: Option<u64>, now: Time) -> (Vec<String>, bool) {
+        let (heard, began) = (std::mem::take(&mut self.heard), Instant::now());
+        let mut is_news = false;
+        for (account, is_unnamed) in &heard {
+            if let Some(known) = self.known.get_mut(account) {
+                is_news |= known.heartbeat.begin(began, now, pid.filter(|pid| *pid != 0), *is_unnamed);
+            }
+        }
+        (heard.into_iter().map(|(account, _)| account).collect(), is_news)
+    }
+
+    /// A poll of these accounts has ended.
+    pub(crate) fn ended(&mut self, of: &[String]) {
+        let now = Instant::now();
+        for account in of {
+            if let Some(known) = self.known.get_mut(account) {
+                known.heartbeat.end(now);
+            }
+        }
+    }
+
+    /// What is to be told of clients, of so many at most, and when to look again, if there is nothing before that.
+    pub(crate) fn look(&mut self, now: Instant, max: usize) -> (Vec<(String, Finding)>, Option<Instant>) {
+        let is_only = self.known.len() == 1;
+        let (mut found, mut next) = (Vec::new(), None::<Instant>);
+        for (account, known) in &mut self.known {
+            if known.heartbeat.is_unnamed() && !is_only {
+                // Nobody can tell any more whose client that is.
+                known.heartbeat = Heartbeat::default();
+            }
+            match known.heartbeat.look(now) {
+                Found::Nothing => {}
+                Found::NothingUntil(then) => next = Some(next.map_or(then, |next| next.min(then))),
+                Found::Finding(mut news) if found.len() < max => {
+                    news.pid = news.pid.or(known.seat.pid);
+                    found.push((account.clone(), news));
+                }
+                Found::Finding(_) => next = Some(now),
+            }
+        }
+        (found, next)
+    }
+
+    /// What was found of a client is stored.
+    pub(crate) fn noted(&mut self, account: &str, news: &Finding) {
+        if let Some(known) = self.known.get_mut(account) {
+            known.heartbeat.note(news);
+            self.changed = true;
+        }
+    }
+
+    /// The accounts' clients are waited for from now on.
+    pub(crate) fn resume(&mut self, now: Instant) {
+        self.known.values_mut().for_each(|known| known.heartbeat.resume(now));
+    }
+
+    /// The daemon has stood still for so long.
+    pub(crate) fn stood_still(&mut self, length: Duration) {
+        self.known.values_mut().for_each(|known| known.heartbeat.stood_still(length));
     }
 
     /// Whether a client in that process, which is nobody's, may be the account's: not while that is logged in in

@@ -126,6 +126,10 @@ pub(super) fn read(store: &Store, at: Seq, small: bool) -> Result<(Studied, bool
 }
 
 fn decode(stored: &Stored) -> Option<Seen> {
+    // What the daemon itself tells, it knows.
+    if entry::is_own(stored) {
+        return None;
+    }
     Some(Seen { seq: stored.seq, time: stored.time, event: entry::decoded(stored).ok()? })
 }
 

@@ -8,6 +8,7 @@ use crate::clock::Time;
 use crate::control::Progress;
 use crate::daemon::log::about::{self, Known};
 use crate::daemon::log::line;
+use crate::daemon::log::own::OwnEvent;
 use crate::directory::{Names, Sign};
 use crate::protocol::answer;
 use crate::protocol::command::Command;
@@ -31,6 +32,8 @@ const PACKED_HEAD_BYTES: usize = 3 + 2 * 4;
 const BY_PROCESS: u8 = 4;
 /// Likewise: the outline ends with the number of an event that told the very same.
 const REPEATS: u8 = 8;
+/// Likewise: the daemon itself tells it, and its bytes are no client's. Nothing else says so: a client may send the same.
+const OWN: u8 = 16;
 /// Where that byte lies.
 const FLAGS_AT: usize = 2;
 
@@ -46,6 +49,21 @@ pub(super) struct Packed<'a> {
     pub(super) from: Option<&'a str>,
     /// Where the inner object lies in the body, when it lies there byte for byte.
     inner: Option<Range<usize>>,
+}
+
+impl<'a> Packed<'a> {
+    /// Of what the daemon itself tells.
+    fn of_own(own: &'a OwnEvent) -> Self {
+        Packed {
+            kind: own.kind,
+            is_self: Some(false),
+            account: Some(&own.account),
+            by_process: false,
+            chat: None,
+            from: None,
+            inner: None,
+        }
+    }
 }
 
 /// A callback, read as far as storing it needs.
@@ -110,6 +128,25 @@ pub(crate) fn incoming(
     }
     let append = Append { time, outline: pack(&packed, via), tags, body };
     Incoming { append, outline, sign, names, unreadable }
+}
+
+/// What the daemon itself tells, for the store.
+pub(super) fn of_own(own: &OwnEvent, time: Time) -> Append {
+    let body = Bytes::from(own.to_json());
+    let mut outline = pack(&Packed { inner: Some(0..body.len()), ..Packed::of_own(own) }, None).to_vec();
+    outline[FLAGS_AT] |= OWN;
+    let tags = vec![tag('k', own.kind.as_str()), tag('a', &own.account)];
+    Append { time, outline: outline.into(), tags, body }
+}
+
+/// Whether the daemon itself tells an event: like [`via`] it cannot be derived from the bytes.
+pub(crate) fn is_own(stored: &Stored) -> bool {
+    stored.outline.get(FLAGS_AT).is_some_and(|flags| flags & OWN != 0)
+}
+
+fn own(stored: &Stored) -> Option<Result<OwnEvent, String>> {
+    let unreadable = || "it is told by another version of wehelpd".to_owned();
+    is_own(stored).then(|| OwnEvent::read(&stored.body).ok_or_else(unreadable))
 }
 
 /// Whether an event that names no account is of the one that is logged in in its process: who logs in may be another.
@@ -190,7 +227,7 @@ fn unpack(bytes: &[u8]) -> Option<Packed<'_>> {
     let inner = u32::from_be_bytes(*start) as usize..u32::from_be_bytes(*end) as usize;
     Some(Packed {
         kind: Kind::from_number(head[1])?,
-        is_self: match head[2] & !(BY_PROCESS | REPEATS) {
+        is_self: match head[2] & !(BY_PROCESS | REPEATS | OWN) {
             1 => Some(false),
             2 => Some(true),
             _ => None,
@@ -260,6 +297,9 @@ pub(super) fn outlined<T>(stored: &Stored, look: impl FnOnce(Option<&Packed<'_>>
     if let Some(packed) = unpack(&stored.outline) {
         return look(Some(&packed));
     }
+    if let Some(own) = own(stored) {
+        return look(own.ok().as_ref().map(Packed::of_own).as_ref());
+    }
     let Ok(data) = data(stored) else { return look(None) };
     let outline = outline_of(&data, owner(&stored.outline));
     look(Some(&Packed {
@@ -307,6 +347,9 @@ pub(crate) fn piece(pieces: &mut Pieces<Bytes>) -> Result<Option<Event>, String>
 
 /// Whether it is an event of a kind that has a list.
 pub(crate) fn has_list(stored: &Stored) -> bool {
+    if is_own(stored) {
+        return false;
+    }
     let kind = match unpack(&stored.outline) {
         Some(packed) => Some(packed.kind),
         None => data(stored).ok().and_then(|data| outline_of(&data, None).kind),
@@ -342,8 +385,10 @@ pub(crate) fn write_line(out: &mut impl Truncate, stored: &Stored, known: Option
     let begin = out.len()?;
     let Stored { seq, time, outline, body } = stored;
     let beside = line::Beside { owner: owner(outline), repeat_of: repeat_of(outline) };
-    let write = |data: Cow<'_, str>| guarded(|| line::write(out, (*seq, *time), &data, beside, known));
-    let written = data(stored).and_then(write);
+    let written = match own(stored) {
+        Some(own) => own.map(|own| line::write_own(out, (*seq, *time), &own)),
+        None => data(stored).and_then(|data| guarded(|| line::write(out, (*seq, *time), &data, beside, known))),
+    };
     written.unwrap_or_else(|reason| {
         out.cut(begin)?;
         line::write_unparsed(out, *seq, *time, &reason, body)
@@ -394,6 +439,7 @@ mod tests {
     use super::*;
     use crate::control::EventsQuery;
     use crate::daemon::log::filter::Filter;
+    use crate::daemon::log::own::Facts;
     use crate::seq::Seq;
 
     fn stored(body: &str) -> Stored {
@@ -479,6 +525,50 @@ mod tests {
         for cut in 0..stored.outline.len() {
             let _ = owner(&stored.outline[..cut]);
         }
+    }
+
+    #[test]
+    fn what_the_daemon_itself_tells_is_told_by_its_mark_and_by_nothing_in_its_bytes() {
+        let time = Time::from_millis(5);
+        let facts = Facts { since: time, last_poll: time, interval_s: Some(5) };
+        let told = OwnEvent { kind: Kind::ClientOffline, account: "wxid_me".to_owned(), pid: Some(7), facts };
+        let append = of_own(&told, time);
+        let of = |outline: &[u8], body: &Bytes| Stored {
+            seq: Seq(1),
+            time,
+            outline: Bytes::copy_from_slice(outline),
+            body: body.clone(),
+        };
+        let json = |stored: &Stored| serde_json::from_str::<serde_json::Value>(&line(stored, None)).unwrap();
+        let matches = |stored: &Stored, kind: &str, account: &str| {
+            let query = EventsQuery { kind: Some(kind.to_owned()), ..EventsQuery::default() };
+            Filter::new(&query, Some(account.to_owned())).unwrap().matches(stored)
+        };
+        // Whatever version of the decoder made the outline.
+        for decoder in [DECODER, DECODER + 1, 1] {
+            let stored = of(&[&[decoder][..], &append.outline[1..]].concat(), &append.body);
+            assert!(is_own(&stored) && !has_list(&stored) && !may_be_echo(&stored));
+            assert_eq!(account(&stored).as_deref(), Some("wxid_me"));
+            assert!(matches(&stored, "client.*", "wxid_me") && !matches(&stored, "client.*", "wxid_you"));
+            assert!(!matches(&stored, "other", "wxid_me"));
+            let line = json(&stored);
+            assert_eq!(
+                (&line["kind"], &line["self"], &line["type"]),
+                (&"client.offline".into(), &false.into(), &().into())
+            );
+            assert_eq!((&line["decoded"]["interval_s"], &line["data"]["pid"]), (&5.into(), &7.into()));
+        }
+        // The same bytes from a client.
+        let forged = incoming(append.body.clone(), time, None, |_| None).append;
+        let forged = of(&forged.outline, &forged.body);
+        assert!(!is_own(&forged));
+        assert_eq!((&json(&forged)["kind"], &json(&forged)["account"]), (&"other".into(), &().into()));
+        assert!(!matches(&forged, "client.*", "wxid_me"));
+        // A later version tells something else: it is kept, and readers go on.
+        let later = of(&append.outline[..], &Bytes::from_static(b"{\"kind\":\"client.renamed\"}"));
+        let later = of(&[&[DECODER + 1][..], &later.outline[1..]].concat(), &later.body);
+        assert_eq!(json(&later)["kind"], "unparsed");
+        assert!(!matches(&later, "client.*", "wxid_me"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use crate::clock::Time;
 use crate::control::{Entry, entry};
 use crate::daemon::log::about::{Extras, Known};
+use crate::daemon::log::own::OwnEvent;
 use crate::protocol::event::{self, Event, Kind, Pieces};
 use crate::seq::Seq;
 use serde_json::json;
@@ -75,6 +76,17 @@ pub(crate) fn write_unparsed(out: &mut impl Write, seq: Seq, time: Time, reason:
     })
 }
 
+/// Writes what the daemon itself tells, without the line's end.
+///
+/// # Errors
+/// Those of `out`.
+pub(crate) fn write_own(out: &mut impl Write, (seq, time): (Seq, Time), own: &OwnEvent) -> io::Result<()> {
+    let (kind, account) = (own.kind.as_str(), Some(own.account.as_str()));
+    Entry { seq, time, kind, account, pid: own.pid, is_self: Some(false), ..Entry::default() }.begin(out)?;
+    serde_json::to_writer(&mut *out, &own.facts)?;
+    entry::end(out, |out| out.write_all(own.to_json().as_bytes()))
+}
+
 /// An event as text, without the line's end: the manual's examples are made of these.
 #[must_use]
 pub fn text(seq: Seq, time: Time, data: &str) -> String {
@@ -85,6 +97,13 @@ pub fn text(seq: Seq, time: Time, data: &str) -> String {
 #[must_use]
 pub fn unparsed_text(seq: Seq, time: Time, reason: &str, bytes: &[u8]) -> String {
     as_text(|out| write_unparsed(out, seq, time, reason, bytes))
+}
+
+/// As [`text`], of what the daemon itself tells, as it is stored; none when that is nothing it tells.
+#[must_use]
+pub fn own_text(seq: Seq, time: Time, body: &[u8]) -> Option<String> {
+    let own = OwnEvent::read(body)?;
+    Some(as_text(|out| write_own(out, (seq, time), &own)))
 }
 
 fn as_text(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {

@@ -155,8 +155,8 @@ fn kinds_have_one_name_and_one_number() {
         assert_eq!(Kind::from_number(n), Some(*kind));
         assert_eq!(Kind::from_name(kind.as_str()), Some(*kind));
     }
-    assert_eq!(Kind::ALL.len(), 37);
-    assert_eq!((Kind::from_number(0), Kind::from_number(38), Kind::from_name("x")), (None, None, None));
+    assert_eq!(Kind::ALL.len(), 39);
+    assert_eq!((Kind::from_number(0), Kind::from_number(40), Kind::from_name("x")), (None, None, None));
 }
 
 #[test]

@@ -1,12 +1,10 @@
 //! The written pages, and what of them comes from the source.
 
 use super::roff::{Page, tidy};
+use crate::events;
 use serde_json::Value;
-use wehelp::clock::Time;
-use wehelp::daemon::line;
 use wehelp::protocol::command::{APIS, Api, Class, Field, FieldKind, INFO_IDS_MAX};
-use wehelp::protocol::event::{Kind, decode};
-use wehelp::seq::Seq;
+use wehelp::protocol::event::Kind;
 
 const CONTROL: &str = include_str!("../../../src/control.rs");
 
@@ -311,6 +309,20 @@ fn decoded(kind: Kind) -> (&'static str, &'static str) {
         Kind::Logout => ("90", "Nothing."),
         Kind::LogoutPhone => ("98", "Nothing. Somebody logged the account out by phone."),
         Kind::Other => ("any other", "Nothing; `data` has it all."),
+        Kind::ClientOffline => (
+            "none; told by wehelpd itself",
+            "`last_poll`: when the client of `account` polled last; `since`: when that poll was over; `interval_s`: its \
+                 usual interval in whole seconds, as its last polls tell, null while only one is known. It is told once, \
+                 when three such intervals have passed without a poll, and 30 s at least (75 s while the interval is not \
+                 known); an open poll (`poll_hold`) is no silence, nor is the time in which no wehelpd ran. `data` holds \
+                 the same. Clients that are no account's (a name that no event has told; none, where there are several \
+                 accounts) are not missed.",
+        ),
+        Kind::ClientOnline => (
+            "none; told by wehelpd itself",
+            "`since`: when it polled again; `last_poll`: when it had polled before it was missed; `interval_s`. Each \
+                 `client.offline` is followed by one at most.",
+        ),
         Kind::Unparsed => ("not readable", "`reason`; `data` is `{\"base64\":…}` with the bytes that came."),
     }
 }
@@ -361,7 +373,7 @@ pub(super) fn events() -> String {
     }
     page.p("A body that cannot be read is kept as an event too, of kind `unparsed`; the client is then answered with 400. One that did not come whole is not kept, see `wehelpd`(8). Strings that say nothing (`null`, `(null)`, `None`, and empty ones) become null in what is derived, and numbers and strings are taken for each other.");
     page.sh("KINDS");
-    page.p("The examples are what `wehelp simulate event KIND` posts, with long values cut short.");
+    page.p("The examples are events of the tests, with long values cut short.");
     for &kind in Kind::ALL {
         let (types, holds) = decoded(kind);
         page.ss(kind.as_str());
@@ -382,17 +394,9 @@ pub(super) fn events() -> String {
     tidy(&page.finish())
 }
 
+/// An event of that kind, of those that the tests read.
 fn example(kind: Kind) -> String {
-    let time = Time::from_millis(1_795_424_400_123);
-    let line = match wehelp::cli::example(kind) {
-        Some(data) => {
-            assert_eq!(decode(&data).kind, kind);
-            line::text(Seq(17), time, &data)
-        }
-        None => {
-            line::unparsed_text(Seq(17), time, "the body is no JSON: EOF while parsing", b"{\"data\":{\"type\":78,")
-        }
-    };
+    let line = events::of(kind).unwrap_or_else(|| panic!("no test reads an event of kind {}", kind.as_str()));
     let mut value: Value = serde_json::from_str(&line).unwrap();
     shorten(&mut value);
     wrap(&value.to_string())

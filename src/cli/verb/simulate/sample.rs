@@ -21,11 +21,18 @@ pub(super) enum Sample {
 /// # Errors
 /// A sentence, with the name that is near.
 pub(super) fn kind(name: &str) -> Result<Kind, Error> {
-    Kind::from_name(name).ok_or_else(|| {
-        let near = near::nearest(name, Kind::ALL.iter().map(|kind| kind.as_str()));
-        let hint = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
-        Error::usage(format!("there is no kind `{name}` of events; {hint}wehelp-events(7) lists them"))
-    })
+    match Kind::from_name(name) {
+        Some(kind) if kind.is_of_daemon() => Err(Error::usage(format!(
+            "`{name}` is told by wehelpd itself, and no client can send it; end a client that polls (`wehelp simulate`), \
+             and wait until it is missed"
+        ))),
+        Some(kind) => Ok(kind),
+        None => {
+            let near = near::nearest(name, Kind::ALL.iter().map(|kind| kind.as_str()));
+            let hint = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+            Err(Error::usage(format!("there is no kind `{name}` of events; {hint}wehelp-events(7) lists them")))
+        }
+    }
 }
 
 /// An event of that kind, changed by `KEY=VALUE`s.
@@ -322,6 +329,11 @@ mod tests {
     #[test]
     fn every_kind_has_a_sample_of_that_kind() {
         for &kind in Kind::ALL {
+            if kind.is_of_daemon() {
+                let refused = super::kind(kind.as_str()).unwrap_err();
+                assert!(refused.message.contains("wehelpd itself"), "{refused:?}");
+                continue;
+            }
             if kind == Kind::Unparsed {
                 let sample = sample(&World::new("wxid_me"), kind, &[]).unwrap();
                 let Sample::Rubbish(bytes) = sample else { panic!("{sample:?}") };

@@ -347,9 +347,10 @@ fn the_name_of_two_is_nobodys_until_one_is_forgotten() {
 
 #[test]
 fn what_a_former_run_had_seen_is_kept_also_of_who_is_not_known_yet() {
-    let seen = Seen { last_poll: Some(NOW.before(POLLS_EVERY)), last_event: Some(NOW) };
+    let seen = Seen { last_poll: Some(NOW.before(POLLS_EVERY)), last_event: Some(NOW), ..Seen::default() };
     let mut story = Story::default().told("wxid_a", None, Sign::In);
-    story.accounts.restore(["wxid_a", "wxid_b"].map(|name| (name.to_owned(), seen.clone())).into());
+    let former = ["wxid_a", "wxid_b"].map(|name| (name.to_owned(), seen.clone()));
+    story.accounts.restore(former.into(), BTreeMap::new());
     story.accounts.learn(&directory::Account { account: "wxid_b".into(), ..directory::Account::default() });
     for account in story.accounts.all(NOW) {
         assert_eq!((account.last_poll, account.last_event), (seen.last_poll, seen.last_event), "{account:?}");
