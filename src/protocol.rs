@@ -18,3 +18,4 @@ pub mod name;
 pub mod packet;
 pub mod refusal;
 pub mod repair;
+pub mod schema;

@@ -25,8 +25,14 @@ use wehelp::daemon::line;
 use wehelp::protocol::command::{APIS, Command, WIRE_BYTES_MAX, Wire};
 use wehelp::protocol::event::{self, Body};
 use wehelp::protocol::id::{Wxid, is_reported};
+use wehelp::protocol::schema::{self, Openness};
 use wehelp::protocol::{answer, contact, message, packet};
 use wehelp::seq::Seq;
+
+#[path = "schema/bodies.rs"]
+mod bodies;
+#[path = "schema/validator.rs"]
+mod validator;
 
 /// Mutated inputs a target in the normal suite: a second or two, unoptimised.
 const CASES: u64 = 1500;
@@ -182,10 +188,17 @@ fn fixtures(folder: &str) -> Vec<(PathBuf, Vec<u8>)> {
     paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
-/// The examples of the spec: its events, or its commands.
-fn spec(commands: bool) -> Vec<Vec<u8>> {
+/// The commands of the spec.
+fn commands() -> Vec<Vec<u8>> {
     let examples = fixtures("spec").into_iter().map(|(_, bytes)| bytes);
-    examples.filter(|bytes| bytes.trim_ascii_start().starts_with(b"{\"api\"") == commands).collect()
+    examples.filter(|bytes| bytes.trim_ascii_start().starts_with(b"{\"api\"")).collect()
+}
+
+/// The messages of the fixtures.
+fn messages() -> Vec<Vec<u8>> {
+    let of =
+        |body: Vec<u8>| Some(serde_json::from_slice::<Value>(&body).ok()?["message"].as_str()?.as_bytes().to_vec());
+    bodies::callbacks().into_iter().filter_map(of).collect()
 }
 
 impl Target {
@@ -352,9 +365,16 @@ struct Line<'a> {
 /// form on the wire.
 const GROWTH_MAX: usize = 120;
 
+thread_local! {
+    /// What a line is held against, with no key more.
+    static SCHEMA: Value = schema::entry(Openness::Closed);
+}
+
 fn check_line(line: &str, bytes: usize) {
     assert!(!line.contains(['\n', '\r']), "{line}");
     assert!(line.len() <= 4096 + bytes * GROWTH_MAX, "{bytes} bytes became {}", line.len());
+    let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+    SCHEMA.with(|schema| validator::check(schema, &value)).unwrap_or_else(|why| panic!("{why}\nin {line}"));
     let read: Line<'_> = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
     assert!(read.data.get().starts_with('{') && event::Kind::from_name(read.kind).is_some(), "{line}");
     let keys = r#"{"seq":7,"time":"1970-01-01T00:00:00.000Z","kind":""#;
@@ -529,12 +549,12 @@ macro_rules! targets {
 }
 
 targets! {
-    any_body_becomes_one_line_with_every_key: "callback" || spec(false), check_callback;
-    any_message_is_read: "message" Vec::new, check_message;
+    any_body_becomes_one_line_with_every_key: "callback" bodies::callbacks, check_callback;
+    any_message_is_read: "message" messages, check_message;
     any_packet_is_read: "packet" Vec::new, check_packet;
     any_packed_xml_is_read: "base64" Vec::new, check_base64;
     any_list_is_read: "list" Vec::new, check_list;
-    any_command_goes_as_ascii_and_keeps_its_value: "command" || spec(true), check_command;
+    any_command_goes_as_ascii_and_keeps_its_value: "command" commands, check_command;
     any_query_survives_being_written_and_read: "query" Vec::new, check_query;
     any_settings_are_taken_or_refused_with_a_sentence: "config" || vec![config::ANNOTATED.into()], check_config;
     any_time_is_written_as_it_is_read: "time" Vec::new, check_time;

@@ -132,6 +132,31 @@ impl Kind {
         Self::of(Some(r#type), None)
     }
 
+    /// The types of events of this kind; of no type are those that the daemon tells, and those that cannot be read. Of any
+    /// other type are the others.
+    #[must_use]
+    pub fn types(self) -> &'static [i64] {
+        match self {
+            Self::Login => &[67],
+            Self::LoginState => &[66],
+            Self::LoginQrcode => &[401, 82],
+            Self::Profile => &[71],
+            Self::ContactsPacket => &[97],
+            Self::Contacts => &[210],
+            Self::Rooms => &[211],
+            Self::RoomMembers => &[77],
+            Self::ContactPacket => &[88],
+            Self::RoomCreated => &[69],
+            Self::FriendVerified => &[96],
+            Self::FriendV2 => &[81],
+            Self::Avatars => &[95],
+            Self::Logout => &[90],
+            Self::LogoutPhone => &[98],
+            Self::Other | Self::Unparsed | Self::ClientOffline | Self::ClientOnline => &[],
+            _ => &[MESSAGE],
+        }
+    }
+
     /// The kind of events of that type, and of messages of that `msgType` as far as it tells.
     pub(super) fn of(r#type: Option<i64>, msg_type: Option<i64>) -> Self {
         match r#type {
@@ -214,5 +239,22 @@ impl Kind {
                 | Self::MessageLocation
                 | Self::MessageApp
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_has_the_types_that_are_of_it_and_no_other() {
+        for number in 0..1000 {
+            let of = Kind::ALL.iter().filter(|kind| kind.types().contains(&number)).copied().collect::<Vec<_>>();
+            match Kind::of_type(number) {
+                Kind::MessageOther => assert!(of.iter().all(|kind| kind.is_message()) && of.len() == 20, "{of:?}"),
+                Kind::Other => assert_eq!(of, [], "{number}"),
+                kind => assert_eq!(of, [kind], "{number}"),
+            }
+        }
     }
 }

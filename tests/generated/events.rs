@@ -1,10 +1,13 @@
-//! Events of the tests as lines: the manual's examples.
+//! Events of the tests as lines: the manual's examples, and what `wehelp api --schema` is held against.
 
-use crate::bodies;
-use serde_json::Value;
+use crate::{bodies, missing};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::process::{Command, Stdio};
 use wehelp::clock::Time;
 use wehelp::daemon::line;
 use wehelp::protocol::event::{Body, Kind, read_body};
+use wehelp::protocol::schema::{self, Openness};
 use wehelp::seq::Seq;
 
 const SEQ: Seq = Seq(17);
@@ -23,4 +26,39 @@ fn lines() -> Vec<String> {
 pub(super) fn of(kind: Kind) -> Option<String> {
     let is_it = |line: &String| serde_json::from_str::<Value>(line).unwrap()["kind"] == kind.as_str();
     lines().into_iter().find(is_it)
+}
+
+/// Another's reading of the standard than ours: Python's `jsonschema`.
+#[test]
+fn the_schema_is_one_and_every_event_of_the_tests_is_as_it_says() {
+    const CHECK: &str = "
+import json, sys
+from jsonschema import Draft202012Validator as Validator
+told = json.load(sys.stdin)
+Validator.check_schema(told['schema'])
+validator = Validator(told['schema'], format_checker=Validator.FORMAT_CHECKER)
+for line in told['lines']:
+    for error in validator.iter_errors(json.loads(line)):
+        print(error.json_path, error.message[:200], line[:2000])
+if validator.is_valid({}) or validator.is_valid(dict(json.loads(told['lines'][0]), kind='nonsense')):
+    print('anything goes')
+";
+    let probe = Command::new("python3").args(["-c", "import jsonschema"]).output();
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        return missing::tool("python3 with jsonschema, by which the schema of events is checked");
+    }
+    for openness in [Openness::Open, Openness::Closed] {
+        let told = json!({"schema": schema::entry(openness), "lines": lines()}).to_string();
+        let mut python = Command::new("python3")
+            .args(["-c", CHECK])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        python.stdin.take().unwrap().write_all(told.as_bytes()).unwrap();
+        let said = python.wait_with_output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(said.status.success() && said.stdout.is_empty(), "{}{}", text(&said.stdout), text(&said.stderr));
+    }
 }

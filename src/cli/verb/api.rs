@@ -1,17 +1,25 @@
-//! `wehelp api`: the table of commands; it needs no daemon.
+//! `wehelp api`: the table of commands, and the form of events; it needs no daemon.
 
 use crate::cli::ctx::Ctx;
 use crate::cli::error::Error;
 use crate::protocol::command::{APIS, Api};
 use crate::protocol::event::Kind;
+use crate::protocol::schema::{self, Openness};
 use serde::Serialize;
 
 /// Print the table of commands: verb, api, code, the event that answers, where it is specified.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example:
-  wehelp api | jq -r 'select(.question) | .verb'")]
-pub(in crate::cli) struct Args {}
+Examples:
+  wehelp api | jq -r 'select(.question) | .verb'
+  wehelp api --schema > event.schema.json")]
+pub(in crate::cli) struct Args {
+    /// Print the JSON Schema (draft 2020-12) of an event instead, as `events` prints it
+    ///
+    /// It names every key, and what `decoded` holds, by kind. Later versions may add keys.
+    #[arg(long)]
+    schema: bool,
+}
 
 /// A row, as JSON.
 #[derive(Debug, Serialize)]
@@ -32,7 +40,11 @@ struct Answer {
     kind: &'static str,
 }
 
-pub(in crate::cli) fn run(ctx: &Ctx, _: Args) -> Result<(), Error> {
+pub(in crate::cli) fn run(ctx: &Ctx, Args { schema: is_schema }: Args) -> Result<(), Error> {
+    if is_schema {
+        let schema = schema::entry(Openness::Open);
+        return ctx.out().print(&schema, |schema| serde_json::to_string_pretty(schema).unwrap_or_default());
+    }
     let rows: Vec<Row> = APIS.iter().map(row).collect();
     ctx.out().table(&rows, &["command", "api", "code", "answered by", "spec"], |row| {
         let by = row.answers.iter().map(|a| format!("{} {}", a.r#type, a.kind)).collect::<Vec<_>>().join(", ");

@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::Time;
 use crate::daemon::line;
 use crate::protocol::contact::{Contact, Emptied};
+use crate::protocol::schema::{self, bodies};
 use crate::seq::Seq;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -34,7 +35,9 @@ fn unreadable(bytes: &[u8]) -> String {
 
 #[expect(clippy::needless_pass_by_value, reason = "each test makes the value in the call")]
 fn event(value: Value) -> Event {
-    decode(&value.to_string())
+    let data = value.to_string();
+    schema::tests::holds(&line::text(Seq(1), Time::from_millis(0), &data));
+    decode(&data)
 }
 
 /// Every event example of the spec, in its order.
@@ -110,13 +113,7 @@ fn messages_of_the_field_mean_what_they_say() {
         let path = file.unwrap().path();
         let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         for case in &cases {
-            let mut data = json!({
-                "type": 78, "processid": 7001, "cwxid": "wxid_me0001", "msgType": case["msgType"].to_string(),
-                "wxid": case["chat"], "nick": "测试", "myMsg": "0", "message": case["message"],
-            });
-            if let Some(speaker) = case.get("formWxid") {
-                data["formWxid"] = speaker.clone();
-            }
+            let data = bodies::message(case);
             let event = decode(&data.to_string());
             let told = json!({
                 "kind": event.kind.as_str(), "from": event.from, "self": event.is_self, "text": event.text,

@@ -5,6 +5,7 @@ use crate::events;
 use serde_json::Value;
 use wehelp::protocol::command::{APIS, Api, Class, Field, FieldKind, INFO_IDS_MAX};
 use wehelp::protocol::event::Kind;
+use wehelp::protocol::schema::KEYS;
 
 const CONTROL: &str = include_str!("../../../src/control.rs");
 
@@ -332,48 +333,12 @@ pub(super) fn events() -> String {
     let mut page = Page::new("wehelp-events", "7", "the format of events");
     page.sh("DESCRIPTION");
     page.p("`wehelp events`, the control door and forwards give each event as one JSON object, on a line of its own. New keys may be added; none is ever renamed. These are always there, and `null` where they do not apply:");
-    for (key, means) in [
-        ("seq", "The position: 1, 2, 3 … without gaps, in the order in which the client was answered; never reused."),
-        ("time", "When it was received: RFC 3339, UTC, with milliseconds."),
-        ("kind", "What it is about; see below."),
-        ("type", "The number in `type`; for a login code also that in `code`."),
-        (
-            "account",
-            "`cwxid`: the account that the client drives. Where the event has none, the account that was logged in in its process when it came, if one was (not of login events).",
-        ),
-        ("pid", "`processid`, a number whichever way it came."),
-        ("chat", "The conversation: the room, else the other person."),
-        ("from", "Who spoke."),
-        ("self", "Whether the account itself spoke."),
-        ("nick", "The chat's name in a message, the person's in a profile."),
-        ("text", "Readable text, where there is some."),
-        (
-            "from_name",
-            "What the directory calls who spoke at the moment when the line is made: the nick in that room, else the remark, else the nick.",
-        ),
-        (
-            "mentioned",
-            "Whether a message means the account: a private one does; in a room one with `@` and its nick there, its nick, `所有人` or `all` (up to a blank or the end), or a quote of its own message. `null` for what nobody says, and where the account's names are not known.",
-        ),
-        (
-            "command",
-            "Of an own text, picture, file or link: the id of the command whose echo it is; `null` when a person typed it.",
-        ),
-        (
-            "repeat_of",
-            "The position of the last event within a minute before whose body was the very same: the client told it again.",
-        ),
-        ("decoded", "An object: what was packed, by kind."),
-        (
-            "data",
-            "What the client sent: the inner object, byte for byte. Everything else is derived from it, anew at each reading.",
-        ),
-    ] {
+    for (key, means) in KEYS {
         page.tp(&[&format!("`{key}`")], means);
     }
     page.p("A body that cannot be read is kept as an event too, of kind `unparsed`; the client is then answered with 400. One that did not come whole is not kept, see `wehelpd`(8). Strings that say nothing (`null`, `(null)`, `None`, and empty ones) become null in what is derived, and numbers and strings are taken for each other.");
     page.sh("KINDS");
-    page.p("The examples are events of the tests, with long values cut short.");
+    page.p("The examples are events of the tests, with long values cut short. `wehelp api --schema` prints all of this as a JSON Schema.");
     for &kind in Kind::ALL {
         let (types, holds) = decoded(kind);
         page.ss(kind.as_str());
