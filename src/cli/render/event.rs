@@ -1,4 +1,5 @@
-//! An event as a line for people: when, where, who, what.
+//! An event as a line for people: when, where, who, what. It shows names where they are known, and ids else; `events show`
+//! has both.
 
 use super::{ago, clean, shorten};
 use crate::clock::Time;
@@ -55,7 +56,7 @@ fn entry_line(entry: &Entry, accounts: bool) -> String {
     }
     let Some(kind) = entry.kind.strip_prefix("message.") else {
         let _ = write!(out, " {}", entry.kind.yellow());
-        if let Some(chat) = entry.chat.as_deref().or(entry.nick.as_deref()) {
+        if let Some(chat) = entry.nick.as_deref().or(entry.chat.as_deref()) {
             let _ = write!(out, " {}", clean(chat).cyan());
         }
         let summary = entry.text.clone().or_else(|| summary(entry));
@@ -65,18 +66,13 @@ fn entry_line(entry: &Entry, accounts: bool) -> String {
         return out;
     };
     let chat = entry.chat.as_deref().unwrap_or("?");
-    match entry.nick.as_deref().filter(|nick| *nick != chat) {
-        Some(nick) => {
-            let _ = write!(out, " {} {}", clean(nick).cyan().bold(), clean(chat).cyan());
-        }
-        None => {
-            let _ = write!(out, " {}", clean(chat).cyan().bold());
-        }
-    }
+    let _ = write!(out, " {}", clean(entry.nick.as_deref().unwrap_or(chat)).cyan().bold());
     if entry.is_self == Some(true) {
         let _ = write!(out, " {}", "me".green());
     } else if let Some(from) = entry.from.as_deref().filter(|from| *from != chat) {
-        let _ = write!(out, " {}", clean(entry.from_name.as_deref().unwrap_or(from)).green());
+        // Who asks to be a friend is known by the request alone.
+        let said = entry.decoded["nick"].as_str().filter(|_| kind == "friend_request");
+        let _ = write!(out, " {}", clean(entry.from_name.as_deref().or(said).unwrap_or(from)).green());
     }
     out.push(':');
     if kind != "text" {
@@ -152,11 +148,19 @@ mod tests {
         let text = plain(
             r#"{"seq":17,"time":"2026-11-23T09:00:00.123Z","kind":"message.text","chat":"1@chatroom","from":"wxid_a","self":false,"nick":"群","text":"hi\nyou","decoded":{},"data":{}}"#,
         );
-        assert!(text.ends_with("  17 群 1@chatroom wxid_a: hi⏎you"), "{text}");
+        assert!(text.ends_with("  17 群 wxid_a: hi⏎you"), "{text}");
         let own = plain(
             r#"{"seq":18,"time":"2026-11-23T09:00:00.123Z","kind":"message.image","chat":"wxid_a","from":"wxid_me","self":true,"decoded":{}}"#,
         );
         assert!(own.ends_with("  18 wxid_a me: [image]"), "{own}");
+        let named = plain(
+            r#"{"seq":19,"time":"2026-11-23T09:00:00.123Z","kind":"message.text","chat":"1@chatroom","from":"wxid_a","self":false,"nick":"群","from_name":"小王","text":"hi","decoded":{}}"#,
+        );
+        assert!(named.ends_with("  19 群 小王: hi"), "{named}");
+        let asks = plain(
+            r#"{"seq":20,"time":"2026-11-23T09:00:00.123Z","kind":"message.friend_request","chat":"fmessage","from":"wxid_b","self":false,"text":"hello","decoded":{"nick":"钱浩"}}"#,
+        );
+        assert!(asks.ends_with("  20 fmessage 钱浩: [friend_request] hello"), "{asks}");
     }
 
     #[test]
