@@ -1,12 +1,11 @@
 //! Commands → receipts: what every verb does that puts something on the wire (contract 3).
 //!
-//! Steps: the options are read ([`Enqueuer::new`]) → the commands are made without asking anybody, so that wrong usage is
-//! found before a daemon is looked for → names are looked up (`names`) → queued → the receipt is printed, or the answer is
-//! waited for and printed (`wait`).
+//! Steps: the options are read ([`Enqueuer::new`]) → what is to be said is checked (`protocol::command`), so that wrong usage
+//! is found before a daemon is looked for → names are looked up (`names`) → the commands are made → queued → the receipt is
+//! printed, or the answer is waited for and printed (`wait`).
 
 use super::ctx::Ctx;
 use super::error::Error;
-use super::names::{self, Names};
 use super::options::Wiring;
 use super::render::{self, receipt};
 use super::wait;
@@ -97,17 +96,17 @@ impl Unfinished {
     }
 }
 
-/// Does all of it: what most verbs are.
+/// Does all of it: what most verbs are. `commands` looks names up and makes the commands.
 ///
 /// # Errors
 /// See the contract's exit codes.
 pub(super) fn put(
     ctx: &Ctx,
     wiring: &Wiring,
-    build: impl Fn(&Names<'_>) -> Result<Vec<Command>, Error>,
+    commands: impl FnOnce() -> Result<Vec<Command>, Error>,
 ) -> Result<(), Error> {
     let enqueuer = Enqueuer::new(ctx, wiring)?;
-    let wires = enqueuer.wires(ctx, build)?;
+    let wires = enqueuer.wires(&commands()?)?;
     enqueuer.put(ctx, &wires)
 }
 
@@ -144,18 +143,12 @@ impl<'a> Enqueuer<'a> {
         self.account.get_or_insert_with(|| account.to_owned());
     }
 
-    /// Makes the commands; see [`names::resolved`].
+    /// How commands go over the wire.
     ///
     /// # Errors
-    /// Wrong usage, and names that mean nobody or several.
-    pub(super) fn wires(
-        &self,
-        ctx: &Ctx,
-        build: impl Fn(&Names<'_>) -> Result<Vec<Command>, Error>,
-    ) -> Result<Vec<Wire>, Error> {
-        names::resolved(ctx, |names| {
-            build(names)?.iter().map(|command| Ok(command.to_wire(self.wiring.time)?)).collect()
-        })
+    /// When one is too long.
+    pub(super) fn wires(&self, commands: &[Command]) -> Result<Vec<Wire>, Error> {
+        commands.iter().map(|command| Ok(command.to_wire(self.wiring.time)?)).collect()
     }
 
     /// Queues them and prints what is to be printed; with --dry-run only that.

@@ -7,70 +7,6 @@ use super::who::{Name, Place, Who};
 use crate::control::{ResolveQuery, client};
 use crate::protocol::id::{self, RoomId, Wxid};
 use serde_json::Value;
-use std::cell::Cell;
-
-/// Gives ids to those who were named. The first time it is asked nothing of the daemon, see [`resolved`].
-#[derive(Debug)]
-pub(super) struct Names<'a> {
-    daemon: Option<&'a Ctx>,
-    needed: Cell<bool>,
-}
-
-/// What `make` makes of the names: once without asking the daemon, to find wrong usage, and once more if names are to be
-/// looked up.
-///
-/// # Errors
-/// Wrong usage, and names that mean nobody or several.
-pub(super) fn resolved<T>(ctx: &Ctx, make: impl Fn(&Names<'_>) -> Result<T, Error>) -> Result<T, Error> {
-    let names = Names { daemon: None, needed: Cell::new(false) };
-    let made = make(&names)?;
-    if names.needed.get() { make(&Names { daemon: Some(ctx), ..names }) } else { Ok(made) }
-}
-
-impl Names<'_> {
-    /// A person or a room.
-    pub(super) fn who(&self, who: &Who) -> Result<Wxid, Error> {
-        self.id(who, false, id)
-    }
-
-    /// A person.
-    pub(super) fn person(&self, who: &Who) -> Result<Wxid, Error> {
-        self.id(who, true, person)
-    }
-
-    /// A member of a room; where the room is not known to have such a one, anybody.
-    pub(super) fn member(&self, who: &Who, room: &RoomId) -> Result<Wxid, Error> {
-        self.id(who, true, |ctx, who| member(ctx, who, room))
-    }
-
-    /// A room.
-    pub(super) fn room(&self, place: &Place) -> Result<RoomId, Error> {
-        match (self.daemon, place) {
-            (_, Place::Id(id)) => Ok(id.clone()),
-            (Some(ctx), name) => room(ctx, name),
-            (None, _) => {
-                self.needed.set(true);
-                Ok(RoomId::parse("0@chatroom")?)
-            }
-        }
-    }
-
-    fn id(
-        &self,
-        who: &Who,
-        is_person: bool,
-        look_up: impl Fn(&Ctx, &Who) -> Result<Wxid, Error>,
-    ) -> Result<Wxid, Error> {
-        match (who, self.daemon) {
-            (Who::Id(id), _) => as_typed(id, is_person),
-            (_, Some(ctx)) => look_up(ctx, who),
-            (_, None) => {
-                self.needed.set(true);
-                Ok(Wxid::parse("filehelper")?)
-            }
-        }
-    }
-}
 
 /// The id of a person or a room; a name is looked up among the contacts of the account that is meant.
 ///
@@ -106,6 +42,14 @@ pub(super) fn id_for(ctx: &Ctx, who: &Who, account: Option<&str>) -> Result<Wxid
 /// As [`id()`], and when it is a room's id (2).
 pub(super) fn person(ctx: &Ctx, who: &Who) -> Result<Wxid, Error> {
     looked_up(ctx, who, &Among { only: Some(PEOPLE), ..Among::default() })
+}
+
+/// Refuses the ids that are no person's: what is wrong usage is found before anybody is looked up.
+///
+/// # Errors
+/// Wrong usage.
+pub(super) fn check_people(whos: &[Who]) -> Result<(), Error> {
+    whos.iter().try_for_each(|who| if let Who::Id(id) = who { as_typed(id, true).map(drop) } else { Ok(()) })
 }
 
 /// The id of a person; a name may also be one that only a member of that room has.

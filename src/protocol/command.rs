@@ -12,7 +12,7 @@ mod table;
 mod wire;
 
 pub use error::{Error, INFO_IDS_MAX, WIRE_BYTES_MAX, WIRE_DEPTH_MAX};
-pub use field::{Content, Fault, Field, FieldKind, is_local_path, local_path};
+pub use field::{Content, Fault, Field, FieldKind, is_local_path, local_path, said, whole};
 pub use table::{APIS, Api, Class, Command, Says};
 pub use wire::Wire;
 

@@ -285,3 +285,25 @@ fn a_cached_list_is_about_the_account_that_the_command_would_be_bound_to() {
     assert_eq!(cached(&daemon, &["room", "list", "--cached", "-a", "wxid_me"]), ["1@chatroom"]);
     assert_eq!(cached(&daemon, &["contact", "list", "-a", "you"]), ["wxid_b", "2@chatroom"]);
 }
+
+#[test]
+fn what_is_wrong_is_found_before_anybody_is_looked_up() {
+    let daemon = Recipe::default().lay_out();
+    for args in [
+        &["send", "text", "@boss", " "][..],
+        &["send", "text", "@boss", " ", "--split"],
+        &["send", "image", "@boss", ""],
+        &["send", "link", "@boss", "--title", "t", "--url", ""],
+        &["ask", "@boss", ""],
+        &["friend", "info", "@boss", "1@chatroom"],
+        &["room", "kick", "@team", "@boss", "1@chatroom"],
+        &["room", "invite", "@team", "1@chatroom"],
+        &["room", "rename", "@team", ""],
+        &["send", "text", "@boss", "x", "--at", "yesterday"],
+    ] {
+        // There is no daemon that anybody could be asked of.
+        daemon.cli(args).exits(2);
+    }
+    daemon.cli(&["send", "text", "@boss", "x"]).exits(3);
+    daemon.cli_with(&["send", "text", "--from", "-"], "@boss\t \n").exits(1).says(&["1 of 1 line failed"]);
+}

@@ -45,7 +45,6 @@ const AMBIGUOUS: &[&str] = &[
     "Map",
     "Message",
     "Name",
-    "Names",
     "Open",
     "Opened",
     "Outcome",

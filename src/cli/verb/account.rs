@@ -111,8 +111,8 @@ const SCAN: Duration = Duration::from_secs(300);
 
 pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     match args.what {
-        What::Status(status) => enqueue::put(ctx, &status.wiring, |_| Ok(vec![Command::AccountStatus])),
-        What::Logout(logout) => enqueue::put(ctx, &logout.wiring, |_| Ok(vec![Command::AccountLogout])),
+        What::Status(status) => enqueue::put(ctx, &status.wiring, || Ok(vec![Command::AccountStatus])),
+        What::Logout(logout) => enqueue::put(ctx, &logout.wiring, || Ok(vec![Command::AccountLogout])),
         What::Qrcode(code) => qrcode(ctx, code),
         What::List(_) => list(ctx),
         What::Forget(Forget { name, force }) => forget(ctx, &name, force),
@@ -218,7 +218,7 @@ impl Login {
 pub(in crate::cli) fn qrcode(ctx: &Ctx, args: Qrcode) -> Result<(), Error> {
     let Qrcode { png, wiring } = args;
     let enqueuer = Enqueuer::new(ctx, &wiring)?;
-    let wires = enqueuer.wires(ctx, |_| Ok(vec![Command::AccountQrcode]))?;
+    let wires = enqueuer.wires(&[Command::AccountQrcode])?;
     let Some((patience, wire)) = enqueuer.patience("getLoginQrCode").zip(wires.first()).filter(|_| !wiring.dry_run)
     else {
         return enqueuer.put(ctx, &wires);

@@ -22,7 +22,7 @@ use crate::clock::Time;
 use crate::control::client::{self, Lines};
 use crate::control::{self, ASKED_BEFORE, AskQuery, Entry, EventsQuery, Receipt, State, Status};
 use crate::near;
-use crate::protocol::command::Command;
+use crate::protocol::command::{self, Command};
 use crate::protocol::event::Kind;
 use crate::protocol::id;
 use crate::seq::Seq;
@@ -101,8 +101,8 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     let pattern = r#match.as_deref().map(compile).transpose()?;
     let text = super::send::text(text)?;
     let enqueuer = Enqueuer::new(ctx, &wiring)?;
-    let wires =
-        enqueuer.wires(ctx, |names| Ok(vec![Command::SendText { wxid: names.who(&wxid)?, text: text.clone() }]))?;
+    command::said("text", &text)?;
+    let wires = enqueuer.wires(&[Command::SendText { wxid: names::id(ctx, &wxid)?, text }])?;
     let [wire] = &wires[..] else { return Err(Error::failed("one command was to be made")) };
     let chat = wire.command().and_then(Command::chat).unwrap_or_default().to_owned();
     let from = match (&from, id::RoomId::parse(&chat)) {

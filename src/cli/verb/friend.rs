@@ -5,12 +5,13 @@ use crate::cli::complete::Known;
 use crate::cli::ctx::Ctx;
 use crate::cli::enqueue::{self, Enqueuer};
 use crate::cli::error::{Error, Exit};
+use crate::cli::names;
 use crate::cli::options::{Wiring, place, who};
 use crate::cli::render::{self, items};
 use crate::cli::wait;
 use crate::cli::who::{Place, Who};
 use crate::control::{DirectoryQuery, Receipt, Until, client};
-use crate::protocol::command::{Command, Wire};
+use crate::protocol::command::{self, Command, Wire};
 use crate::protocol::name::folded;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -189,20 +190,21 @@ struct Requests {}
 pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     match args.what {
         What::List(list) if list.cached => cached(ctx),
-        What::List(list) => enqueue::put(ctx, &list.wiring, |_| Ok(vec![Command::FriendList])),
+        What::List(list) => enqueue::put(ctx, &list.wiring, || Ok(vec![Command::FriendList])),
         What::Add(add) => self::add(ctx, &add),
         What::Delete(Delete { wxid, wiring }) => {
-            enqueue::put(ctx, &wiring, |names| Ok(vec![Command::FriendDelete { wxid: names.person(&wxid)? }]))
+            enqueue::put(ctx, &wiring, || Ok(vec![Command::FriendDelete { wxid: names::person(ctx, &wxid)? }]))
         }
-        What::Info(Info { wxids, wiring }) => enqueue::put(ctx, &wiring, |names| {
-            let ids: Vec<_> = wxids.iter().map(|who| names.person(who)).collect::<Result<_, _>>()?;
+        What::Info(Info { wxids, wiring }) => enqueue::put(ctx, &wiring, || {
+            names::check_people(&wxids)?;
+            let ids: Vec<_> = wxids.iter().map(|who| names::person(ctx, who)).collect::<Result<_, _>>()?;
             Ok(Command::friend_info(&ids))
         }),
         What::Get(Get { wxid, wiring }) => {
-            enqueue::put(ctx, &wiring, |names| Ok(vec![Command::FriendGet { wxid: Some(names.person(&wxid)?) }]))
+            enqueue::put(ctx, &wiring, || Ok(vec![Command::FriendGet { wxid: Some(names::person(ctx, &wxid)?) }]))
         }
         What::Lookup(Lookup { wxid, wiring }) => {
-            enqueue::put(ctx, &wiring, |names| Ok(vec![Command::FriendLookup { wxid: Some(names.person(&wxid)?) }]))
+            enqueue::put(ctx, &wiring, || Ok(vec![Command::FriendLookup { wxid: Some(names::person(ctx, &wxid)?) }]))
         }
         What::Accept(accept) => self::accept(ctx, accept),
         What::Requests(_) => requests(ctx),
@@ -224,21 +226,21 @@ fn cached(ctx: &Ctx) -> Result<(), Error> {
 /// (wehelp-api.zh.md 好友操作 2). The client learns the ticket itself when it is asked for it (群操作 6, "then they
 /// can be added"), so the question must have been answered before the command is queued.
 fn add(ctx: &Ctx, args: &Add) -> Result<(), Error> {
+    let message = args.message.clone();
+    message.as_ref().map_or(Ok(()), |message| command::whole("message", message))?;
+    names::check_people(std::slice::from_ref(&args.wxid))?;
     let Some(place) = &args.room else {
-        return enqueue::put(ctx, &args.wiring, |names| {
-            Ok(vec![Command::FriendAdd { wxid: names.person(&args.wxid)?, message: args.message.clone() }])
+        return enqueue::put(ctx, &args.wiring, || {
+            Ok(vec![Command::FriendAdd { wxid: names::person(ctx, &args.wxid)?, message }])
         });
     };
     let enqueuer = Enqueuer::new(ctx, &args.wiring)?;
-    let wires = enqueuer.wires(ctx, |names| {
-        let room = names.room(place)?;
-        let wxid = names.member(&args.wxid, &room)?;
-        let message = args.message.clone();
-        Ok(vec![
-            Command::RoomStranger { room: Some(room), wxid: Some(wxid.clone()) },
-            Command::FriendAdd { wxid, message },
-        ])
-    })?;
+    let room = names::room(ctx, place)?;
+    let wxid = names::member(ctx, &args.wxid, &room)?;
+    let wires = enqueuer.wires(&[
+        Command::RoomStranger { room: Some(room), wxid: Some(wxid.clone()) },
+        Command::FriendAdd { wxid, message },
+    ])?;
     let [question, add] = &wires[..] else { return Err(Error::failed("two commands were to be made")) };
     if args.wiring.no_wait || args.wiring.dry_run {
         // The client carries commands out in order, so they may go together; whether the ticket came, nobody looks.
@@ -295,7 +297,7 @@ fn accept(ctx: &Ctx, args: Accept) -> Result<(), Error> {
         }
         _ => return Err(Error::usage("give a REQUEST, or --v1 and --v2")),
     };
-    let wires = enqueuer.wires(ctx, |_| Ok(vec![Command::FriendAccept { v1: v1.clone(), v2: v2.clone() }]))?;
+    let wires = enqueuer.wires(&[Command::FriendAccept { v1, v2 }])?;
     enqueuer.put(ctx, &wires)
 }
 

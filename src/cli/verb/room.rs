@@ -10,7 +10,7 @@ use crate::cli::options::{Wiring, place, who};
 use crate::cli::render::items;
 use crate::cli::who::{Place, Who};
 use crate::control::{DirectoryQuery, client};
-use crate::protocol::command::Command;
+use crate::protocol::command::{self, Command};
 
 /// Ask about rooms, change them.
 #[derive(Debug, clap::Args)]
@@ -173,37 +173,41 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
             let none = "no event has told of rooms yet; `wehelp room list` asks the client";
             contact::list(ctx, "/v1/rooms", &whose(ctx), items::ROOMS, Found::MayBeEmpty(none))
         }
-        What::List(list) => enqueue::put(ctx, &list.wiring, |_| Ok(vec![Command::RoomList])),
+        What::List(list) => enqueue::put(ctx, &list.wiring, || Ok(vec![Command::RoomList])),
         What::Members(members) if members.cached => {
             let room = names::room(ctx, &members.room)?;
             let path = format!("/v1/rooms/{}/members", client::part(room.as_str()));
             let unknown = format!("no event has told of the members of {room}; leave out --cached to ask the client");
             contact::list(ctx, &path, &whose(ctx), items::MEMBERS, Found::MustBeThere(&unknown))
         }
-        What::Members(members) => enqueue::put(ctx, &members.wiring, |names| {
-            Ok(vec![Command::RoomMembers { room: Some(names.room(&members.room)?) }])
+        What::Members(members) => enqueue::put(ctx, &members.wiring, || {
+            Ok(vec![Command::RoomMembers { room: Some(names::room(ctx, &members.room)?) }])
         }),
-        What::Kick(Kick { room, wxids, wiring }) => enqueue::put(ctx, &wiring, |names| {
-            let room = names.room(&room)?;
-            let kick = |who| Ok(Command::RoomKick { room: room.clone(), wxid: names.member(who, &room)? });
+        What::Kick(Kick { room, wxids, wiring }) => enqueue::put(ctx, &wiring, || {
+            names::check_people(&wxids)?;
+            let room = names::room(ctx, &room)?;
+            let kick = |who| Ok(Command::RoomKick { wxid: names::member(ctx, who, &room)?, room: room.clone() });
             wxids.iter().map(kick).collect()
         }),
-        What::Invite(Invite { room, wxids, wiring }) => enqueue::put(ctx, &wiring, |names| {
-            let room = names.room(&room)?;
-            let invite = |who| Ok(Command::RoomInvite { room: room.clone(), wxid: names.person(who)? });
+        What::Invite(Invite { room, wxids, wiring }) => enqueue::put(ctx, &wiring, || {
+            names::check_people(&wxids)?;
+            let room = names::room(ctx, &room)?;
+            let invite = |who| Ok(Command::RoomInvite { wxid: names::person(ctx, who)?, room: room.clone() });
             wxids.iter().map(invite).collect()
         }),
-        What::Nick(Nick { room, name, wiring }) => enqueue::put(ctx, &wiring, |names| {
-            Ok(vec![Command::RoomNick { room: names.room(&room)?, name: name.clone() }])
+        What::Nick(Nick { room, name, wiring }) => enqueue::put(ctx, &wiring, || {
+            command::said("name", &name)?;
+            Ok(vec![Command::RoomNick { room: names::room(ctx, &room)?, name }])
         }),
-        What::Stranger(Stranger { room, wxid, wiring }) => enqueue::put(ctx, &wiring, |names| {
-            let room = names.room(&room)?;
-            Ok(vec![Command::RoomStranger { wxid: Some(names.member(&wxid, &room)?), room: Some(room) }])
+        What::Stranger(Stranger { room, wxid, wiring }) => enqueue::put(ctx, &wiring, || {
+            names::check_people(std::slice::from_ref(&wxid))?;
+            let room = names::room(ctx, &room)?;
+            Ok(vec![Command::RoomStranger { wxid: Some(names::member(ctx, &wxid, &room)?), room: Some(room) }])
         }),
         What::Rename(Rename { room, name, wiring }) => {
             let enqueuer = enqueue::Enqueuer::new(ctx, &wiring)?;
-            let wires = enqueuer
-                .wires(ctx, |names| Ok(vec![Command::RoomRename { room: names.room(&room)?, name: name.clone() }]))?;
+            command::said("name", &name)?;
+            let wires = enqueuer.wires(&[Command::RoomRename { room: names::room(ctx, &room)?, name }])?;
             ctx.out().warn("the spec announces this command as coming; old clients may ignore it");
             enqueuer.put(ctx, &wires)
         }

@@ -7,10 +7,11 @@ use crate::cli::complete::Known;
 use crate::cli::ctx::Ctx;
 use crate::cli::enqueue::{self, Enqueuer};
 use crate::cli::error::{Error, Exit};
+use crate::cli::names;
 use crate::cli::options::{Wiring, who};
 use crate::cli::render;
 use crate::cli::who::Who;
-use crate::protocol::command::{Command, WIRE_BYTES_MAX, is_local_path, local_path};
+use crate::protocol::command::{self, Command, WIRE_BYTES_MAX, is_local_path, local_path};
 use crate::protocol::id::Wxid;
 use std::io::Read;
 use std::path::PathBuf;
@@ -187,8 +188,9 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
         }
         What::Text(Text { wxid: Some(wxid), text: Some(text), wiring, .. }) => {
             let text = self::text(text)?;
-            enqueue::put(ctx, &wiring, |names| {
-                Ok(vec![Command::SendText { wxid: names.who(&wxid)?, text: text.clone() }])
+            enqueue::put(ctx, &wiring, || {
+                command::said("text", &text)?;
+                Ok(vec![Command::SendText { wxid: names::id(ctx, &wxid)?, text }])
             })
         }
         What::Text(_) => Err(Error::usage("give WXID and TEXT, or --from FILE")),
@@ -198,9 +200,12 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
         What::File(File { wxid, path, on_client, wiring }) => {
             file(ctx, &wiring, &wxid, (&path, on_client), |wxid, path| Command::SendFile { wxid, path })
         }
-        What::Link(Link { wxid, title, url, desc, pic, wiring }) => enqueue::put(ctx, &wiring, |names| {
-            let (title, url, desc, pic) = (title.clone(), url.clone(), desc.clone(), pic.clone());
-            Ok(vec![Command::SendLink { wxid: names.who(&wxid)?, title, url, description: desc, picture: pic }])
+        What::Link(Link { wxid, title, url, desc, pic, wiring }) => enqueue::put(ctx, &wiring, || {
+            command::said("title", &title).and_then(|()| command::said("url", &url))?;
+            for (what, text) in [("description", &desc), ("picture", &pic)] {
+                text.as_ref().map_or(Ok(()), |text| command::whole(what, text))?;
+            }
+            Ok(vec![Command::SendLink { wxid: names::id(ctx, &wxid)?, title, url, description: desc, picture: pic }])
         }),
     }
 }
@@ -224,11 +229,10 @@ fn in_pieces(ctx: &Ctx, wiring: &Wiring, wxid: &Who, given: String, graphemes_ma
         pieces.push(&text);
     }
     let enqueuer = Enqueuer::new(ctx, wiring)?;
-    let wires = enqueuer.wires(ctx, |names| {
-        let wxid = names.who(wxid)?;
-        let command = |piece: &&str| Command::SendText { wxid: wxid.clone(), text: (*piece).to_owned() };
-        Ok(pieces.iter().map(command).collect())
-    })?;
+    pieces.iter().try_for_each(|piece| command::said("text", piece))?;
+    let wxid = names::id(ctx, wxid)?;
+    let command = |piece: &&str| Command::SendText { wxid: wxid.clone(), text: (*piece).to_owned() };
+    let wires = enqueuer.wires(&pieces.iter().map(command).collect::<Vec<_>>())?;
     enqueuer.put_whole(ctx, &wires)
 }
 
@@ -262,10 +266,11 @@ fn file(
     wiring: &Wiring,
     wxid: &Who,
     (path, on_client): (&str, bool),
-    command: impl Fn(Wxid, String) -> Command,
+    make: impl FnOnce(Wxid, String) -> Command,
 ) -> Result<(), Error> {
     let enqueuer = Enqueuer::new(ctx, wiring)?.on_client(on_client);
-    let wires = enqueuer.wires(ctx, |names| Ok(vec![command(names.who(wxid)?, path.to_owned())]))?;
+    command::said("path", path)?;
+    let wires = enqueuer.wires(&[make(names::id(ctx, wxid)?, path.to_owned())])?;
     let is_local = !on_client && is_local_path(path);
     if is_local && ctx.client().is_err() {
         // The daemon's settings may know better; where none can be asked, it is wrong usage as it stands.

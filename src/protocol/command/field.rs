@@ -269,13 +269,20 @@ fn how_many(ids: usize) -> Result<(), Error> {
     }
 }
 
-/// Refuses a text that says nothing or would be cut off.
-fn said(what: &'static str, text: &str) -> Result<(), Error> {
+/// Refuses a text that says nothing or would be cut off; `what` is what people call it. For whoever has one before it is
+/// known whom it goes to.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn said(what: &'static str, text: &str) -> Result<(), Error> {
     if text.trim().is_empty() { Err(Error::Empty(what)) } else { whole(what, text) }
 }
 
-/// Refuses a text that a client written in C would cut off.
-fn whole(what: &'static str, text: &str) -> Result<(), Error> {
+/// Refuses a text that a client written in C would cut off; it may be empty. As [`said`].
+///
+/// # Errors
+/// What is wrong with it.
+pub fn whole(what: &'static str, text: &str) -> Result<(), Error> {
     if text.contains('\0') { Err(Error::Nul(what)) } else { Ok(()) }
 }
 

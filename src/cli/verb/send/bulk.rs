@@ -22,7 +22,7 @@ use crate::cli::wake::{self, Signals, Wake};
 use crate::cli::who::{Name, Who};
 use crate::clock;
 use crate::control::{ENQUEUE_MAX, KEY_BYTES_MAX, Receipt, Until};
-use crate::protocol::command::{Command, WIRE_BYTES_MAX, Wire};
+use crate::protocol::command::{self, Command, WIRE_BYTES_MAX, Wire};
 use crate::protocol::id::Wxid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Deserialize;
@@ -235,9 +235,8 @@ fn make(ctx: &Ctx, line: &[u8], prefix: Option<&str>, time: Option<u64>, names: 
         expires: expires.map(|length| length.read("expires")).transpose()?,
         account,
     };
-    // The text is checked before a name is looked up.
-    let stand_in = Command::SendText { wxid: Wxid::parse("filehelper")?, text: text.clone() };
-    stand_in.to_wire(time)?;
+    // Before a name is looked up.
+    command::said("text", &text)?;
     let wxid = match &who {
         Who::Id(id) => id.clone(),
         Who::Wrong(_) => names::id_for(ctx, &who, special.account.as_deref())
