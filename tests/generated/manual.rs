@@ -101,7 +101,8 @@ fn verb(command: &Command, path: &[String]) -> String {
     }
     if is_root {
         topics::wehelp(&mut page);
-    } else if subs.is_empty() {
+    } else if !command.is_subcommand_required_set() {
+        // What has subcommands may do something by itself as well.
         page.sh("EXIT STATUS");
         exits(&mut page, &path[1..].join(" "));
     }
