@@ -167,8 +167,7 @@ impl<'a> Enqueuer<'a> {
         let fit = request_part(wires);
         if fit < wires.len() {
             return Err(Error::usage(format!(
-                "that makes {} commands, of which only {fit} can be queued at once, all or none; give fewer",
-                wires.len()
+                "that makes more than {fit} commands, which is what can be queued at once, all or none; give fewer"
             )));
         }
         let parts = |key: &String| (1..=wires.len()).map(|n| format!("{key}/{n}")).collect();

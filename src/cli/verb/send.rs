@@ -220,8 +220,8 @@ pub(super) fn text(given: String) -> Result<String, Error> {
 
 /// A text that may be cut into several.
 fn in_pieces(ctx: &Ctx, wiring: &Wiring, wxid: &Who, given: String, graphemes_max: u32) -> Result<(), Error> {
-    /// The longest that is read, bytes: more than goes into one request.
-    const BYTES_MAX: usize = crate::control::REQUEST_BYTES_MAX;
+    /// The longest that is read, bytes: about what goes into one request, where a letter may take twice as many.
+    const BYTES_MAX: usize = crate::control::REQUEST_BYTES_MAX / 4;
     let text = if given == "-" { read(std::io::stdin(), BYTES_MAX)? } else { given };
     let mut pieces = split::split(&text, usize::try_from(graphemes_max).unwrap_or(usize::MAX));
     if pieces.is_empty() {

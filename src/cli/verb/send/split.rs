@@ -5,6 +5,7 @@
 //! too much; never inside a URL. Nothing is lost but blanks at a cut. The same text gives the same pieces: their keys stand
 //! for them.
 
+use crate::control::ENQUEUE_MAX;
 use regex::Regex;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -24,7 +25,8 @@ enum Seam {
     Paragraph,
 }
 
-/// The pieces of a text of more than so many graphemes; of any other itself.
+/// The pieces of a text of more than so many graphemes; of any other itself. Those behind the first that is too much for one
+/// request are not made.
 pub(super) fn split(text: &str, graphemes_max: usize) -> Vec<&str> {
     if text.graphemes(true).take(graphemes_max + 1).count() <= graphemes_max {
         return vec![text];
@@ -32,7 +34,9 @@ pub(super) fn split(text: &str, graphemes_max: usize) -> Vec<&str> {
     let urls: Vec<Range<usize>> = URL.find_iter(text).map(|url| url.range()).collect();
     let places = places(text, &urls);
     let (mut pieces, mut from) = (Vec::new(), 0);
-    while let Some(end) = end(text, from, &urls, &places, graphemes_max) {
+    while pieces.len() <= ENQUEUE_MAX
+        && let Some(end) = end(text, from, &urls, &places, graphemes_max)
+    {
         let piece = if end == text.len() { &text[from..] } else { text[from..end].trim_end() };
         if !piece.trim().is_empty() {
             pieces.push(piece);
@@ -127,6 +131,11 @@ mod tests {
         let chinese = "请看https://example.org/微信/a。然后呢？";
         assert_eq!(split(chinese, 25), ["请看", "https://example.org/微信/a。", "然后呢？"]);
         assert_eq!(split(&long, 5), [&long]);
+    }
+
+    #[test]
+    fn there_is_an_end_to_the_pieces_that_are_made() {
+        assert_eq!(split(&"x".repeat(10 * ENQUEUE_MAX), 1).len(), ENQUEUE_MAX + 1);
     }
 
     #[test]
