@@ -122,11 +122,12 @@ impl Default for Decoded {
 }
 
 impl Decoded {
-    /// The text of a pat with ids in the place of names, see `message::with_names`.
+    /// The text of a pat, or of a notice, with ids in the place of names, see `message::with_names`.
     #[must_use]
     pub fn template(&self) -> Option<&str> {
         let pat = match self {
             Self::App(app) => app.pat(),
+            Self::Notice(notice) if notice.template.is_some() => return notice.template.as_deref(),
             Self::Notice(notice) => notice.pat(),
             _ => None,
         };
@@ -389,6 +390,9 @@ pub struct Notice {
     pub(crate) sysmsg: Option<Option<String>>,
     #[serde(flatten)]
     pub(crate) told: NoticeTold,
+    /// Its sentence with ids in it, where it has one; that of a pat is told with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) template: Option<String>,
 }
 
 impl Notice {

@@ -50,10 +50,7 @@ fn packed(msg_type: i64, message: &str, around: &Around<'_>) -> Message {
     match tree.as_ref().and_then(|tree| Some((tree, tree.root()?))) {
         Some((tree, root)) if msg_type == 10002 => notice::system(message, tree, root, around),
         Some((_, root)) => opened(msg_type, root, Some(text_inside)),
-        None if msg_type == 10002 => {
-            let kind = if message.trim().is_empty() { Kind::MessageOther } else { Kind::MessageSystem };
-            Message { from: Speaker::Nobody, ..Message::plain(kind, message) }
-        }
+        None if msg_type == 10002 => notice::words(message, around),
         None => Message::plain(Kind::of_message(msg_type), message),
     }
 }

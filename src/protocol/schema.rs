@@ -231,7 +231,7 @@ macro_rules! of_room {
                 ("how", $how),
                 ("name", TEXT),
             ],
-            may: &[("sysmsg", TEXT)],
+            may: &[("sysmsg", TEXT), ("template", TEXT)],
             attributes: false,
         }
     };
@@ -267,13 +267,15 @@ fn decoded(kind: Kind) -> ObjectForm {
         }
         Kind::MessageApp => APP,
         Kind::MessageCall => some(&[("status", TEXT), ("invitetype", TEXT), ("roomid", TEXT)]),
-        Kind::MessageSystem => some(&[("sysmsg", TEXT), ("notice", ValueForm::OrNull(&ValueForm::Words(NOTICES)))]),
+        Kind::MessageSystem => {
+            some(&[("sysmsg", TEXT), ("notice", ValueForm::OrNull(&ValueForm::Words(NOTICES))), ("template", TEXT)])
+        }
         Kind::MessageRecall => {
             some(&[("sysmsg", TEXT), ("session", TEXT), ("msgid", TEXT), ("newmsgid", TEXT), ("replacemsg", TEXT)])
         }
         Kind::MessagePat => some(&[("sysmsg", TEXT), ("from", TEXT), ("patted", TEXT), ("template", TEXT)]),
         Kind::MessageOther => some(&[("sysmsg", TEXT)]),
-        Kind::RoomJoined => of_room!(ValueForm::Words(&["invite", "qrcode"])),
+        Kind::RoomJoined => of_room!(ValueForm::OrNull(&ValueForm::Words(&["invite", "qrcode"]))),
         Kind::RoomLeft => of_room!(ValueForm::Words(&["removed", "left", "disbanded"])),
         Kind::RoomAccess => of_room!(ValueForm::Words(&["request", "on", "off"])),
         Kind::RoomRenamed | Kind::RoomAnnouncement | Kind::RoomOwner => of_room!(NO_WAY),

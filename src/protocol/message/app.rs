@@ -56,6 +56,8 @@ const PLACEHOLDERS: &[&str] = &[
     "暂不支持",
     "does not support this content",
     "doesn't support this content",
+    "version does not support",
+    "version doesn't support",
     "not supported by this version",
     "not supported on this version",
     "unsupported message",
@@ -70,8 +72,10 @@ fn is_placeholder(title: &str) -> bool {
 /// Whether it is the page that tells how to upgrade, or that a client cannot show something.
 fn is_upgrade(url: &str) -> bool {
     let url = url.trim().trim_start_matches("https://").trim_start_matches("http://");
-    url.starts_with("support.weixin.qq.com/")
-        && ["upgrade", "unsupport", "readtemplate"].iter().any(|word| url.contains(word))
+    let is_support = url.starts_with("support.weixin.qq.com/")
+        && ["upgrade", "update", "unsupport", "readtemplate"].iter().any(|word| url.contains(word));
+    // That of mini programs.
+    is_support || url.starts_with("mp.weixin.qq.com/mp/waerrpage") && url.contains("upgrade")
 }
 
 /// Reads an app message. Its text is its title, else its description, where nothing says it better. A quote stays closed
@@ -83,7 +87,8 @@ pub(super) fn read(root: Element<'_>, open: Option<Opener>) -> Message {
     let app_type = get("type").and_then(|number| number.parse::<i64>().ok());
     let kind = app_type.and_then(app_word);
     let is_upgrade = get("url").is_some_and(is_upgrade);
-    let title = said(get("title")).filter(|title| !is_placeholder(title));
+    // Of what nobody knows, a title beside such an address says in some language that it cannot be shown.
+    let title = said(get("title")).filter(|title| !(is_placeholder(title) || is_upgrade && kind.is_none()));
     let appinfo = root.child("appinfo").and_then(|info| info.child_text("appname"));
     let mut description = word(get("des"));
     let (more, better) = more(app, kind, open);

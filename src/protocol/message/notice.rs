@@ -94,14 +94,41 @@ fn typed(kind: Option<&str>, message: &str, tree: &Tree, root: Element<'_>, arou
         noise if NOISE.contains(&noise) => notice_of(Kind::MessageOther, None, NoticeTold::Nothing {}),
         _ => match first(["plain", "text", "content"]) {
             Some(text) => told(Some(text), None, around),
-            None => notice_of(Kind::MessageOther, None, NoticeTold::Nothing {}),
+            None => with_ids(body, around),
         },
     }
 }
 
 /// A notice that is no system XML, as far as is known yet.
 fn notice_of(kind: Kind, text: Option<String>, told: NoticeTold) -> Message {
-    Message::of(kind, text, Decoded::Notice(Box::new(Notice { sysmsg: None, told })))
+    Message::of(kind, text, Decoded::Notice(Box::new(Notice { sysmsg: None, told, template: None })))
+}
+
+/// A notice in a sentence with ids in it (`roomtoolstips`: what is to be done in a room); else the servers' own business.
+fn with_ids(body: Element<'_>, around: &Around<'_>) -> Message {
+    let Some(template) = said(body.child_text("template")) else {
+        return notice_of(Kind::MessageOther, None, NoticeTold::Nothing {});
+    };
+    let mut read = told(Some(with_names(template, |_| None)), None, around);
+    if let Decoded::Notice(notice) = &mut read.decoded {
+        match &mut notice.told {
+            NoticeTold::Pat(pat) => pat.template = Some(Some(template.to_owned())),
+            _ => notice.template = Some(template.to_owned()),
+        }
+    }
+    read
+}
+
+/// What stands where system XML should, in words.
+pub(super) fn words(message: &str, around: &Around<'_>) -> Message {
+    let mut read = match some(message) {
+        Some(text) => told(Some(text), None, around),
+        None => notice_of(Kind::MessageOther, None, NoticeTold::Nothing {}),
+    };
+    if read.from == Speaker::Unsaid {
+        read.from = Speaker::Nobody;
+    }
+    read
 }
 
 /// System XML of no type that we know.
@@ -213,6 +240,7 @@ fn kind_of(what: What, in_room: bool) -> Option<(Kind, Option<&'static str>)> {
         What::Recalled => return None,
         What::Invited => (Kind::RoomJoined, Some("invite")),
         What::Scanned => (Kind::RoomJoined, Some("qrcode")),
+        What::Joined => (Kind::RoomJoined, None),
         What::Removed => (Kind::RoomLeft, Some("removed")),
         What::Left => (Kind::RoomLeft, Some("left")),
         What::Disbanded => (Kind::RoomLeft, Some("disbanded")),
@@ -436,7 +464,9 @@ fn link_text(link: Element<'_>) -> String {
     if names.is_empty() {
         return ["plain", "title"].into_iter().find_map(|name| link.child_text(name)).unwrap_or_default().to_owned();
     }
-    names.join(link.child("separator").map_or("、", |separator| separator.text()))
+    // Blanks at an end are lost where XML is read.
+    let separator = link.child("separator").map_or("、", |separator| separator.text());
+    names.join(if separator == "," { ", " } else { separator })
 }
 
 /// `delchatroommember`: those whom the account has invited, and can send away again.

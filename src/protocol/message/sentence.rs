@@ -18,6 +18,8 @@ pub(super) enum What {
     Invited,
     /// Came in by a QR code.
     Scanned,
+    /// Came in; how, it does not say.
+    Joined,
     Removed,
     Left,
     Disbanded,
@@ -69,6 +71,23 @@ pub(super) enum Whom<'t> {
 /// The patterns, in the letters of [`fold`]: simplified Chinese, straight quotation marks, small Latin letters.
 /// `{w}` whom, `{b}` by whom, `{n}` a name, `{*}` whatever; a `|` parts two ways to say a word.
 const PATTERNS: &[(What, &str)] = &[
+    // First: its words hold those of an invitation.
+    (
+        What::ConfirmOn,
+        "{b}已启用\"群聊邀请确认\"|启用了\"群聊邀请确认\"|已开启\"群聊邀请确认\"|开启了\"群聊邀请确认\"|已启用群聊邀请确认|已启用\"群组邀请确认\"|已开启\"群组邀请确认\"|已启用\"进群确认\"|已开启\"进群确认\"|已启用\"群聊加入确认\"{*}",
+    ),
+    (
+        What::ConfirmOn,
+        "{b} enabled \"group chat invitation confirmation\"|has enabled \"group chat invitation confirmation\"|enabled \"group invitation confirmation\"|has enabled \"group invitation confirmation\"|enabled group invitation confirmation|has enabled group invitation confirmation|enabled \"group invite confirmation\"|has enabled \"group invite confirmation\"|has enabled \"group invite approval\"|has turned on group invite confirmation|enabled invitation confirmation|has enabled invitation confirmation{*}",
+    ),
+    (
+        What::ConfirmOff,
+        "{b}已恢复默认进群方式|恢复了默认进群方式|已恢复默认入群方式|已恢复预设进群方式|已恢复预设加入方式|恢复了预设加入方式|已关闭\"群聊邀请确认\"|关闭了\"群聊邀请确认\"|已停用\"群聊邀请确认\"|停用了\"群聊邀请确认\"|已关闭\"群组邀请确认\"|已停用\"群组邀请确认\"|已关闭\"进群确认\"{*}",
+    ),
+    (
+        What::ConfirmOff,
+        "{b} disabled \"group chat invitation confirmation\"|has disabled \"group chat invitation confirmation\"|disabled \"group invitation confirmation\"|has disabled \"group invitation confirmation\"|disabled group invitation confirmation|has disabled group invitation confirmation|disabled \"group invite confirmation\"|has disabled \"group invite confirmation\"|has restored the default way of joining|has restored the default group joining method|disabled invitation confirmation|has disabled invitation confirmation{*}",
+    ),
     (What::Asks, "{b}想邀请{w}加入群聊|加入了群聊|加入群组|进入群聊"),
     (What::Asks, "{b}想邀请{w}加入群聊,|加入群组,{*}"),
     (What::Asks, "{b} wants to invite|would like to invite {w} to the group chat|to join the group chat|to the group"),
@@ -77,7 +96,7 @@ const PATTERNS: &[(What, &str)] = &[
     (What::Invited, "{b}邀请{w}加入了群聊|加入群聊|加入了群组|加入群组|进入了群聊|进入群聊"),
     (
         What::Invited,
-        "{b}邀请{w}加入了群聊,群聊参与人还有:|加入了群组,群组参与人还有:|加入群聊,群聊参与人还有:|加入群组,群组成员还有:{*}",
+        "{b}邀请{w}加入了群聊,群聊参与人还有:|加入了群组,群组参与人还有:|加入群聊,群聊参与人还有:|加入群组,群组成员还有:|加入了群组,群组成员还有:|加入了群组,群组参与者还有:|加入了群组,群组参与者有:|加入群组,群组参与者还有:|加入群组,群组参与者有:|加入群组,群组成员包括:|加入了群组,群组成员包括:|加入群组,群组参与者包括:|加入了群组,群组参与者包括:{*}",
     ),
     (What::Invited, "{b} invited {w} to the group chat|to the group|to join the group chat|to a group chat"),
     (What::Invited, "{b} invited {w} to a group chat with|to the group chat with{*}"),
@@ -93,8 +112,18 @@ const PATTERNS: &[(What, &str)] = &[
     (What::Scanned, "{w}通过扫描二维码加入群聊|通过扫描二维码加入了群聊|通过扫描二维码加入群组"),
     (
         What::Scanned,
+        "{w}通过扫描二维码加入群聊,群聊参与人还有:|通过扫描二维码加入了群聊,群聊参与人还有:|通过扫描二维码加入群组,群组成员还有:|通过扫描 qr code 加入群组,群组成员还有:{*}",
+    ),
+    (
+        What::Scanned,
+        "{w}通过扫描{b}分享的二维码加入群聊,群聊参与人还有:|分享的二维码加入了群聊,群聊参与人还有:|分享的二维码加入群组,群组成员还有:|分享的 qr code 加入群组,群组成员还有:{*}",
+    ),
+    (
+        What::Scanned,
         "{w} joined the group chat via the qr code shared by|joined group chat via the qr code shared by|joined the group chat via qr code shared by|joined group chat via qr code shared by|joined the group chat by scanning the qr code shared by|joined the group via the qr code shared by {b}",
     ),
+    (What::Joined, "\"{w}\"加入了群聊|\"加入群聊|\"加入了群组|\"加入群组|\"进入了群聊"),
+    (What::Joined, "\"{w}\" joined the group chat|\" has joined the group chat|\" joined the group"),
     (What::Removed, "{b}将{w}移出了群聊|移出群聊|移出了群组|移出群组"),
     (What::Removed, "{b}把{w}移出了群聊|移出群聊|移出了群组|移出群组"),
     (What::Removed, "{w}被{b}移出群聊|移出了群聊|移出群组|移出了群组"),
@@ -140,22 +169,6 @@ const PATTERNS: &[(What, &str)] = &[
     (
         What::NewOwner,
         "{w} is now the group owner|is the new group owner|has become the new group owner|became the new group owner|has become the group owner|became the group owner|are now the group owner|are the new group owner|have become the new group owner",
-    ),
-    (
-        What::ConfirmOn,
-        "{b}已启用\"群聊邀请确认\"|启用了\"群聊邀请确认\"|已开启\"群聊邀请确认\"|开启了\"群聊邀请确认\"|已启用群聊邀请确认|已启用\"群组邀请确认\"|已开启\"群组邀请确认\"|已启用\"进群确认\"|已开启\"进群确认\"|已启用\"群聊加入确认\"{*}",
-    ),
-    (
-        What::ConfirmOn,
-        "{b} enabled \"group chat invitation confirmation\"|has enabled \"group chat invitation confirmation\"|enabled \"group invitation confirmation\"|has enabled \"group invitation confirmation\"|enabled group invitation confirmation|has enabled group invitation confirmation|enabled \"group invite confirmation\"|has enabled \"group invite confirmation\"|has enabled \"group invite approval\"|has turned on group invite confirmation|enabled invitation confirmation|has enabled invitation confirmation{*}",
-    ),
-    (
-        What::ConfirmOff,
-        "{b}已恢复默认进群方式|恢复了默认进群方式|已恢复默认入群方式|已恢复预设进群方式|已恢复预设加入方式|恢复了预设加入方式|已关闭\"群聊邀请确认\"|关闭了\"群聊邀请确认\"|已停用\"群聊邀请确认\"|停用了\"群聊邀请确认\"|已关闭\"群组邀请确认\"|已停用\"群组邀请确认\"|已关闭\"进群确认\"{*}",
-    ),
-    (
-        What::ConfirmOff,
-        "{b} disabled \"group chat invitation confirmation\"|has disabled \"group chat invitation confirmation\"|disabled \"group invitation confirmation\"|has disabled \"group invitation confirmation\"|disabled group invitation confirmation|has disabled group invitation confirmation|disabled \"group invite confirmation\"|has disabled \"group invite confirmation\"|has restored the default way of joining|has restored the default group joining method|disabled invitation confirmation|has disabled invitation confirmation{*}",
     ),
     (What::Patted, "{b}拍了拍{w}"),
     (What::Patted, "{b} tickled|nudged|patted {w}"),
@@ -296,6 +309,8 @@ fn understood<'t>(what: What, pattern: &str, text: &'t str, folded: &Folded) -> 
     for &(slot, from, to) in &reading.slots {
         let part = folded.original(text, from, to);
         match slot {
+            // `"A" by way of "B" joined`: that is no name.
+            Slot::Who if what == What::Joined && part.replace("\"、\"", "").contains(is_mark) => return None,
             Slot::Who => sentence.who = people(part, english),
             Slot::By => sentence.by = Some(part).filter(|by| !is_office(by)).map(somebody),
             Slot::Name => sentence.name = Some(unquoted(part)),
@@ -380,7 +395,7 @@ fn unquoted(name: &str) -> &str {
 
 /// What the account is called in sentences to it.
 fn is_account(word: &str) -> bool {
-    matches!(word, "你" | "您" | "我" | "You" | "you" | "I" | "me")
+    matches!(word, "你" | "您" | "我" | "You" | "you" | "I" | "me" | "You've" | "You’ve" | "You have" | "I've" | "I’ve")
 }
 
 fn somebody(part: &str) -> Whom<'_> {

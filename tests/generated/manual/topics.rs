@@ -269,7 +269,7 @@ fn decoded(kind: Kind) -> (&'static str, &'static str) {
         Kind::MessageSystem => (
             "78, msgType 10000, 10002",
             "A notice that is none of the others. `notice`: a word for it where one is known (refused, not_friend, \
-                 too_frequent, friend_added, red_packet, transfer, call, recall); `sysmsg`, where it is XML of a type. A \
+                 too_frequent, friend_added, red_packet, transfer, call, recall); `sysmsg`, where it is XML of a type; `template`, where that is a sentence with ids. A \
                  notice in a room has no `from`.",
         ),
         Kind::MessageRecall => (
@@ -284,7 +284,7 @@ fn decoded(kind: Kind) -> (&'static str, &'static str) {
         Kind::RoomJoined => (
             "78, a notice",
             "`who`: a list of those who came, each with `wxid` and `nick`, null where the notice does not tell; `by`: who \
-                 brought them, likewise, or null; `how`: `invite` or `qrcode`.",
+                 brought them, likewise, or null; `how`: `invite`, `qrcode`, or null where it does not tell.",
         ),
         Kind::RoomLeft => {
             ("78, a notice", "`who`, `by` as above; `how`: `removed`, `left`, or `disbanded` (then nobody is named).")
