@@ -26,7 +26,7 @@ use wehelp::protocol::command::{APIS, Command, WIRE_BYTES_MAX, Wire};
 use wehelp::protocol::event::{self, Body};
 use wehelp::protocol::id::{Wxid, is_reported};
 use wehelp::protocol::schema::{self, Openness};
-use wehelp::protocol::{answer, contact, message, packet};
+use wehelp::protocol::{answer, contact, message, name, packet};
 use wehelp::seq::Seq;
 
 #[path = "schema/bodies.rs"]
@@ -192,6 +192,23 @@ fn fixtures(folder: &str) -> Vec<(PathBuf, Vec<u8>)> {
 fn commands() -> Vec<Vec<u8>> {
     let examples = fixtures("spec").into_iter().map(|(_, bytes)| bytes);
     examples.filter(|bytes| bytes.trim_ascii_start().starts_with(b"{\"api\"")).collect()
+}
+
+/// The events of the fixtures.
+fn events() -> Vec<Vec<u8>> {
+    bodies::callbacks().into_iter().chain(bodies::own()).collect()
+}
+
+/// Names as clients report them.
+fn names() -> Vec<Vec<u8>> {
+    let names = [
+        "<span class=\"emoji emoji1f338\"></span>小Y",
+        "清华&amp;黑马 &lt;3",
+        "José",
+        "ﬁ ＡＢ\u{200b}ß",
+        "李\u{3000}雷",
+    ];
+    names.map(|name| name.as_bytes().to_vec()).to_vec()
 }
 
 /// The messages of the fixtures.
@@ -385,6 +402,10 @@ fn check_line(line: &str, bytes: usize) {
 
 fn check_callback(bytes: &[u8]) {
     let (seq, time) = (Seq(7), Time::from_millis(0));
+    // A body alone makes no event of the daemon; one that is marked may have any.
+    if let Some(own) = line::own_text(seq, time, bytes) {
+        check_line(&own, bytes.len());
+    }
     let data = match event::read_body(bytes) {
         Body::Readable(data) => data,
         Body::Unreadable(reason) => {
@@ -405,6 +426,9 @@ fn check_callback(bytes: &[u8]) {
         assert!(is_reported(id), "{id:?}");
     }
     check_line(&line::text(seq, time, &data), bytes.len());
+    let names = |_: &str, _: &str| Some(["小满", "@", "a"].map(str::to_owned).to_vec());
+    let is_said = event::mentions(&event, names).is_none_or(|_| event.kind.is_said());
+    assert!(is_said, "what nobody says means nobody: {data}");
     for row in APIS {
         let wxid = if row.api == "getChatRoomUserLists" { "1@chatroom" } else { "wxid_a" };
         let asks = json!({"api": row.api, "wxid": wxid, "chatroom": "1@chatroom", "wxidLists": ["wxid_a", "b"],
@@ -424,8 +448,20 @@ fn check_message(bytes: &[u8]) {
         let read = message::read(msg_type, &text, &around);
         let decoded = serde_json::to_string(&read.decoded).unwrap();
         assert!(decoded.starts_with('{') && decoded.len() <= 4096 + text.len() * GROWTH_MAX);
+        if let Some(template) = read.decoded.template() {
+            let filled = message::with_names(template, |_| Some("小满".to_owned()));
+            assert!(filled.len() <= 2 * template.len() + 6, "{template}");
+        }
         assert!(read.text.is_none_or(|read| !read.is_empty() || text.len() < 20), "an empty text is none: {text}");
     }
+}
+
+fn check_name(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (plain, folded) = (name::plain(&text), name::folded(&text));
+    assert!(plain.len() <= text.len(), "its web form is the longer one: {text}");
+    assert_eq!(name::folded(&folded), folded, "{text}");
+    drop(name::folded(&plain));
 }
 
 fn check_packet(bytes: &[u8]) {
@@ -551,8 +587,9 @@ macro_rules! targets {
 }
 
 targets! {
-    any_body_becomes_one_line_with_every_key: "callback" bodies::callbacks, check_callback;
+    any_body_becomes_one_line_with_every_key: "callback" events, check_callback;
     any_message_is_read: "message" messages, check_message;
+    any_name_is_read_and_compared: "name" names, check_name;
     any_packet_is_read: "packet" Vec::new, check_packet;
     any_packed_xml_is_read: "base64" Vec::new, check_base64;
     any_list_is_read: "list" Vec::new, check_list;

@@ -87,7 +87,7 @@ fn opened(msg_type: i64, root: Element<'_>, open: Option<app::Opener>) -> Messag
             let decoded = match notice::sysmsg_type(root) {
                 Some(kind) => {
                     let sysmsg = Some(Some(kind.to_owned()));
-                    Decoded::Notice(Box::new(Notice { sysmsg, told: NoticeTold::Nothing {} }))
+                    Decoded::Notice(Box::new(Notice { sysmsg, told: NoticeTold::Nothing {}, template: None }))
                 }
                 None => Decoded::Nothing {},
             };
