@@ -186,8 +186,8 @@ fn pat(body: Element<'_>, around: &Around<'_>) -> Message {
     };
     let from = match &pat.from {
         Some(from) if Some(from.as_str()) == around.account => Speaker::Account,
-        Some(from) => Speaker::Id(from.clone()),
-        None => Speaker::Nobody,
+        Some(from) if id::is_reported(from) => Speaker::Id(from.clone()),
+        _ => Speaker::Nobody,
     };
     let text = template.map(|template| with_names(template, |_| None));
     Message { from, ..notice_of(Kind::MessagePat, text, NoticeTold::Pat(pat)) }
