@@ -875,4 +875,8 @@ pub struct StoreStatus {
     pub writable: bool,
     /// Why not.
     pub reason: Option<String>,
+    /// Events that are kept and could not be read when somebody wanted them, since the start; more than 1000 are not
+    /// counted. Left out when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<u64>,
 }

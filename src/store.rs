@@ -234,6 +234,7 @@ impl Store {
             first_opened,
             lost: opened.lost.iter().map(|(from, to)| (Seq(*from), Seq(*to))).collect(),
             lost_changes: opened.lost_changes,
+            damaged: Mutex::default(),
             latency: health::Latency::default(),
             durable: AtomicU64::new(lsn - 1),
             lazy: AtomicU64::new(0),
@@ -269,6 +270,15 @@ impl Store {
         // What was lost at the beginning is there no more than what retention drops, and was not dropped.
         let dropped = if first > shared.first_opened { first } else { Seq::ZERO };
         shared.lost.iter().filter(|(_, to)| *to >= dropped).map(|(from, to)| (*from.max(&dropped), *to)).collect()
+    }
+
+    /// Positions that are kept and could not be read by whoever wanted them (a reader, a backup) since the store was opened:
+    /// damage. At most a thousand.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<Seq> {
+        let shared = &self.0.shared;
+        let first = shared.view().first;
+        lock(&shared.damaged).range(first..).map(|seq| Seq(*seq)).collect()
     }
 
     /// The end of the journal was lost before the store was opened, and nothing left knows all changes of the map that

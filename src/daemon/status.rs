@@ -7,6 +7,7 @@ use crate::daemon::log::{Log, follow::Following};
 use crate::daemon::queue::held::{Reasons, UNNAMED_COUNTS};
 use crate::daemon::queue::{clock_steps::Clock, handover::Handovers, read};
 use crate::home::Home;
+use crate::seq::Seq;
 use crate::store::{Error, Health, Store};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -113,6 +114,7 @@ impl Overview {
         let hanging = self.handovers.hanging(self.write_timeout)?;
         queue.insert("hanging".to_owned(), hanging.clone().into());
         let health = self.healthy();
+        let damaged = self.store.damaged();
         let mut status = control::Status {
             daemon: self.daemon(),
             http: control::HttpStatus {
@@ -138,17 +140,18 @@ impl Overview {
                 free_bytes: stats.free_bytes,
                 writable: health.is_ok(),
                 reason: health.err(),
+                damaged: Some(damaged.len() as u64).filter(|count| *count > 0),
             },
             paused: read::paused(&self.store)?,
             forwards: self.targets.statuses()?,
             hints: Vec::new(),
         };
-        status.hints = self.hints(&status, &hanging);
+        status.hints = self.hints(&status, &hanging, &damaged);
         Ok(status)
     }
 
     /// What somebody should look at, a sentence each.
-    fn hints(&self, status: &control::Status, hanging: &[u64]) -> Vec<String> {
+    fn hints(&self, status: &control::Status, hanging: &[u64], damaged: &[Seq]) -> Vec<String> {
         let mut hints = Vec::new();
         hints.extend(status.store.reason.as_ref().map(|reason| format!("the store does not accept writes: {reason}")));
         let lost = self.store.lost();
@@ -158,6 +161,16 @@ impl Overview {
                  said at the start; if there is a copy of the data folder's `journal`, stop wehelpd and put back what is \
                  missing",
                 lost.iter().map(|(from, to)| to.0 - from.0 + 1).sum::<u64>()
+            ));
+        }
+        if let (Some(from), Some(to)) = (damaged.first(), damaged.last()) {
+            let which = match damaged.len() {
+                1 => format!("event {from} is there, and cannot be read"),
+                n => format!("{n} events between {from} and {to} are there, and cannot be read"),
+            };
+            hints.push(format!(
+                "{which}: the journal is damaged; `wehelp events --since '#{from}' -n 1` says where, and a backup lacks \
+                 what cannot be read"
             ));
         }
         for account in &status.accounts {

@@ -148,14 +148,20 @@ impl Pieces<'_> {
         let segments = shared.view().segments.clone();
         let start = segments.values().rev().find(|b| b.seq <= first).map_or(0, |b| b.lsn);
         let begun = segments.values().filter(|b| b.lsn <= upto + 1).map(|b| b.seq - 1).max().unwrap_or(0);
-        self.put_numbers(HEAD, [first, self.last.max(begun)])?;
+        let last = self.last.max(begun);
+        self.put_numbers(HEAD, [first, last])?;
+        let mut next = first;
         frames(shared, start, upto, &mut |head, payload| {
             if head.events == 0 || head.seq + u64::from(head.events) <= first {
                 return Ok(());
             }
+            shared.note_damaged(next..=head.seq - 1);
+            next = next.max(head.seq + u64::from(head.events));
             self.events += u64::from(head.events);
             self.put(EVENTS, [&head.seq.to_le_bytes(), payload])
-        })
+        })?;
+        shared.note_damaged(next..=last);
+        Ok(())
     }
 }
 

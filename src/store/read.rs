@@ -57,7 +57,11 @@ pub(super) fn read(shared: &Shared, query: &Query, bytes_max: usize) -> Result<R
         None => page(shared, seen, query, bytes_max)?,
     };
     // Retention goes on beside us, and takes blocks and files away.
-    Ok(without_dropped(page, query, shared.view().first))
+    let read = without_dropped(page, query, shared.view().first);
+    if let Read::Page(page) = &read {
+        page.damaged.iter().for_each(|(seq, _)| shared.note_damaged(seq.0..=seq.0));
+    }
+    Ok(read)
 }
 
 /// What of the query's beginning lies before the oldest that is kept.

@@ -8,14 +8,17 @@ use super::map::Map;
 use super::{Error, Health, Options};
 use crate::seq::Seq;
 use crate::sync::{lock, read};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use tokio::sync::watch;
 
+/// Positions that could not be read, of which so many are remembered.
+const DAMAGED_MAX: usize = 1000;
 /// Open segments that readers keep: enough for some readers in different places.
 const HANDLES_MAX: usize = 16;
 
@@ -83,6 +86,8 @@ pub(super) struct Shared {
     pub(super) lost: Vec<(Seq, Seq)>,
     /// Changes of the map may have been lost then.
     pub(super) lost_changes: bool,
+    /// Positions that are there and could not be read.
+    pub(super) damaged: Mutex<BTreeSet<u64>>,
     pub(super) latency: Latency,
     /// The last LSN that is durable.
     pub(super) durable: AtomicU64,
@@ -101,6 +106,14 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn map(&self) -> Arc<Map> {
         Arc::clone(&read(&self.map))
+    }
+
+    /// Remembers positions that could not be read; what is lost with a file is told elsewhere.
+    pub(super) fn note_damaged(&self, positions: RangeInclusive<u64>) {
+        let is_lost = |seq: Seq| self.lost.iter().any(|(from, to)| *from <= seq && seq <= *to);
+        let mut damaged = lock(&self.damaged);
+        let room = DAMAGED_MAX.saturating_sub(damaged.len());
+        damaged.extend(positions.take(DAMAGED_MAX).filter(|seq| !is_lost(Seq(*seq))).take(room));
     }
 
     /// Puts what is pending into sled; false when not all of it is durable yet.

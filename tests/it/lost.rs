@@ -76,3 +76,34 @@ fn a_lost_end_of_the_journal_is_told_and_nothing_is_given_twice() {
         assert!(!daemon.log().contains("panic"), "{case}: {}", daemon.log());
     }
 }
+
+#[test]
+fn an_event_that_cannot_be_read_is_told_by_everything_that_would_have_given_it() {
+    let mut daemon = Daemon::new();
+    (1..=12).for_each(|n| daemon.client().event(&message("wxid_me", "wxid_a", None, &format!("the words of {n} end"))));
+    assert_eq!(daemon.terminate(), 0);
+    let [segment] = &segments(&daemon)[..] else { panic!("one segment") };
+    let mut bytes = std::fs::read(segment).unwrap();
+    let words = b"the words of 7 end";
+    let at = bytes.windows(words.len()).position(|window| window == words).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(segment, bytes).unwrap();
+    daemon.start();
+    let run = daemon.cli(&["backup", "b"]).exits(0);
+    run.says(&["the backup lacks 1 event"]);
+    let args = ["events", "--cursor", "c", "--cursor-from", "oldest", "--exec", "sh", "-c", "echo $WEHELP_SEQ"];
+    let run = daemon.cli(&args).exits(1);
+    run.says(&["event 7 cannot be read", "1 event could not be read, and the command was not given them"]);
+    assert_eq!(run.out.lines().collect::<Vec<_>>(), ["1", "2", "3", "4", "5", "6", "8", "9", "10", "11", "12"]);
+    let run = daemon.cli(&["events", "-n", "all", "--json"]).exits(1);
+    assert_eq!(run.out.lines().count(), 11);
+    let told: Vec<serde_json::Value> = run.err.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(told[0]["seq"], 7);
+    assert!(told[0]["damaged"].is_string(), "{told:?}");
+    assert_eq!((&told[1]["error"], &told[1]["exit"], told.len()), (&"damaged".into(), &1.into(), 2));
+    let status = daemon.status();
+    assert_eq!(status["store"]["damaged"], 1);
+    assert!(status["hints"][0].as_str().unwrap().contains("event 7"), "{status}");
+    // What was told once is consumed.
+    daemon.cli(&args).exits(0);
+}

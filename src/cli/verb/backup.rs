@@ -6,8 +6,8 @@
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{Error, Exit};
 use crate::cli::render;
-use crate::control::BACKUP_PATIENCE;
 use crate::control::client::{PATIENCE_FOR_READING, Reply};
+use crate::control::{BACKUP_PATIENCE, Status};
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsRawFd;
@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 /// when the copy was made.
 ///
 /// While it is written the daemon drops no old events. Where what takes the copy (a pipe, a slow disk) stands still for
-/// two minutes the daemon lets go of it, and this ends with 1.
+/// two minutes the daemon lets go of it, and this ends with 1. Events that cannot be read are not in the copy: that is told on
+/// standard error.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -53,7 +54,9 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
             return Err(Error::usage("a backup is no text for a terminal; name a file, or pipe it into a program"));
         }
         let mut archive = ask(ctx)?;
-        return copy(ctx, &mut archive, |bytes| ctx.out().bytes(bytes)).map(drop);
+        copy(ctx, &mut archive, |bytes| ctx.out().bytes(bytes))?;
+        tell_damage(ctx);
+        return Ok(());
     }
     let path = &file;
     // A device would be gone for everybody, and who reads a pipe would wait for ever.
@@ -76,6 +79,7 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
         io::ErrorKind::AlreadyExists => exists(path),
         _ => failed("write", e),
     })?;
+    tell_damage(ctx);
     if ctx.out().is_quiet() {
         return Ok(());
     }
@@ -84,6 +88,20 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
         let path = path.to_string_lossy();
         format!("{} in {}; `wehelpd --restore` makes a data folder of it", render::bytes(written), render::clean(&path))
     })
+}
+
+/// Says what a backup cannot hold: it is as whole as the log is, and nobody must learn that from a restored one. The archive
+/// itself cannot tell before it has ended; the daemon knows then what it met.
+fn tell_damage(ctx: &Ctx) {
+    let Ok(client) = ctx.client() else { return };
+    let Ok(Status { store, .. }) = client.get::<Status>("/v1/status") else { return };
+    let Some(damaged) = store.damaged else { return };
+    let events = if damaged == 1 { "1 event".to_owned() } else { format!("{damaged} events") };
+    let message = format!(
+        "the backup lacks {events} that cannot be read, because the journal is damaged; wehelpd's log says where, and an \
+         older backup may have what is missing"
+    );
+    ctx.out().loss(&serde_json::json!({ "error": "damaged", "message": message }), &message);
 }
 
 fn exists(path: &Path) -> Error {

@@ -44,6 +44,7 @@ fn a_backup_made_while_writers_go_on_restores_to_the_same() {
     for round in 0..5 {
         let mut archive = Vec::new();
         store.backup(&[], &mut archive).unwrap();
+        assert_eq!(store.damaged(), [], "nothing is missing in it");
         let to = fast();
         let to = to.path().join("restored");
         Store::restore(&mut &archive[..], &to, &[]).unwrap();
@@ -176,5 +177,18 @@ fn salvage_needs_no_sled_and_skips_what_is_damaged() {
     let (report, got, _) = read();
     assert_eq!((report.damaged.len(), got.len()), (1, events.len() - 1));
     assert!(report.damaged[0].0 == segment && report.damaged[0].1 <= at as u64);
+    // Whoever makes a backup of such a store can learn what it lacks; and so can whoever reads it.
+    let missing: Vec<Seq> = events.iter().map(|e| e.0).filter(|seq| !got.iter().any(|e| e.0 == *seq)).collect();
+    for backup in [true, false] {
+        let store = open(&dir);
+        assert_eq!(store.damaged(), []);
+        if backup {
+            store.backup(&[], &mut std::io::sink()).unwrap();
+        } else {
+            all(&store, Query::default(), 100_000);
+        }
+        assert_eq!(store.damaged(), missing, "backup: {backup}");
+        store.close().unwrap();
+    }
     assert!(salvage(&dir.path().join("none"), &mut |_| {}).is_err());
 }

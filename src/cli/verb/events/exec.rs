@@ -9,7 +9,7 @@ use super::job::{self, Failure, Runs, Spec};
 use super::keeper::Keeper;
 use super::pass::{Passed, Passing};
 use super::plan::{Plan, Task};
-use super::print;
+use super::print::{self, Lost};
 use super::takeover::Takeover;
 use crate::cli::backoff::Backoff;
 use crate::cli::ctx::Ctx;
@@ -25,6 +25,7 @@ use crate::protocol::command::Command;
 use crate::protocol::id::Wxid;
 use crate::seq::Seq;
 use rustix::event::PollFlags;
+use serde_json::json;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
@@ -220,8 +221,8 @@ struct Main<'m, 'c> {
     /// When the cursor was last moved over events that need no run.
     passed: Instant,
     events: u64,
-    /// Events that retention took before the command was given them.
-    lost: u64,
+    /// Events that the command could not be given.
+    lost: Lost,
     passed_over: Passed,
     /// So many events more are to be run.
     left: Option<u64>,
@@ -250,7 +251,7 @@ impl<'m, 'c> Main<'m, 'c> {
             deadline: run.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             passed: Instant::now(),
             events: 0,
-            lost: 0,
+            lost: Lost::default(),
             passed_over: Passed::default(),
             left: run.count,
             at_end: run.count == Some(0),
@@ -281,14 +282,10 @@ impl<'m, 'c> Main<'m, 'c> {
         self.passed_over.notes(passing).for_each(|note| self.ctx.out().note(&note));
         self.keeper.done(self.plan.done());
         let kept = self.keeper.finish(self.stream);
-        match (self.ended.take(), self.lost) {
+        match (self.ended.take(), self.lost.error(", and the command was not given them")) {
             (Some(error), _) => Err(error),
-            (None, 0) => kept,
-            (None, lost) => kept.and(Err(Error::new(
-                Exit::Failed,
-                "dropped",
-                format!("{lost} events were dropped before they were read, and the command was not given them"),
-            ))),
+            (None, None) => kept,
+            (None, Some(lost)) => kept.and(Err(lost)),
         }
     }
 
@@ -359,11 +356,8 @@ impl<'m, 'c> Main<'m, 'c> {
                     }
                 }
                 Line::End(_) => self.at_end = true,
-                Line::Damaged(seq, reason) => self.ctx.out().complain(&print::damaged(seq, &reason)),
-                Line::Dropped(range) => {
-                    print::dropped(self.ctx.out(), range);
-                    self.lost += range.to.0 + 1 - range.from.0;
-                }
+                Line::Damaged(seq, reason) => self.lost.damaged(self.ctx.out(), seq, &reason),
+                Line::Dropped(range) => self.lost.dropped(self.ctx.out(), range),
                 Line::Refused(refusal) => broken = Some(refusal),
                 Line::Passed(_) | Line::KeepAlive => {}
             }
@@ -408,7 +402,9 @@ impl<'m, 'c> Main<'m, 'c> {
         };
         match why {
             Why::Failed(reason) if self.run.how.on_failure == OnFailure::Skip => {
-                self.ctx.out().complain(&Error::failed(format!("event {seq}: {reason}; skipped")));
+                // No error of ours: that it is passed over was asked for, and the exit status does not tell of it.
+                let message = format!("event {seq}: {reason}; skipped");
+                self.ctx.out().loss(&json!({ "error": "exec-failed", "message": message }), &message);
                 self.plan.finish(seq);
                 self.events += 1;
             }
