@@ -423,3 +423,22 @@ fn a_reader_of_its_output_that_leaves_ends_it_quietly() {
     assert!(ended.stderr.is_empty(), "{}", String::from_utf8_lossy(&ended.stderr));
     assert_eq!(position(&daemon, "c"), Some(1), "the second could not say what it had to");
 }
+
+#[test]
+fn a_reply_that_can_never_be_queued_is_told_and_the_next_ones_are_answered() {
+    let daemon = Daemon::unpaced();
+    daemon.login("wxid_me", 7768);
+    daemon.login("oldid77", 8);
+    say(&daemon, "wxid_1", "ping");
+    say(&daemon, "25984@newkind", "ping");
+    daemon.client().event(&message("oldid77", "wxid_2", None, "ping").replace("7768", "8"));
+    say(&daemon, "wxid_3", "ping");
+    daemon.cli(&["account", "forget", "oldid77", "--force"]).exits(0);
+    let bot = ["events", "--cursor", "bot", "--cursor-from", "oldest", "--kind", "message.text", "--reply"];
+    let run = daemon.cli(&[&bot[..], &["-q", "--exec", "echo", "pong"]].concat()).exits(0);
+    run.says(&["event 4", "newkind", "event 5", "oldid77"]);
+    let chats: Vec<_> = daemon.client().poll("wxid=wxid_me").iter().map(|c| c["wxid"].clone()).collect();
+    assert_eq!(chats, ["wxid_1", "wxid_3"]);
+    assert_eq!(position(&daemon, "bot"), Some(6));
+    assert!(!daemon.cli(&[&bot[..], &["--exec", "echo", "pong"]].concat()).exits(0).err.contains("newkind"));
+}

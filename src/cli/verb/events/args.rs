@@ -8,7 +8,13 @@ use std::time::Duration;
 
 /// Print stored events, oldest first: the last 20 unless told otherwise.
 ///
-/// On a terminal a line an event for people; anywhere else one JSON object a line (see wehelp-events(7)).
+/// On a terminal a line an event for people; anywhere else one JSON object a line (see wehelp-events(7)). -a takes an account
+/// that an event has told of, or that the queue keeps commands of; of any other the exit status is 4.
+///
+/// An event that is stored and cannot be read is told on standard error, as `{"seq":N,"damaged":REASON}` with --json, and
+/// the exit status is 1 at the end. With --exec the same holds for events that were dropped before they could be read. A reply
+/// that can never be queued, because wehelpd takes no such chat, text or account, is told on standard error as well, and
+/// the event counts as dealt with; while wehelpd is away or takes nothing for now, the reply waits.
 ///
 /// A cursor moves only over what was written out, or whose command exited 0 (and whose reply is in the queue): a crash
 /// repeats the last, and skips none. One reader at a time holds it. SIGINT, SIGTERM and SIGHUP let what runs end and the

@@ -19,7 +19,7 @@ use crate::cli::stream::{Came, Stream, Until};
 use crate::cli::wake::{self, Signals, Wake, Waker};
 use crate::clock::Time;
 use crate::control::client::{self, Client};
-use crate::control::{Enqueue, Entry, EventsQuery, Line, Receipt};
+use crate::control::{Enqueue, Entry, EventsQuery, Line, Receipt, Refusal};
 use crate::home::Target;
 use crate::protocol::command::Command;
 use crate::protocol::id::Wxid;
@@ -95,6 +95,8 @@ enum Report {
     Replied(Box<Receipt>),
     /// People may want to know.
     Note(String),
+    /// What it printed was for nobody: no reply to this event can ever be queued, and why.
+    Unsendable(Seq, String),
     /// It is over.
     Over(Seq, Result<(), Why>),
 }
@@ -375,6 +377,11 @@ impl<'m, 'c> Main<'m, 'c> {
                 self.ctx.out().note(&render::clean(&note));
                 Ok(())
             }
+            Report::Unsendable(seq, why) => {
+                let message = format!("event {seq}: the reply goes nowhere: {why}");
+                self.ctx.out().loss(&json!({ "error": "no-reply", "message": message }), &message);
+                Ok(())
+            }
             Report::Over(seq, Ok(())) => {
                 self.plan.finish(seq);
                 self.events += 1;
@@ -620,28 +627,13 @@ fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn
     if text.trim().is_empty() {
         return Ok(());
     }
-    let Some(chat) = &entry.chat else {
-        tell(Report::Note(format!("event {seq} ({}) is of no chat, so the reply goes nowhere", entry.kind)));
-        return Ok(());
+    let unsendable = |why: String| {
+        tell(Report::Unsendable(seq, why));
+        Ok(())
     };
-    // Any other account would be the wrong one.
-    let Some(account) = &entry.account else {
-        tell(Report::Note(format!("nobody knows which account event {seq} is of, so the reply goes nowhere")));
-        return Ok(());
-    };
-    let bad = |e: &dyn std::fmt::Display| Attempt::Again(format!("the reply cannot be sent: {e}"));
-    let wxid = Wxid::parse(chat).map_err(|e| bad(&e))?;
-    let wire = Command::SendText { wxid, text: text.to_owned() }.to_wire(None).map_err(|e| bad(&e))?;
-    let wish = Enqueue {
-        commands: vec![wire.to_raw()],
-        account: Some(account.clone()),
-        delay_ms: None,
-        due: None,
-        expires_ms: None,
-        keys: vec![format!("{}-{seq}", reply.key)],
-        on_client: false,
-        bulk: false,
-        dry_run: false,
+    let wish = match wish(reply, entry, text) {
+        Ok(wish) => wish,
+        Err(why) => return unsendable(why),
     };
     let (mut backoff, mut is_told) = (Backoff::for_ever(), false);
     loop {
@@ -671,8 +663,86 @@ fn send(shared: &Shared, reply: &Reply, entry: &Entry, text: &str, tell: &dyn Fn
                     return Err(Attempt::Interrupted);
                 }
             }
-            Err(error @ client::Error::Refused { .. }) => return Err(bad(&error)),
+            Err(client::Error::Refused { refusal, .. }) if is_for_good(&refusal) => return unsendable(refusal.message),
+            Err(error @ client::Error::Refused { .. }) => {
+                return Err(Attempt::Again(format!("the reply cannot be sent: {error}")));
+            }
             Err(error) => return Err(Attempt::Never(error.into())),
+        }
+    }
+}
+
+/// What a reply is to the daemon; or why none to this event can ever be queued.
+fn wish(reply: &Reply, entry: &Entry, text: &str) -> Result<Enqueue, String> {
+    let Some(chat) = &entry.chat else { return Err(format!("the event ({}) is of no chat", entry.kind)) };
+    // Any other account would be the wrong one.
+    let Some(account) = &entry.account else { return Err("nobody knows which account the event is of".to_owned()) };
+    // What a client reports may look as no id does that anybody has seen.
+    let wxid = Wxid::parse(chat).map_err(|e| e.to_string())?;
+    let wire = Command::SendText { wxid, text: text.to_owned() }.to_wire(None).map_err(|e| e.to_string())?;
+    Ok(Enqueue {
+        commands: vec![wire.to_raw()],
+        account: Some(account.clone()),
+        delay_ms: None,
+        due: None,
+        expires_ms: None,
+        keys: vec![format!("{}-{}", reply.key, entry.seq)],
+        on_client: false,
+        bulk: false,
+        dry_run: false,
+    })
+}
+
+/// Whether the daemon refuses what this reply is (its chat, its text, its account), so that it will whenever it is asked: not
+/// the moment, nor how we ask, which would be wrong for every other reply as well.
+fn is_for_good(refusal: &Refusal) -> bool {
+    matches!(refusal.error.as_str(), "bad-command" | "unknown-account" | "ambiguous-account")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply() -> Reply {
+        let target = Target { sockets: Vec::new(), data_dir: None };
+        Reply { target, waits: false, key: "reply-bot".to_owned() }
+    }
+
+    fn said(chat: Option<&str>, account: Option<&str>) -> Entry {
+        Entry {
+            seq: Seq(7),
+            kind: "message.text".to_owned(),
+            chat: chat.map(str::to_owned),
+            account: account.map(str::to_owned),
+            ..Entry::default()
+        }
+    }
+
+    #[test]
+    fn what_no_reply_can_go_to_is_told_from_the_event_alone() {
+        let wish = |chat, account, text: &str| wish(&reply(), &said(chat, account), text);
+        let wished = wish(Some("wxid_a"), Some("wxid_me"), "pong").unwrap();
+        assert_eq!((wished.keys, wished.account.as_deref()), (vec!["reply-bot-7".to_owned()], Some("wxid_me")));
+        for (chat, account, text, word) in [
+            (None, Some("wxid_me"), "x", "message.text"),
+            (Some("wxid_a"), None, "x", "which account"),
+            (Some("25984@newkind"), Some("wxid_me"), "x", "newkind"),
+            (Some("a b"), Some("wxid_me"), "x", "white space"),
+            (Some("a\0"), Some("wxid_me"), "x", "control"),
+            (Some("wxid_a"), Some("wxid_me"), &"x".repeat(REPLY_BYTES_MAX), "bytes"),
+        ] {
+            let why = wish(chat, account, text).unwrap_err();
+            assert!(why.contains(word), "{chat:?} {account:?}: {why}");
+        }
+    }
+
+    #[test]
+    fn only_a_refusal_of_what_the_reply_is_holds_for_good() {
+        let is = |code: &str| is_for_good(&Refusal { error: code.to_owned(), message: String::new() });
+        assert!(["bad-command", "unknown-account", "ambiguous-account"].into_iter().all(is));
+        for passes in ["queue-full", "store-refuses-writes", "key-reused", "bad-key", "bad-request", "version-mismatch"]
+        {
+            assert!(!is(passes), "{passes}");
         }
     }
 }
