@@ -311,11 +311,13 @@ pub struct AskQuery {
     pub from: Option<String>,
     /// Only a message whose text this regular expression finds is an answer.
     pub r#match: Option<String>,
+    /// To take it up again: the log of the daemon that it was asked through; another one refuses (409 `other-log`).
+    pub log: Option<String>,
 }
 
 impl Default for AskQuery {
     fn default() -> Self {
-        Self { queue: true, timeout_ms: None, from: None, r#match: None }
+        Self { queue: true, timeout_ms: None, from: None, r#match: None, log: None }
     }
 }
 
@@ -396,6 +398,10 @@ pub struct WaitQuery {
     /// What to wait for.
     #[serde(default)]
     pub until: Until,
+    /// The log of the daemon that queued the command; another one, whose command of that number is not meant, refuses
+    /// (409 `other-log`).
+    #[serde(default)]
+    pub log: Option<String>,
 }
 
 /// What a waiter waits for.
@@ -496,8 +502,11 @@ pub struct CursorCommit {
     pub done: bool,
 }
 
-/// The header that names the log, see [`Status::log`], on every answer about events, refusals included.
+/// The header that names the log, see [`Status::log`], on every answer about events and commands, refusals included.
 pub const LOG_HEADER: &str = "wehelp-log";
+
+/// The code of a refusal because what was asked for is of another log than the daemon's.
+pub const OTHER_LOG: &str = "other-log";
 
 /// A line of an event stream, wherever retention has overtaken its reader, and where a file of the store is lost: these
 /// positions were dropped before they were read, and the stream goes on after them.

@@ -4,7 +4,8 @@ use super::error::Error;
 use super::options::Global;
 use super::output::Output;
 use crate::config::Places;
-use crate::control::client::{Client, Ending};
+use crate::control::LOG_HEADER;
+use crate::control::client::{Client, Ending, Reply};
 use crate::home::{self, Target, Wishes};
 use std::cell::OnceCell;
 use std::path::PathBuf;
@@ -17,12 +18,13 @@ pub(super) struct Ctx {
     out: Output,
     client: OnceCell<Client>,
     ending: OnceCell<Ending>,
+    log: OnceCell<String>,
 }
 
 impl Ctx {
     pub(super) fn new(global: Global) -> Self {
         let out = Output::new(&global);
-        Self { global, out, client: OnceCell::new(), ending: OnceCell::new() }
+        Self { global, out, client: OnceCell::new(), ending: OnceCell::new(), log: OnceCell::new() }
     }
 
     pub(super) fn global(&self) -> &Global {
@@ -43,6 +45,19 @@ impl Ctx {
         }
         let client = Client::find(&self.target()?)?.with_ending(self.ending.get().cloned());
         Ok(self.client.get_or_init(|| client))
+    }
+
+    /// From now on the numbers that we know are of the daemon that gave this reply: where another has taken its place, they
+    /// mean something else there.
+    pub(super) fn belong_to(&self, reply: &Reply) {
+        if let Some(log) = reply.header(LOG_HEADER) {
+            self.log.get_or_init(|| log.to_owned());
+        }
+    }
+
+    /// The log of that daemon.
+    pub(super) fn log(&self) -> Option<&str> {
+        self.log.get().map(String::as_str)
     }
 
     /// Lets nothing that the daemon is asked from now on keep us for long, once we were told to end.

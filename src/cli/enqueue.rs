@@ -261,6 +261,7 @@ impl<'a> Enqueuer<'a> {
             Unfinished { fate, for_one, error: error.into() }
         })?;
         // From here on all are queued, whatever becomes of the receipts.
+        ctx.belong_to(&reply);
         let mut lines = reply.lines();
         let queued = |error| Unfinished { fate: Fate::Queued, for_one: false, error };
         for _ in wires {
@@ -312,6 +313,7 @@ impl<'a> Enqueuer<'a> {
             let fate = if error.may_be_done() { Fate::Unknown } else { Fate::NotQueued };
             told(unfinished(fate, error.into()))
         })?;
+        ctx.belong_to(&reply);
         let mut turn = reply.lines();
         let receipt = first_receipt(&mut turn).map_err(|error| told(unfinished(Fate::Queued, error.into())))?;
         self.warn(ctx, &receipt);

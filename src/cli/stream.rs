@@ -321,7 +321,7 @@ impl<'c, Q: Followed> Stream<'c, Q> {
 }
 
 impl<'c> Stream<'c> {
-    /// A stream of what comes after `seq`, which is opened at the first wait. It outlives a restart of the daemon, in silence.
+    /// A stream of what comes after `seq` in the log that we know numbers of, which is opened at the first wait. It outlives a restart of the daemon, in silence.
     ///
     /// # Errors
     /// When there was no daemon.
@@ -329,6 +329,7 @@ impl<'c> Stream<'c> {
         let heartbeat_ms = u64::try_from(HEARTBEAT.as_millis()).ok();
         let mut stream = Self::lost(ctx, ctx.client()?.clone(), EventsQuery { follow: true, heartbeat_ms, ..query });
         stream.position = seq;
+        stream.log = ctx.log().map(str::to_owned);
         Ok(stream)
     }
 

@@ -26,8 +26,44 @@ pub(super) struct Outcome {
     pub(super) answers: Vec<(Box<RawValue>, Vec<Value>)>,
     /// Whether what was waited for came.
     pub(super) reached: bool,
-    /// The daemon keeps the command no longer.
-    pub(super) gone: bool,
+    /// The daemon that is there does not have the command, and why.
+    pub(super) gone: Option<Vanished>,
+}
+
+/// Why a command is not there any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vanished {
+    /// Its daemon keeps it no longer.
+    Forgotten,
+    /// Another daemon has taken the place of its own; what became of it nobody there knows.
+    Elsewhere,
+}
+
+/// What a refusal tells of a command that was there.
+fn let_go(error: &client::Error) -> Option<Vanished> {
+    match error {
+        client::Error::Refused { refusal, .. } if refusal.error == control::OTHER_LOG => Some(Vanished::Elsewhere),
+        client::Error::Refused { status: 404, .. } => Some(Vanished::Forgotten),
+        _ => None,
+    }
+}
+
+impl Vanished {
+    /// Says it of a command, which was last in that state.
+    fn says(self, id: u64, state: State) -> String {
+        match self {
+            Self::Forgotten => format!("wehelpd has forgotten command {id}, which was last {state} (queue.keep_done)"),
+            Self::Elsewhere => format!("{}; it was last {state}", elsewhere(id)),
+        }
+    }
+}
+
+/// What is said of a command whose daemon is not the one that answers now.
+pub(super) fn elsewhere(id: u64) -> String {
+    format!(
+        "another wehelpd, with another log of events, has taken the place of the one that has command {id}; start that one \
+         again, and see `wehelp queue show {id}` there"
+    )
 }
 
 /// Waits for each in turn and prints the answers. The patience begins anew with every answer: who is answered
@@ -111,7 +147,7 @@ pub(super) fn watch(
 ) -> Result<Outcome, Error> {
     let mut backoff = Backoff::for_a_restart();
     let id = first.id;
-    let mut known = Outcome { receipt: first.clone(), answers: Vec::new(), reached: false, gone: false };
+    let mut known = Outcome { receipt: first.clone(), answers: Vec::new(), reached: false, gone: None };
     loop {
         let left = end.saturating_duration_since(Instant::now());
         match watch_once(ctx, until, left, &mut backoff, &mut known, &mut seen) {
@@ -124,10 +160,10 @@ pub(super) fn watch(
                 backoff.reset();
                 known = outcome;
             }
-            Err(client::Error::Refused { status: 404, .. }) => {
+            Err(error) if let_go(&error).is_some() => {
                 // It was there: it stays what it was.
                 let reached = known.receipt.state == State::Answered;
-                return Ok(Outcome { reached, gone: true, ..known });
+                return Ok(Outcome { reached, gone: let_go(&error), ..known });
             }
             Err(error) if !error.may_pass() => return Err(error.into()),
             Err(error) if backoff.is_over() || Instant::now() >= end || ctx.is_ending() => {
@@ -153,9 +189,9 @@ fn watch_once(
         Ok(client) => client,
         Err(error) => return Err(client::Error::Strange(error.message)),
     };
-    let timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+    let (timeout_ms, log) = (u64::try_from(left.as_millis()).unwrap_or(u64::MAX), ctx.log().map(str::to_owned));
     let path = format!("/v1/commands/{}/wait", known.receipt.id);
-    let mut lines = client.open(&path, &WaitQuery { timeout_ms, until })?.lines();
+    let mut lines = client.open(&path, &WaitQuery { timeout_ms, until, log })?.lines();
     lines.set_patience(Some(left.saturating_add(SLACK)))?;
     let (mut is_there, mut answers) = (false, Vec::new());
     while let Some(progress) = lines.next_value()? {
@@ -170,7 +206,7 @@ fn watch_once(
                 if !is_there {
                     return Err(client::Error::Strange("a wait without a receipt".into()));
                 }
-                return Ok(Outcome { receipt: known.receipt.clone(), answers, reached, gone: false });
+                return Ok(Outcome { receipt: known.receipt.clone(), answers, reached, gone: None });
             }
         }
     }
@@ -217,12 +253,10 @@ pub(super) fn failure(outcome: &Outcome, patience: Duration) -> Option<Error> {
             "the answer to command {id} may not be whole: wehelpd was not running when more of it could have come; ask again"
         ))),
         _ if outcome.reached => None,
-        _ if outcome.gone => {
+        _ if outcome.gone.is_some() => {
             let came = if outcome.answers.is_empty() { "no answer".to_owned() } else { part(receipt) };
-            Some(Error::no_answer(format!(
-                "{came}: wehelpd has forgotten command {id}, which was last {} (queue.keep_done)",
-                receipt.state
-            )))
+            let gone = outcome.gone.map(|gone| gone.says(id, receipt.state)).unwrap_or_default();
+            Some(Error::no_answer(format!("{came}: {gone}")))
         }
         _ if !outcome.answers.is_empty() => Some(Error::no_answer(format!(
             "only a part of the answer to command {id} came within {}: {}; what comes later is still noted, see `wehelp \
@@ -358,7 +392,7 @@ mod tests {
 
     #[test]
     fn what_is_said_when_time_is_over_tells_whether_the_client_has_it() {
-        let outcome = |state| Outcome { receipt: receipt(state), answers: vec![], reached: false, gone: false };
+        let outcome = |state| Outcome { receipt: receipt(state), answers: vec![], reached: false, gone: None };
         let said = |state| failure(&outcome(state), PATIENCE).unwrap();
         assert!(said("ready").message.contains("no client has fetched command 42 yet"));
         assert_eq!(said("ready").exit, Exit::NoAnswer);
@@ -383,7 +417,7 @@ mod tests {
             receipt: receipt("rejected"),
             answers: vec![answer("message.system", &json!([]))],
             reached: true,
-            gone: false,
+            gone: None,
         };
         let error = failure(&outcome, PATIENCE).unwrap();
         assert_eq!(error.exit, Exit::Refused);
@@ -392,8 +426,8 @@ mod tests {
 
     #[test]
     fn what_is_kept_no_longer_or_may_lack_something_is_no_answer() {
-        let outcome = |state, reached, gone, cut| {
-            let receipt = Receipt { cut, ..receipt(state) };
+        let outcome = |state, reached, gone: bool, cut| {
+            let (receipt, gone) = (Receipt { cut, ..receipt(state) }, gone.then_some(Vanished::Forgotten));
             failure(&Outcome { receipt, answers: vec![], reached, gone }, PATIENCE)
         };
         for (outcome, word) in [
@@ -406,5 +440,20 @@ mod tests {
             assert!(error.message.contains(word), "{}", error.message);
         }
         assert_eq!(outcome("answered", true, true, false), None);
+    }
+
+    #[test]
+    fn a_command_that_is_another_daemons_is_not_forgotten() {
+        let told = |status: u16, code: &str| {
+            let refusal = control::Refusal { error: code.to_owned(), message: String::new() };
+            let_go(&client::Error::Refused { status, refusal })
+        };
+        assert_eq!((told(409, "other-log"), told(404, "not-found")), (Some(Vanished::Elsewhere), Some(Vanished::Forgotten)));
+        assert_eq!((told(409, "too-late"), told(503, "store-refuses-writes")), (None, None));
+        let receipt = receipt("fetched");
+        let outcome = Outcome { receipt, answers: vec![], reached: false, gone: Some(Vanished::Elsewhere) };
+        let error = failure(&outcome, PATIENCE).unwrap();
+        assert_eq!(error.exit, Exit::NoAnswer);
+        assert!(error.message.contains("another wehelpd") && !error.message.contains("forgotten"), "{}", error.message);
     }
 }

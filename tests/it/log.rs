@@ -109,3 +109,29 @@ fn a_restored_backup_is_another_log_with_the_same_token() {
     let rest = eventually("the cursor is free", || Some(daemon.events(&["--cursor", "c"])));
     assert_eq!(rest[0]["text"], "other 0");
 }
+
+#[test]
+fn who_waits_for_a_command_is_told_that_another_daemon_has_taken_the_place_of_its_own() {
+    let mut daemon = Daemon::unpaced();
+    daemon.login("wxid_me", 7);
+    let waits = daemon.beside(&["room", "list", "--wait=60s"]);
+    let asks = daemon.beside(&["ask", "wxid_q", "well?", "--timeout", "60s"]);
+    let mut taken = 0;
+    eventually("both are fetched", || {
+        taken += daemon.client().poll("wxid=wxid_me").len();
+        (taken == 2).then_some(())
+    });
+    (1..=2).for_each(|id| drop(daemon.reaches(id, "fetched")));
+    daemon.kill9();
+    std::fs::rename(daemon.data_dir(), daemon.path("its")).unwrap();
+    daemon.start();
+    // The new one has commands of these numbers, too, and a question that nobody may take up but who asked it.
+    daemon.login("wxid_me", 7);
+    daemon.queue_text("another");
+    for waits in [waits, asks] {
+        let run = waits.end().exits(6);
+        run.says(&["another wehelpd", "queue show"]);
+        assert!(!run.err.contains("forgotten"), "{run:?}");
+    }
+    assert_eq!(daemon.show(1)["state"], "ready");
+}

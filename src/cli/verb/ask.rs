@@ -120,7 +120,8 @@ pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {
     }
     // Nobody is asked when nobody listens any more.
     let expires = wiring.expires.map_or(timeout, |expires| expires.min(timeout));
-    let query = AskQuery { queue: !no_queue, timeout_ms: Some(millis(timeout)), from: from.clone(), r#match };
+    let query =
+        AskQuery { queue: !no_queue, timeout_ms: Some(millis(timeout)), from: from.clone(), r#match, log: None };
     let (receipt, line) = enqueuer.ask(ctx, wire, expires, &query)?;
     let end = Instant::now() + timeout + receipt.due.since(Time::now());
     let id = receipt.id;
@@ -208,7 +209,8 @@ impl Turn<'_> {
             return;
         }
         let left = self.end.saturating_duration_since(Instant::now()).saturating_sub(self.due.since(Time::now()));
-        let query = AskQuery { timeout_ms: Some(millis(left)), ..self.query.clone() };
+        let log = self.ctx.log().map(str::to_owned);
+        let query = AskQuery { timeout_ms: Some(millis(left)), log, ..self.query.clone() };
         let again = || -> Result<Lines, Error> {
             let mut line = self.ctx.client()?.open(&format!("/v1/asks/{}", self.id), &query)?.lines();
             enqueue::first_receipt(&mut line)?;
@@ -298,6 +300,10 @@ impl Question<'_> {
 
     /// The daemon went away and did not come back.
     fn lost(&self, error: Error) -> Error {
+        if error.code == control::OTHER_LOG {
+            let message = format!("no reply: the question was asked, but {}", wait::elsewhere(self.receipt.id));
+            return Error::no_answer(message);
+        }
         if !matches!(error.exit, Exit::NoDaemon | Exit::NoAnswer) {
             return error;
         }

@@ -75,10 +75,10 @@ pub(crate) fn routes(
         .unify()
 }
 
-/// Whether an answer has positions of the log in it, or tells that one is none.
+/// Whether an answer has positions of the log or numbers of commands in it, or tells that one is none.
 fn is_about_the_log(path: &str) -> bool {
     let below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    below("/v1/events") || below("/v1/cursors") || path == "/v1/commands"
+    ["/v1/events", "/v1/cursors", "/v1/commands", "/v1/asks"].into_iter().any(below)
 }
 
 fn check_version(headers: &header::HeaderMap) -> Result<(), Refusal> {
@@ -232,7 +232,9 @@ impl Ask<'_> {
             (&Method::POST, [id, "cancel"]) => Ok(json(&queue.cancel(number(id)?).await?)),
             (&Method::POST, [id, "retry"]) => Ok(json(&queue.retry(number(id)?).await?)),
             (&Method::GET, [id, "wait"]) => {
-                Ok(stream(self.parts.waits.begin(number(id)?, &self.query()?)?, or_refusal))
+                let query: control::WaitQuery = self.query()?;
+                range::check_log(&self.parts.store, query.log.as_deref())?;
+                Ok(stream(self.parts.waits.begin(number(id)?, &query)?, or_refusal))
             }
             _ => Err(self.no_such_path()),
         }
@@ -248,6 +250,9 @@ impl Ask<'_> {
             (&Method::GET, [id]) => {
                 let query: control::AskQuery = self.query()?;
                 asks::filter(&query, None, None)?;
+                // IMPORTANT: before it is taken up, since it ends with the connection: the question of that number may be
+                // somebody else's.
+                range::check_log(&self.parts.store, query.log.as_deref())?;
                 Ok(stream(self.parts.asks.again(number(id)?, query).await?, |line| line))
             }
             _ => Err(self.no_such_path()),

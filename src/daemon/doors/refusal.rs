@@ -149,7 +149,7 @@ impl From<log::refused::Refused> for Refusal {
             Refused::Position(_) => hinted(400, "bad-time", "write # and a number, as #17"),
             Refused::Moment(_) => row(400, "bad-time"),
             Refused::Ahead { .. } => hinted(409, "ahead", "begin again, with `oldest`, `now` or a time"),
-            Refused::OtherLog => hinted(409, "other-log", "start this reader again"),
+            Refused::OtherLog => hinted(409, control::OTHER_LOG, "start this reader again"),
             Refused::NotFound { ref kept, .. } => hinted(404, "not-found", kept.clone()),
             Refused::Lost { .. } | Refused::Damaged { .. } => row(500, "damaged"),
             Refused::Unread => hinted(500, "read-failed", "see the daemon's log"),
