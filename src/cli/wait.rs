@@ -80,6 +80,7 @@ pub(super) fn all(ctx: &Ctx, awaited: &[(Receipt, Duration)], raw: bool) -> Resu
         n => Progress::count(ctx.out(), n as u64, "answers"),
     };
     let mut failures = Vec::new();
+    let mut told = Coverage::default();
     let mut table: Vec<Value> = Vec::new();
     let mut begun = Instant::now();
     let shape = awaited.first().map_or(Shape::Facts, |(first, _)| Shape::of(&first.api));
@@ -100,9 +101,11 @@ pub(super) fn all(ctx: &Ctx, awaited: &[(Receipt, Duration)], raw: bool) -> Resu
             Ok(())
         })?;
         table.extend(collected.unwrap_or_default());
-        failures.extend(failure(&outcome, *patience));
+        told.add(&outcome);
+        failures.extend(failure(&outcome, *patience).map(|error| (outcome, *patience, error)));
     }
     drop(progress);
+    let failures = told.sum_up(failures);
     if !table.is_empty() {
         ctx.out().text(&shape.text(&table, ctx.out().columns()))?;
     } else if failures.is_empty() && !ctx.out().is_json() && !raw && matches!(shape, Shape::Table(_)) {
@@ -227,6 +230,13 @@ fn stage(receipt: &Receipt) -> String {
 
 /// Why an outcome is no success.
 pub(super) fn failure(outcome: &Outcome, patience: Duration) -> Option<Error> {
+    let mut told = Coverage::default();
+    told.add(outcome);
+    failure_of(outcome, patience, &told.part().unwrap_or_else(|| "the ids, and not yet the rest".to_owned()))
+}
+
+/// As [`failure`]; `part` says how much came.
+fn failure_of(outcome: &Outcome, patience: Duration, part: &str) -> Option<Error> {
     let receipt = &outcome.receipt;
     let id = receipt.id;
     match receipt.state {
@@ -254,7 +264,7 @@ pub(super) fn failure(outcome: &Outcome, patience: Duration) -> Option<Error> {
         ))),
         _ if outcome.reached => None,
         _ if outcome.gone.is_some() => {
-            let came = if outcome.answers.is_empty() { "no answer".to_owned() } else { part(receipt) };
+            let came = if outcome.answers.is_empty() { "no answer" } else { part };
             let gone = outcome.gone.map(|gone| gone.says(id, receipt.state)).unwrap_or_default();
             Some(Error::no_answer(format!("{came}: {gone}")))
         }
@@ -262,28 +272,67 @@ pub(super) fn failure(outcome: &Outcome, patience: Duration) -> Option<Error> {
             "only a part of the answer to command {id} came within {}: {}; what comes later is still noted, see `wehelp \
              queue show {id}`",
             span(patience),
-            part(receipt)
+            part
         ))),
         _ => Some(Error::no_answer(late(receipt, patience))),
     }
 }
 
-/// How much of an answer came: `2 of 3; `wxid_c` was not told`.
-fn part(receipt: &Receipt) -> String {
-    /// So many of those that were not told are named.
-    const NAMED_MAX: usize = 10;
-    let asked: Value = serde_json::from_str(receipt.command.get()).unwrap_or_default();
-    let Some(asked) = asked["wxidLists"].as_array() else {
-        return "the ids, and not yet the rest".to_owned();
-    };
-    let asked = asked.iter().filter_map(Value::as_str).collect::<HashSet<_>>().len();
-    let missing = &receipt.missing;
-    let mut named: Vec<String> = missing.iter().take(NAMED_MAX).map(|id| format!("`{}`", render::clean(id))).collect();
-    if missing.len() > NAMED_MAX {
-        named.push(format!("{} more", missing.len() - NAMED_MAX));
+/// Who was asked about, by one command or by all of a call, and of whom nothing came.
+#[derive(Debug, Default)]
+struct Coverage {
+    asked: HashSet<String>,
+    missing: Vec<String>,
+    commands: usize,
+}
+
+impl Coverage {
+    fn add(&mut self, outcome: &Outcome) {
+        let command: Value = serde_json::from_str(outcome.receipt.command.get()).unwrap_or_default();
+        let ids = command["wxidLists"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut ids: Vec<String> = ids.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        self.commands += usize::from(!ids.is_empty());
+        ids.retain(|id| self.asked.insert(id.clone()));
+        if outcome.answers.is_empty() && !outcome.reached {
+            self.missing.extend(ids);
+        } else if !outcome.reached {
+            self.missing.extend(outcome.receipt.missing.iter().cloned());
+        }
     }
-    let was = if missing.len() == 1 { "was" } else { "were" };
-    format!("{} of {asked}; {} {was} not told", asked.saturating_sub(missing.len()), named.join(", "))
+
+    /// How much came: `2 of 3; `wxid_c` was not told`; `None` where nobody was asked about by id.
+    fn part(&self) -> Option<String> {
+        /// So many of those that were not told are named.
+        const NAMED_MAX: usize = 5;
+        if self.asked.is_empty() {
+            return None;
+        }
+        let missing = &self.missing;
+        if missing.is_empty() {
+            return Some(format!("all {} were told, and not that there is no more", self.asked.len()));
+        }
+        let named: Vec<String> = missing.iter().take(NAMED_MAX).map(|id| format!("`{}`", render::clean(id))).collect();
+        let more = match missing.len().saturating_sub(NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let was = if missing.len() == 1 { "was" } else { "were" };
+        let (told, asked) = (self.asked.len().saturating_sub(missing.len()), self.asked.len());
+        Some(format!("{told} of {asked}; {}{more} {was} not told", named.join(", ")))
+    }
+
+    /// The failures of a call: where it asked by several commands, the first of them tells how much came of all.
+    fn sum_up(&self, failures: Vec<(Outcome, Duration, Error)>) -> Vec<Error> {
+        let whole = self.part().filter(|_| self.commands > 1 && !self.missing.is_empty());
+        let mut whole = whole.as_deref();
+        let said = |(outcome, patience, error): (Outcome, Duration, Error)| match whole.take() {
+            None => error,
+            // It says itself how much came.
+            Some(whole) if !outcome.answers.is_empty() => failure_of(&outcome, patience, whole).unwrap_or(error),
+            Some(whole) => Error { message: format!("{whole}: {}", error.message), ..error },
+        };
+        failures.into_iter().map(said).collect()
+    }
 }
 
 /// What is said when time is over: whether the client has fetched the command yet.
@@ -455,5 +504,40 @@ mod tests {
         let error = failure(&outcome, PATIENCE).unwrap();
         assert_eq!(error.exit, Exit::NoAnswer);
         assert!(error.message.contains("another wehelpd") && !error.message.contains("forgotten"), "{}", error.message);
+    }
+
+    /// A question about these, of which nothing came but those who are not missing.
+    fn asked(from: usize, to: usize, missing: &[&str], came: bool, reached: bool) -> Outcome {
+        let ids: Vec<String> = (from..to).map(|n| format!("wxid_{n}")).collect();
+        let command = json!({ "api": "newGetUserLists", "wxidLists": ids }).to_string();
+        let receipt = Receipt {
+            command: RawValue::from_string(command).unwrap(),
+            missing: missing.iter().map(|&id| id.to_owned()).collect(),
+            ..receipt("fetched")
+        };
+        let answers = if came { vec![answer("contacts", &json!([]))] } else { vec![] };
+        Outcome { receipt, answers, reached, gone: None }
+    }
+
+    #[test]
+    fn of_a_question_in_several_commands_it_is_told_how_much_of_all_came() {
+        let told = |outcomes: Vec<Outcome>| -> Vec<String> {
+            let mut told = Coverage::default();
+            outcomes.iter().for_each(|outcome| told.add(outcome));
+            let failed = |outcome: Outcome| failure(&outcome, PATIENCE).map(|error| (outcome, PATIENCE, error));
+            told.sum_up(outcomes.into_iter().filter_map(failed).collect()).into_iter().map(|e| e.message).collect()
+        };
+        let whole = |from, to| asked(from, to, &[], true, true);
+        let lost = told(vec![whole(0, 50), asked(50, 100, &[], false, false), whole(100, 120)]);
+        let named = "`wxid_50`, `wxid_51`, `wxid_52`, `wxid_53`, `wxid_54` and 45 more were not told: no answer within";
+        assert!(lost.len() == 1 && lost[0].starts_with(&format!("70 of 120; {named}")), "{lost:?}");
+        let cut = told(vec![whole(0, 50), asked(50, 70, &["wxid_68", "wxid_69"], true, false)]);
+        assert!(cut.len() == 1 && cut[0].contains("68 of 70; `wxid_68`, `wxid_69` were not told"), "{cut:?}");
+        let both = told(vec![asked(0, 2, &["wxid_1"], true, false), asked(2, 4, &[], false, false)]);
+        assert!(both[0].contains("1 of 4; `wxid_1`, `wxid_2`, `wxid_3` were not told"), "{both:?}");
+        assert!(both.len() == 2 && both[1].starts_with("no answer"), "{both:?}");
+        let one = told(vec![asked(0, 3, &["wxid_2"], true, false)]);
+        assert!(one[0].contains("2 of 3; `wxid_2` was not told"), "{one:?}");
+        assert!(told(vec![asked(0, 3, &[], false, false)])[0].starts_with("no answer"));
     }
 }

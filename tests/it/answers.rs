@@ -638,6 +638,26 @@ fn friend_info_of_many_is_answered_piece_by_piece() {
 }
 
 #[test]
+fn of_many_it_is_told_how_many_came_and_who_did_not() {
+    let daemon = known();
+    let ids: Vec<String> = (0..120).map(|n| format!("wxid_{n:03}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let asking = daemon.beside(&[&["friend", "info", "--wait=3s"], &ids[..]].concat());
+    let mut fetched = 0;
+    eventually("all are fetched", || {
+        fetched += daemon.client().poll("wxid=wxid_me&pid=7").len();
+        (fetched == 3).then_some(())
+    });
+    for ids in [&ids[..50], &ids[100..]] {
+        daemon.client().event(&friends(ids).to_string());
+    }
+    let run = asking.end().exits(6);
+    assert_eq!(run.lines().len(), 70);
+    run.says(&["70 of 120; `wxid_050`", "and 45 more were not told", "has fetched command 2"]);
+    assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+}
+
+#[test]
 fn a_member_of_a_room_is_added_once_its_ticket_is_known() {
     let daemon = known();
     let adding = daemon.beside(&["friend", "add", "wxid_a", "--room", "1@chatroom", "--message", "hi"]);
