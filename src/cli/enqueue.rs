@@ -6,6 +6,7 @@
 
 use super::ctx::Ctx;
 use super::error::Error;
+use super::names;
 use super::options::Wiring;
 use super::render::{self, receipt};
 use super::wait;
@@ -13,7 +14,8 @@ use crate::clock::{Bare, Time};
 use crate::control::client::Lines;
 use crate::control::{self, AskQuery, ENQUEUE_MAX, Enqueue, KEY_BYTES_MAX, Receipt, State, client};
 use crate::protocol::command::{Api, Command, Wire};
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Bytes of commands in one request; far below what the daemon takes, for its JSON is a little longer.
@@ -27,8 +29,8 @@ pub(super) struct Enqueuer<'a> {
     account: Option<String>,
     on_client: bool,
     bulk: bool,
-    /// It was said that nobody may take what is queued.
-    warned: Cell<bool>,
+    /// Of these accounts (`None`: of none) it was said that nobody may take what is queued for them, or it need not be.
+    warned: RefCell<BTreeSet<Option<String>>>,
 }
 
 /// What commands of one request have of their own, and not from the options.
@@ -125,7 +127,7 @@ impl<'a> Enqueuer<'a> {
             check_key("--key", key)?;
         }
         let account = ctx.global().account.clone();
-        Ok(Self { wiring, due, account, on_client: false, bulk: wiring.bulk, warned: Cell::new(false) })
+        Ok(Self { wiring, due, account, on_client: false, bulk: wiring.bulk, warned: RefCell::default() })
     }
 
     /// Paths are those of the PC, whatever they look like.
@@ -321,12 +323,24 @@ impl<'a> Enqueuer<'a> {
         Ok((receipt, turn))
     }
 
-    /// Says, once, that nobody may take what was queued as things are.
+    /// Says, once an account, that nobody may take what was queued as things are. Of what is not due yet, or is held for
+    /// another reason, the receipt does not tell whether the account is known.
     fn warn(&self, ctx: &Ctx, receipt: &Receipt) {
-        if let Some(held) = receipt.held.as_ref().filter(|held| held.reason.starts_with(control::NOBODY_MAY))
-            && !self.warned.replace(true)
-        {
-            ctx.out().note(&render::clean(&held.reason));
+        /// Of so many accounts it is said or looked up: more are a list of mailings, whose receipts tell.
+        const ACCOUNTS_MAX: usize = 20;
+        let reason = receipt.held.as_ref().map(|held| held.reason.as_str());
+        let nobody_may = reason.filter(|reason| reason.starts_with(control::NOBODY_MAY));
+        let may_wait = receipt.state == State::Scheduled || reason.is_some();
+        let mut warned = self.warned.borrow_mut();
+        if !may_wait || warned.len() >= ACCOUNTS_MAX || !warned.insert(receipt.account.clone()) {
+            return;
+        }
+        match (nobody_may, &receipt.account) {
+            (Some(reason), _) => ctx.out().note(&render::clean(reason)),
+            (None, Some(account)) => {
+                names::untold(ctx, account).into_iter().for_each(|note| ctx.out().note(&note));
+            }
+            (None, None) => {}
         }
     }
 

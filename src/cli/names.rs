@@ -4,7 +4,7 @@ use super::ctx::Ctx;
 use super::error::Error;
 use super::render;
 use super::who::{Name, Place, Who};
-use crate::control::{ResolveQuery, client};
+use crate::control::{Account, ResolveQuery, client};
 use crate::protocol::id::{self, RoomId, Wxid};
 use serde_json::Value;
 
@@ -128,6 +128,22 @@ fn wrong(ctx: &Ctx, argument: &str, error: &id::Error, among: &Among<'_>) -> Err
         None => String::new(),
     };
     Error::usage(format!("{argument}: {}{hint}", render::clean(&error.to_string())))
+}
+
+/// What is said of an account that is taken by its form although no event has told of it (contract 5): it may be mistyped.
+/// Nothing where one has, and where that cannot be asked now.
+pub(super) fn untold(ctx: &Ctx, account: &str) -> Option<String> {
+    let known: Vec<Account> = ctx.client().ok()?.list("/v1/accounts", &()).ok()?;
+    let is_called = |one: &Account| {
+        let names = [Some(&one.account), one.alias.as_ref(), one.nick.as_ref(), one.username.as_ref()];
+        names.into_iter().flatten().any(|name| name == account)
+    };
+    (!known.iter().any(is_called)).then(|| {
+        format!(
+            "no event has told of the account `{}` yet; `wehelp account list` shows those known",
+            render::clean(account)
+        )
+    })
 }
 
 /// The id of the only person or room with that name, or of the one that `--pick` chooses.

@@ -265,6 +265,8 @@ fn an_account_that_the_queue_keeps_commands_of_is_one_to_filters() {
             }
         }
     }
+    daemon.cli(&["queue", "pause", "-a", "wxid_nobody"]).exits(0).says(&["no event has told", "wxid_nobody"]);
+    assert!(daemon.cli(&["queue", "resume", "-a", "wxid_me"]).exits(0).err.is_empty());
     daemon.cli(&["queue", "pause", "-a", "wrok"]).exits(4).says(&["wrok", "wxid_me"]);
     daemon.cli(&["queue", "list", "-a", "free"]).exits(4).says(&["alias", "wxid_free"]);
 }
@@ -512,6 +514,15 @@ fn an_account_that_nothing_has_told_of_is_accepted_by_its_form_alone() {
         assert!(run.line()["held"]["reason"].as_str().unwrap().starts_with("no client may take it: "), "{run:?}");
         let quiet = daemon.cli(&["send", "text", "wxid_a", "x", "-a", "wxid_new", "-q"]).exits(0);
         assert!(quiet.err.is_empty(), "{quiet:?}");
+        // What is not due yet waits for nobody in the same way.
+        daemon.cli(&["send", "text", "wxid_a", "x", "-a", "wxid_new", "--in", "1h"]).exits(0).says(&["wxid_new"]);
+        let lines = r#"{"wxid":"wxid_a","text":"1","account":"wxid_one"}
+{"wxid":"wxid_a","text":"2","account":"wxid_two","in":"1h"}
+{"wxid":"wxid_a","text":"3","account":"wxid_two","in":"1h"}
+"#;
+        let run = daemon.cli_with(&["send", "text", "--from", "-"], lines).exits(0);
+        let told = |account: &str| run.err.lines().filter(|line| line.contains(account)).count();
+        assert_eq!((told("`wxid_one`"), told("`wxid_two`")), (1, 1), "{}", run.err);
         let unknown = daemon.cli(&["send", "text", "wxid_a", "x", "-a", "laowang"]).exits(4);
         unknown.says(&["laowang", if known { "wxid_me" } else { "none" }]);
         for filter in [&["events"][..], &["queue", "list"], &["queue", "list", "--all"], &["contact", "list"]] {
@@ -584,6 +595,17 @@ fn an_account_is_forgotten_and_stays_so() {
     daemon.client().poll("account=wrok");
     daemon.cli(&["account", "forget", "wrok", "--force"]).exits(0);
     assert_eq!(daemon.status()["pollers"], serde_json::json!([]));
+}
+
+#[test]
+fn a_mistyped_account_that_commands_wait_for_is_forgotten_with_them() {
+    let daemon = two();
+    let id = send(&daemon, "wxid_typo", "x")["id"].as_u64().unwrap();
+    daemon.cli(&["account", "forget", "wxid_typo"]).exits(5).says(&["1 commands wait", "--force"]);
+    let forgotten = daemon.cli(&["account", "forget", "wxid_typo", "--force"]).exits(0).line();
+    assert_eq!(forgotten, serde_json::json!({"account": "wxid_typo", "cancelled": 1}));
+    assert_eq!(daemon.show(id)["state"], "cancelled");
+    daemon.cli(&["account", "forget", "wxid_typo"]).exits(4).says(&["wxid_me"]);
 }
 
 #[test]

@@ -84,7 +84,8 @@ struct Logout {
 /// Forget an account: its contacts, rooms and friend requests, its pacing, and that it was ever there. Its events stay.
 ///
 /// Refused (exit 5) while its client polls or commands wait for it. An account whose client reports an event later is
-/// known again. A name that was only polled with, for instance a mistyped one, is forgotten in the same way.
+/// known again. A name that was only polled with, or that only commands wait for, for instance a mistyped one, is forgotten in
+/// the same way.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:

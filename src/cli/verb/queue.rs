@@ -5,6 +5,7 @@ mod follow;
 use crate::cli::complete::Known;
 use crate::cli::ctx::Ctx;
 use crate::cli::error::{self, Error, Exit};
+use crate::cli::names;
 use crate::cli::options::duration;
 use crate::cli::render::{self, receipt};
 use crate::control::client::{self, Reply};
@@ -39,6 +40,8 @@ enum What {
 }
 
 /// List the commands that no client has fetched yet; with --all, everything kept.
+///
+/// -a takes an account that an event has told of, or that the queue keeps commands of; of any other the exit status is 4.
 ///
 /// With -f, every change of a command's state follows, each once and in order: one receipt a line, as the command was
 /// then. The commands that are listed first are in the order of their last changes. `rev` numbers the changes; it rises
@@ -302,6 +305,7 @@ fn pause(ctx: &Ctx, how: &str) -> Result<(), Error> {
     let client = ctx.client()?;
     let paused: Result<Paused, _> = client.put("POST", &format!("/v1/queue/{how}"), &named).and_then(Reply::json);
     let paused = paused.map_err(error::maybe_done("`wehelp status` tells"))?;
+    named.account.iter().filter_map(|name| names::untold(ctx, name)).for_each(|note| ctx.out().note(&note));
     if how == "resume" && paused.all && named.account.is_some() {
         ctx.out().note("the whole queue stays paused; `wehelp queue resume` without -a lets it go on");
     }

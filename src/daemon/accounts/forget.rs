@@ -1,6 +1,7 @@
 //! Forgets an account, or a poller, and what is known of it; its events stay.
 
 use crate::control::Forgotten;
+use crate::daemon::accounts::refused as accounts;
 use crate::daemon::accounts::{presence::Presence, table::POLLS_EVERY, watch};
 use crate::daemon::learned;
 use crate::daemon::queue::refused as queue;
@@ -41,8 +42,7 @@ impl Forget {
     /// While its client polls or commands wait, unless `force`, which cancels those.
     pub(crate) async fn account(&self, name: &str, force: bool) -> Result<Forgotten, Refused> {
         self.queue.learned.catch_up().await;
-        let account = self.queue.accounts.table().known_or_polled(name).map_err(queue::Refused::from)?;
-        let waiting = read::waiting(&self.queue.store, &account)?;
+        let (account, waiting) = self.meant(name)?;
         let polled = self.queue.accounts.table().is_polled(&account, POLLS_EVERY);
         if !force && (polled || waiting > 0) {
             let why = if polled { "its client polls".to_owned() } else { format!("{waiting} commands wait for it") };
@@ -72,6 +72,23 @@ impl Forget {
         self.queue.accounts.table().forget(&account);
         self.presence.remember().await;
         Ok(Forgotten { account, cancelled })
+    }
+
+    /// The account or the poller of that name, with the number of commands that wait for it: a mistyped name that commands
+    /// wait for is nothing else.
+    fn meant(&self, name: &str) -> Result<(String, u64), Refused> {
+        let (known, id) = {
+            let table = self.queue.accounts.table();
+            (table.known_or_polled(name), table.id_of(name))
+        };
+        match known {
+            Ok(account) => Ok((account.clone(), read::waiting(&self.queue.store, &account)?)),
+            Err(unknown @ accounts::Refused::Unknown { .. }) => match read::waiting(&self.queue.store, &id)? {
+                0 => Err(queue::Refused::from(unknown).into()),
+                waiting => Ok((id, waiting)),
+            },
+            Err(refused) => Err(queue::Refused::from(refused).into()),
+        }
     }
 
     /// Takes back what waits for an account; returns how many.
