@@ -497,7 +497,10 @@ mod tests {
             let refusal = control::Refusal { error: code.to_owned(), message: String::new() };
             let_go(&client::Error::Refused { status, refusal })
         };
-        assert_eq!((told(409, "other-log"), told(404, "not-found")), (Some(Vanished::Elsewhere), Some(Vanished::Forgotten)));
+        assert_eq!(
+            (told(409, "other-log"), told(404, "not-found")),
+            (Some(Vanished::Elsewhere), Some(Vanished::Forgotten))
+        );
         assert_eq!((told(409, "too-late"), told(503, "store-refuses-writes")), (None, None));
         let receipt = receipt("fetched");
         let outcome = Outcome { receipt, answers: vec![], reached: false, gone: Some(Vanished::Elsewhere) };

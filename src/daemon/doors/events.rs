@@ -15,11 +15,12 @@ use warp::reply::Response;
 
 /// Starts a stream of events.
 pub(super) async fn answer(parts: &Parts, query: EventsQuery, peer: Peer) -> Result<Response, Refusal> {
+    // First of all: a reader that means another daemon means its accounts, too.
+    range::check_log(&parts.store, query.log.as_deref())?;
     let account = parts.queue.account_of(query.account.as_deref()).await?;
     let filter = Filter::new(&query, account)?;
     let filter = if query.mentioned { filter.mentioning(&parts.store) } else { filter };
     let mut range = range::range(query.since.as_deref(), query.until.as_deref(), Time::now())?;
-    range::check_log(&parts.store, query.log.as_deref())?;
     let (mut lease, mut began) = (None, false);
     // Somebody who names a place expects to get everything from there on; who names none is content with what is kept.
     let mut named_start = matches!(query.since.as_deref(), Some(since) if since.trim().starts_with('#'));
