@@ -37,6 +37,9 @@ pub(crate) fn callbacks() -> Vec<Vec<u8>> {
         json!({"type": 66, "processid": 7001, "cwxid": "wxid_me0001", "code": 200}),
         json!({"type": 82, "processid": 7001, "message": "data:image/png;base64,iVBORw0KGgo="}),
         json!({"type": 96, "cwxid": "wxid_me0001", "hex": "0a2c76315f353366643439613730346535393363333930346530333037313331373339383240737472616e676572"}),
+        json!({"type": 77, "processid": 7001, "cwxid": "wxid_me0001", "wxid": "75101150@chatroom",
+            "info": "PD94bWwgdmVyc2lvbj0iMS4wIj8+PG1zZyBuaWNrbmFtZT0i5a625Lq6576kIiBoZWFkaW1ndXJsPSJodHRwOi8vd3gucWxvZ28uY24vbW1jcmhlYWQvYS8wIiAvPg==",
+            "userLists": [{"wxid": "wxid_a0001", "nick": "小强", "sex": "1"}, {"wxid": "wxid_b0001", "nick": "小王", "sex": "2"}]}),
         json!({"type": 9999, "processid": 7001, "cwxid": "wxid_me0001", "message": "something new"}),
     ];
     bodies.extend(others.iter().map(|event| event.to_string().into_bytes()));
