@@ -8,7 +8,7 @@
 pub struct LeReader<'a>(pub &'a [u8]);
 
 impl<'a> LeReader<'a> {
-    /// The next so many bytes.
+    /// The next this many bytes.
     pub fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;

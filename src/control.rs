@@ -335,13 +335,13 @@ pub struct QueueQuery {
     pub api: Option<String>,
     /// Only those whose key is like that: `*` is any text, `?` any character.
     pub key: Option<String>,
-    /// At most so many, the newest.
+    /// At most this many, the newest.
     pub limit: Option<u64>,
     /// Go on with every change of state: the list is in the order of `rev` then, and each change is a line more.
     pub follow: bool,
     /// No list, but the changes after this one.
     pub after: Option<Rev>,
-    /// End after so many lines.
+    /// End after this many lines.
     pub count: Option<u64>,
     /// While following, an empty line at least this often, so that a dead daemon and a dead reader are noticed.
     pub heartbeat_ms: Option<u64>,
@@ -444,7 +444,7 @@ pub struct EventsQuery {
     pub is_self: Option<bool>,
     /// Only messages that mean the account.
     pub mentioned: bool,
-    /// End after so many.
+    /// End after this many.
     pub count: Option<u64>,
     /// Read from this cursor's position and hold it while the stream is open.
     pub cursor: Option<String>,
@@ -640,7 +640,7 @@ pub struct DirectoryQuery {
     pub friends: bool,
     /// Of friend requests: also those that were accepted.
     pub accepted: bool,
-    /// At most so many.
+    /// At most this many.
     pub limit: Option<u64>,
 }
 

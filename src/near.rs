@@ -3,7 +3,7 @@
 
 /// More slips than these make another word, however long it is.
 const SLIPS_MAX: usize = 3;
-/// One slip in so many letters is forgiven.
+/// One slip in this many letters is forgiven.
 const LETTERS_PER_SLIP: usize = 3;
 /// A shorter piece of a word is no hint at it, bytes.
 const PIECE_MIN: usize = 4;

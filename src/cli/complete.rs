@@ -24,7 +24,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_millis(200);
 /// More candidates of one kind than these help nobody.
 const CANDIDATES_MAX: u64 = 200;
-/// So many accounts are asked for candidates when none is named.
+/// This many accounts are asked for candidates when none is named.
 const ACCOUNTS_MAX: usize = 5;
 
 /// The scripts that are shipped.

@@ -214,7 +214,7 @@ impl<'a> Enqueuer<'a> {
         }
     }
 
-    /// A key for each of so many commands: the first has the one that was given.
+    /// A key for each of this many commands: the first has the one that was given.
     pub(super) fn keys(&self, count: usize) -> Vec<String> {
         let Some(key) = &self.wiring.key else { return Vec::new() };
         (1..=count).map(|n| if n == 1 { key.clone() } else { format!("{key}/{n}") }).collect()
@@ -326,7 +326,7 @@ impl<'a> Enqueuer<'a> {
     /// Says, once an account, that nobody may take what was queued as things are. Of what is not due yet, or is held for
     /// another reason, the receipt does not tell whether the account is known.
     fn warn(&self, ctx: &Ctx, receipt: &Receipt) {
-        /// Of so many accounts it is said or looked up: more are a list of mailings, whose receipts tell.
+        /// Of this many accounts it is said or looked up: more are a list of mailings, whose receipts tell.
         const ACCOUNTS_MAX: usize = 20;
         let reason = receipt.held.as_ref().map(|held| held.reason.as_str());
         let nobody_may = reason.filter(|reason| reason.starts_with(control::NOBODY_MAY));

@@ -200,7 +200,7 @@ impl Output {
     /// # Errors
     /// With what the first one ends.
     pub(super) fn told(&self, mut failures: Vec<Error>) -> Result<(), Error> {
-        /// So many are told one by one.
+        /// This many are told one by one.
         const TOLD_MAX: usize = 10;
         if failures.len() < 2 {
             return failures.pop().map_or(Ok(()), Err);

@@ -15,12 +15,12 @@ impl Progress {
         Self::new(out, ProgressBar::new_spinner(), "{spinner} {msg} ({elapsed})")
     }
 
-    /// So many things are waited for, or read; `unit` as in `answers`.
+    /// This many things are waited for, or read; `unit` as in `answers`.
     pub(super) fn count(out: &Output, total: u64, unit: &str) -> Self {
         Self::new(out, ProgressBar::new(total), &format!("{{bar:30}} {{pos}}/{{len}} {unit} {{msg}}"))
     }
 
-    /// A file of so many bytes is read.
+    /// A file of this many bytes is read.
     pub(super) fn bytes(out: &Output, total: u64) -> Self {
         Self::new(out, ProgressBar::new(total), "{bar:30} {percent}% {msg} ({eta})")
     }

@@ -116,7 +116,7 @@ fn skip_csi(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     }
 }
 
-/// At most so many columns; what is cut ends in `…`.
+/// At most this many columns; what is cut ends in `…`.
 pub(super) fn shorten(text: &str, columns: usize) -> Cow<'_, str> {
     let width = |c: char| c.width().unwrap_or(0);
     if text.chars().map(width).sum::<usize>() <= columns {

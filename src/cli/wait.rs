@@ -302,7 +302,7 @@ impl Coverage {
 
     /// How much came: `2 of 3; `wxid_c` was not told`; `None` where nobody was asked about by id.
     fn part(&self) -> Option<String> {
-        /// So many of those that were not told are named.
+        /// This many of those that were not told are named.
         const NAMED_MAX: usize = 5;
         if self.asked.is_empty() {
             return None;

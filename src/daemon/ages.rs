@@ -24,7 +24,7 @@ const STANDS: Duration = Duration::from_secs(15 * 60);
 const STANDS_LONG: Duration = Duration::from_secs(24 * 3600);
 /// A machine is seldom switched off for longer.
 const LONG: Duration = Duration::from_secs(7 * 24 * 3600);
-/// So many steps are kept apart; of older ones the events count as the younger of two.
+/// This many steps are kept apart; of older ones the events count as the younger of two.
 const STEPS_MAX: usize = 64;
 
 /// By how much the wall clock was ahead of the line, and when.
@@ -134,7 +134,7 @@ impl Ages {
         }
     }
 
-    /// The wall clock was set by so many milliseconds; events from `from` on are stored by it.
+    /// The wall clock was set by this many milliseconds; events from `from` on are stored by it.
     pub(crate) fn step(&mut self, by: i64, from: Seq, wall: Time) {
         let mut ahead = by;
         if let Some(doubt) = &mut self.doubt {

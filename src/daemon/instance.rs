@@ -132,7 +132,7 @@ fn write_pid(lock: &mut File) -> io::Result<()> {
 
 /// The pid in a lock, if that process has it open: one that could not write its own there has left another's.
 fn written_holder(lock: &File) -> Option<u32> {
-    /// A number of at most so many digits.
+    /// A number of at most this many digits.
     const PID_BYTES_MAX: u64 = 20;
     let mut text = String::new();
     lock.take(PID_BYTES_MAX).read_to_string(&mut text).ok()?;

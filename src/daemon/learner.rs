@@ -28,9 +28,9 @@ use tokio::time::Instant;
 const GATHER: Duration = Duration::from_millis(5);
 /// That many events wait already: it goes on at once.
 const BEHIND: u64 = 500;
-/// What was learned is written in steps of so many changes: some milliseconds of the writer's time.
+/// What was learned is written in steps of this many changes: some milliseconds of the writer's time.
 const CHANGES_MAX: usize = 200;
-/// The position is stored with every change, and without one after so many events: what is read twice after a crash
+/// The position is stored with every change, and without one after this many events: what is read twice after a crash
 /// teaches nothing new.
 const POSITION_EVERY: u64 = 10_000;
 

@@ -36,7 +36,7 @@ pub(crate) struct SeldomEach {
 }
 
 impl SeldomEach {
-    /// Of one kind so many different things are said in one rest: what is said may be another's words.
+    /// Of one kind this many different things are said in one rest: what is said may be another's words.
     const OF_A_KIND_MAX: usize = 8;
     /// So much of what is said tells it apart, bytes.
     const TOLD_APART_BYTES: usize = 512;

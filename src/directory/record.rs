@@ -194,7 +194,7 @@ pub struct RoomRow {
     pub avatar: Option<String>,
     /// How many members it has, as far as was told.
     pub count: Option<u64>,
-    /// That was never told, and so many are known: there may be more.
+    /// That was never told, and this many are known: there may be more.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub or_more: bool,
     /// Whether the account owns it.
@@ -494,7 +494,7 @@ impl RoomRow {
 impl Request {
     /// Takes over what was known of this very request when an earlier event told of it.
     pub(super) fn told_before(&mut self, known: Self) {
-        /// So many events of one request are remembered, the newest.
+        /// This many events of one request are remembered, the newest.
         const EARLIER_MAX: usize = 16;
         let Self { seq, earlier, accepted, command, .. } = known;
         self.earlier = earlier;

@@ -23,7 +23,7 @@ pub fn decode(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 
-/// So many faults get a U+FFFD each; of later ones every run of them gets one.
+/// This many faults get a U+FFFD each; of later ones every run of them gets one.
 const FAULTS_MAX: usize = 10_000;
 
 /// Reads GB18030, with U+FFFD for each fault. Of megabytes that are no text at all not everyone is told: they would come

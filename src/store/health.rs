@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 /// Upper bounds of the sync latency's buckets, microseconds: from a fast SSD to a disk that spins up.
 const BUCKETS_US: [u64; 14] =
     [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 409_600, 1_638_400, 3_600_000_000];
-/// The room is looked at again after so many bytes were written…
+/// The room is looked at again after this many bytes were written…
 const ROOM_BYTES: u64 = 1 << 20;
 /// …or after so long.
 const ROOM_AGE: Duration = Duration::from_secs(1);
 
-/// Once there was too little room, more than the least is wanted: a quarter of that, and at least so many bytes.
+/// Once there was too little room, more than the least is wanted: a quarter of that, and at least this many bytes.
 const ROOM_MORE: u64 = 1 << 20;
 /// How often it is tried whether writing is possible again…
 const TRIAL: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ impl FreeSpace {
         Self { min, looked: None, written: 0, lacking: false }
     }
 
-    /// So many bytes were written.
+    /// This many bytes were written.
     pub(super) fn wrote(&mut self, bytes: u64) {
         self.written += bytes;
     }

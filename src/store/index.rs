@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// Events in a block at most.
 pub(super) const BLOCK_EVENTS_MAX: u64 = 256;
-/// A block ends once it has so many bytes: what a reader of one event may have to look at.
+/// A block ends once it has this many bytes: what a reader of one event may have to look at.
 pub(super) const BLOCK_BYTES: u64 = 64 << 10;
 /// Bits per distinct tag: with six probes, one block in three hundred is read in vain.
 const BITS_PER_TAG: usize = 12;

@@ -7,7 +7,7 @@ use super::{Error, Pair};
 use crate::key::{self, Keys, Space};
 use std::ops::Range;
 
-/// The writer waits for a look at so many.
+/// The writer waits for a look at this many.
 const PAGE: usize = 500;
 
 /// What can be scanned.
@@ -46,7 +46,7 @@ impl<S: Pages> Scan<S> {
         self
     }
 
-    /// At most so many, and no more are read.
+    /// At most this many, and no more are read.
     pub fn take(mut self, most: usize) -> Self {
         self.left = self.left.min(most);
         self

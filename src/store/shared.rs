@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use tokio::sync::watch;
 
-/// Positions that could not be read, of which so many are remembered.
+/// Positions that could not be read, of which this many are remembered.
 const DAMAGED_MAX: usize = 1000;
 /// Open segments that readers keep: enough for some readers in different places.
 const HANDLES_MAX: usize = 16;

@@ -103,7 +103,7 @@ pub struct Retention {
     pub before: Option<Time>,
     /// …but for those after this position, which somebody still wants to read.
     pub wanted_after: Option<Seq>,
-    /// The oldest events until all of them take at most so many bytes, wanted or not.
+    /// The oldest events until all of them take at most this many bytes, wanted or not.
     pub bytes_max: Option<u64>,
 }
 

@@ -28,7 +28,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// A group takes no further transaction once it has so many bytes: its sync should not take long.
+/// A group takes no further transaction once it has this many bytes: its sync should not take long.
 const GROUP_BYTES: usize = 8 << 20;
 /// A transaction that brings so much has a group of its own, after what else is waiting: its write and sync take as long
 /// as those of thousands of small ones.
@@ -47,7 +47,7 @@ const CHECKPOINT_AGE: Duration = Duration::from_secs(300);
 /// A snapshot is made after so much journal, or four times its own size: what a start reads when sled is lost.
 const SNAPSHOT_BYTES: u64 = 256 << 20;
 const SNAPSHOT_TIMES: u64 = 4;
-/// A snapshot that only serves to remove segments frees at least so many bytes, and at least its own size.
+/// A snapshot that only serves to remove segments frees at least this many bytes, and at least its own size.
 const REMOVE_BYTES: u64 = 1 << 20;
 
 /// Something to be done on the writer's thread.

@@ -15,7 +15,7 @@ const BOLD: char = '\u{1}';
 const ITALIC: char = '\u{2}';
 const ROMAN: char = '\u{3}';
 
-/// The page as text, at most so many columns wide where it can be broken.
+/// The page as text, at most this many columns wide where it can be broken.
 pub(in crate::cli) fn text(page: &str, columns: usize) -> String {
     let mut writer =
         PageText { columns, out: String::new(), words: String::new(), stack: Vec::new(), hang: None, head: 0 };

@@ -71,7 +71,7 @@ pub(in crate::cli) struct Args {
     wiring: Wiring,
 }
 
-/// A pattern is compiled to at most so many bytes: a typing error must not take the memory.
+/// A pattern is compiled to at most this many bytes: a typing error must not take the memory.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 /// How often it is looked whether our turn is still held.
 const LOOK: Duration = Duration::from_secs(1);

@@ -51,7 +51,7 @@ struct List {
     #[arg(long)]
     friends: bool,
 
-    /// At most so many
+    /// At most this many
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
 }

@@ -93,7 +93,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(20);
 /// A log is put aside at a start when it has grown to this, bytes.
 const LOG_BYTES_MAX: u64 = 8 << 20;
-/// Of its last words, so many bytes are read.
+/// Of its last words, this many bytes are read.
 const WORDS_BYTES_MAX: u64 = 8 << 10;
 
 pub(in crate::cli) fn run(ctx: &Ctx, args: Args) -> Result<(), Error> {

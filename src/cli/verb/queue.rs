@@ -64,7 +64,7 @@ struct List {
     #[command(flatten)]
     filter: Filter,
 
-    /// At most so many, the newest
+    /// At most this many, the newest
     #[arg(short = 'n', long, value_name = "N")]
     lines: Option<u64>,
 
@@ -76,7 +76,7 @@ struct List {
     #[arg(long, value_name = "REV", conflicts_with_all = ["all", "lines"])]
     after: Option<u64>,
 
-    /// End after so many lines; with -f wait for them
+    /// End after this many lines; with -f wait for them
     #[arg(long, value_name = "N")]
     count: Option<u64>,
 

@@ -396,7 +396,7 @@ fn around_known_account(ctx: &Ctx) -> World {
 
 /// The event as the daemon keeps it: the newest that holds these very bytes.
 fn stored(ctx: &Ctx, data: Option<&str>) -> Option<Box<RawValue>> {
-    /// So many others may have been stored meanwhile.
+    /// This many others may have been stored meanwhile.
     const OTHERS_MAX: u64 = 50;
     let query = crate::control::EventsQuery { lines: Some(OTHERS_MAX), ..Default::default() };
     let lines: Vec<Box<RawValue>> = ctx.client().ok()?.list("/v1/events", &query).ok()?;

@@ -19,7 +19,7 @@ pub type Ending = Arc<AtomicI32>;
 /// How a body ends.
 #[derive(Debug)]
 pub(super) enum Framing {
-    /// After so many bytes.
+    /// After this many bytes.
     Sized(u64),
     /// In chunks: bytes left of this one; `None` between two.
     Chunked(Option<u64>),

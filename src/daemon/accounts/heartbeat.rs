@@ -22,11 +22,11 @@ use std::time::{Duration, Instant};
 pub(crate) const SILENCE_MIN: Duration = Duration::from_secs(30);
 /// A client of which only one poll is known is waited for so long: people set intervals of up to a minute.
 pub(crate) const SILENCE_UNKNOWN: Duration = Duration::from_secs(75);
-/// So many usual intervals have to pass.
+/// This many usual intervals have to pass.
 const INTERVALS: u32 = 3;
-/// So many pauses are remembered.
+/// This many pauses are remembered.
 const GAPS_MAX: usize = 16;
-/// With so many pauses known, one that is much shorter than usual counts once in a usual interval.
+/// With this many pauses known, one that is much shorter than usual counts once in a usual interval.
 const GAPS_STEADY: usize = 4;
 /// Much shorter: by this.
 const SHORTER: u32 = 4;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 const SEEN: &[u8] = b"seen";
 /// The position in the log up to which [`SEEN`] was told by events.
 const SEEN_UPTO: &[u8] = b"seen-upto";
-/// So many events at most are stored already and not noted yet: one a connection.
+/// This many events at most are stored already and not noted yet: one a connection.
 const NOT_NOTED_MAX: u64 = 10_000;
 
 /// Keeps when accounts were seen.

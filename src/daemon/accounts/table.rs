@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Pollers that are no account are remembered up to so many, the newest: anybody on the machine can invent them.
+/// Pollers that are no account are remembered up to this many, the newest: anybody on the machine can invent them.
 const POLLERS_MAX: usize = 256;
 
 /// A client that has not polled for so long is taken to be gone.
@@ -503,7 +503,7 @@ impl Table {
         }
     }
 
-    /// What is to be told of clients, of so many at most, and when to look again, if there is nothing before that.
+    /// What is to be told of clients, of this many at most, and when to look again, if there is nothing before that.
     pub(crate) fn look(&mut self, now: Instant, max: usize) -> (Vec<(String, Finding)>, Option<Instant>) {
         let is_only = self.known.len() == 1;
         let (mut found, mut next) = (Vec::new(), None::<Instant>);

@@ -105,7 +105,7 @@ impl Limits {
     }
 }
 
-/// How many places the client door and the control door have, of so many file handles.
+/// How many places the client door and the control door have, of this many file handles.
 fn shares(handles: usize, client_wanted: usize) -> (usize, usize) {
     let for_doors = handles - SPARE_HANDLES.min(handles / 2);
     let control = (for_doors / 4).clamp(1, CONTROL_CONNECTIONS_MAX);

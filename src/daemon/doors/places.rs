@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// Of so many connections one goes at a time: a flood should not make us look for the next one at each newcomer.
+/// Of this many connections one goes at a time: a flood should not make us look for the next one at each newcomer.
 const ROOM_SHARE: usize = 64;
 /// A newcomer has so long to send its request before it makes room sooner than a held poll does.
 const NEW: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ impl Taken {
     }
 }
 
-/// Tells so many that have been in a phase longest to go; how many could be told.
+/// Tells this many that have been in a phase longest to go; how many could be told.
 fn tell_oldest(phase: Phase, mut oldest: Vec<(u64, &Arc<Turn>)>, wanted: usize) -> usize {
     if oldest.len() > wanted {
         oldest.select_nth_unstable_by_key(wanted, |(since, _)| *since);
@@ -293,7 +293,7 @@ pub(crate) struct Turn {
     answer: Notify,
 }
 
-/// An answer of so many bytes fits between us and the peer: it is as good as taken in.
+/// An answer of this many bytes fits between us and the peer: it is as good as taken in.
 const SHORT_ANSWER_BYTES: u64 = 16 << 10;
 
 impl Turn {
@@ -350,7 +350,7 @@ impl Turn {
         self.go_over(Phase::Working, |old| !is_in(old, Phase::Told))
     }
 
-    /// The answer to it, of so many bytes, was handed to the system. Who was refused before its request was whole has
+    /// The answer to it, of this many bytes, was handed to the system. Who was refused before its request was whole has
     /// waited all the while.
     pub(crate) fn is_answered(&self, bytes: u64) {
         let phase = if bytes <= SHORT_ANSWER_BYTES { Phase::Waiting } else { Phase::Answering };

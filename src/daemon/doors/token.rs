@@ -14,13 +14,13 @@ use subtle::ConstantTimeEq;
 
 /// Random bytes in a token: 160 bits.
 const TOKEN_BYTES: usize = 20;
-/// A token written by hand must have at least so many characters.
+/// A token written by hand must have at least this many characters.
 const TOKEN_CHARS_MIN: usize = 16;
-/// … and at most so many: it stands in URLs.
+/// … and at most this many: it stands in URLs.
 const TOKEN_CHARS_MAX: usize = 128;
-/// So many characters in a row of those that tokens are made of look like one: no id of WeChat's is as long.
+/// This many characters in a row of those that tokens are made of look like one: no id of WeChat's is as long.
 const LOOKS_CHARS_MIN: usize = 32;
-/// So many characters of it are shown.
+/// This many characters of it are shown.
 const SHOWN_CHARS: usize = 4;
 /// After a rotation the old token is valid for so long, so that clients can be changed one by one.
 pub(crate) const GRACE: Duration = Duration::from_secs(24 * 3600);

@@ -22,7 +22,7 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// An event that is refused is tried for so long before it stops its forward (contract 7): a receiver that is being
 /// repaired may refuse for a while.
 const REFUSED_MAX: Duration = Duration::from_secs(60 * 60);
-/// With `--on-refused skip` an event is passed after so many tries (contract 7).
+/// With `--on-refused skip` an event is passed after this many tries (contract 7).
 const SKIP_AFTER: u32 = 3;
 /// A pause of so much is kept over a restart; the shorter ones are over by then.
 const KEPT_PAUSE_MIN: Duration = Duration::from_secs(8);

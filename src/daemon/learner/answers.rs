@@ -17,7 +17,7 @@ use std::hash::{Hash, Hasher};
 
 /// Commands whose answer may still get another piece; more are not answered within [`PIECES`] by a client.
 const RECENT_MAX: usize = 1000;
-/// So many ids of one list are remembered: more than anybody has friends.
+/// This many ids of one list are remembered: more than anybody has friends.
 const RECENT_TOLD_MAX: usize = 100_000;
 
 /// An event, decoded, as this room sees it.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// A deletion waits for what was reported before it: so often it looks whether that was learned.
 const LOOK: Duration = Duration::from_millis(50);
-/// What is unlearned is written in steps of so many changes, as what is learned.
+/// What is unlearned is written in steps of this many changes, as what is learned.
 const CHANGES_MAX: usize = 200;
 
 /// Learns from the ends of commands.

@@ -19,7 +19,7 @@ pub(crate) struct Filter {
     mentioned: Option<Store>,
 }
 
-/// Regular expressions are compiled to at most so many bytes: a pattern comes from the user's own shell, but a typo
+/// Regular expressions are compiled to at most this many bytes: a pattern comes from the user's own shell, but a typo
 /// like `(a{1000}){1000}` must not take the daemon's memory.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 

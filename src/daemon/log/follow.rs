@@ -29,7 +29,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
 const PAGE_BYTES: usize = 256 * 1024;
 /// …and at least, when there are many followers…
 const PAGE_BYTES_MIN: usize = 8 * 1024;
-/// …whose pages together have so many: their lines are about twice as long.
+/// …whose pages together have this many: their lines are about twice as long.
 const PAGES_BYTES: usize = 8 << 20;
 /// Pieces on their way to one reader.
 const CHUNKS: usize = 1;
@@ -39,9 +39,9 @@ const TURNS: usize = 2;
 const STALL: Duration = Duration::from_secs(30);
 /// An idle follower is written to at least this often when it did not say how often.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
-/// A page of at most so many events is read on the runtime itself: a hop to a blocking thread costs more.
+/// A page of at most this many events is read on the runtime itself: a hop to a blocking thread costs more.
 const INLINE_MAX: u64 = 64;
-/// A mark for skipped events is sent once so many went by unmatched.
+/// A mark for skipped events is sent once this many went by unmatched.
 const MARK_EVERY: u64 = 1000;
 
 /// How often a follower whose range ends at a time looks whether it has come.

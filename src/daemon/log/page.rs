@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// A line of a larger body goes through a file.
 pub(super) const LARGE_BYTES: usize = 256 * 1024;
-/// A line has about so many bytes beside what the client sent and the text in it.
+/// A line has about this many bytes beside what the client sent and the text in it.
 const LINE_EXTRA: usize = 300;
 
 /// A page, filtered and written out.

@@ -16,9 +16,9 @@ use std::time::Duration;
 
 /// What came longer ago is no repetition.
 pub(super) const WITHIN: Duration = Duration::from_secs(60);
-/// So many are looked at again after a start.
+/// This many are looked at again after a start.
 pub(super) const RESTORE_MAX: usize = 5_000;
-/// So many callbacks are remembered: a thousand a second, for a minute.
+/// This many callbacks are remembered: a thousand a second, for a minute.
 pub(super) const RECENT_MAX: usize = 60_000;
 
 /// The callbacks of the last minute. All clones are one.

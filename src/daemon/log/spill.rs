@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, Weak};
 pub(crate) const PIECE_BYTES: usize = 32 * 1024;
 /// …and when many read…
 const PIECE_BYTES_MIN: usize = 4 * 1024;
-/// …whose pieces have so many together, of which a few wait for each that does not read.
+/// …whose pieces have this many together, of which a few wait for each that does not read.
 const PIECES_BYTES: usize = 2 << 20;
 
 /// How large a piece is when there are so many readers.
@@ -45,7 +45,7 @@ impl Spilled {
         self.len
     }
 
-    /// The piece at an offset, of so many bytes; empty at the end. Blocking, mostly out of the page cache.
+    /// The piece at an offset, of this many bytes; empty at the end. Blocking, mostly out of the page cache.
     pub(crate) fn piece(&self, at: u64, bytes: usize) -> io::Result<Bytes> {
         let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or(bytes);
         let mut piece = vec![0; left.min(bytes)];

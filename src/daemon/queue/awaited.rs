@@ -11,7 +11,7 @@ use std::time::Duration;
 /// How long the answer to a question is waited for unless told (contract 3): so long a question counts as waited for
 /// although nobody says so.
 const WAIT: Duration = Duration::from_secs(30);
-/// So many commands are remembered whose awaited left; the oldest are forgotten first.
+/// This many commands are remembered whose awaited left; the oldest are forgotten first.
 const LEFT_MAX: usize = 10_000;
 
 /// Cheap to clone.

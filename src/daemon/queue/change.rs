@@ -111,7 +111,7 @@ pub(crate) fn come_due(tx: &mut Txn<'_>, now: Time) -> usize {
     found.len()
 }
 
-/// Moves what waits for a length of time by so many milliseconds: the clock was set. `now`: as if it had not been.
+/// Moves what waits for a length of time by this many milliseconds: the clock was set. `now`: as if it had not been.
 pub(crate) fn shift(tx: &mut Txn<'_>, ids: &[u64], by: i64, now: Time) {
     let moved = |time: Time| Time::from_millis(time.millis().saturating_add(by));
     for &id in ids {

@@ -49,7 +49,7 @@ struct Fact {
 /// A move under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Moving {
-    /// By so many milliseconds.
+    /// By this many milliseconds.
     by: i64,
     /// Commands up to this one are moved.
     upto: u64,

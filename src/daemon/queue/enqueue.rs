@@ -21,7 +21,7 @@ pub(super) fn accepting(
     ages: &Ages,
     now: Time,
 ) -> Option<Record> {
-    /// So many accepts with one ticket are looked at; WeChat gives each request a ticket of its own.
+    /// This many accepts with one ticket are looked at; WeChat gives each request a ticket of its own.
     const SAME_MAX: usize = 64;
     let Some(Command::FriendAccept { v1: wanted, .. }) = command.wire.command() else { return None };
     let now = ages.surely(now);

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 const STRETCH: usize = 256;
 /// So few are looked at on the runtime itself: a hop to a blocking thread costs more.
 const INLINE_MAX: u64 = 16;
-/// A reader whose filter lets nothing through is told how far it is once it has passed so many.
+/// A reader whose filter lets nothing through is told how far it is once it has passed this many.
 const MARK_EVERY: u64 = 1000;
 
 /// What the feed takes.

@@ -308,7 +308,7 @@ mod tests {
         Poller { wxid: None, account: None, pid: None, peer: "127.0.0.1:9".parse().unwrap() }
     }
 
-    /// Polls a future so many times, with the store given time in between, and drops it.
+    /// Polls a future this many times, with the store given time in between, and drops it.
     async fn abandon(future: impl Future, polls: usize) -> bool {
         let mut future = pin!(future);
         for n in 0..polls {

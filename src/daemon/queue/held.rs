@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// For one command so many in front of it are counted; with more, it is told a time that is too early.
+/// For one command this many in front of it are counted; with more, it is told a time that is too early.
 const IN_FRONT_MAX: usize = 2000;
 
 /// A client that did not say who it is still counts as the one that may be meant, for so long.
@@ -54,9 +54,9 @@ pub(crate) struct Holder<'a> {
     now: Time,
     paused: Paused,
     paces: HashMap<String, Pace>,
-    /// So many of an account and lane stand in front.
+    /// This many of an account and lane stand in front.
     before: HashMap<(String, Lane), u32>,
-    /// So many of an account are due in a lane that goes before another.
+    /// This many of an account are due in a lane that goes before another.
     prompt: HashMap<(String, Lane), u32>,
 }
 
@@ -145,7 +145,7 @@ impl Holder<'_> {
         held(format!("{NOBODY_MAY}the client at {} {says}; type {} into it as its poll address", peer.ip(), address()))
     }
 
-    /// Until when pacing holds it, with so many in front.
+    /// Until when pacing holds it, with this many in front.
     fn paced(&mut self, record: &Record, before: u32) -> Result<Option<Held>, Error> {
         let class = record.class();
         if class == Class::Question {

@@ -13,7 +13,7 @@ use crate::directory;
 use crate::key::{Keys, POLLER, after_prefix, id_at_end};
 use crate::store::{Store, Txn};
 
-/// So many names are looked at: as many as there can be accounts.
+/// This many names are looked at: as many as there can be accounts.
 const NAMES_MAX: usize = directory::ACCOUNTS_MAX;
 
 /// Whether pollers that are no account have taken something. One of them may have become an account just now: who looks

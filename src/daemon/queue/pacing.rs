@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// So many moments of friend commands are remembered apart; with more in a day, neighbours count as one moment, the
+/// This many moments of friend commands are remembered apart; with more in a day, neighbours count as one moment, the
 /// later one.
 const MOMENTS_MAX: usize = 500;
 
@@ -158,7 +158,7 @@ impl Pace {
         }
     }
 
-    /// Why the next command of a class must wait, when it must. `before`: so many of its class go first.
+    /// Why the next command of a class must wait, when it must. `before`: this many of its class go first.
     pub(crate) fn held(&self, class: Class, before: u32, now: Time, pacing: &config::Pacing) -> Option<Held> {
         match class {
             Class::Question => None,
@@ -267,7 +267,7 @@ impl Pace {
         self.changed = true;
     }
 
-    /// The same, as of a clock that was set by so many milliseconds.
+    /// The same, as of a clock that was set by this many milliseconds.
     fn shifted(mut self, by: i64) -> Self {
         let moved = |time: Time| Time::from_millis(time.millis().saturating_add(by));
         self.at = moved(self.at);
@@ -284,7 +284,7 @@ impl Pace {
     }
 }
 
-/// Moves what was spent by so many milliseconds: the clock was set.
+/// Moves what was spent by this many milliseconds: the clock was set.
 pub(crate) fn shift(tx: &mut Txn<'_>, by: i64) {
     let mut from = Vec::new();
     loop {

@@ -70,7 +70,7 @@ pub(crate) fn ask_waits(tx: &mut Txn<'_>, id: u64, away: bool, now: Time) {
 /// Decides in each chat of these accounts, and of nobody's, which question is open: one that a client has, else the one
 /// that was due first of those whose askers are there. The others wait.
 pub(super) fn take_turns(tx: &mut Txn<'_>, accounts: &[&str], now: Time) {
-    /// So many questions of one account are looked at.
+    /// This many questions of one account are looked at.
     const LINE_MAX: usize = 10_000;
     let mut names: Vec<&str> = accounts.iter().copied().chain(std::iter::once("")).collect();
     names.sort_unstable();

@@ -223,7 +223,7 @@ impl Api {
 }
 
 impl Command {
-    /// As many `FriendInfo` commands as so many ids need.
+    /// As many `FriendInfo` commands as this many ids need.
     #[must_use]
     pub fn friend_info(wxids: &[Wxid]) -> Vec<Self> {
         wxids.chunks(INFO_IDS_MAX).map(|chunk| Self::FriendInfo { wxids: chunk.to_vec() }).collect()

@@ -119,7 +119,7 @@ impl Wire {
         self.0.meaning.get_or_init(|| Meaning::of(&serde_json::from_str(self.as_str()).unwrap_or_default()))
     }
 
-    /// Adds the spec's `time`: the client waits so many seconds before it carries the command out.
+    /// Adds the spec's `time`: the client waits this many seconds before it carries the command out.
     ///
     /// # Errors
     /// When it has one, or has no room for it.

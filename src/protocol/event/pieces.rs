@@ -107,7 +107,7 @@ impl<T: AsRef<[u8]>> Pieces<T> {
         Event { decoded, ..self.event.clone() }
     }
 
-    /// Reads items into it: up to so many, and up to so many bytes of them, but one at least.
+    /// Reads items into it: up to this many, and up to this many bytes of them, but one at least.
     fn fill(&mut self, event: &mut Event, items_max: usize, bytes_max: usize) {
         let (mut items, mut bytes) = (0_usize, 0_usize);
         while items < items_max

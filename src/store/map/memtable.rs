@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// So many single values are kept: more than there are, unless there are hundreds of accounts.
+/// This many single values are kept: more than there are, unless there are hundreds of accounts.
 const SINGLES_MAX: usize = 1024;
 /// What a change costs besides its bytes.
 const CHANGE_BYTES: usize = 64;

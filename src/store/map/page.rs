@@ -22,7 +22,7 @@ const HEAD: usize = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     Whole(&'a [u8]),
-    /// In so many chunks, under this id.
+    /// In this many chunks, under this id.
     Chunks(u64, u32),
 }
 

@@ -77,7 +77,7 @@ impl<T: Read> Summed<T> {
     }
 }
 
-/// After so many pairs `meanwhile` is called.
+/// After this many pairs `meanwhile` is called.
 const MEANWHILE_PAIRS: u64 = 512;
 
 /// Writes a snapshot of everything in sled, which has all up to `from`. `meanwhile` is called now and then; `upto` says,

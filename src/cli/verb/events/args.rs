@@ -90,7 +90,7 @@ fn seq(text: &str) -> Result<u64, String> {
 pub(super) enum Lines {
     /// Everything.
     All,
-    /// So many.
+    /// This many.
     Newest(u64),
 }
 
@@ -149,7 +149,7 @@ pub(super) struct List {
     #[arg(long)]
     pub mentioned: bool,
 
-    /// End after so many events; with -f wait for them
+    /// End after this many events; with -f wait for them
     #[arg(long, value_name = "N")]
     pub(super) count: Option<u64>,
 
@@ -208,11 +208,11 @@ pub(super) struct Exec {
     #[arg(long, value_name = "DURATION", value_parser = duration, requires = "exec")]
     pub(super) takeover: Option<Duration>,
 
-    /// Run so many at once; events of one chat stay in order
+    /// Run this many at once; events of one chat stay in order
     #[arg(long, value_name = "N", default_value_t = 1, requires = "exec", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) jobs: u16,
 
-    /// Run a command that failed so many times more
+    /// Run a command that failed this many times more
     #[arg(long, value_name = "N", default_value_t = 0, requires = "exec")]
     pub(super) retries: u32,
 

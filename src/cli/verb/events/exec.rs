@@ -56,7 +56,7 @@ pub(super) struct Run<'a> {
     /// It begins with new events, because nothing else was said.
     pub(super) from_now: bool,
     pub(super) timeout: Option<Duration>,
-    /// It ends after so many events, not counting those that are passed over.
+    /// It ends after this many events, not counting those that are passed over.
     pub(super) count: Option<u64>,
     pub(super) runs: Runs,
 }
@@ -226,7 +226,7 @@ struct Main<'m, 'c> {
     /// Events that the command could not be given.
     lost: Lost,
     passed_over: Passed,
-    /// So many events more are to be run.
+    /// This many events more are to be run.
     left: Option<u64>,
     /// Nothing is left to read.
     at_end: bool,

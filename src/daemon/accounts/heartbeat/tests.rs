@@ -56,7 +56,7 @@ impl Story {
         self.hold(at, 0.0);
     }
 
-    /// So many polls, one each so many seconds, from now on.
+    /// This many polls, one each this many seconds, from now on.
     fn polls(&mut self, times: u32, every: f64) {
         for _ in 0..times {
             self.poll(self.now + every);
