@@ -4,6 +4,7 @@ use crate::clock::Time;
 use crate::control::{Paused, State};
 use crate::daemon::queue::record::{Lane, Phase, Record, parse};
 use crate::daemon::queue::rows::{number, ready_prefix};
+use crate::daemon::queue::settle::HandoverLeft;
 use crate::key::{
     ASK_LINE, COMMAND, COUNT, DONE, DUE, EXPIRY, GIVEN_BACK, IN_FLIGHT, Keys, META, READY, SCHEDULED, Space, TEACHES,
     bytes_time, id_at_end, id_key, time_key,
@@ -62,6 +63,12 @@ pub(crate) fn each_unfinished(store: &Store, mut take: impl FnMut(Record) -> Res
 /// The commands in flight, by id.
 pub(crate) fn in_flight(store: &Store) -> Result<Vec<u64>, Error> {
     store.scan(IN_FLIGHT, ..).map(|pair| Ok(id_at_end(&pair?.0))).collect()
+}
+
+/// The hand-overs that nobody has ended yet, by id.
+pub(crate) fn unfinished(store: &Store) -> Result<Vec<HandoverLeft>, Error> {
+    let of = |id| Ok(one(store, id)?.map(|record| HandoverLeft { id, attempt: record.attempts }));
+    in_flight(store)?.into_iter().filter_map(|id| of(id).transpose()).collect()
 }
 
 /// What is in flight, or waits to be handed over, whenever it is due: its ids, without a look at the commands.
@@ -162,7 +169,7 @@ pub(crate) fn counts(store: &Store, now: Time) -> Result<BTreeMap<State, u64>, E
     Ok(counts)
 }
 
-/// Unfinished commands bound to an account (`""`: to nobody).
+/// HandoverLeft commands bound to an account (`""`: to nobody).
 pub(crate) fn waiting(store: &Store, account: &str) -> Result<u64, Error> {
     Ok(number(store.get(COUNT, format!("waiting/{account}").as_bytes())?))
 }

@@ -66,14 +66,24 @@ pub(super) fn fetched(record: &Record, now: Time, confirmed: bool) -> Fetched {
     }
 }
 
-/// After a start: what was in flight when the daemon died becomes ready again, unless it was answered in part. `left` are
-/// the ids that the start has found: what is claimed since is none of them. `tail`: the newest event then.
-pub(crate) fn redeliver(tx: &mut Txn<'_>, left: &[u64], tail: Seq, now: Time) {
+/// A hand-over that a start has found unfinished. The command may be in flight anew later, by a claim that is another
+/// attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HandoverLeft {
+    pub(crate) id: u64,
+    pub(crate) attempt: u32,
+}
+
+/// After a start: what was in flight when the daemon died becomes ready again, unless it was answered in part. It may be
+/// done twice, for a store that refuses does not always tell what it has kept: what is claimed since is none of `left`.
+/// `tail`: the newest event then.
+pub(crate) fn redeliver(tx: &mut Txn<'_>, left: &[HandoverLeft], tail: Seq, now: Time) {
     let age = Ages::load(tx).now(now);
-    for before in left.iter().filter_map(|id| load(tx, *id)).collect::<Vec<_>>() {
-        if before.phase != Phase::InFlight {
+    for &HandoverLeft { id, attempt } in left {
+        let Some(before) = load(tx, id).filter(|record| record.phase == Phase::InFlight && record.attempts == attempt)
+        else {
             continue;
-        }
+        };
         let mut record = before.clone();
         record.was_out = true;
         if before.answers.is_empty() {

@@ -4,7 +4,13 @@
 
 use crate::daemon::queue::record::{PIECES, Record};
 use crate::daemon::queue::{
-    CommandQueue, answers, asks::Askers, change::SWEEP_MAX, read, revisions, settle::redeliver, table, turns::ask_waits,
+    CommandQueue, answers,
+    asks::Askers,
+    change::SWEEP_MAX,
+    read, revisions,
+    settle::{HandoverLeft, redeliver},
+    table,
+    turns::ask_waits,
 };
 use crate::store::{Error, Health};
 use std::convert::Infallible;
@@ -16,7 +22,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Does it, or sees to it that it is done later.
 pub(crate) async fn run(queue: &Arc<CommandQueue>, askers: &Askers, redeliver: bool) {
-    let left = read::in_flight(&queue.store).unwrap_or_else(|error| {
+    let left = read::unfinished(&queue.store).unwrap_or_else(|error| {
         tracing::error!("cannot see which commands were in flight at the last stop: {error}");
         Vec::new()
     });
@@ -46,7 +52,7 @@ fn cut(queue: &CommandQueue) -> Result<Vec<u64>, Error> {
     Ok(left.into_iter().filter_map(|(_, record)| record.filter(is_cut).map(|record| record.id)).collect())
 }
 
-async fn later(queue: &CommandQueue, askers: &Askers, left: &[u64], cut: &[u64]) {
+async fn later(queue: &CommandQueue, askers: &Askers, left: &[HandoverLeft], cut: &[u64]) {
     let mut health = queue.store.health();
     loop {
         tokio::select! {
@@ -61,8 +67,9 @@ async fn later(queue: &CommandQueue, askers: &Askers, left: &[u64], cut: &[u64])
     }
 }
 
-/// `left` are the ids that the start has found in flight: what is claimed since is none of them. `cut`: see [`cut`].
-async fn take_up(queue: &CommandQueue, askers: &Askers, left: &[u64], cut: &[u64]) -> Result<(), Error> {
+/// `left` is what the start has found in flight, and `cut`: see [`cut`]. What failed half way is done again from the
+/// beginning.
+async fn take_up(queue: &CommandQueue, askers: &Askers, left: &[HandoverLeft], cut: &[u64]) -> Result<(), Error> {
     if queue.store.lost_changes() {
         let Ok(()) = queue
             .store

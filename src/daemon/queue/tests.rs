@@ -522,7 +522,7 @@ impl Both {
         self.handovers.clear();
         if redeliver_all {
             let now = self.now;
-            let left = read::in_flight(self.store()).unwrap();
+            let left = read::unfinished(self.store()).unwrap();
             let tail = Seq(self.seq);
             self.write(move |tx| redeliver(tx, &left, tail, now));
             for known in self.model.iter_mut().filter(|known| known.phase == Phase::InFlight) {
@@ -843,6 +843,36 @@ fn a_clock_that_is_set_changes_no_age() {
         }));
         done.unwrap().unwrap();
     }
+}
+
+#[test]
+fn a_start_that_gives_back_twice_takes_no_later_hand_over_for_the_one_before_it() {
+    let both = Both::new();
+    let now = both.now;
+    both.write(move |tx| {
+        let text = r#"{"api":"sendTextMessage","code":1,"wxid":"wxid_b","text":"t"}"#;
+        let new = New { wire: Wire::from_json(text).unwrap(), key: None };
+        let when = When { due: now, expires: None, fixed: false, bulk: false };
+        let id = enqueue(tx, now, None, vec![new], when, &config::Queue::default()).unwrap().remove(0).0.id;
+        let by = Claimed {
+            time: now,
+            account: None,
+            names: Vec::new(),
+            pid: None,
+            peer: String::new(),
+            tail: Seq(1),
+            purse: String::new(),
+        };
+        let lists = Lists { bound: Vec::new(), unbound: Share::All, purse: Purse::of("") };
+        assert_eq!(claim(tx, &lists, &by, 9, &UNPACED).len(), 1);
+        let left = [HandoverLeft { id, attempt: load(tx, id).unwrap().attempts }];
+        redeliver(tx, &left, Seq(1), now);
+        assert_eq!(load(tx, id).unwrap().phase, Phase::Queued);
+        // The store has kept that, and has told that it failed; meanwhile a client polls.
+        assert_eq!(claim(tx, &lists, &by, 9, &UNPACED).len(), 1);
+        redeliver(tx, &left, Seq(1), now);
+        assert_eq!(load(tx, id).unwrap().phase, Phase::InFlight);
+    });
 }
 
 #[test]
