@@ -49,6 +49,8 @@ fn a_chat_is_left_alone_after_its_owner_wrote_there_and_no_other_is() {
     ask(&daemon, "wxid_a", "three");
     ask(&daemon, "wxid_b", "four");
     assert_eq!(fetch_and_echo(&daemon), "wxid_b re four");
+    // What is passed over is counted below, by the one that comes after.
+    is_consumed(&daemon);
     // It is known after a restart, of either.
     kill_process(running.pid(), Signal::KILL).unwrap();
     drop(running);
