@@ -1,7 +1,7 @@
 //! Every event that the client reports, and what it means (spec part 一, contract 7).
 //!
 //! Promises: reading goes in three steps that never fail as a whole: [`read_body`] finds the inner object in a
-//! callback's bytes, [`outline`] tells what a filter needs to know, [`decode`] unpacks the rest. Kind first, then the
+//! callback's bytes, [`outline()`] tells what a filter needs to know, [`decode`] unpacks the rest. Kind first, then the
 //! fields of that kind; a field that is not what it should be is `null`, never an error, and a kind that is not known is
 //! kept whole. No panic on any input.
 //! Leaves to others: what is packed in XML (`message`), hex (`packet`) and lists of people (`contact`), and which command
