@@ -46,7 +46,7 @@ if validator.is_valid({}) or validator.is_valid(dict(json.loads(told['lines'][0]
 ";
     let probe = Command::new("python3").args(["-c", "import jsonschema"]).output();
     if !probe.is_ok_and(|probe| probe.status.success()) {
-        return missing::tool("python3 with jsonschema, by which the schema of events is checked");
+        return missing::other("no python3 with jsonschema, which reads the schema of events by the standard");
     }
     for openness in [Openness::Open, Openness::Closed] {
         let told = json!({"schema": schema::entry(openness), "lines": lines()}).to_string();
