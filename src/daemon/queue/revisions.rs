@@ -38,8 +38,8 @@ struct Revision {
     expires: Option<Time>,
     attempts: u32,
     answer: Option<Seq>,
-    /// How many of the command's answers there were.
-    answers: u16,
+    /// A retry takes them from the command.
+    answers: Vec<Seq>,
     fetched: Option<Fetched>,
 }
 
@@ -63,7 +63,7 @@ impl Revision {
             expires: record.expires,
             attempts: record.attempts,
             answer: record.answer,
-            answers: u16::try_from(record.answers.len()).unwrap_or(u16::MAX),
+            answers: record.answers.clone(),
             fetched: record.fetched.clone(),
         }
     }
@@ -86,7 +86,8 @@ impl Revision {
         out.i64(self.time.millis());
         out.i64(self.due.millis());
         out.u32(self.attempts);
-        out.u16(self.answers);
+        out.len32(self.answers.len());
+        self.answers.iter().for_each(|seq| out.u64(seq.0));
         self.expires.iter().for_each(|time| out.i64(time.millis()));
         self.answer.iter().for_each(|seq| out.u64(seq.0));
         if let Some(Fetched { time, account, pid, peer, confirmed: _, after }) = fetched {
@@ -119,10 +120,13 @@ impl Revision {
             due: time(&mut row)?,
             expires: None,
             attempts: row.u32()?,
-            answers: row.u16()?,
+            answers: Vec::new(),
             answer: None,
             fetched: None,
         };
+        for _ in 0..row.len32()? {
+            revision.answers.push(Seq(row.u64()?));
+        }
         if has(EXPIRES) {
             revision.expires = Some(time(&mut row)?);
         }
@@ -146,7 +150,7 @@ impl Revision {
     fn receipt(self, rev: Rev, mut record: Record, ages: &Ages) -> Receipt {
         let is_newest = record.rev() == Some(rev);
         if !is_newest {
-            record.answers.truncate(usize::from(self.answers));
+            record.answers = self.answers;
             record.missing = None;
             record.phase = phase_of(self.state);
             record.cut = false;
@@ -336,7 +340,7 @@ mod tests {
             expires: (n % 3 == 0).then(|| Time::from_millis(8)),
             attempts: 3,
             answer: (n % 2 == 1).then_some(Seq(4)),
-            answers: 1,
+            answers: vec![Seq(5), Seq(9)],
             fetched: fetched[n % 3].clone(),
         };
         State::ALL.iter().enumerate().map(of).collect()
